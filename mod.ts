@@ -1,0 +1,99 @@
+/**
+ * Service registration and discovery on etcd v3, as Effect resources and Streams, for Deno, Bun and Node.
+ *
+ * A service registers itself for the lifetime of a scope, and consumers follow its instances as a stream of complete,
+ * immutable sets:
+ *
+ * @example
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { discover, registerService, Registry } from "@effect-etcd/discovery"
+ *
+ * const main = Effect.gen(function*() {
+ *   yield* registerService({ name: "orders", endpoints: ["http://10.0.0.5:8080"] })
+ *   yield* discover("orders").pipe(
+ *     Stream.takeUntil((set) => set.size > 0),
+ *     Stream.runForEach((set) => Effect.log(`${set.endpoints} at revision ${set.revision}`))
+ *   )
+ * })
+ *
+ * // With etcd: Registry.layerEtcd({ endpoints: ["http://127.0.0.1:2379"] })
+ * await Effect.runPromise(main.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
+ * ```
+ *
+ * @module
+ */
+export {
+  type DiscoverOptions,
+  type DiscoveryError,
+  DiscoveryRefused,
+  InvalidName,
+  type ListedService
+} from "./src/Discovery.ts"
+export {
+  type Bytes,
+  type CompactRequest,
+  type CompactResponse,
+  type Compare,
+  type DeleteRangeRequest,
+  type DeleteRangeResponse,
+  Etcd,
+  type KeyRange,
+  type KeyValue,
+  type LeaseGrantRequest,
+  type LeaseGrantResponse,
+  type LeaseId,
+  type LeaseKeepAliveRequest,
+  type LeaseKeepAliveResponse,
+  type LeaseLeasesResponse,
+  type LeaseRevokeResponse,
+  type LeaseTimeToLiveRequest,
+  type LeaseTimeToLiveResponse,
+  prefix,
+  type PutRequest,
+  type PutResponse,
+  rangeAll,
+  type RangeRequest,
+  type RangeResponse,
+  type RequestOp,
+  type ResponseHeader,
+  type ResponseOp,
+  type StatusResponse,
+  type TxnRequest,
+  type TxnResponse,
+  type WatchEvent,
+  type WatchRequest,
+  type WatchResponse
+} from "./src/etcd/Etcd.ts"
+export { EtcdError, type EtcdErrorReason } from "./src/etcd/EtcdError.ts"
+export * as EtcdGrpc from "./src/etcd/EtcdGrpc.ts"
+export * as EtcdMemory from "./src/etcd/EtcdMemory.ts"
+export { type Codec, InvalidInstance, type MetadataSchema } from "./src/model/Codec.ts"
+export { InstanceStatus, type ServiceInstance } from "./src/model/Instance.ts"
+export { type Change, Freshness, type InstanceSet, type Rejected } from "./src/model/InstanceSet.ts"
+export { Service } from "./src/model/Service.ts"
+export * as Backoff from "./src/policy/Backoff.ts"
+export type { Protect } from "./src/policy/Protection.ts"
+export type { Claim, InstancePatch, RegisterOptions, RegistrationPolicy } from "./src/registration/RegisterOptions.ts"
+export {
+  type Holder,
+  InstanceIdTaken,
+  InvalidRegistration,
+  type RegistrationError,
+  RegistrationLost,
+  RegistrationRefused,
+  StartupTimeout
+} from "./src/registration/RegistrationError.ts"
+export { type Registration, RegistrationStatus } from "./src/Registration.ts"
+export {
+  discover,
+  discoverChanges,
+  getInstances,
+  listServices,
+  type ListServicesOptions,
+  registerService,
+  Registry,
+  type RegistryOptions,
+  type RegistryService
+} from "./src/Registry.ts"
+export { runMain } from "./src/runMain.ts"

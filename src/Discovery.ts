@@ -1,0 +1,473 @@
+/**
+ * Discovery: the instances of a service, followed.
+ *
+ * Each service that is discovered has one *watch* in the process, shared by all its consumers and closed a moment after
+ * the last has left. A watch lists the range of the service once and then applies changes to a persistent map, so a
+ * change costs what it changes; whoever consumes gets the newest set and skips what it was too slow for.
+ *
+ * A watch is in one of three states: *unknown* (nothing has been listed yet, nothing is emitted), *live*, or *stale*
+ * (etcd cannot be reached; the last set stays and says so). It ends only when etcd refuses.
+ *
+ * @module
+ */
+import {
+  Clock,
+  Data,
+  Duration,
+  Effect,
+  Exit,
+  FiberHandle,
+  HashMap,
+  Metric,
+  Option,
+  Random,
+  RcMap,
+  Result,
+  type Schedule,
+  type Scope,
+  Stream
+} from "effect"
+import { type Etcd, type KeyValue, prefix, rangeAll, type WatchEvent } from "./etcd/Etcd.ts"
+import type { EtcdError } from "./etcd/EtcdError.ts"
+import { follow, type Followed } from "./etcd/follow.ts"
+import * as Latest from "./internal/latest.ts"
+import { InvalidInstance } from "./model/Codec.ts"
+import type { ServiceInstance } from "./model/Instance.ts"
+import * as InstanceSet from "./model/InstanceSet.ts"
+import type { Keyspace } from "./model/Keyspace.ts"
+import type { Service } from "./model/Service.ts"
+import { serviceName } from "./model/ServiceName.ts"
+import * as Backoff from "./policy/Backoff.ts"
+import * as Protection from "./policy/Protection.ts"
+
+/** A name that cannot be: of a service, a namespace, or an option of discovery. Nothing was sent. */
+export class InvalidName extends Data.TaggedError("InvalidName")<{
+  readonly field: string
+  readonly value: unknown
+  readonly rule: string
+}> {
+  override get message(): string {
+    return `cannot discover: ${this.field} is ${JSON.stringify(this.value) ?? String(this.value)}; ${this.rule}`
+  }
+}
+
+/** etcd refused, or (reading once) did not answer. */
+export class DiscoveryRefused extends Data.TaggedError("DiscoveryRefused")<{
+  readonly prefix: string
+  readonly cause: EtcdError
+}> {
+  override get message(): string {
+    return `cannot discover ${JSON.stringify(this.prefix)}: ${this.cause.message}`
+  }
+}
+
+/** What discovery fails with. */
+export type DiscoveryError = InvalidName | DiscoveryRefused
+
+/** How a service is followed; the layer of the registry can set other defaults. */
+export interface DiscoverOptions {
+  /** An idle watch hears from etcd at least this often. Default: 10 seconds. */
+  readonly progressEvery?: Duration.Input
+  /** How long etcd may take to show that it is there. Default: 5 seconds. */
+  readonly progressTimeout?: Duration.Input
+  /** How often, on average, keys and revisions are compared with etcd as a backstop. Default: 5 minutes. */
+  readonly reconcileEvery?: Duration.Input
+  /** When to try again after a failure. Default: `Backoff.reregister`. */
+  readonly retry?: Schedule.Schedule<unknown, EtcdError>
+  /** Mass-loss protection. Default: off. */
+  readonly protect?: Protection.Protect
+}
+
+/** A service that has instances. */
+export interface ListedService {
+  readonly name: string
+  /** Its keys that have a lease, whether or not their values decode. */
+  readonly instances: number
+}
+
+/** How long a watch without consumers is kept. */
+const idleTimeToLive = Duration.seconds(1)
+
+const rejectedValues = Metric.counter("etcd_discovery_rejected", {
+  description: "Values that are no instance, counted once a revision",
+  incremental: true
+})
+const relists = Metric.counter("etcd_discovery_lists", {
+  description: "Complete reads of a service by its watch, the first one included",
+  incremental: true
+})
+const mended = Metric.counter("etcd_discovery_reconciliation_mended", {
+  description:
+    "Keys in which reconciliation found a watch to be wrong; anything but 0 is a defect, or a replaced history",
+  incremental: true
+})
+
+/** The reading side of a registry. */
+export interface Discovery {
+  readonly discover: <M>(
+    service: Service<M>,
+    options: DiscoverOptions
+  ) => Stream.Stream<InstanceSet.InstanceSet<M>, DiscoveryError>
+  readonly getInstances: <M>(service: Service<M>) => Effect.Effect<InstanceSet.InstanceSet<M>, DiscoveryError>
+  readonly listServices: Effect.Effect<ReadonlyArray<ListedService>, DiscoveryError>
+}
+
+type Sets<M> = Stream.Stream<InstanceSet.InstanceSet<M>, DiscoveryError>
+
+type Watches = RcMap.RcMap<WatchKey, Sets<unknown>>
+
+/** What consumers share a watch by; compared by structure. */
+interface WatchKey {
+  readonly service: Service<unknown>
+  readonly settings: Settings
+}
+
+interface Settings {
+  readonly progressEvery: Duration.Duration
+  readonly progressTimeout: Duration.Duration
+  readonly reconcileEvery: Duration.Duration
+  readonly retry: Schedule.Schedule<unknown, EtcdError>
+  readonly protect: Protection.Protect | undefined
+}
+
+const settingsOf = (options: DiscoverOptions): Result.Result<Settings, InvalidName> =>
+  Result.gen(function* () {
+    const positive = (
+      field: keyof DiscoverOptions,
+      value: Duration.Input
+    ): Result.Result<Duration.Duration, InvalidName> => {
+      const parsed = Option.getOrUndefined(Duration.fromInput(value))
+      return parsed !== undefined && Duration.isPositive(parsed) ?
+        Result.succeed(parsed) :
+        Result.fail(new InvalidName({ field, value, rule: "it must be a duration above 0" }))
+    }
+    const { protect } = options
+    if (protect !== undefined) {
+      yield* positive("protect", protect.hold)
+      if (!(protect.maxLoss >= 0 && protect.maxLoss <= 1)) {
+        return yield* Result.fail(
+          new InvalidName({ field: "protect.maxLoss", value: protect.maxLoss, rule: "it must be a fraction of 0 to 1" })
+        )
+      }
+    }
+    return {
+      progressEvery: yield* positive("progressEvery", options.progressEvery ?? "10 seconds"),
+      progressTimeout: yield* positive("progressTimeout", options.progressTimeout ?? "5 seconds"),
+      reconcileEvery: yield* positive("reconcileEvery", options.reconcileEvery ?? "5 minutes"),
+      retry: options.retry ?? Backoff.reregister,
+      protect
+    }
+  })
+
+const checkName = (name: string): Result.Result<string, InvalidName> =>
+  Result.mapError(serviceName(name), (rule) => new InvalidName({ field: "name", value: name, rule }))
+
+/** The reading side of a registry over an etcd. Its watches live until the scope closes at the latest. */
+export const make = Effect.fnUntraced(function* (
+  etcd: Etcd,
+  keyspace: Keyspace
+): Effect.fn.Return<Discovery, never, Scope.Scope> {
+  const watches: Watches = yield* RcMap.make({
+    lookup: (key: WatchKey): Effect.Effect<Sets<unknown>, never, Scope.Scope> =>
+      watchService(etcd, keyspace, key, Effect.suspend(() => RcMap.invalidate(watches, key))),
+    idleTimeToLive
+  })
+
+  return {
+    discover: <M>(service: Service<M>, options: DiscoverOptions) =>
+      Stream.unwrap(Effect.gen(function* () {
+        yield* Effect.fromResult(checkName(service.name))
+        const settings = yield* Effect.fromResult(settingsOf(options))
+        const sets = yield* RcMap.get(watches, { service: service as Service<unknown>, settings })
+        // The key holds the very service whose codec makes the sets, so their metadata is `M`.
+        return sets as Sets<M>
+      })),
+
+    getInstances: Effect.fnUntraced(function* <M>(service: Service<M>) {
+      const name = yield* Effect.fromResult(checkName(service.name))
+      const servicePrefix = keyspace.servicePrefix(name)
+      const view = new View(service, keyspace)
+      const { header, kvs } = yield* Effect.mapError(
+        rangeAll(etcd, prefix(servicePrefix)),
+        (cause) => new DiscoveryRefused({ prefix: servicePrefix, cause })
+      )
+      view.list(kvs)
+      return view.set(header.revision, InstanceSet.Freshness.Live(), [], new Map())
+    }),
+
+    listServices: Effect.gen(function* () {
+      const { kvs } = yield* Effect.mapError(
+        rangeAll(etcd, { ...prefix(keyspace.prefix), keysOnly: true }),
+        (cause) => new DiscoveryRefused({ prefix: keyspace.prefix, cause })
+      )
+      const counts = new Map<string, number>()
+      for (const { key, lease } of kvs) {
+        const name = lease === 0n ? undefined : keyspace.parse(key)?.name
+        if (name !== undefined) counts.set(name, (counts.get(name) ?? 0) + 1)
+      }
+      return Array.from(counts, ([name, instances]) => ({ name, instances })).sort((a, b) => a.name < b.name ? -1 : 1)
+    })
+  }
+})
+
+/** What changed in a view: the ids, and the instances that left. */
+interface Delta<M> {
+  readonly ids: ReadonlyArray<string>
+  readonly left: ReadonlyArray<ServiceInstance<M>>
+  /** Values that were found to be no instance, for the log. */
+  readonly rejected: ReadonlyArray<InstanceSet.Rejected>
+}
+
+interface Known {
+  readonly createRevision: bigint
+  readonly modRevision: bigint
+  readonly lease: bigint
+}
+
+/** A service as etcd has it: every legal key of its range is either an instance or rejected. */
+class View<M> {
+  readonly #service: Service<M>
+  readonly #keyspace: Keyspace
+  readonly #history = new InstanceSet.History()
+  #instances: HashMap.HashMap<string, ServiceInstance<M>> = HashMap.empty()
+  #rejected: HashMap.HashMap<string, InstanceSet.Rejected> = HashMap.empty()
+  /** The revisions of each id, for reconciliation and to keep what a new list does not change. */
+  readonly #known = new Map<string, Known>()
+
+  constructor(service: Service<M>, keyspace: Keyspace) {
+    this.#service = service
+    this.#keyspace = keyspace
+  }
+
+  has(id: string): boolean {
+    return HashMap.has(this.#instances, id)
+  }
+  get size(): number {
+    return HashMap.size(this.#instances)
+  }
+
+  /** Replaces all that is known. */
+  list(kvs: ReadonlyArray<KeyValue>): Delta<M> {
+    const gone = new Set(this.#known.keys())
+    const found: Array<readonly [string, KeyValue | undefined]> = []
+    for (const kv of kvs) {
+      const id = this.#keyspace.idOf(this.#service.name, kv.key)
+      if (id === undefined) continue
+      gone.delete(id)
+      if (!this.#isKnown(id, kv)) found.push([id, kv])
+    }
+    for (const id of gone) found.push([id, undefined])
+    return this.#apply(found)
+  }
+
+  /** Applies events in order. */
+  change(events: ReadonlyArray<WatchEvent>): Delta<M> {
+    const found: Array<readonly [string, KeyValue | undefined]> = []
+    for (const { type, kv } of events) {
+      const id = this.#keyspace.idOf(this.#service.name, kv.key)
+      if (id !== undefined) found.push([id, type === "put" ? kv : undefined])
+    }
+    return this.#apply(found)
+  }
+
+  /** The ids whose revisions are not those of `kvs`. */
+  differences(kvs: ReadonlyArray<KeyValue>): ReadonlyArray<string> {
+    const missing = new Set(this.#known.keys())
+    const differing: Array<string> = []
+    for (const kv of kvs) {
+      const id = this.#keyspace.idOf(this.#service.name, kv.key)
+      if (id === undefined) continue
+      missing.delete(id)
+      if (!this.#isKnown(id, kv)) differing.push(id)
+    }
+    return [...differing, ...missing]
+  }
+
+  /** The set of this moment, with what protection holds; `changed` are the ids in which it differs from the last one. */
+  set(
+    revision: bigint,
+    freshness: InstanceSet.Freshness,
+    changed: ReadonlyArray<string>,
+    held: ReadonlyMap<string, ServiceInstance<M>>
+  ): InstanceSet.InstanceSet<M> {
+    return InstanceSet.make({
+      byId: held.size === 0 ? this.#instances : HashMap.setMany(this.#instances, held),
+      revision,
+      freshness,
+      rejected: this.#rejected,
+      held,
+      history: this.#history,
+      sequence: this.#history.append(changed)
+    })
+  }
+
+  #isKnown(id: string, kv: KeyValue): boolean {
+    const known = this.#known.get(id)
+    return known !== undefined && known.modRevision === kv.modRevision && known.lease === kv.lease &&
+      known.createRevision === kv.createRevision
+  }
+
+  #apply(found: ReadonlyArray<readonly [string, KeyValue | undefined]>): Delta<M> {
+    const left: Array<ServiceInstance<M>> = []
+    const rejected: Array<InstanceSet.Rejected> = []
+    this.#instances = HashMap.mutate(this.#instances, (instances) => {
+      for (const [id, kv] of found) {
+        const before = HashMap.get(instances, id)
+        const decoded = kv === undefined ? undefined : this.#decode(id, kv)
+        if (kv === undefined) this.#known.delete(id)
+        else this.#known.set(id, { createRevision: kv.createRevision, modRevision: kv.modRevision, lease: kv.lease })
+        if (decoded !== undefined && Result.isSuccess(decoded)) {
+          HashMap.set(instances, id, decoded.success)
+          this.#rejected = HashMap.remove(this.#rejected, id)
+          continue
+        }
+        HashMap.remove(instances, id)
+        if (Option.isSome(before)) left.push(before.value)
+        if (decoded === undefined) {
+          this.#rejected = HashMap.remove(this.#rejected, id)
+        } else {
+          const entry = { key: this.#keyspace.key(this.#service.name, id), error: decoded.failure }
+          this.#rejected = HashMap.set(this.#rejected, id, entry)
+          rejected.push(entry)
+        }
+      }
+    })
+    return { ids: found.map(([id]) => id), left, rejected }
+  }
+
+  #decode(id: string, kv: KeyValue): Result.Result<ServiceInstance<M>, InvalidInstance> {
+    return kv.lease === 0n ?
+      Result.fail(new InvalidInstance({ detail: "the key has no lease, so nothing would remove it" })) :
+      this.#service.codec.decode(this.#service.name, id, kv.value)
+  }
+}
+
+/** Follows one service for a scope and gives its sets. */
+const watchService = Effect.fnUntraced(function* <M>(
+  etcd: Etcd,
+  keyspace: Keyspace,
+  { service, settings }: { readonly service: Service<M>; readonly settings: Settings },
+  invalidate: Effect.Effect<void>
+): Effect.fn.Return<Sets<M>, never, Scope.Scope> {
+  const { protect } = settings
+  const servicePrefix = keyspace.servicePrefix(service.name)
+  const range = prefix(servicePrefix)
+  const sets = yield* Latest.make<InstanceSet.InstanceSet<M>, DiscoveryError>()
+  const following = yield* FiberHandle.make()
+  const exiting = yield* FiberHandle.make()
+  const view = new View(service, keyspace)
+
+  let revision: bigint | undefined
+  let freshness: InstanceSet.Freshness = InstanceSet.Freshness.Live()
+  let protection: Protection.Protection<M> = Protection.initial
+
+  const emit = Effect.fnUntraced(function* ({ ids, left, rejected }: Delta<M>) {
+    if (revision === undefined) return
+    for (const { key, error } of rejected) {
+      yield* Effect.logWarning(`${JSON.stringify(key)} is left out`, error)
+      yield* Metric.update(rejectedValues, 1)
+    }
+    const moved = protect === undefined ? [] : stepProtection(protect, yield* Clock.currentTimeMillis, left)
+    yield* sets.set(view.set(revision, freshness, [...ids, ...moved], Protection.held(protection)))
+    if (protection.losses.size > 0) yield* FiberHandle.run(exiting, exits, { onlyIfMissing: true })
+  })
+
+  /** Moves protection on and answers with the ids that were or are held. */
+  const stepProtection = (
+    protect: Protection.Protect,
+    now: number,
+    left: ReadonlyArray<ServiceInstance<M>>
+  ): ReadonlyArray<string> => {
+    const before = Protection.held(protection)
+    protection = Protection.step(protect, protection, {
+      now,
+      left,
+      isPresent: (id) => view.has(id),
+      present: view.size
+    })
+    return [...before.keys(), ...Protection.held(protection).keys()]
+  }
+
+  /** Lets each loss pass when its time has come. */
+  const exits: Effect.Effect<void> = Effect.gen(function* () {
+    while (protect !== undefined && revision !== undefined) {
+      const exit = Protection.nextExit(protection)
+      if (exit === undefined) return
+      const now = yield* Clock.currentTimeMillis
+      if (exit > now) {
+        yield* Effect.sleep(exit - now)
+        continue
+      }
+      const moved = stepProtection(protect, now, [])
+      if (moved.length > 0) {
+        yield* sets.set(view.set(revision, freshness, moved, Protection.held(protection)))
+      }
+    }
+  })
+
+  const tell = Effect.fnUntraced(function* (followed: Followed) {
+    switch (followed._tag) {
+      case "Listed":
+        freshness = InstanceSet.Freshness.Live()
+        revision = followed.revision
+        yield* Metric.update(relists, 1)
+        return yield* emit(view.list(followed.kvs))
+      case "Changed":
+        revision = followed.revision
+        return yield* emit(view.change(followed.events))
+      case "Interrupted":
+        freshness = InstanceSet.Freshness.Stale({ since: yield* Clock.currentTimeMillis, cause: followed.cause })
+        return yield* emit(nothing)
+      case "Resumed":
+        freshness = InstanceSet.Freshness.Live()
+        return yield* emit(nothing)
+    }
+  })
+
+  const run = FiberHandle.run(
+    following,
+    follow(etcd, { ...settings, range }, tell).pipe(
+      Effect.catch((cause) =>
+        Effect.andThen(invalidate, sets.end(Exit.fail(new DiscoveryRefused({ prefix: servicePrefix, cause }))))
+      )
+    )
+  )
+
+  const compare = Effect.map(
+    rangeAll(etcd, { ...range, keysOnly: true }),
+    ({ kvs }) => new Set(view.differences(kvs))
+  )
+
+  /**
+   * The ids in which etcd and the view differ although nothing has changed, and no silence was noticed, for longer than
+   * either needs to arrive.
+   */
+  const findDifferences = Effect.gen(function* () {
+    while (true) {
+      const before = revision
+      const first = yield* compare
+      if (first.size === 0) return first
+      yield* Effect.sleep(Duration.sum(settings.progressEvery, settings.progressTimeout))
+      if (InstanceSet.Freshness.$is("Stale")(freshness)) return new Set<string>()
+      if (revision === before) return first.intersection(yield* compare)
+    }
+  })
+
+  const reconcile = Effect.gen(function* () {
+    const jitter = 0.5 + (yield* Random.next)
+    yield* Effect.sleep(Duration.times(settings.reconcileEvery, jitter))
+    const differing = yield* Effect.orElseSucceed(findDifferences, () => new Set<string>())
+    if (differing.size === 0 || revision === undefined) return
+    yield* Effect.logWarning(`the watch of ${JSON.stringify(servicePrefix)} was wrong; it is listed again`, [
+      ...differing
+    ])
+    yield* Metric.update(mended, differing.size)
+    yield* run
+  })
+
+  yield* run
+  yield* Effect.forkScoped(Effect.forever(reconcile))
+  return sets.changes
+})
+
+const nothing: Delta<never> = { ids: [], left: [], rejected: [] }

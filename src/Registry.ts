@@ -1,0 +1,297 @@
+/**
+ * The registry: what registers and discovers, on an etcd.
+ *
+ * `Registry` is a service; its layers say where the instances are kept. The functions of this module, such as
+ * {@link registerService} and {@link discover}, are all that most programs need.
+ *
+ * @module
+ */
+import { Config, Context, Duration, Effect, Layer, Result, type Schedule, type Scope, Stream } from "effect"
+import * as Discovery from "./Discovery.ts"
+import { Etcd } from "./etcd/Etcd.ts"
+import type { EtcdError } from "./etcd/EtcdError.ts"
+import * as EtcdGrpc from "./etcd/EtcdGrpc.ts"
+import * as EtcdMemory from "./etcd/EtcdMemory.ts"
+import { type Change, diff, type InstanceSet } from "./model/InstanceSet.ts"
+import * as Keyspace from "./model/Keyspace.ts"
+import { Service } from "./model/Service.ts"
+import * as Backoff from "./policy/Backoff.ts"
+import { plan, type RegisterOptions, type RegistrationPolicy } from "./registration/RegisterOptions.ts"
+import type { InvalidRegistration, RegistrationError, RegistrationLost } from "./registration/RegistrationError.ts"
+import * as Registration from "./Registration.ts"
+
+/** Where instances are kept, and the defaults of every registration and discovery. */
+export interface RegistryOptions extends RegistrationPolicy, Omit<Discovery.DiscoverOptions, "retry"> {
+  /** What all keys start with. Default: `/services`. */
+  readonly namespace?: string
+  /** When to try again, registering and discovering. Default: `Backoff.reregister`. */
+  readonly retry?: Schedule.Schedule<unknown, EtcdError | RegistrationLost>
+}
+
+/** What a registry can do. */
+export interface RegistryService {
+  /** See {@link registerService}. */
+  readonly register: <M>(
+    service: Service<M>,
+    options: RegisterOptions<M>
+  ) => Effect.Effect<Registration.Registration<M>, RegistrationError, Scope.Scope>
+  /** See {@link discover}. */
+  readonly discover: <M>(
+    service: Service<M>,
+    options?: Discovery.DiscoverOptions
+  ) => Stream.Stream<InstanceSet<M>, Discovery.DiscoveryError>
+  /** See {@link getInstances}. */
+  readonly getInstances: <M>(service: Service<M>) => Effect.Effect<InstanceSet<M>, Discovery.DiscoveryError>
+  /** See {@link listServices}. */
+  readonly listServices: Effect.Effect<ReadonlyArray<Discovery.ListedService>, Discovery.DiscoveryError>
+}
+
+const make = Effect.fnUntraced(function* (
+  options: RegistryOptions
+): Effect.fn.Return<RegistryService, Discovery.InvalidName, Etcd | Scope.Scope> {
+  const { namespace = Keyspace.defaultNamespace, ...defaults } = options
+  const keyspace = yield* Effect.fromResult(
+    Result.mapError(
+      Keyspace.make(namespace),
+      (rule) => new Discovery.InvalidName({ field: "namespace", value: namespace, rule })
+    )
+  )
+  const etcd = yield* Etcd
+  const discovery = yield* Discovery.make(etcd, keyspace)
+  const ownKey = {
+    progressEvery: Duration.fromInputUnsafe(defaults.progressEvery ?? "10 seconds"),
+    progressTimeout: Duration.fromInputUnsafe(defaults.progressTimeout ?? "5 seconds"),
+    retry: defaults.retry ?? Backoff.reregister
+  }
+  return {
+    register: (service, options) =>
+      plan(keyspace, service, { ...defaults, ...options }).pipe(
+        Effect.flatMap((plan) => Registration.make(etcd, plan, ownKey)),
+        Effect.withSpan("registerService", { attributes: { service: service.name } })
+      ),
+    discover: (service, options) => discovery.discover(service, { ...defaults, ...options }),
+    getInstances: (service) =>
+      discovery.getInstances(service).pipe(
+        Effect.withSpan("getInstances", { attributes: { service: service.name } })
+      ),
+    listServices: discovery.listServices.pipe(Effect.withSpan("listServices"))
+  }
+})
+
+const Base: Context.ServiceClass<Registry, "@effect-etcd/discovery/Registry", RegistryService> = Context.Service<
+  Registry,
+  RegistryService
+>()("@effect-etcd/discovery/Registry")
+
+/**
+ * The registry service and its layers.
+ *
+ * Building a layer sends nothing: etcd may be down. Closing its scope ends what is still registered or discovered
+ * through it last.
+ */
+export class Registry extends Base {
+  /** A registry over the {@link Etcd} of the context. Fails with `InvalidName` when the namespace cannot be. */
+  static readonly layer = (options: RegistryOptions = {}): Layer.Layer<Registry, Discovery.InvalidName, Etcd> =>
+    Layer.effect(Registry, make(options))
+
+  /** A registry over etcd servers. Fails, too, with an `EtcdError` when an option of the client cannot be. */
+  static readonly layerEtcd = (
+    options: EtcdGrpc.EtcdGrpcOptions & RegistryOptions
+  ): Layer.Layer<Registry, Discovery.InvalidName | EtcdError> =>
+    Registry.layer(options).pipe(Layer.provide(EtcdGrpc.layer(options)))
+
+  /**
+   * A registry in this process, for tests and first steps: nothing is shared with other processes or with another
+   * build of the layer, and nothing remains.
+   */
+  static readonly layerMemory = (options: RegistryOptions = {}): Layer.Layer<Registry, Discovery.InvalidName> =>
+    Registry.layer(options).pipe(Layer.provide(EtcdMemory.layer()))
+
+  /**
+   * A registry over the etcd that the configuration describes: `ETCD_ENDPOINTS` (comma-separated), `ETCD_USERNAME`,
+   * `ETCD_PASSWORD`, `ETCD_CA_CERT`, `ETCD_CERT`, `ETCD_KEY`, `ETCD_DIAL_TIMEOUT`, `ETCD_NAMESPACE`.
+   */
+  static readonly layerConfig: Layer.Layer<Registry, Discovery.InvalidName | EtcdError | Config.ConfigError> = Layer
+    .unwrap(Effect.gen(function* () {
+      const etcd = yield* EtcdGrpc.config
+      const namespace = yield* Config.withDefault(Config.String("ETCD_NAMESPACE"), Keyspace.defaultNamespace)
+      return Registry.layerEtcd({ ...etcd, namespace })
+    }))
+}
+
+/**
+ * Registers an instance and keeps it registered until the scope closes.
+ *
+ * A lease is granted, the key is put in one Txn under the rule of `claim`, and supervised fibers (the registration's
+ * own, one for the heartbeats, one that watches the key, one for `health`) keep it there and put it back after any loss,
+ * with the backoff of `retry`. With `startup: "await"` it completes once the key is in etcd.
+ *
+ * Fails with `InvalidRegistration` before anything is sent, `InstanceIdTaken`, `RegistrationRefused` when etcd refuses
+ * or a finite `retry` runs out, and `StartupTimeout`. When it fails or is interrupted, no lease and no key stay behind.
+ *
+ * Closing the scope publishes `"draining"` and waits for `drain` (if it is above 0), then revokes the lease, which
+ * deletes the key. When etcd does not answer within `releaseTimeout`, that is logged and the lease runs out by itself.
+ * A process that is killed disappears when its lease runs out: after up to about twice the TTL, since etcd refreshes
+ * leases when its leader changes.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { getInstances, registerService, Registry } from "@effect-etcd/discovery"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* registerService({ name: "orders", endpoints: ["http://10.0.0.5:8080"] })
+ *   const set = yield* getInstances("orders")
+ *   return set.endpoints // ["http://10.0.0.5:8080"]
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
+ * ```
+ */
+export function registerService(
+  options: RegisterOptions & { readonly name: string }
+): Effect.Effect<Registration.Registration, RegistrationError, Registry | Scope.Scope>
+/** Registers an instance of a defined service; the metadata is what its schema says. */
+export function registerService<M>(
+  service: Service<M>,
+  options: RegisterOptions<M>
+): Effect.Effect<Registration.Registration<M>, RegistrationError, Registry | Scope.Scope>
+export function registerService<M>(
+  ...args:
+    | readonly [options: RegisterOptions & { readonly name: string }]
+    | readonly [service: Service<M>, options: RegisterOptions<M>]
+): Effect.Effect<
+  Registration.Registration | Registration.Registration<M>,
+  RegistrationError,
+  Registry | Scope.Scope
+> {
+  return Effect.flatMap(
+    Registry,
+    (registry): Effect.Effect<
+      Registration.Registration | Registration.Registration<M>,
+      RegistrationError,
+      Scope.Scope
+    > => args.length === 1 ? registry.register(Service.make(args[0].name), args[0]) : registry.register(...args)
+  )
+}
+
+/**
+ * The instances of a service, as a stream of complete sets that never ends by itself.
+ *
+ * The first set is emitted once a linearizable read has shown it, even if it is empty, and a new one after each change.
+ * Each is the state of etcd at one revision. A slow consumer gets the newest set. While etcd cannot be reached the last
+ * set stays; one more is emitted that says `Stale`, and one when it is `Live` again.
+ *
+ * All consumers of a service with the same options share one watch in etcd, kept by one fiber and compared with etcd
+ * by another every `reconcileEvery`; it is closed a second after the last consumer has left. Nothing is written.
+ *
+ * Fails with `InvalidName` before anything is sent, and with `DiscoveryRefused` for what trying again cannot mend:
+ * permission denied, authentication refused, an invalid request. Everything else is tried again with backoff.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { discover, registerService, Registry } from "@effect-etcd/discovery"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* registerService({ name: "orders", id: "a", endpoints: ["http://10.0.0.5:8080"] })
+ *   yield* discover("orders").pipe(
+ *     Stream.take(1),
+ *     Stream.runForEach((set) => Effect.log(`${set.size} instances at revision ${set.revision}`))
+ *   )
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
+ * ```
+ */
+export function discover(
+  name: string,
+  options?: Discovery.DiscoverOptions
+): Stream.Stream<InstanceSet, Discovery.DiscoveryError, Registry>
+/** The instances of a defined service, with its metadata. */
+export function discover<M>(
+  service: Service<M>,
+  options?: Discovery.DiscoverOptions
+): Stream.Stream<InstanceSet<M>, Discovery.DiscoveryError, Registry>
+export function discover<M>(
+  service: string | Service<M>,
+  options?: Discovery.DiscoverOptions
+): Stream.Stream<InstanceSet | InstanceSet<M>, Discovery.DiscoveryError, Registry> {
+  return Stream.unwrap(
+    Effect.map(
+      Registry,
+      (registry): Stream.Stream<InstanceSet | InstanceSet<M>, Discovery.DiscoveryError> =>
+        typeof service === "string" ?
+          registry.discover(Service.make(service), options) :
+          registry.discover(service, options)
+    )
+  )
+}
+
+/**
+ * What becomes of each instance of a service: first every current one as `Added`, then `Added`, `Updated` and `Removed`.
+ *
+ * Derived from consecutive sets of {@link discover}, so whoever applies the changes has the newest set; what a slow
+ * consumer missed is told as one change for each instance. Fails as `discover` does.
+ */
+export function discoverChanges(
+  name: string,
+  options?: Discovery.DiscoverOptions
+): Stream.Stream<Change, Discovery.DiscoveryError, Registry>
+/** What becomes of each instance of a defined service. */
+export function discoverChanges<M>(
+  service: Service<M>,
+  options?: Discovery.DiscoverOptions
+): Stream.Stream<Change<M>, Discovery.DiscoveryError, Registry>
+export function discoverChanges<M>(
+  service: string | Service<M>,
+  options?: Discovery.DiscoverOptions
+): Stream.Stream<Change | Change<M>, Discovery.DiscoveryError, Registry> {
+  return typeof service === "string" ? changesOf(discover(service, options)) : changesOf(discover(service, options))
+}
+
+const changesOf = <M, E, R>(sets: Stream.Stream<InstanceSet<M>, E, R>): Stream.Stream<Change<M>, E, R> =>
+  Stream.mapAccum(
+    sets,
+    (): InstanceSet<M> | undefined => undefined,
+    (before, set): readonly [InstanceSet<M>, ReadonlyArray<Change<M>>] => [set, diff(before, set)]
+  )
+
+/**
+ * The instances of a service now: one linearizable read, paginated at one revision.
+ *
+ * Fails with `InvalidName` before anything is sent and with `DiscoveryRefused` when etcd does not answer or refuses;
+ * it does not try again. No fiber starts and nothing is written.
+ */
+export function getInstances(name: string): Effect.Effect<InstanceSet, Discovery.DiscoveryError, Registry>
+/** The instances of a defined service now. */
+export function getInstances<M>(service: Service<M>): Effect.Effect<InstanceSet<M>, Discovery.DiscoveryError, Registry>
+export function getInstances<M>(
+  service: string | Service<M>
+): Effect.Effect<InstanceSet | InstanceSet<M>, Discovery.DiscoveryError, Registry> {
+  return Effect.flatMap(
+    Registry,
+    (registry): Effect.Effect<InstanceSet | InstanceSet<M>, Discovery.DiscoveryError> =>
+      typeof service === "string" ? registry.getInstances(Service.make(service)) : registry.getInstances(service)
+  )
+}
+
+/** Where services are listed. */
+export interface ListServicesOptions {
+  /** Only services whose name starts with this. Default: all. */
+  readonly prefix?: string
+}
+
+/**
+ * The services that have instances, ordered by name: one linearizable read of the keys of the namespace.
+ *
+ * Fails with `DiscoveryRefused` when etcd does not answer or refuses; it does not try again.
+ */
+export const listServices = (
+  options: ListServicesOptions = {}
+): Effect.Effect<ReadonlyArray<Discovery.ListedService>, Discovery.DiscoveryError, Registry> =>
+  Effect.flatMap(
+    Registry,
+    ({ listServices }) =>
+      Effect.map(listServices, (all) => all.filter(({ name }) => name.startsWith(options.prefix ?? "")))
+  )

@@ -1,0 +1,155 @@
+/**
+ * Following a range of keys: list it, watch it from the next revision, and keep doing so whatever happens.
+ *
+ * This is the one place that knows how a watch is resumed. Its states:
+ *
+ * - *listing*: a linearizable, paginated read at one revision `r`, told as `Listed`.
+ * - *watching* from `r + 1`: each answer with events is told as `Changed` and moves the next revision behind its last.
+ * - *interrupted*: the watch broke, or nothing was heard for `progressEvery + progressTimeout`, or the list failed. Told
+ *   once as `Interrupted`; the watch is opened again from the next revision under the backoff of `retry`, and its
+ *   creation is told as `Resumed`. The backoff starts afresh when a watch has lived for {@link healthySpell}.
+ *
+ * A compacted revision, another cluster id, and a revision or a raft term lower than one already seen mean that the
+ * history between is gone or replaced: the range is listed again.
+ *
+ * @module
+ */
+import { Duration, Effect, Option, type Schedule, Stream } from "effect"
+import { monotonicMillis } from "../internal/monotonic.ts"
+import * as Steps from "../internal/steps.ts"
+import { type Etcd, type KeyRange, type KeyValue, rangeAll, type ResponseHeader, type WatchEvent } from "./Etcd.ts"
+import { Compacted, DeadlineExceeded, EtcdError } from "./EtcdError.ts"
+
+/** What is told of a range. */
+export type Followed =
+  /** All of the range at `revision`; whatever was known before is replaced. */
+  | { readonly _tag: "Listed"; readonly revision: bigint; readonly kvs: ReadonlyArray<KeyValue> }
+  /** All changes since what was told before, up to and including `revision`. Never empty. */
+  | { readonly _tag: "Changed"; readonly revision: bigint; readonly events: ReadonlyArray<WatchEvent> }
+  /** From now on changes may be missed, until `Listed` or `Resumed`. */
+  | { readonly _tag: "Interrupted"; readonly cause: EtcdError }
+  /** Nothing was missed. */
+  | { readonly _tag: "Resumed" }
+
+/** How to follow. */
+export interface FollowOptions {
+  readonly range: Required<KeyRange> | { readonly key: string }
+  /** The state at this revision is known already: begin with the watch. Default: begin with the list. */
+  readonly knownAt?: bigint
+  readonly progressEvery: Duration.Duration
+  readonly progressTimeout: Duration.Duration
+  readonly retry: Schedule.Schedule<unknown, EtcdError>
+}
+
+/** A watch that lived this long ends a spell of trouble: the backoff starts afresh. */
+const healthySpell = Duration.toMillis("10 seconds")
+
+/** What was known belongs to another history: the answer is the same as to a compaction. */
+const replaced = new EtcdError({
+  reason: new Compacted({ detail: "the history was replaced, or this member is behind it", compactRevision: 0n }),
+  method: "watch"
+})
+
+/**
+ * Follows a range until it is interrupted, telling `tell` what happens, one after the other. Fails only for what trying
+ * again cannot mend: permission denied, authentication refused, an invalid request.
+ */
+export const follow = Effect.fnUntraced(function* (
+  etcd: Etcd,
+  options: FollowOptions,
+  tell: (followed: Followed) => Effect.Effect<void>
+): Effect.fn.Return<never, EtcdError> {
+  const silence = Duration.sum(options.progressEvery, options.progressTimeout)
+  const backoff = yield* Steps.make(options.retry)
+  let next = options.knownAt === undefined ? undefined : options.knownAt + 1n
+  let newest: ResponseHeader | undefined
+  let interrupted = false
+  let listedOnly = false
+  let heardAt = 0
+
+  const list = Effect.gen(function* () {
+    const { header, kvs } = yield* rangeAll(etcd, options.range)
+    next = header.revision + 1n
+    newest = header
+    interrupted = false
+    listedOnly = true
+    yield* tell({ _tag: "Listed", revision: header.revision, kvs })
+  })
+
+  const isReplaced = (header: ResponseHeader): boolean =>
+    newest !== undefined && (
+      header.clusterId !== newest.clusterId || header.raftTerm < newest.raftTerm || header.revision < newest.revision
+    )
+
+  const watch = (startRevision: bigint) =>
+    etcd.watch({
+      ...options.range,
+      startRevision,
+      progressEvery: options.progressEvery,
+      progressTimeout: options.progressTimeout
+    }).pipe(
+      Stream.runForEachArray(Effect.fnUntraced(function* (responses) {
+        heardAt = yield* monotonicMillis
+        for (const response of responses) {
+          const { header } = response
+          if (response._tag === "Created") {
+            if (isReplaced(header) || header.revision + 1n < startRevision) return yield* replaced
+            listedOnly = false
+            if (interrupted) {
+              interrupted = false
+              yield* tell({ _tag: "Resumed" })
+            }
+          } else if (response._tag === "Events") {
+            const from = next ?? startRevision
+            const events = response.events.filter(({ kv }) => kv.modRevision >= from)
+            const last = events.at(-1)
+            if (last === undefined) continue
+            next = last.kv.modRevision + 1n
+            yield* tell({ _tag: "Changed", revision: last.kv.modRevision, events })
+          } else if (response.complete && header.revision + 1n > (next ?? startRevision)) {
+            next = header.revision + 1n
+          }
+          newest = header
+        }
+      })),
+      Effect.andThen(Effect.never),
+      Effect.raceFirst(hung)
+    )
+
+  const hung = Effect.gen(function* () {
+    heardAt = yield* monotonicMillis
+    while (true) {
+      const left = heardAt + Duration.toMillis(silence) - (yield* monotonicMillis)
+      if (left <= 0) break
+      yield* Effect.sleep(left)
+    }
+    return yield* new EtcdError({
+      reason: new DeadlineExceeded({ detail: `nothing was heard for ${Duration.format(silence)}` }),
+      method: "watch"
+    })
+  })
+
+  while (true) {
+    const openedAt = yield* monotonicMillis
+    const failure = yield* Effect.flip(
+      Effect.suspend(() => next === undefined ? list : Effect.void).pipe(
+        Effect.andThen(Effect.suspend(() => watch(next ?? 1n)))
+      )
+    )
+    if ((yield* monotonicMillis) - openedAt >= healthySpell) yield* backoff.reset
+    const lostHistory = failure.reason._tag === "Compacted"
+    if (lostHistory) {
+      next = undefined
+      newest = undefined
+    } else if (!failure.retryable) {
+      return yield* failure
+    }
+    if (!interrupted && (listedOnly || !lostHistory)) {
+      interrupted = true
+      yield* tell({ _tag: "Interrupted", cause: failure })
+    }
+    const delay = yield* backoff.next(failure)
+    if (Option.isNone(delay)) return yield* failure
+    yield* Effect.sleep(delay.value)
+  }
+})

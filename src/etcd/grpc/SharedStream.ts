@@ -1,0 +1,118 @@
+/**
+ * One bidirectional stream per client for everybody who needs it: opened when somebody does, open for as long as the
+ * client lives, replaced when it has ended and somebody needs it again.
+ *
+ * gRPC's callbacks only put messages into a queue. One fiber takes them out and hands them to the stream's
+ * {@link Session}, and tells the session when the stream has ended.
+ *
+ * @module
+ */
+import { Cause, Effect, Exit, Option, Queue, Semaphore } from "effect"
+import { DeadlineExceeded } from "../EtcdError.ts"
+import type { Access, Client, Rpc } from "./Client.ts"
+import { clientClosed, type Failure, tokenRenewed } from "./failures.ts"
+
+/** One open stream, as seen by its session. */
+export interface Line {
+  readonly endpoint: string
+  /** Does nothing once the stream has ended. */
+  readonly send: (message: object) => void
+  /** Ends the stream. A failure that names the auth token also makes the client get a new one. */
+  readonly end: (failure: Failure) => void
+  /** Ends the stream because the server does not answer, and with it everything else on that connection. */
+  readonly fallenSilent: (detail: string) => void
+}
+
+/** What one stream is used for, from its opening to its end. */
+export interface Session<Message> {
+  /** Takes what has arrived. */
+  readonly receive: (messages: ReadonlyArray<Message>) => void
+  /** The stream has ended. Called once; nothing is received any more. */
+  readonly ended: (failure: Failure) => void
+  /** Runs while the stream is open. */
+  readonly guard: Effect.Effect<never>
+}
+
+/** The session of the stream that is open; opens one if there is none. Openings are serialised and paced. */
+export const sharedStream = <Message, S extends Session<Message>>(
+  client: Client,
+  rpc: Rpc,
+  makeSession: (line: Line) => S
+): Effect.Effect<S, Failure> => {
+  const opening = Semaphore.makeUnsafe(1)
+  let current: S | undefined
+  let openedAt = -Infinity
+
+  const serve = (session: S, inbox: Queue.Dequeue<Message, Failure>): Effect.Effect<void> =>
+    Effect.raceFirst(
+      Effect.forever(Effect.map(Queue.takeAll(inbox), session.receive), { disableYield: true }),
+      session.guard
+    ).pipe(
+      Effect.onExit((exit) =>
+        Effect.sync(() => {
+          if (current === session) current = undefined
+          session.ended(failureOfExit(exit))
+        })
+      ),
+      Effect.ignore
+    )
+
+  const open = Effect.gen(function* () {
+    if (current !== undefined) return current
+    yield* client.pauseSince(openedAt)
+    const access = yield* client.access
+    const inbox = yield* Queue.unbounded<Message, Failure>()
+    if (client.isClosed) return yield* Effect.fail(clientClosed)
+    openedAt = client.now()
+    const session = current = makeSession(openLine(client, rpc, access, inbox))
+    client.run(serve(session, inbox))
+    return session
+  })
+
+  return Effect.suspend(() => current === undefined ? Semaphore.withPermit(opening, open) : Effect.succeed(current))
+}
+
+/** A fiber that was interrupted means that the client's scope has closed. */
+const failureOfExit = (exit: Exit.Exit<never, Failure>): Failure =>
+  Option.getOrElse(Exit.findErrorOption(exit), () => clientClosed)
+
+const openLine = <Message>(client: Client, rpc: Rpc, access: Access, inbox: Queue.Queue<Message, Failure>): Line => {
+  const { connection } = access
+  const endpoint = connection.endpoint.address.url
+  const metadata = access.metadata.clone()
+  // A member that has lost its cluster ends the stream instead of keeping it open in silence.
+  metadata.set("hasleader", "true")
+  const stream = connection.channel.duplex(rpc, metadata)
+
+  let open = true
+  const end = (failure: Failure) => {
+    if (!open) return
+    open = false
+    connection.streams.delete(end)
+    stream.cancel()
+    const stale = client.isStaleToken(failure.reason.detail)
+    if (stale) client.dropToken(access)
+    Queue.failCauseUnsafe(inbox, Cause.fail(stale ? tokenRenewed(failure) : failure))
+  }
+  connection.streams.add(end)
+  const onEnd = (error: unknown) => {
+    if (open) end(client.failed(access, error))
+  }
+  // The listener stays: cancelling a stream makes it emit one more error, which nobody else would catch.
+  stream.on("error", onEnd)
+  stream.on("end", () => onEnd({ code: 14, details: "the server ended the stream" }))
+  stream.on("data", (message) => Queue.offerUnsafe(inbox, message as Message))
+
+  return {
+    endpoint,
+    send: (message) => {
+      if (open) stream.write(message)
+    },
+    end,
+    fallenSilent: (detail) => {
+      if (!open) return
+      end({ reason: new DeadlineExceeded({ detail }), endpoint })
+      client.abandon(access, `another stream of the connection has ended: ${detail}`)
+    }
+  }
+}

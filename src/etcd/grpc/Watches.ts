@@ -1,0 +1,229 @@
+/**
+ * The watches of a client, on one stream.
+ *
+ * The stream counts its watches itself and never uses a number twice: etcd holds on to the number of a watch that it has
+ * cancelled. It answers creations in their order, and refuses one without saying which (`watch_id` -1), so the order is
+ * what tells. What arrives for a number that is not watched (any more) is ignored.
+ *
+ * A silent server is told from an idle one by asking. Since 3.5.18, etcd does not answer a progress request while any
+ * watch of the stream starts at a revision that does not exist yet, as a watch does that follows a read. In that case a
+ * watch that can never say anything is created and cancelled: a creation is always answered.
+ *
+ * @module
+ */
+import { Cause, Effect, Latch, Queue, Stream } from "effect"
+import { invalidArgument, type ResponseHeader, toBytes, type WatchRequest, type WatchResponse } from "../Etcd.ts"
+import { Cancelled, Compacted, type EtcdError, type EtcdErrorReason, Unauthenticated } from "../EtcdError.ts"
+import { type Client, sendable } from "./Client.ts"
+import { type Failure, reasonOfText, toError } from "./failures.ts"
+import {
+  type EventMessage,
+  fromWatchRequest,
+  silentWatchRequest,
+  toHeader,
+  toWatchEvent,
+  type WatchMessage
+} from "./messages.ts"
+import { positiveMillis } from "./settings.ts"
+import { type Line, type Session, sharedStream } from "./SharedStream.ts"
+
+/** Responses a reader may lag behind before its watch is given up. */
+const capacity = 1024
+
+/** `watch_id` of what is about no watch. */
+const noWatch = "-1"
+
+interface WatchOptions {
+  readonly request: WatchRequest
+  /** The request as it is sent. */
+  readonly message: object
+  readonly responses: Queue.Queue<WatchResponse, EtcdError>
+  /** Milliseconds. */
+  readonly progressEvery: number
+  /** Milliseconds. */
+  readonly progressTimeout: number
+}
+
+interface Watch extends WatchOptions {
+  readonly id: string
+  created: boolean
+  /** The beginning of a response that has not arrived as a whole. */
+  fragments: Array<EventMessage>
+}
+
+class WatchSession implements Session<WatchMessage> {
+  readonly #client: Client
+  readonly #line: Line
+  readonly #watches = new Map<string, Watch>()
+  /** The numbers of the creations that are not answered, in order. */
+  readonly #creating: Array<string> = []
+  readonly #wake = Latch.makeUnsafe(false)
+  #nextId = 1
+  #revision = 0n
+  #heardAt: number
+  #askedAt: number | undefined
+  #failure: Failure | undefined
+
+  constructor(client: Client, line: Line) {
+    this.#client = client
+    this.#line = line
+    this.#heardAt = client.now()
+  }
+
+  add(options: WatchOptions): Watch {
+    const watch = { ...options, id: this.#create(options.message), created: false, fragments: [] }
+    if (this.#failure === undefined) this.#watches.set(watch.id, watch)
+    else this.#fail(watch, this.#failure)
+    return watch
+  }
+
+  /** Ends a watch whose reader has left. */
+  remove({ id }: Watch): void {
+    if (this.#watches.delete(id)) this.#cancel(id)
+  }
+
+  readonly receive = (messages: ReadonlyArray<WatchMessage>): void => {
+    this.#heardAt = this.#client.now()
+    this.#askedAt = undefined
+    for (const message of messages) this.#receiveOne(message)
+  }
+
+  ended(failure: Failure): void {
+    this.#failure = failure
+    for (const watch of this.#watches.values()) this.#fail(watch, failure)
+    this.#watches.clear()
+  }
+
+  /** Asks a server that has not been heard of for a while, and ends the stream of one that does not answer. */
+  readonly guard: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
+    this.#wake.closeUnsafe()
+    const watches = [...this.#watches.values()]
+    const asked = this.#askedAt !== undefined
+    const patience = Math.min(...watches.map((watch) => asked ? watch.progressTimeout : watch.progressEvery))
+    const left = (this.#askedAt ?? this.#heardAt) + patience - this.#client.now()
+    if (left > 0) {
+      return Effect.raceFirst(left === Infinity ? Effect.never : Effect.sleep(left), Latch.await(this.#wake))
+    }
+    if (!asked) return Effect.sync(() => this.#ask(watches))
+    this.#line.fallenSilent(`the watch stream was silent for ${patience} ms although it was asked`)
+    return Effect.never
+  }))
+
+  #ask(watches: ReadonlyArray<Watch>): void {
+    this.#askedAt = this.#client.now()
+    const future = watches.find(({ request: { startRevision = 0n } }) => startRevision > this.#revision)
+    if (future === undefined) this.#line.send({ progress_request: {} })
+    else this.#create(silentWatchRequest(future.request))
+  }
+
+  #create(message: object): string {
+    const id = String(this.#nextId++)
+    this.#creating.push(id)
+    this.#line.send({ create_request: { ...message, watch_id: id } })
+    this.#askedAt ??= this.#client.now()
+    this.#wake.openUnsafe()
+    return id
+  }
+
+  #cancel(id: string): void {
+    this.#line.send({ cancel_request: { watch_id: id } })
+  }
+
+  #receiveOne(message: WatchMessage): void {
+    const header = toHeader(message.header)
+    if (header.revision > this.#revision) this.#revision = header.revision
+    const created = message.created ? this.#creating.shift() : undefined
+    const watch = this.#watches.get(created ?? message.watch_id)
+    if (watch === undefined) {
+      // The creation was only a question, or its reader has left meanwhile: then this is its second cancellation.
+      if (created !== undefined && !message.canceled) this.#cancel(created)
+      if (created !== undefined || message.watch_id === noWatch) this.#reportProgress(header)
+    } else if (message.canceled) {
+      this.#refuse(watch, message)
+    } else if (created !== undefined) {
+      watch.created = true
+      this.#offer(watch, { _tag: "Created", header })
+    } else if (message.fragment) {
+      watch.fragments.push(...message.events)
+    } else {
+      this.#deliver(watch, header, message.events)
+    }
+  }
+
+  #deliver(watch: Watch, header: ResponseHeader, last: ReadonlyArray<EventMessage>): void {
+    const events = watch.fragments.length === 0 ? last : watch.fragments.concat(last)
+    if (events.length === 0) return this.#offer(watch, { _tag: "Progress", header, complete: true })
+    watch.fragments = []
+    this.#offer(watch, { _tag: "Events", header, events: events.map(toWatchEvent) })
+  }
+
+  /** The server is there; nothing is said about what it has delivered. */
+  #reportProgress(header: ResponseHeader): void {
+    for (const watch of this.#watches.values()) {
+      if (watch.created) this.#offer(watch, { _tag: "Progress", header, complete: false })
+    }
+  }
+
+  #offer(watch: Watch, response: WatchResponse): void {
+    if (Queue.offerUnsafe(watch.responses, response) || response._tag === "Progress") return
+    this.remove(watch)
+    this.#fail(watch, { reason: new Cancelled({ detail: `the reader fell ${capacity} responses behind` }) })
+  }
+
+  /** The server does not watch (any more), and says why. */
+  #refuse(watch: Watch, message: WatchMessage): void {
+    const { cancel_reason: detail } = message
+    const failure = { reason: refusalOf(message), endpoint: this.#line.endpoint }
+    // The token belongs to the stream: all its watches have to start again.
+    if (this.#client.isStaleToken(detail)) {
+      return this.#line.end({ ...failure, reason: new Unauthenticated({ detail }) })
+    }
+    this.#watches.delete(watch.id)
+    this.#fail(watch, failure)
+  }
+
+  #fail(watch: Watch, failure: Failure): void {
+    Queue.failCauseUnsafe(watch.responses, Cause.fail(toError(failure, "watch", keyText(watch.request))))
+  }
+}
+
+const refusalOf = (message: WatchMessage): EtcdErrorReason => {
+  const compactRevision = BigInt(message.compact_revision)
+  if (compactRevision !== 0n) {
+    return new Compacted({ detail: "etcdserver: mvcc: required revision has been compacted", compactRevision })
+  }
+  const detail = message.cancel_reason === "" ? "the server gave no reason" : message.cancel_reason
+  return reasonOfText(detail) ?? new Cancelled({ detail })
+}
+
+const decoder = new TextDecoder()
+
+/** A key as errors show it. */
+export const keyText = ({ key }: Pick<WatchRequest, "key">): string => decoder.decode(toBytes(key))
+
+/** `Etcd.watch` of a client. */
+export const makeWatch = (client: Client): (request: WatchRequest) => Stream.Stream<WatchResponse, EtcdError> => {
+  const session = sharedStream<WatchMessage, WatchSession>(
+    client,
+    { service: "Watch", method: "watch" },
+    (line) => new WatchSession(client, line)
+  )
+
+  return (request) =>
+    Stream.unwrap(Effect.gen(function* () {
+      const progressEvery = positiveMillis(request.progressEvery ?? "10 seconds")
+      const progressTimeout = positiveMillis(request.progressTimeout ?? "5 seconds")
+      const fail = (detail: string) => Effect.fail(invalidArgument("watch", detail, keyText(request)))
+      if (progressEvery === undefined) return yield* fail("progressEvery must be positive and finite")
+      if (progressTimeout === undefined) return yield* fail("progressTimeout must be positive and finite")
+      const named = Effect.mapError((failure: Failure) => toError(failure, "watch", keyText(request)))
+      const message = yield* named(sendable(() => fromWatchRequest(request)))
+      const responses = yield* Queue.bounded<WatchResponse, EtcdError>(capacity)
+      const watches = yield* named(session)
+      yield* Effect.acquireRelease(
+        Effect.sync(() => watches.add({ request, message, responses, progressEvery, progressTimeout })),
+        (watch) => Effect.sync(() => watches.remove(watch))
+      )
+      return Stream.fromQueue(responses)
+    }))
+}

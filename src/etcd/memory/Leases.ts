@@ -1,0 +1,71 @@
+/**
+ * Leases, the keys attached to them, and when they run out.
+ *
+ * A lease runs out when its time to live has passed since it was granted or renewed; what happens then is for the
+ * caller to decide. Time is told in milliseconds.
+ *
+ * @module
+ */
+import { Deadline, type Deadlines } from "./Deadlines.ts"
+import { type ByteText, compareText } from "./keys.ts"
+
+/** A lease that has neither run out nor been revoked. */
+export interface Lease {
+  readonly id: bigint
+  /** Seconds. */
+  readonly ttl: number
+  readonly keys: Set<ByteText>
+  readonly expiry: Deadline
+}
+
+/** The leases of a store. */
+export class Leases {
+  readonly #byId = new Map<bigint, Lease>()
+  readonly #deadlines: Deadlines
+  readonly #expired: (lease: Lease) => void
+
+  /** `expired` is told of a lease that has run out, which it may end. */
+  constructor(deadlines: Deadlines, expired: (lease: Lease) => void) {
+    this.#deadlines = deadlines
+    this.#expired = expired
+  }
+
+  get(id: bigint): Lease | undefined {
+    return this.#byId.get(id)
+  }
+
+  /** Those that run out first come first. */
+  get all(): ReadonlyArray<Lease> {
+    return [...this.#byId.values()].sort((self, that) => self.expiry.at - that.expiry.at)
+  }
+
+  /** Adds a lease whose id is free. */
+  grant(id: bigint, ttl: number, now: number): Lease {
+    const lease: Lease = { id, ttl, keys: new Set(), expiry: new Deadline(() => this.#expired(lease)) }
+    this.#byId.set(id, lease)
+    this.renew(lease, now)
+    return lease
+  }
+
+  /** Lets a lease begin anew. */
+  renew(lease: Lease, now: number): void {
+    this.#deadlines.set(lease.expiry, now + lease.ttl * 1000)
+  }
+
+  /** Takes a lease away and answers with its keys in order. */
+  end(lease: Lease): ReadonlyArray<ByteText> {
+    this.#byId.delete(lease.id)
+    this.#deadlines.delete(lease.expiry)
+    return keysOf(lease)
+  }
+
+  /** Moves a key from one lease to another, either of which may be none (`0n`) or gone. */
+  move(key: ByteText, from: bigint, to: bigint): void {
+    if (from === to) return
+    if (from !== 0n) this.#byId.get(from)?.keys.delete(key)
+    if (to !== 0n) this.#byId.get(to)?.keys.add(key)
+  }
+}
+
+/** The keys of a lease in order. */
+export const keysOf = (lease: Lease): ReadonlyArray<ByteText> => [...lease.keys].sort(compareText)

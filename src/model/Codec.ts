@@ -1,0 +1,113 @@
+/**
+ * How an instance is written in etcd.
+ *
+ * The default envelope is one JSON object, `{"id","name","version","metadata","endpoints","weight","zone","status"}`.
+ * Members at their default may be left out and unknown ones are ignored. With metadata of strings it is also a value
+ * that go-kratos reads.
+ *
+ * @module
+ */
+import { Data, Result, Schema } from "effect"
+import { InstanceStatus, type ServiceInstance } from "./Instance.ts"
+
+/** A value that is no instance of the service; `detail` says which rule it breaks. */
+export class InvalidInstance extends Data.TaggedError("InvalidInstance")<{
+  readonly detail: string
+  readonly cause?: unknown
+}> {
+  override get message(): string {
+    return `not an instance: ${this.detail}`
+  }
+}
+
+/** Instances to bytes and back. */
+export interface Codec<M> {
+  /** The value to put, or why the instance cannot be written. */
+  readonly encode: (instance: ServiceInstance<M>) => Result.Result<Uint8Array, InvalidInstance>
+  /** The instance that the key names and the value describes, or why it is none. */
+  readonly decode: (name: string, id: string, value: Uint8Array) => Result.Result<ServiceInstance<M>, InvalidInstance>
+}
+
+/** A schema that turns metadata into JSON and back, without services. */
+export type MetadataSchema<M> = Schema.Codec<M, unknown>
+
+const Envelope = Schema.Struct({
+  id: Schema.optionalKey(Schema.String),
+  name: Schema.optionalKey(Schema.String),
+  version: Schema.optionalKey(Schema.String),
+  metadata: Schema.optionalKey(Schema.Unknown),
+  endpoints: Schema.NonEmptyArray(Schema.NonEmptyString),
+  weight: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))),
+  zone: Schema.optionalKey(Schema.String),
+  status: Schema.optionalKey(InstanceStatus)
+})
+
+const decodeEnvelope = Schema.decodeUnknownResult(Envelope)
+const encoder = new TextEncoder()
+const utf8 = new TextDecoder("utf-8", { fatal: true })
+
+const invalid = (detail: string, cause?: unknown): Result.Result<never, InvalidInstance> =>
+  Result.fail(new InvalidInstance({ detail, cause }))
+
+const explain = (error: Schema.SchemaError): string => error.message.replaceAll(/\s*\n\s*/g, " ")
+
+/** The JSON envelope with metadata that the schema describes. */
+export const json = <M>(metadata: MetadataSchema<M>): Codec<M> => {
+  const schema = Schema.toCodecJson(metadata)
+  const encodeMetadata = Schema.encodeResult(schema)
+  const decodeMetadata = Schema.decodeUnknownResult(schema)
+  return {
+    encode: (instance) => {
+      const encoded = encodeMetadata(instance.metadata)
+      if (Result.isFailure(encoded)) return invalid(`metadata: ${explain(encoded.failure)}`, encoded.failure)
+      return Result.succeed(encoder.encode(JSON.stringify({
+        id: instance.id,
+        name: instance.name,
+        version: instance.version,
+        metadata: encoded.success,
+        endpoints: instance.endpoints,
+        weight: instance.weight,
+        zone: instance.zone,
+        status: instance.status
+      })))
+    },
+    decode: (name, id, value) => {
+      const parsed = parse(value)
+      if (Result.isFailure(parsed)) return invalid(parsed.failure)
+      const envelope = decodeEnvelope(parsed.success)
+      if (Result.isFailure(envelope)) return invalid(explain(envelope.failure), envelope.failure)
+      const { success: found } = envelope
+      if (found.id !== undefined && found.id !== id) return invalid(`"id" must be that of the key`)
+      if (found.name !== undefined && found.name !== name) return invalid(`"name" must be that of the key`)
+      const decoded = decodeMetadata(found.metadata ?? {})
+      if (Result.isFailure(decoded)) return invalid(`metadata: ${explain(decoded.failure)}`, decoded.failure)
+      return Result.succeed(Object.freeze({
+        id,
+        name,
+        ...(found.version === undefined ? {} : { version: found.version }),
+        metadata: decoded.success,
+        endpoints: Object.freeze(found.endpoints),
+        weight: found.weight ?? 1,
+        ...(found.zone === undefined ? {} : { zone: found.zone }),
+        status: found.status ?? "up"
+      }))
+    }
+  }
+}
+
+const parse = (value: Uint8Array): Result.Result<unknown, string> => {
+  let text: string
+  try {
+    text = utf8.decode(value)
+  } catch {
+    return Result.fail("the value is not UTF-8")
+  }
+  try {
+    return Result.succeed(JSON.parse(text))
+  } catch {
+    return Result.fail("the value is not JSON")
+  }
+}
+
+/** The JSON envelope with metadata of strings. */
+export const strings: Codec<Readonly<Record<string, string>>> = json(Schema.Record(Schema.String, Schema.String))

@@ -1,0 +1,73 @@
+/**
+ * The grammar of keys: `<namespace>/<service>/<id>`, such as `/services/orders/orders-7f3c`.
+ *
+ * A service is always read as the range of `<namespace>/<service>/`, with the slash, so that `hello` never sees
+ * `helloworld`. A key with more or fewer segments, or with an illegal one, belongs to no instance and is passed over.
+ *
+ * @module
+ */
+import { Result } from "effect"
+import { instanceId, serviceName } from "./ServiceName.ts"
+
+/** The keys under one namespace. */
+export interface Keyspace {
+  /** Without a slash at the end. */
+  readonly namespace: string
+  /** What the keys of all services start with. */
+  readonly prefix: string
+  /** What the keys of all instances of a service start with. */
+  readonly servicePrefix: (name: string) => string
+  /** The key of an instance. */
+  readonly key: (name: string, id: string) => string
+  /** The instance of `name` that a key belongs to, or `undefined` when it belongs to none. */
+  readonly idOf: (name: string, key: Uint8Array) => string | undefined
+  /** The service and the instance that a key belongs to, or `undefined` when it belongs to none. */
+  readonly parse: (key: Uint8Array) => { readonly name: string; readonly id: string } | undefined
+}
+
+/** Where instances are kept unless told otherwise. */
+export const defaultNamespace = "/services"
+
+/** What a namespace must look like. */
+export const namespaceRule =
+  "it must be segments joined by '/', each a legal service name, with or without '/' in front, such as /services"
+
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+const decodeText = (key: Uint8Array): string | undefined => {
+  try {
+    return utf8.decode(key)
+  } catch {
+    return undefined
+  }
+}
+
+/** The keyspace under a namespace, or the rule that the namespace breaks. */
+export const make = (namespace: string): Result.Result<Keyspace, string> => {
+  const trimmed = namespace.endsWith("/") ? namespace.slice(0, -1) : namespace
+  const segments = (trimmed.startsWith("/") ? trimmed.slice(1) : trimmed).split("/")
+  if (!segments.every((segment) => Result.isSuccess(serviceName(segment)))) return Result.fail(namespaceRule)
+  const prefix = `${trimmed}/`
+  const servicePrefix = (name: string) => `${prefix}${name}/`
+  return Result.succeed({
+    namespace: trimmed,
+    prefix,
+    servicePrefix,
+    key: (name, id) => `${prefix}${name}/${id}`,
+    idOf: (name, key) => {
+      const text = decodeText(key)
+      if (text === undefined || !text.startsWith(servicePrefix(name))) return undefined
+      const id = text.slice(prefix.length + name.length + 1)
+      return Result.isSuccess(instanceId(id)) ? id : undefined
+    },
+    parse: (key) => {
+      const text = decodeText(key)
+      if (text === undefined || !text.startsWith(prefix)) return undefined
+      const slash = text.indexOf("/", prefix.length)
+      if (slash < 0) return undefined
+      const name = text.slice(prefix.length, slash)
+      const id = text.slice(slash + 1)
+      return Result.isSuccess(serviceName(name)) && Result.isSuccess(instanceId(id)) ? { name, id } : undefined
+    }
+  })
+}

@@ -1,0 +1,41 @@
+/**
+ * The definition of a service: its name and how its instances are written.
+ *
+ * @module
+ */
+import * as Codec from "./Codec.ts"
+
+/** A service by its name, with metadata of type `M` on each instance. */
+export interface Service<M = Readonly<Record<string, string>>> {
+  readonly name: string
+  readonly codec: Codec.Codec<M>
+}
+
+interface Make {
+  /** A service whose metadata is a record of strings. */
+  (name: string): Service
+  /** A service whose metadata the schema describes; it is checked when registering and when discovering. */
+  <M>(name: string, options: { readonly metadata: Codec.MetadataSchema<M> }): Service<M>
+}
+
+const make: Make = <M>(
+  name: string,
+  options?: { readonly metadata: Codec.MetadataSchema<M> }
+): Service<M> | Service =>
+  options === undefined ? { name, codec: Codec.strings } : { name, codec: Codec.json(options.metadata) }
+
+/**
+ * Defines services. Nothing is checked here: an illegal name is refused, with a typed error, where it is used.
+ *
+ * Define a typed service once and share the value: `discover` shares one watch for each definition.
+ *
+ * @example
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Service } from "@effect-etcd/discovery"
+ *
+ * const Orders = Service.make("orders", { metadata: Schema.Struct({ shard: Schema.Int }) })
+ * Orders.name // "orders"
+ * ```
+ */
+export const Service: { readonly make: Make } = { make }

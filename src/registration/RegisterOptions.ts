@@ -1,0 +1,213 @@
+/**
+ * What `registerService` is told, and the check of it.
+ *
+ * @module
+ */
+import { Duration, Effect, Option, Result, type Schedule } from "effect"
+import type { EtcdError } from "../etcd/EtcdError.ts"
+import type { Codec } from "../model/Codec.ts"
+import { endpoint } from "../model/Endpoint.ts"
+import type { InstanceStatus, ServiceInstance } from "../model/Instance.ts"
+import type { Keyspace } from "../model/Keyspace.ts"
+import type { Service } from "../model/Service.ts"
+import { instanceId, serviceName } from "../model/ServiceName.ts"
+import * as Backoff from "../policy/Backoff.ts"
+import * as Ttl from "../policy/Ttl.ts"
+import { InvalidRegistration, type RegistrationLost } from "./RegistrationError.ts"
+
+/**
+ * What to do when the id is in etcd already.
+ *
+ * - `"restart"`: with the same endpoints it is an earlier run of this process: take over at once. With other endpoints
+ *   wait for its lease to end, up to one TTL, then fail with `InstanceIdTaken`.
+ * - `"exclusive"`: fail with `InstanceIdTaken`.
+ * - `"overwrite"`: take over.
+ */
+export type Claim = "restart" | "exclusive" | "overwrite"
+
+/** How a registration is kept; the layer of the registry can set other defaults. */
+export interface RegistrationPolicy {
+  /** How long the instance stays in etcd without a heartbeat; whole seconds, at least 2. Default: 15 seconds. */
+  readonly ttl?: Duration.Input
+  /** Time between heartbeats, at most half of `ttl`. Default: a third of it. */
+  readonly heartbeat?: Duration.Input
+  /** When to try again after a failure or a loss. Default: `Backoff.reregister`, which never ends. */
+  readonly retry?: Schedule.Schedule<unknown, EtcdError | RegistrationLost>
+  /** What to do when the id is in etcd already. Default: `"restart"`. */
+  readonly claim?: Claim
+  /** `"await"` (the default) completes once the key is in etcd, `"background"` at once. */
+  readonly startup?: "await" | "background"
+  /**
+   * How long `"await"` waits for etcd. Default: 15 seconds. Waiting for the lease of an earlier run (`claim:
+   * "restart"`) is bounded by the TTL instead.
+   */
+  readonly startupTimeout?: Duration.Input
+  /** Time between publishing `"draining"` and leaving, when the scope closes. Default: 0, which publishes nothing. */
+  readonly drain?: Duration.Input
+  /** How long etcd may take to answer when the scope closes. Default: 5 seconds. */
+  readonly releaseTimeout?: Duration.Input
+}
+
+/** An instance and how to keep it registered. */
+export interface RegisterOptions<M = Readonly<Record<string, string>>> extends RegistrationPolicy {
+  /** Unique within the service. Default: random. A stable id lets a restarted process take over at once. */
+  readonly id?: string
+  /** Absolute URLs; `host:port` means `tcp://host:port`. */
+  readonly endpoints: readonly [string, ...ReadonlyArray<string>]
+  readonly version?: string
+  /** Relative share of the traffic. Default: 1; 0 means none. */
+  readonly weight?: number
+  readonly zone?: string
+  /** Default: `{}`. */
+  readonly metadata?: M
+  /** Gates the status: `"starting"` until it first succeeds, `"down"` after `healthThreshold` failures in a row. */
+  readonly health?: Effect.Effect<unknown, unknown>
+  /** Time between two checks, and the time one may take. Default: the heartbeat. */
+  readonly healthEvery?: Duration.Input
+  /** Default: 3. */
+  readonly healthThreshold?: number
+}
+
+/** What an `update` changes; members that are left out stay. */
+export interface InstancePatch<M = Readonly<Record<string, string>>> {
+  readonly metadata?: M
+  readonly weight?: number
+  readonly version?: string
+  readonly status?: InstanceStatus
+}
+
+/** A checked registration. */
+export interface RegistrationPlan<M> {
+  readonly key: string
+  readonly codec: Codec<M>
+  readonly instance: ServiceInstance<M>
+  readonly ttl: Ttl.Ttl
+  readonly retry: Schedule.Schedule<unknown, EtcdError | RegistrationLost>
+  readonly claim: Claim
+  readonly startup: "await" | "background"
+  readonly startupTimeout: Duration.Duration
+  readonly drain: Duration.Duration
+  readonly releaseTimeout: Duration.Duration
+  readonly health: Option.Option<{
+    readonly check: Effect.Effect<unknown, unknown>
+    readonly every: Duration.Duration
+    readonly threshold: number
+  }>
+}
+
+const invalid = (field: string, value: unknown, rule: string): Result.Result<never, InvalidRegistration> =>
+  Result.fail(new InvalidRegistration({ field, value, rule }))
+
+const duration = (
+  field: string,
+  value: Duration.Input,
+  minimum: number
+): Result.Result<Duration.Duration, InvalidRegistration> => {
+  const parsed = Option.getOrUndefined(Duration.fromInput(value))
+  return parsed !== undefined && Duration.isFinite(parsed) && Duration.toMillis(parsed) >= minimum ?
+    Result.succeed(parsed) :
+    invalid(field, value, `it must be a finite duration of at least ${minimum} ms`)
+}
+
+const oneOf = <A extends string>(
+  field: string,
+  value: A,
+  allowed: ReadonlyArray<A>
+): Result.Result<A, InvalidRegistration> =>
+  allowed.includes(value) ? Result.succeed(value) : invalid(field, value, `it must be one of ${allowed.join(", ")}`)
+
+/** Whether a weight can be: finite and not negative. */
+export const weightOf = (weight: number): Result.Result<number, InvalidRegistration> =>
+  Number.isFinite(weight) && weight >= 0 ?
+    Result.succeed(weight) :
+    invalid("weight", weight, "it must be a finite number of at least 0")
+
+const textOf = (field: string, value: unknown): Result.Result<string, InvalidRegistration> =>
+  typeof value === "string" ? Result.succeed(value) : invalid(field, value, "it must be a string")
+
+/** The largest value that is put, in bytes. */
+export const maxValueBytes = 1024 * 1024
+
+/** The bytes of an instance, or why it cannot be registered. */
+export const encode = <M>(
+  codec: Codec<M>,
+  instance: ServiceInstance<M>
+): Result.Result<Uint8Array, InvalidRegistration> => {
+  const value = codec.encode(instance)
+  if (Result.isFailure(value)) return invalid("metadata", instance.metadata, value.failure.detail)
+  return value.success.length <= maxValueBytes ?
+    Result.succeed(value.success) :
+    invalid("value", `${value.success.length} bytes`, `an instance must encode to at most ${maxValueBytes} bytes`)
+}
+
+const randomId = (name: string): string => {
+  const suffix = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0"))
+    .join("")
+  const id = `${name}-${suffix}`
+  return Result.isSuccess(instanceId(id)) ? id : suffix
+}
+
+/** Checks a registration before anything is sent. */
+export const plan = <M>(
+  keyspace: Keyspace,
+  service: Service<M>,
+  options: RegisterOptions<M>
+): Effect.Effect<RegistrationPlan<M>, InvalidRegistration> =>
+  Effect.fromResult(Result.gen(function* () {
+    const name = yield* Result.mapError(
+      serviceName(service.name),
+      (rule) => new InvalidRegistration({ field: "name", value: service.name, rule })
+    )
+    const id = yield* Result.mapError(
+      instanceId(options.id ?? randomId(name)),
+      (rule) => new InvalidRegistration({ field: "id", value: options.id, rule })
+    )
+    if (!Array.isArray(options.endpoints) || options.endpoints.length === 0) {
+      return yield* invalid("endpoints", options.endpoints, "at least one endpoint is needed")
+    }
+    const endpoints: Array<string> = []
+    for (const [index, text] of options.endpoints.entries()) {
+      endpoints.push(
+        yield* Result.mapError(
+          endpoint(String(text)),
+          (rule) => new InvalidRegistration({ field: `endpoints[${index}]`, value: text, rule })
+        )
+      )
+    }
+    const ttl = yield* Result.mapError(
+      Ttl.make(options.ttl ?? Ttl.defaultTtl, options.heartbeat),
+      (error) => new InvalidRegistration(error)
+    )
+    const threshold = options.healthThreshold ?? 3
+    if (!Number.isInteger(threshold) || threshold < 1) {
+      return yield* invalid("healthThreshold", threshold, "it must be a whole number of at least 1")
+    }
+    const healthEvery = yield* duration("healthEvery", options.healthEvery ?? ttl.heartbeat, 1)
+    const instance: ServiceInstance<M> = {
+      id,
+      name,
+      ...(options.version === undefined ? {} : { version: yield* textOf("version", options.version) }),
+      // The schema decides whether metadata may be left out.
+      metadata: options.metadata ?? {} as M,
+      endpoints,
+      weight: yield* weightOf(options.weight ?? 1),
+      ...(options.zone === undefined ? {} : { zone: yield* textOf("zone", options.zone) }),
+      status: options.health === undefined ? "up" : "starting"
+    }
+    yield* encode(service.codec, instance)
+    return {
+      key: keyspace.key(name, id),
+      codec: service.codec,
+      instance,
+      ttl,
+      retry: options.retry ?? Backoff.reregister,
+      claim: yield* oneOf("claim", options.claim ?? "restart", ["restart", "exclusive", "overwrite"]),
+      startup: yield* oneOf("startup", options.startup ?? "await", ["await", "background"]),
+      startupTimeout: yield* duration("startupTimeout", options.startupTimeout ?? "15 seconds", 1),
+      drain: yield* duration("drain", options.drain ?? 0, 0),
+      releaseTimeout: yield* duration("releaseTimeout", options.releaseTimeout ?? "5 seconds", 1),
+      health: options.health === undefined ?
+        Option.none() :
+        Option.some({ check: options.health, every: healthEvery, threshold })
+    }
+  }))

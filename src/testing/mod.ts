@@ -1,0 +1,6 @@
+/**
+ * For tests of applications that register and discover.
+ *
+ * @module
+ */
+export {}

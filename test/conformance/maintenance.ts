@@ -1,0 +1,99 @@
+/**
+ * What `compact` and `status` promise.
+ *
+ * @module
+ */
+import { Effect } from "effect"
+import { prefix } from "../../src/etcd/Etcd.ts"
+import assert from "node:assert/strict"
+import { all, assertEqual, assertRefused, type Check, keysIn, kv } from "./subject.ts"
+
+export const maintenanceChecks: ReadonlyArray<Check> = [
+  {
+    title: "compact makes reads before its revision fail with Compacted, and leaves the rest",
+    body: ({ etcd, root, revision, header }) =>
+      Effect.gen(function* () {
+        const key = `${root}a`
+        for (const value of ["1", "2", "3"]) yield* etcd.put({ key, value })
+        assertEqual(yield* etcd.compact({ revision: revision + 2n }), { header: header(3) })
+        const at = (later: bigint) => etcd.range({ key, revision: revision + later })
+        yield* assertRefused(at(1n), { reason: "Compacted", method: "range", key })
+        const place = { create: revision + 1n }
+        assertEqual((yield* at(2n)).kvs, [kv(key, "2", { ...place, mod: revision + 2n, version: 2n })])
+        assertEqual((yield* at(3n)).kvs, [kv(key, "3", { ...place, mod: revision + 3n, version: 3n })])
+        yield* assertRefused(
+          etcd.txn({ then: [{ _tag: "Range", request: { key, revision: revision + 1n } }] }),
+          { reason: "Compacted", method: "txn" }
+        )
+      })
+  },
+  {
+    title: "compact keeps what exists, however old, and what was deleted later",
+    body: (subject) =>
+      Effect.gen(function* () {
+        const { etcd, root, revision } = subject
+        for (const name of ["old", "gone", "later"]) yield* etcd.put({ key: root + name, value: "" })
+        yield* etcd.deleteRange({ key: `${root}gone` })
+        yield* etcd.put({ key: `${root}x`, value: "" })
+        yield* etcd.deleteRange({ key: `${root}later` })
+        yield* etcd.compact({ revision: revision + 5n, physical: true })
+        assert.deepEqual(yield* keysIn(etcd, { ...all(subject), revision: revision + 5n }), [
+          `${root}later`,
+          `${root}old`,
+          `${root}x`
+        ])
+        assert.deepEqual(yield* keysIn(etcd, prefix(root)), [`${root}old`, `${root}x`])
+        yield* etcd.put({ key: `${root}gone`, value: "" })
+        assertEqual((yield* etcd.range({ key: `${root}gone` })).kvs, [
+          kv(`${root}gone`, "", { create: revision + 7n })
+        ])
+      })
+  },
+  {
+    title: "compact at or below the compacted revision fails with Compacted",
+    body: ({ etcd, root, revision }) =>
+      Effect.gen(function* () {
+        yield* etcd.put({ key: root, value: "1" })
+        yield* etcd.compact({ revision: revision + 1n })
+        const expected = { reason: "Compacted", method: "compact" } as const
+        yield* assertRefused(etcd.compact({ revision: revision + 1n }), expected)
+        yield* assertRefused(etcd.compact({ revision }), expected)
+        yield* assertRefused(etcd.compact({ revision: -1n }), expected)
+      })
+  },
+  {
+    title: "compact at a revision in the future fails with InvalidArgument",
+    body: ({ etcd, revision, header }) =>
+      Effect.gen(function* () {
+        yield* assertRefused(etcd.compact({ revision: revision + 1n }), {
+          reason: "InvalidArgument",
+          method: "compact"
+        })
+        assertEqual((yield* etcd.range({ key: "a" })).header, header())
+      })
+  },
+  {
+    title: "compact at the newest revision leaves the store readable",
+    body: ({ etcd, root, revision }) =>
+      Effect.gen(function* () {
+        yield* etcd.put({ key: root, value: "1" })
+        yield* etcd.compact({ revision: revision + 1n, physical: true })
+        const expected = [kv(root, "1", { create: revision + 1n })]
+        assertEqual((yield* etcd.range({ key: root })).kvs, expected)
+        assertEqual((yield* etcd.range({ key: root, revision: revision + 1n })).kvs, expected)
+      })
+  },
+  {
+    title: "status tells the server's version and who leads",
+    body: ({ etcd, root, revision, header }) =>
+      Effect.gen(function* () {
+        yield* etcd.put({ key: root, value: "1" })
+        const { version, dbSize, raftIndex, ...rest } = yield* etcd.status
+        assert.match(version, /^\d+\.\d+\.\d+/)
+        assert.ok(dbSize > 0n && raftIndex > 0n)
+        const { memberId, raftTerm } = header()
+        assertEqual(rest, { header: header(1), leader: memberId, raftTerm })
+        assert.ok(raftTerm > 0n && header().clusterId > 0n && memberId > 0n && revision > 0n)
+      })
+  }
+]

@@ -1,0 +1,345 @@
+/**
+ * Real etcd servers for tests: on free loopback ports, with a data folder of their own, for the lifetime of a scope.
+ *
+ * A server keeps its ports and its data over restarts. It is always addressed by the pid that was started. When the
+ * scope closes it is killed and its folder removed.
+ *
+ * @module
+ */
+import { Effect, Exit, Scope } from "effect"
+import { type ChildProcess, execFile, spawn } from "node:child_process"
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import process from "node:process"
+import { after, before, describe } from "node:test"
+import { attempt, eventually, freePort, get, pause, toError } from "./real.ts"
+import { binariesOf, type EtcdBinaries, versions } from "./versions.ts"
+
+export { versions } from "./versions.ts"
+
+export interface EtcdOptions {
+  /** An exact version or its beginning (`"3.4"`); default: the newest at hand. */
+  readonly version?: string
+  /** More command line arguments for etcd; they win over the harness's own. */
+  readonly args?: ReadonlyArray<string>
+  /** Paths of PEM files. The endpoint is then `https://127.0.0.1:…`; with `clientCa`, clients need a certificate. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string }
+}
+
+export interface EtcdServer {
+  /** `http://127.0.0.1:PORT`; the same over restarts. */
+  readonly endpoint: string
+  readonly version: string
+  readonly dataDir: string
+  /** The process that runs now, or ran last. */
+  readonly pid: number
+  readonly running: boolean
+  /** Sends a signal. A signal that ends the server is followed by waiting for its end. */
+  readonly kill: (signal: NodeJS.Signals) => Effect.Effect<void, Error>
+  /** Ends the server in good order (SIGTERM) if it runs. */
+  readonly stop: Effect.Effect<void, Error>
+  /** Starts the stopped server on its data and ports; completes when it is healthy. */
+  readonly start: Effect.Effect<void, Error>
+  /** Starts the stopped server without waiting for anything (a member without quorum never becomes healthy). */
+  readonly launch: Effect.Effect<void, Error>
+  /** Completes when the server answers a linearizable read. */
+  readonly healthy: Effect.Effect<void, Error>
+  /** Removes the data folder of the stopped server. */
+  readonly wipe: Effect.Effect<void, Error>
+  /** SIGSTOP: the server hangs, its connections stay open. */
+  readonly pause: Effect.Effect<void, Error>
+  /** SIGCONT. */
+  readonly resume: Effect.Effect<void, Error>
+  /** The text of `/metrics`, read over a listener of its own: it never counts as a client's connection. */
+  readonly metrics: Effect.Effect<string, Error>
+  /** One number out of `/metrics`: the sum of all samples of that name whose labels contain `labels`; 0 when absent. */
+  readonly metric: (name: string, labels?: string) => Effect.Effect<number, Error>
+  /** What the server has written since its first start. */
+  readonly log: Effect.Effect<string>
+}
+
+export interface EtcdCluster {
+  readonly members: ReadonlyArray<EtcdServer>
+  readonly endpoints: ReadonlyArray<string>
+  /** The running member that says it leads; waits for one. */
+  readonly leader: Effect.Effect<EtcdServer, Error>
+}
+
+interface Plan {
+  readonly name: string
+  readonly binaries: EtcdBinaries
+  readonly client: number
+  readonly peer: number
+  readonly metrics: number
+  readonly initialCluster: string
+  /** Milliseconds; etcd's own are 100 and 1000. */
+  readonly heartbeat: number
+  readonly options: EtcdOptions
+}
+
+const url = (port: number, scheme = "http") => `${scheme}://127.0.0.1:${port}`
+
+// If the test process ends before its scopes were closed, its servers must not outlive it.
+const alive = new Set<number>()
+process.on("exit", () => alive.forEach((pid) => signalPid(pid, "SIGKILL")))
+
+const signalPid = (pid: number, signal: NodeJS.Signals): void => {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // it has ended by itself
+  }
+}
+
+const argumentsOf = (plan: Plan, dataDir: string): ReadonlyArray<string> => {
+  const { binaries, heartbeat, options: { args = [], tls } } = plan
+  const scheme = tls === undefined ? "http" : "https"
+  return [
+    ["--name", plan.name],
+    ["--data-dir", dataDir],
+    ["--listen-client-urls", url(plan.client, scheme)],
+    ["--advertise-client-urls", url(plan.client, scheme)],
+    ["--listen-peer-urls", url(plan.peer)],
+    ["--initial-advertise-peer-urls", url(plan.peer)],
+    ["--initial-cluster", plan.initialCluster],
+    ["--listen-metrics-urls", url(plan.metrics)],
+    ["--heartbeat-interval", String(heartbeat)],
+    ["--election-timeout", String(heartbeat * 10)],
+    ["--log-level", "error"],
+    ["--logger", "zap"],
+    // The page cache outlives a killed process, so tests need no fsync. etcd 3.4 does not know the flag.
+    ...(binaries.version.startsWith("3.4.") ? [] : [["--unsafe-no-fsync"]]),
+    ...(tls === undefined ? [] : [["--cert-file", tls.cert, "--key-file", tls.key]]),
+    ...(tls?.clientCa === undefined ? [] : [["--client-cert-auth", "--trusted-ca-file", tls.clientCa]])
+  ].flat().concat(args)
+}
+
+/** The server without its first start. */
+const make = (plan: Plan): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
+  Effect.gen(function* () {
+    const folder = yield* Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), "etcd-test-"))),
+      (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }))
+    )
+    const dataDir = join(folder, "data")
+    const logFile = join(folder, "log")
+    let child: ChildProcess | undefined
+    let pid = 0
+    let ended: Promise<void> = Promise.resolve()
+
+    const log = Effect.sync(() => {
+      try {
+        return readFileSync(logFile, "utf8")
+      } catch {
+        return ""
+      }
+    })
+
+    const launch = Effect.callback<void, Error>((resume) => {
+      if (child !== undefined) return resume(Effect.fail(new Error(`etcd ${plan.name} (pid ${pid}) runs already`)))
+      // A file, not a pipe: the server never waits for a reader, and it keeps no runtime awake.
+      const output = openSync(logFile, "a")
+      const started = spawn(plan.binaries.etcd, argumentsOf(plan, dataDir), {
+        cwd: folder,
+        stdio: ["ignore", output, output],
+        // Settings of the machine's own etcd must not leak in; 3.4 wants to be told about unusual platforms.
+        env: { PATH: process.env["PATH"], ETCD_UNSUPPORTED_ARCH: process.arch }
+      })
+      closeSync(output)
+      child = started
+      ended = new Promise((resolve) => {
+        const onEnd = () => {
+          if (child === started) child = undefined
+          alive.delete(started.pid ?? 0)
+          resolve()
+        }
+        started.once("exit", onEnd)
+        started.once("error", (error) => {
+          onEnd()
+          resume(Effect.fail(error))
+        })
+      })
+      started.once("spawn", () => {
+        pid = started.pid ?? 0
+        alive.add(pid)
+        resume(Effect.void)
+      })
+    })
+
+    const probe = Effect.gen(function* () {
+      const answer = yield* get(`${url(plan.metrics)}/health`)
+      if (!answer.includes('"true"')) return yield* Effect.fail(new Error(answer))
+      if (plan.options.tls === undefined) yield* get(`${url(plan.client)}/version`)
+    })
+    const healthy = Effect.gen(function* () {
+      const outcome = yield* Effect.raceFirst(
+        eventually(probe, { limit: 30_000 }),
+        Effect.andThen(attempt(() => ended), Effect.fail(new Error("it ended")))
+      ).pipe(Effect.result)
+      if (outcome._tag === "Success") return
+      const text = yield* log
+      return yield* Effect.fail(
+        new Error(
+          `etcd ${plan.binaries.version} did not become healthy: ${outcome.failure.message}\n${text.slice(-2000)}`
+        )
+      )
+    })
+
+    const waitForEnd = attempt(() => ended)
+    const kill = (signal: NodeJS.Signals): Effect.Effect<void, Error> =>
+      Effect.gen(function* () {
+        if (child === undefined) return yield* Effect.fail(new Error(`etcd ${plan.name} does not run`))
+        signalPid(pid, signal)
+        if (!["SIGKILL", "SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT"].includes(signal)) return
+        if (signal !== "SIGKILL") signalPid(pid, "SIGCONT") // a paused process would never see it
+        yield* Effect.raceFirst(
+          waitForEnd,
+          Effect.andThen(pause(15_000), Effect.fail(new Error(`etcd (pid ${pid}) still runs 15 s after ${signal}`)))
+        )
+      })
+
+    yield* Effect.addFinalizer(() =>
+      Effect.suspend(() => child === undefined ? Effect.void : Effect.ignore(kill("SIGKILL")))
+    )
+
+    const metrics = get(`${url(plan.metrics)}/metrics`)
+    return {
+      endpoint: url(plan.client, plan.options.tls === undefined ? "http" : "https"),
+      version: plan.binaries.version,
+      dataDir,
+      get pid() {
+        return pid
+      },
+      get running() {
+        return child !== undefined
+      },
+      kill,
+      stop: Effect.suspend(() => child === undefined ? Effect.void : kill("SIGTERM")),
+      start: Effect.andThen(launch, healthy),
+      launch,
+      healthy,
+      wipe: Effect.suspend(() =>
+        child === undefined ?
+          Effect.sync(() => rmSync(dataDir, { recursive: true, force: true })) :
+          Effect.fail(new Error("stop the server before its data is wiped"))
+      ),
+      pause: kill("SIGSTOP"),
+      resume: kill("SIGCONT"),
+      metrics,
+      metric: (name: string, labels = "") =>
+        Effect.map(metrics, (text) =>
+          text.split("\n")
+            .filter((line) => (line.startsWith(`${name}{`) || line.startsWith(`${name} `)) && line.includes(labels))
+            .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" ") + 1)), 0)),
+      log
+    }
+  })
+
+const plans = (size: number, heartbeat: number, options: EtcdOptions): Effect.Effect<ReadonlyArray<Plan>, Error> =>
+  Effect.gen(function* () {
+    const binaries = yield* Effect.try({ try: () => binariesOf(options.version), catch: toError })
+    const members = yield* Effect.forEach(
+      Array.from({ length: size }, (_, index) => `m${index + 1}`),
+      (name) =>
+        Effect.gen(function* () {
+          return { name, client: yield* freePort, peer: yield* freePort, metrics: yield* freePort }
+        })
+    )
+    const initialCluster = members.map(({ name, peer }) => `${name}=${url(peer)}`).join(",")
+    return members.map((member) => ({ ...member, binaries, initialCluster, heartbeat, options }))
+  })
+
+/** Starts `size` members. Another process may take a port between our look and etcd's start: then with new ports. */
+const startMembers = (
+  size: number,
+  heartbeat: number,
+  options: EtcdOptions
+): Effect.Effect<ReadonlyArray<EtcdServer>, Error, Scope.Scope> => {
+  const attemptOnce = Effect.gen(function* () {
+    const outer = yield* Effect.scope
+    const scope = yield* Scope.make()
+    const started = Effect.gen(function* () {
+      const members = yield* Effect.forEach(yield* plans(size, heartbeat, options), make)
+      yield* Effect.forEach(members, (member) => member.launch)
+      yield* Effect.forEach(members, (member) => member.healthy, { concurrency: "unbounded" })
+      return members
+    }).pipe(Scope.provide(scope))
+    yield* Scope.addFinalizerExit(outer, (exit) => Scope.close(scope, exit))
+    return yield* Effect.onError(started, () => Scope.close(scope, Exit.void))
+  })
+  return Effect.retry(attemptOnce, { times: 3, while: (error) => error.message.includes("address already in use") })
+}
+
+/** One etcd server for the lifetime of the scope, healthy. */
+export const startEtcd = (options: EtcdOptions = {}): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
+  // Alone, it waits one election before it leads: quick timers make the start quick.
+  Effect.flatMap(startMembers(1, 10, options), ([server]) =>
+    server === undefined ? Effect.die(new Error("no server")) : Effect.succeed(server))
+
+/** `size` members of one cluster for the lifetime of the scope, all healthy. */
+export const startCluster = (
+  size: number,
+  options: EtcdOptions = {}
+): Effect.Effect<EtcdCluster, Error, Scope.Scope> =>
+  // On two busy cores, timers that are too quick would elect a new leader in the middle of a test.
+  Effect.map(startMembers(size, 100, options), (members) => ({
+    members,
+    endpoints: members.map(({ endpoint }) => endpoint),
+    leader: eventually(Effect.gen(function* () {
+      for (const member of members) {
+        if (!member.running) continue
+        const leads = yield* Effect.orElseSucceed(member.metric("etcd_server_is_leader"), () => 0)
+        if (leads === 1) return member
+      }
+      return yield* Effect.fail(new Error("no member leads"))
+    }))
+  }))
+
+/** Runs the real `etcdctl` of the server's version against it; its standard output. */
+export const etcdctl = (
+  server: Pick<EtcdServer, "endpoint" | "version">,
+  ...args: ReadonlyArray<string>
+): Effect.Effect<string, Error> =>
+  Effect.callback((resume) => {
+    const child = execFile(
+      binariesOf(server.version).etcdctl,
+      [`--endpoints=${server.endpoint}`, ...args],
+      { env: { PATH: process.env["PATH"], ETCDCTL_API: "3" }, maxBuffer: 256 * 1024 * 1024 },
+      (error, stdout, stderr) =>
+        resume(
+          error === null ?
+            Effect.succeed(stdout) :
+            Effect.fail(new Error(`etcdctl ${args.join(" ")}: ${stderr || error.message}`))
+        )
+    )
+    return Effect.sync(() => {
+      child.kill("SIGKILL")
+    })
+  })
+
+/** Declares the same tests for every etcd version at hand. */
+export const eachEtcd = (declare: (version: string) => void): void => {
+  for (const version of versions) describe(`etcd ${version}`, () => declare(version))
+}
+
+/**
+ * Declares the same tests for every etcd version at hand, on one server per version that all of them share. Call
+ * `etcd()` inside a test: the server does not exist before.
+ */
+export const eachSharedEtcd = (
+  declare: (etcd: () => EtcdServer, version: string) => void,
+  options: Omit<EtcdOptions, "version"> = {}
+): void =>
+  eachEtcd((version) => {
+    const scope = Effect.runSync(Scope.make())
+    let server: EtcdServer | undefined
+    before(async () => {
+      server = await Effect.runPromise(startEtcd({ ...options, version }).pipe(Scope.provide(scope)))
+    })
+    after(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+    declare(() => {
+      if (server === undefined) throw new Error("the shared etcd exists only while tests run")
+      return server
+    }, version)
+  })

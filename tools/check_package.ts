@@ -1,0 +1,134 @@
+/**
+ * Packs the package, installs the tarball into new projects with npm and with Bun, and uses it there: the types with
+ * `tsc`, a program of its own and the examples on Node and on Bun.
+ *
+ * @module
+ */
+import { Effect } from "effect"
+import { execFileSync } from "node:child_process"
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { delimiter, dirname, join } from "node:path"
+import process from "node:process"
+import { buildNpm } from "./build_npm.ts"
+import { obtainEtcd } from "./etcd.ts"
+import { exampleFiles, runExample } from "./examples.ts"
+import { obtainRuntime, root, type RuntimeName } from "./runtimes.ts"
+
+interface NpmManifest {
+  readonly name: string
+  readonly exports: Readonly<Record<string, unknown>>
+  readonly devDependencies: Readonly<Record<string, string>>
+}
+const node = obtainRuntime("node")
+const bun = obtainRuntime("bun")
+const manifest: NpmManifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
+const pinned = (name: string) => `${name}@${manifest.devDependencies[name]}`
+
+/** What a user's first program does, without a server: register, discover, leave. */
+const program = `
+import { Effect, Stream } from "effect"
+import { discover, Registry, registerService } from "${manifest.name}"
+${Object.keys(manifest.exports).map((entry) => `import "${manifest.name}${entry.slice(1)}"`).join("\n")}
+
+const main = Effect.gen(function*() {
+  yield* registerService({ name: "orders", endpoints: ["http://127.0.0.1:8080"] })
+  const sets = yield* discover("orders").pipe(Stream.take(1), Stream.runCollect)
+  for (const set of sets) console.log(\`\${set.size} instance: \${set.endpoints.join()}\`)
+})
+
+await Effect.runPromise(main.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
+`
+const expected = "1 instance: http://127.0.0.1:8080\n"
+
+const tsconfig = {
+  compilerOptions: {
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    target: "esnext",
+    module: "nodenext",
+    types: ["node"],
+    skipLibCheck: false,
+    allowImportingTsExtensions: true,
+    noEmit: true
+  }
+}
+
+const run = (command: string, args: ReadonlyArray<string>, cwd: string): string =>
+  execFileSync(command, args, {
+    cwd,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+    // npm, too, runs on the Node that is tested.
+    env: { ...process.env, PATH: [dirname(node), process.env["PATH"]].join(delimiter) }
+  })
+
+const step = (text: string) => console.log(`package: ${text}`)
+
+/** Examples name the package by its sources; a user names it by its name. */
+const asUserWrites = (source: string): string =>
+  source.replaceAll('"../mod.ts"', `"${manifest.name}"`)
+    .replaceAll('"../src/testing/mod.ts"', `"${manifest.name}/testing"`)
+
+buildNpm()
+obtainEtcd()
+const folder = mkdtempSync(join(tmpdir(), "package-"))
+try {
+  const [packed]: ReadonlyArray<{ readonly filename: string; readonly size: number; readonly entryCount: number }> =
+    JSON
+      .parse(run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", folder], root))
+  if (packed === undefined) throw new Error("npm pack made no tarball")
+  const tarball = join(folder, packed.filename)
+  step(`${packed.filename}: ${packed.entryCount} files, ${Math.ceil(packed.size / 1024)} kB`)
+
+  // Examples that need more of the repository than the package are those of the repository (the demo starts an etcd).
+  const examples = exampleFiles().filter((file) =>
+    !/from "\.\.?\//.test(asUserWrites(readFileSync(join(root, "examples", file), "utf8")))
+  )
+  const projects: ReadonlyArray<{ readonly runtime: RuntimeName; readonly path: string; readonly add: () => string }> =
+    [
+      {
+        runtime: "node",
+        path: node,
+        add: () =>
+          run(
+            "npm",
+            ["install", "--no-audit", "--no-fund", tarball, pinned("effect"), pinned("@types/node")],
+            join(folder, "node")
+          )
+      },
+      {
+        runtime: "bun",
+        path: bun,
+        add: () => run(bun, ["add", tarball, pinned("effect"), pinned("@types/node")], join(folder, "bun"))
+      }
+    ]
+  for (const { add, path, runtime } of projects) {
+    const project = join(folder, runtime)
+    mkdirSync(project)
+    writeFileSync(join(project, "package.json"), JSON.stringify({ name: "user", private: true, type: "module" }))
+    copyFileSync(join(root, ".npmrc"), join(project, ".npmrc"))
+    add()
+    step(`installed for ${runtime}`)
+    writeFileSync(join(project, "main.ts"), program)
+    writeFileSync(join(project, "tsconfig.json"), JSON.stringify(tsconfig))
+    for (const file of examples) {
+      writeFileSync(join(project, file), asUserWrites(readFileSync(join(root, "examples", file), "utf8")))
+    }
+    run(node, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", project], project)
+    step(`types are right for ${runtime}'s install`)
+    const said = run(path, ["main.ts"], project)
+    if (said !== expected) throw new Error(`on ${runtime} the program said: ${said}`)
+    step(`the program runs on ${runtime}`)
+    for (const name of examples) {
+      const problem = await Effect.runPromise(runExample({ file: join(project, name), name, runtime, cwd: project }))
+      if (problem !== undefined) throw new Error(`examples/${name} from the package on ${runtime}: ${problem}`)
+      step(`examples/${name} runs on ${runtime}`)
+    }
+  }
+} catch (error) {
+  console.error(error instanceof Error ? error.message : String(error))
+  process.exitCode = 1
+} finally {
+  rmSync(folder, { recursive: true, force: true })
+}

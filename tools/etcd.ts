@@ -1,0 +1,238 @@
+/**
+ * Finds or fetches etcd servers, and writes the list of those at hand to `.cache/etcd/versions.json`, which the test
+ * harness reads. `deno task etcd` fetches and lists; `--refresh` asks Debian again for newer versions.
+ *
+ * - `ETCD_BIN=/path/to/etcd` (and `ETCDCTL_BIN`, else the `etcdctl` beside it or on the PATH): that server, no other.
+ * - else the `etcd` on the PATH, and on Debian the packages of three releases, unpacked side by side under `.cache/`.
+ *   Nothing is installed and no root is needed: apt works on private lists, with Debian's own keys.
+ *
+ * Later runs find everything in `.cache/` and need no network.
+ *
+ * @module
+ */
+import { execFileSync } from "node:child_process"
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync
+} from "node:fs"
+import { dirname, join } from "node:path"
+import process from "node:process"
+import { onPath, root, versionOf } from "./runtimes.ts"
+
+export interface EtcdBinaries {
+  readonly version: string
+  readonly etcd: string
+  readonly etcdctl: string
+}
+
+/** The releases of Debian whose etcd is tested: 3.4, and two of the 3.5 line. */
+const releases = ["bookworm", "trixie", "sid"] as const
+const doesNotRun = "does not run on this machine"
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+const cache = join(root, ".cache", "etcd")
+const listFile = join(cache, "versions.json")
+/** What each release gave, so that nobody asks twice: a version, or why there is none. */
+const releasesFile = join(cache, "releases.json")
+
+const threeWays = `No etcd server at hand, and none could be fetched. Three ways to get one:
+  1. From a package manager:  apt-get install etcd-server etcd-client   (macOS: brew install etcd)
+  2. From etcd's releases (github.com/etcd-io/etcd/releases): unpack the archive of your platform,
+     then  ETCD_BIN=/path/to/etcd deno task test
+  3. Out of the container image of docker-compose.yml:  docker create --name etcd <image>,
+     docker cp etcd:/usr/local/bin/etcd .  (and etcdctl), docker rm etcd,  then as in 2.`
+
+const readJson = (file: string): unknown => existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : undefined
+
+/** In one step, because another run may be reading. */
+const writeJson = (file: string, value: unknown): void => {
+  writeFileSync(`${file}.${process.pid}`, JSON.stringify(value, undefined, 2) + "\n")
+  renameSync(`${file}.${process.pid}`, file)
+}
+
+/** The server and its client, if the server runs. */
+const binaries = (etcd: string | undefined, etcdctl: string | undefined): EtcdBinaries | undefined => {
+  if (etcd === undefined || etcdctl === undefined || !existsSync(etcdctl)) return undefined
+  const version = versionOf(etcd)
+  return version === undefined ? undefined : { version, etcd, etcdctl }
+}
+
+const fromEnvironment = (): EtcdBinaries | undefined => {
+  const etcd = process.env["ETCD_BIN"]
+  if (etcd === undefined || etcd === "") return undefined
+  const beside = join(dirname(etcd), "etcdctl")
+  const etcdctl = process.env["ETCDCTL_BIN"] ?? (existsSync(beside) ? beside : onPath("etcdctl")[0])
+  const found = binaries(etcd, etcdctl)
+  if (found === undefined) {
+    throw new Error(`ETCD_BIN=${etcd} does not run, or there is no etcdctl beside it, in ETCDCTL_BIN or on the PATH`)
+  }
+  return found
+}
+
+const fromPath = (): EtcdBinaries | undefined => binaries(onPath("etcd")[0], onPath("etcdctl")[0])
+
+const fromCache = (): ReadonlyArray<EtcdBinaries> =>
+  existsSync(cache) ?
+    readdirSync(cache).filter((name) => /^\d/.test(name)).flatMap((name) => {
+      const found = binaries(join(cache, name, "etcd"), join(cache, name, "etcdctl"))
+      return found === undefined ? [] : [found]
+    }) :
+    []
+
+/** The mirror this machine uses for Debian, from its own apt sources. */
+const mirror = (): string => {
+  const folder = "/etc/apt/sources.list.d"
+  const files = [
+    "/etc/apt/sources.list",
+    ...(existsSync(folder) ? readdirSync(folder).map((file) => join(folder, file)) : [])
+  ]
+  const text = files.filter((file) => existsSync(file)).map((file) => readFileSync(file, "utf8")).join("\n")
+  return /^(?:URIs:|deb )[^\n#]*?(https?:\/\/\S+\/debian)\/?(?:\s|$)/m.exec(text)?.[1] ?? "http://deb.debian.org/debian"
+}
+
+/** apt on lists and folders of our own. The machine's proxies stay in force, its hooks do not run. */
+const privateApt = (folder: string) => {
+  for (const path of ["state/lists/partial", "cache/archives/partial"]) {
+    mkdirSync(join(folder, path), { recursive: true })
+  }
+  const uri = mirror()
+  writeFileSync(
+    join(folder, "sources.list"),
+    releases.map((release) => `deb [signed-by=${keyring}] ${uri} ${release} main\n`).join("")
+  )
+  writeFileSync(
+    join(folder, "apt.conf"),
+    `Dir::Etc::sourcelist "${folder}/sources.list";
+Dir::Etc::sourceparts "-";
+Dir::State "${folder}/state";
+Dir::State::status "/dev/null";
+Dir::Cache "${folder}/cache";
+APT::Sandbox::User "root"; // our folders need not be readable by apt's own user
+Acquire::Languages "none";
+Acquire::Retries "2";
+Acquire::http::Timeout "20";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+`
+  )
+  return (command: string, args: ReadonlyArray<string>, cwd = folder): string =>
+    execFileSync(command, ["-c", join(folder, "apt.conf"), ...args], {
+      cwd,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"]
+    })
+}
+
+const reasonOf = (error: unknown): string => {
+  const stderr = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : ""
+  return stderr.split("\n").at(-1) || String(error)
+}
+
+/** Fetches what the releases of Debian have and this machine has not. */
+const fromDebian = (atHand: ReadonlyArray<EtcdBinaries>, refresh: boolean): void => {
+  const known = (refresh ? undefined : readJson(releasesFile)) as Record<string, string> | undefined ?? {}
+  const isSettled = (version?: string) => version === doesNotRun || atHand.some((one) => one.version === version)
+  if (releases.every((release) => isSettled(known[release]))) return
+  if (onPath("apt-get").length === 0 || onPath("dpkg").length === 0) {
+    return console.log("etcd: not a Debian machine, so no further versions are fetched")
+  }
+  if (!existsSync(keyring)) {
+    return console.log(`etcd: no further versions are fetched: ${keyring} (package debian-archive-keyring) is missing`)
+  }
+  const folder = join(cache, "apt")
+  try {
+    console.log("etcd: looking for versions in Debian's releases …")
+    const apt = privateApt(folder)
+    try {
+      apt("apt-get", ["update"])
+    } catch (error) {
+      console.log(`etcd: apt-get update: ${reasonOf(error)}`) // one release may be missing, others there
+    }
+    const offers = apt("apt-cache", ["madison", "etcd-server"]).split("\n").map((line) => line.split("|"))
+    for (const release of releases) {
+      const offer = offers.find(([, , source = ""]) => source.includes(` ${release}/main`))?.[1]?.trim()
+      if (offer === undefined) {
+        console.log(`etcd: Debian ${release} could not be asked`)
+        continue
+      }
+      const version = offer.replace(/^\d+:/, "").replace(/-.*$/, "")
+      if (!atHand.some((one) => one.version === version) && !existsSync(join(cache, version, "etcd"))) {
+        console.log(`etcd: fetching ${version} of Debian ${release} …`)
+        const unpacked = join(folder, version)
+        mkdirSync(unpacked, { recursive: true })
+        apt("apt-get", ["download", `etcd-server=${offer}`, `etcd-client=${offer}`], unpacked)
+        for (const deb of readdirSync(unpacked).filter((file) => file.endsWith(".deb"))) {
+          execFileSync("dpkg", ["-x", join(unpacked, deb), unpacked])
+        }
+        const bin = join(unpacked, "usr", "bin")
+        // A package of a newer release may want a newer C library than this machine's.
+        if (binaries(join(bin, "etcd"), join(bin, "etcdctl")) === undefined) {
+          console.log(`etcd: ${version} of Debian ${release} does not run on this machine: left out`)
+          known[release] = doesNotRun
+          continue
+        }
+        mkdirSync(join(cache, version), { recursive: true })
+        for (const name of ["etcdctl", "etcd"]) {
+          copyFileSync(join(bin, name), join(cache, version, name))
+          chmodSync(join(cache, version, name), 0o755)
+        }
+      }
+      known[release] = version
+    }
+  } catch (error) {
+    console.log(`etcd: Debian's packages could not be fetched: ${reasonOf(error)}`)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+  writeJson(releasesFile, known)
+}
+
+const newestFirst = (a: EtcdBinaries, b: EtcdBinaries): number =>
+  b.version.localeCompare(a.version, "en", { numeric: true })
+
+/** What is at hand without asking anybody, newest first, each version once. */
+const atHandNow = (): ReadonlyArray<EtcdBinaries> => {
+  const path = fromPath()
+  const all = [...(path === undefined ? [] : [path]), ...fromCache()]
+  return all.filter((one, index) => all.findIndex(({ version }) => version === one.version) === index).sort(newestFirst)
+}
+
+/** Every etcd that can be had; at least one, or an error that says how to get one. */
+export const obtainEtcd = (options: { readonly refresh?: boolean } = {}): ReadonlyArray<EtcdBinaries> => {
+  mkdirSync(cache, { recursive: true })
+  const named = fromEnvironment()
+  if (named === undefined) fromDebian(atHandNow(), options.refresh ?? false)
+  const all = named === undefined ? atHandNow() : [named]
+  if (all.length === 0) throw new Error(threeWays)
+  writeJson(listFile, all)
+  return all
+}
+
+/** One etcd, quickly: the newest at hand; fetched only when there is none. */
+export const anyEtcd = (): EtcdBinaries => {
+  const [found] = [fromEnvironment() ?? atHandNow()].flat()
+  const [one] = found === undefined ? obtainEtcd() : [found]
+  if (one === undefined) throw new Error(threeWays)
+  return one
+}
+
+if (import.meta.main) {
+  try {
+    for (const { etcd, version } of obtainEtcd({ refresh: process.argv.includes("--refresh") })) {
+      console.log(`etcd ${version.padEnd(8)} ${etcd}`)
+    }
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error))
+    process.exit(1)
+  }
+}
