@@ -65,13 +65,29 @@ export {
   type WatchRequest,
   type WatchResponse
 } from "./src/etcd/Etcd.ts"
-export { EtcdError, type EtcdErrorReason } from "./src/etcd/EtcdError.ts"
+export {
+  Cancelled,
+  Compacted,
+  DeadlineExceeded,
+  EtcdError,
+  type EtcdErrorFields,
+  type EtcdErrorReason,
+  InvalidArgument,
+  LeaseExists,
+  LeaseNotFound,
+  NoSpace,
+  PermissionDenied,
+  TooLarge,
+  Unauthenticated,
+  Unavailable,
+  Unknown
+} from "./src/etcd/EtcdError.ts"
 export * as EtcdGrpc from "./src/etcd/EtcdGrpc.ts"
 export * as EtcdMemory from "./src/etcd/EtcdMemory.ts"
 export { type Codec, InvalidInstance, type MetadataSchema } from "./src/model/Codec.ts"
 export { InstanceStatus, type ServiceInstance } from "./src/model/Instance.ts"
 export { type Change, Freshness, type InstanceSet, type Rejected } from "./src/model/InstanceSet.ts"
-export { Service } from "./src/model/Service.ts"
+export { type DefineService, Service } from "./src/model/Service.ts"
 export * as Backoff from "./src/policy/Backoff.ts"
 export type { Protect } from "./src/policy/Protection.ts"
 export type { Claim, InstancePatch, RegisterOptions, RegistrationPolicy } from "./src/registration/RegisterOptions.ts"

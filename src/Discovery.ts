@@ -39,23 +39,28 @@ import type { Service } from "./model/Service.ts"
 import { serviceName } from "./model/ServiceName.ts"
 import * as Backoff from "./policy/Backoff.ts"
 import * as Protection from "./policy/Protection.ts"
+import type { TaggedErrorClass } from "./internal/TaggedErrorClass.ts"
 
-/** A name that cannot be: of a service, a namespace, or an option of discovery. Nothing was sent. */
-export class InvalidName extends Data.TaggedError("InvalidName")<{
+const InvalidNameBase: TaggedErrorClass<"InvalidName", {
   readonly field: string
   readonly value: unknown
   readonly rule: string
-}> {
+}> = Data.TaggedError("InvalidName")
+
+/** A name that cannot be: of a service, a namespace, or an option of discovery. Nothing was sent. */
+export class InvalidName extends InvalidNameBase {
   override get message(): string {
     return `cannot discover: ${this.field} is ${JSON.stringify(this.value) ?? String(this.value)}; ${this.rule}`
   }
 }
 
-/** etcd refused, or (reading once) did not answer. */
-export class DiscoveryRefused extends Data.TaggedError("DiscoveryRefused")<{
+const DiscoveryRefusedBase: TaggedErrorClass<"DiscoveryRefused", {
   readonly prefix: string
   readonly cause: EtcdError
-}> {
+}> = Data.TaggedError("DiscoveryRefused")
+
+/** etcd refused, or (reading once) did not answer. */
+export class DiscoveryRefused extends DiscoveryRefusedBase {
   override get message(): string {
     return `cannot discover ${JSON.stringify(this.prefix)}: ${this.cause.message}`
   }

@@ -17,7 +17,7 @@ import * as Keyspace from "./model/Keyspace.ts"
 import { Service } from "./model/Service.ts"
 import * as Backoff from "./policy/Backoff.ts"
 import { plan, type RegisterOptions, type RegistrationPolicy } from "./registration/RegisterOptions.ts"
-import type { InvalidRegistration, RegistrationError, RegistrationLost } from "./registration/RegistrationError.ts"
+import type { RegistrationError, RegistrationLost } from "./registration/RegistrationError.ts"
 import * as Registration from "./Registration.ts"
 
 /** Where instances are kept, and the defaults of every registration and discovery. */

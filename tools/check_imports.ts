@@ -55,10 +55,17 @@ const rooms: Readonly<Record<string, Room>> = {
     files: /^src\/Registry\.ts$/,
     uses: ["registration", "discovery", "session", "transport", "engine", "etcd", "policy", "model", "internal"]
   },
-  registration: { files: /^src\/Registration\.ts$/, uses: ["session", "etcd", "policy", "model", "internal"] },
-  discovery: { files: /^src\/Discovery\.ts$/, uses: ["session", "etcd", "policy", "model", "internal"] },
-  session: { files: /^src\/Session\.ts$/, uses: ["etcd", "policy", "model", "internal"] },
-  internal: { files: /^src\/internal\//, uses: ["session", "etcd", "policy", "model"] },
+  registration: {
+    files: /^src\/(?:Registration\.ts$|registration\/)/,
+    uses: ["session", "following", "etcd", "policy", "model", "internal"]
+  },
+  discovery: {
+    files: /^src\/(?:Discovery\.ts$|discovery\/)/,
+    uses: ["session", "following", "etcd", "policy", "model", "internal"]
+  },
+  session: { files: /^src\/Session\.ts$/, uses: ["following", "etcd", "policy", "model", "internal"] },
+  following: { files: /^src\/etcd\/follow\.ts$/, uses: ["etcd", "policy", "internal"] },
+  internal: { files: /^src\/internal\//, uses: ["etcd", "policy", "model"] },
   transport: { files: /^src\/etcd\/(?:EtcdGrpc\.ts$|grpc\/)/, uses: ["etcd", "policy", "model"] },
   engine: { files: /^src\/etcd\/(?:EtcdMemory\.ts$|memory\/)/, uses: ["etcd", "policy", "model"] },
   etcd: { files: /^src\/etcd\/Etcd(?:Error)?\.ts$/, uses: ["model"] },

@@ -59,6 +59,7 @@ const run = (command: string, args: ReadonlyArray<string>, cwd: string): string 
     cwd,
     encoding: "utf8",
     stdio: ["ignore", "pipe", "inherit"],
+    timeout: 5 * 60_000, // npm itself would try for much longer
     // npm, too, runs on the Node that is tested.
     env: { ...process.env, PATH: [dirname(node), process.env["PATH"]].join(delimiter) }
   })

@@ -92,6 +92,7 @@ export interface RangeRequest extends KeyRange {
   readonly maxCreateRevision?: bigint
 }
 
+/** The answer to a range. */
 export interface RangeResponse {
   readonly header: ResponseHeader
   readonly kvs: ReadonlyArray<KeyValue>
@@ -115,6 +116,7 @@ export interface PutRequest {
   readonly ignoreLease?: boolean
 }
 
+/** The answer to a put. */
 export interface PutResponse {
   readonly header: ResponseHeader
   readonly prevKv?: KeyValue
@@ -126,6 +128,7 @@ export interface DeleteRangeRequest extends KeyRange {
   readonly prevKv?: boolean
 }
 
+/** The answer to a deletion. */
 export interface DeleteRangeResponse {
   readonly header: ResponseHeader
   /** Number of keys that were deleted. */
@@ -167,6 +170,7 @@ export type ResponseOp =
   | { readonly _tag: "DeleteRange"; readonly response: DeleteRangeResponse }
   | { readonly _tag: "Txn"; readonly response: TxnResponse }
 
+/** The answer to a Txn. */
 export interface TxnResponse {
   readonly header: ResponseHeader
   /** Whether the comparisons held. */
@@ -175,6 +179,7 @@ export interface TxnResponse {
   readonly responses: ReadonlyArray<ResponseOp>
 }
 
+/** A lease to grant. */
 export interface LeaseGrantRequest {
   /** Seconds. The server raises what is below its floor. */
   readonly ttl: number
@@ -182,6 +187,7 @@ export interface LeaseGrantRequest {
   readonly id?: LeaseId
 }
 
+/** The lease that was granted. */
 export interface LeaseGrantResponse {
   readonly header: ResponseHeader
   readonly id: LeaseId
@@ -189,16 +195,19 @@ export interface LeaseGrantResponse {
   readonly ttl: number
 }
 
+/** The answer to a revocation. */
 export interface LeaseRevokeResponse {
   readonly header: ResponseHeader
 }
 
+/** A question for what is left of a lease. */
 export interface LeaseTimeToLiveRequest {
   readonly id: LeaseId
   /** Answer with the keys that are attached to it. */
   readonly keys?: boolean
 }
 
+/** What is left of a lease. */
 export interface LeaseTimeToLiveResponse {
   readonly header: ResponseHeader
   readonly id: LeaseId
@@ -210,17 +219,20 @@ export interface LeaseTimeToLiveResponse {
   readonly keys: ReadonlyArray<Uint8Array>
 }
 
+/** The leases that exist. */
 export interface LeaseLeasesResponse {
   readonly header: ResponseHeader
   readonly leases: ReadonlyArray<LeaseId>
 }
 
+/** One heartbeat. */
 export interface LeaseKeepAliveRequest {
   readonly id: LeaseId
   /** How long to wait for the answer; default: the client's request timeout. */
   readonly timeout?: Duration.Input
 }
 
+/** The answer to a heartbeat. */
 export interface LeaseKeepAliveResponse {
   readonly header: ResponseHeader
   readonly id: LeaseId
@@ -259,6 +271,7 @@ export type WatchResponse =
   | { readonly _tag: "Events"; readonly header: ResponseHeader; readonly events: ReadonlyArray<WatchEvent> }
   | { readonly _tag: "Progress"; readonly header: ResponseHeader; readonly complete: boolean }
 
+/** A compaction. */
 export interface CompactRequest {
   /** History before this revision is dropped. */
   readonly revision: bigint
@@ -266,10 +279,12 @@ export interface CompactRequest {
   readonly physical?: boolean
 }
 
+/** The answer to a compaction. */
 export interface CompactResponse {
   readonly header: ResponseHeader
 }
 
+/** The state of a member. */
 export interface StatusResponse {
   readonly header: ResponseHeader
   /** The server's version, such as `3.5.16`. */
@@ -332,7 +347,10 @@ const pageLimit = 2000
  * read starts over; a page that is too large for one answer is asked for again in smaller ones. The header is that of
  * the first page. `limit` and `sort` have no meaning here.
  */
-export const rangeAll = Effect.fnUntraced(function* (
+export const rangeAll: (
+  etcd: Etcd,
+  request: Omit<RangeRequest, "limit" | "sort" | "countOnly">
+) => Effect.Effect<RangeResponse, EtcdError> = Effect.fnUntraced(function* (
   etcd: Etcd,
   request: Omit<RangeRequest, "limit" | "sort" | "countOnly">
 ): Effect.fn.Return<RangeResponse, EtcdError> {

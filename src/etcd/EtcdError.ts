@@ -7,45 +7,62 @@
  * @module
  */
 import { Data } from "effect"
+import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
+interface ReasonClass<Tag extends string, Fields = { readonly detail: string }> {
+  new (fields: Fields): { readonly _tag: Tag } & Readonly<Fields>
+}
+
+const UnavailableBase: ReasonClass<"Unavailable"> = Data.TaggedClass("Unavailable")
 /** No answer could be had: connection refused or lost, no leader, server shutting down. It may have been applied. */
-export class Unavailable extends Data.TaggedClass("Unavailable")<{ readonly detail: string }> {}
+export class Unavailable extends UnavailableBase {}
 
+const DeadlineExceededBase: ReasonClass<"DeadlineExceeded"> = Data.TaggedClass("DeadlineExceeded")
 /** No answer within the deadline. The request may have been applied. */
-export class DeadlineExceeded extends Data.TaggedClass("DeadlineExceeded")<{ readonly detail: string }> {}
+export class DeadlineExceeded extends DeadlineExceededBase {}
 
+const UnauthenticatedBase: ReasonClass<"Unauthenticated"> = Data.TaggedClass("Unauthenticated")
 /** The credentials are missing or wrong. */
-export class Unauthenticated extends Data.TaggedClass("Unauthenticated")<{ readonly detail: string }> {}
+export class Unauthenticated extends UnauthenticatedBase {}
 
+const PermissionDeniedBase: ReasonClass<"PermissionDenied"> = Data.TaggedClass("PermissionDenied")
 /** The user's roles do not allow this operation on this key. */
-export class PermissionDenied extends Data.TaggedClass("PermissionDenied")<{ readonly detail: string }> {}
+export class PermissionDenied extends PermissionDeniedBase {}
 
-/** The revision asked for is gone; history starts at `compactRevision` (`0n` when the server did not say). */
-export class Compacted extends Data.TaggedClass("Compacted")<{
+const CompactedBase: ReasonClass<"Compacted", {
   readonly detail: string
   readonly compactRevision: bigint
-}> {}
+}> = Data.TaggedClass("Compacted")
+/** The revision asked for is gone; history starts at `compactRevision` (`0n` when the server did not say). */
+export class Compacted extends CompactedBase {}
 
+const LeaseNotFoundBase: ReasonClass<"LeaseNotFound"> = Data.TaggedClass("LeaseNotFound")
 /** The lease has expired, was revoked, or never was. */
-export class LeaseNotFound extends Data.TaggedClass("LeaseNotFound")<{ readonly detail: string }> {}
+export class LeaseNotFound extends LeaseNotFoundBase {}
 
+const LeaseExistsBase: ReasonClass<"LeaseExists"> = Data.TaggedClass("LeaseExists")
 /** A lease of this id has already been granted. */
-export class LeaseExists extends Data.TaggedClass("LeaseExists")<{ readonly detail: string }> {}
+export class LeaseExists extends LeaseExistsBase {}
 
+const NoSpaceBase: ReasonClass<"NoSpace"> = Data.TaggedClass("NoSpace")
 /** etcd's storage quota is used up; it refuses writes until an operator makes room and disarms the alarm. */
-export class NoSpace extends Data.TaggedClass("NoSpace")<{ readonly detail: string }> {}
+export class NoSpace extends NoSpaceBase {}
 
+const TooLargeBase: ReasonClass<"TooLarge"> = Data.TaggedClass("TooLarge")
 /** The request or its answer is larger than the server or this client allows. */
-export class TooLarge extends Data.TaggedClass("TooLarge")<{ readonly detail: string }> {}
+export class TooLarge extends TooLargeBase {}
 
+const InvalidArgumentBase: ReasonClass<"InvalidArgument"> = Data.TaggedClass("InvalidArgument")
 /** The request breaks one of etcd's rules, or an option of the client is unusable. */
-export class InvalidArgument extends Data.TaggedClass("InvalidArgument")<{ readonly detail: string }> {}
+export class InvalidArgument extends InvalidArgumentBase {}
 
+const CancelledBase: ReasonClass<"Cancelled"> = Data.TaggedClass("Cancelled")
 /** The server or the client gave the operation up: a cancelled watch, a reader that fell behind, a closed client. */
-export class Cancelled extends Data.TaggedClass("Cancelled")<{ readonly detail: string }> {}
+export class Cancelled extends CancelledBase {}
 
+const UnknownBase: ReasonClass<"Unknown"> = Data.TaggedClass("Unknown")
 /** Anything else the server said. */
-export class Unknown extends Data.TaggedClass("Unknown")<{ readonly detail: string }> {}
+export class Unknown extends UnknownBase {}
 
 /** Why an etcd operation failed. */
 export type EtcdErrorReason =
@@ -85,8 +102,8 @@ const retryable: ReadonlySet<EtcdErrorReason["_tag"]> = new Set([
   "Unknown"
 ])
 
-/** The failure of an etcd operation. */
-export class EtcdError extends Data.TaggedError("EtcdError")<{
+/** What an {@link EtcdError} carries. */
+export interface EtcdErrorFields {
   /** Why. */
   readonly reason: EtcdErrorReason
   /** The operation, in etcd's own words: `range`, `put`, `leaseGrant`, … */
@@ -97,7 +114,12 @@ export class EtcdError extends Data.TaggedError("EtcdError")<{
   readonly endpoint?: string
   /** What the transport raised. */
   readonly cause?: unknown
-}> {
+}
+
+const EtcdErrorBase: TaggedErrorClass<"EtcdError", EtcdErrorFields> = Data.TaggedError("EtcdError")
+
+/** The failure of an etcd operation. */
+export class EtcdError extends EtcdErrorBase {
   /** Whether the same request can succeed later without being changed. */
   get retryable(): boolean {
     return retryable.has(this.reason._tag)

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Effect, Exit, PubSub, Stream, type Take } from "effect"
+import { Effect, type Exit, PubSub, Stream, type Take } from "effect"
 
 /** The newest value of something. */
 export interface Latest<A, E = never> {

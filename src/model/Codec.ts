@@ -9,12 +9,15 @@
  */
 import { Data, Result, Schema } from "effect"
 import { InstanceStatus, type ServiceInstance } from "./Instance.ts"
+import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
-/** A value that is no instance of the service; `detail` says which rule it breaks. */
-export class InvalidInstance extends Data.TaggedError("InvalidInstance")<{
+const InvalidInstanceBase: TaggedErrorClass<"InvalidInstance", {
   readonly detail: string
   readonly cause?: unknown
-}> {
+}> = Data.TaggedError("InvalidInstance")
+
+/** A value that is no instance of the service; `detail` says which rule it breaks. */
+export class InvalidInstance extends InvalidInstanceBase {
   override get message(): string {
     return `not an instance: ${this.detail}`
   }

@@ -11,14 +11,15 @@ export interface Service<M = Readonly<Record<string, string>>> {
   readonly codec: Codec.Codec<M>
 }
 
-interface Make {
+/** How services are defined; see {@link Service}. */
+export interface DefineService {
   /** A service whose metadata is a record of strings. */
   (name: string): Service
   /** A service whose metadata the schema describes; it is checked when registering and when discovering. */
   <M>(name: string, options: { readonly metadata: Codec.MetadataSchema<M> }): Service<M>
 }
 
-const make: Make = <M>(
+const make: DefineService = <M>(
   name: string,
   options?: { readonly metadata: Codec.MetadataSchema<M> }
 ): Service<M> | Service =>
@@ -38,4 +39,4 @@ const make: Make = <M>(
  * Orders.name // "orders"
  * ```
  */
-export const Service: { readonly make: Make } = { make }
+export const Service: { readonly make: DefineService } = { make }

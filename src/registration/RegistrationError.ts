@@ -6,16 +6,19 @@
 import { Data, Duration } from "effect"
 import type { LeaseId } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
-/** An option that cannot be. Nothing was sent. */
-export class InvalidRegistration extends Data.TaggedError("InvalidRegistration")<{
+const InvalidRegistrationBase: TaggedErrorClass<"InvalidRegistration", {
   /** The option. */
   readonly field: string
   /** What it was given. */
   readonly value: unknown
   /** What it must be. */
   readonly rule: string
-}> {
+}> = Data.TaggedError("InvalidRegistration")
+
+/** An option that cannot be. Nothing was sent. */
+export class InvalidRegistration extends InvalidRegistrationBase {
   override get message(): string {
     return `cannot register: ${this.field} is ${show(this.value)}; ${this.rule}`
   }
@@ -38,11 +41,13 @@ export interface Holder {
   readonly revision: bigint
 }
 
-/** Another process holds this id. */
-export class InstanceIdTaken extends Data.TaggedError("InstanceIdTaken")<{
+const InstanceIdTakenBase: TaggedErrorClass<"InstanceIdTaken", {
   readonly key: string
   readonly by: Holder
-}> {
+}> = Data.TaggedError("InstanceIdTaken")
+
+/** Another process holds this id. */
+export class InstanceIdTaken extends InstanceIdTakenBase {
   override get message(): string {
     return `cannot register ${JSON.stringify(this.key)}: it is held under lease ${
       this.by.leaseId.toString(16)
@@ -51,23 +56,27 @@ export class InstanceIdTaken extends Data.TaggedError("InstanceIdTaken")<{
   }
 }
 
-/** etcd refused, or a finite `retry` ran out. */
-export class RegistrationRefused extends Data.TaggedError("RegistrationRefused")<{
+const RegistrationRefusedBase: TaggedErrorClass<"RegistrationRefused", {
   readonly key: string
   readonly cause: EtcdError | RegistrationLost
-}> {
+}> = Data.TaggedError("RegistrationRefused")
+
+/** etcd refused, or a finite `retry` ran out. */
+export class RegistrationRefused extends RegistrationRefusedBase {
   override get message(): string {
     return `cannot register ${JSON.stringify(this.key)}: ${this.cause.message}`
   }
 }
 
-/** The key was not in etcd within `startupTimeout`. */
-export class StartupTimeout extends Data.TaggedError("StartupTimeout")<{
+const StartupTimeoutBase: TaggedErrorClass<"StartupTimeout", {
   readonly key: string
   readonly after: Duration.Duration
   /** The last failure, if there was an answer at all. */
   readonly cause?: EtcdError
-}> {
+}> = Data.TaggedError("StartupTimeout")
+
+/** The key was not in etcd within `startupTimeout`. */
+export class StartupTimeout extends StartupTimeoutBase {
   override get message(): string {
     return `cannot register ${JSON.stringify(this.key)}: etcd did not take it within ${Duration.format(this.after)} ` +
       `(startupTimeout); ${this.cause?.message ?? "it did not answer"}; with startup: "background" this is not awaited`
@@ -77,8 +86,12 @@ export class StartupTimeout extends Data.TaggedError("StartupTimeout")<{
 /** What `registerService` and a registration fail with. */
 export type RegistrationError = InvalidRegistration | InstanceIdTaken | RegistrationRefused | StartupTimeout
 
+const RegistrationLostBase: TaggedErrorClass<"RegistrationLost", { readonly key: string }> = Data.TaggedError(
+  "RegistrationLost"
+)
+
 /** The key of a registration vanished, or went back to an older value, while its lease was still alive. */
-export class RegistrationLost extends Data.TaggedError("RegistrationLost")<{ readonly key: string }> {
+export class RegistrationLost extends RegistrationLostBase {
   override get message(): string {
     return `${JSON.stringify(this.key)} was deleted or replaced`
   }

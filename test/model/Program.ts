@@ -104,7 +104,11 @@ export type Command = typeof Command.Type
 export const Program = Schema.Array(Command)
 
 /** Programs in the middle of which the lease of some keys runs out. */
-export const ExpiringProgram = Schema.Struct({ before: Program, expiring: list(Name, 3).check(Schema.isMinLength(1)), after: Program })
+export const ExpiringProgram = Schema.Struct({
+  before: Program,
+  expiring: list(Name, 3).check(Schema.isMinLength(1)),
+  after: Program
+})
 
 /** The places that a program speaks of, in one store. */
 export interface Place {

@@ -91,7 +91,7 @@ interface Watched {
 
 const engineSide = (origin: Origin): Effect.Effect<Side, EtcdError, Scope.Scope> =>
   Effect.gen(function* () {
-    const clock = yield* TestClock.make()
+    const clock = yield* TestClock.make({ warningDelay: "10 minutes" })
     const etcd = yield* Effect.provideService(EtcdMemory.make({ minLeaseTtl: 1 }), Clock.Clock, clock)
     return yield* begin(etcd, origin, (_, seconds) => clock.adjust(seconds * 1000))
   })

@@ -43,7 +43,7 @@ eachEtcd((version) => {
     { timeout: 300_000 }
   )
 
-  const expiring = Number(runs ?? 4)
+  const expiring = Number(runs ?? 3)
   live(
     `EtcdMemory and etcd agree about ${expiring} random programs in which a lease runs out (seed ${seed})`,
     () =>
