@@ -9,14 +9,14 @@
  */
 import { Clock, Effect, Fiber, type Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { type Etcd, prefix, rangeAll } from "../src/etcd/Etcd.ts"
+import { type Etcd, type KeyRange, prefix, rangeAll } from "../src/etcd/Etcd.ts"
 import type { EtcdError } from "../src/etcd/EtcdError.ts"
 import * as EtcdMemory from "../src/etcd/EtcdMemory.ts"
 import process from "node:process"
 
 const few = 1_000
 const many = 100_000
-const repetitions = 5
+const repetitions = 3
 
 const print = (what: string, value: number, unit: string): void =>
   console.log(`${what.padEnd(68)} ${value.toFixed(value < 10 ? 2 : 0).padStart(8)} ${unit}`)
@@ -40,10 +40,13 @@ const repeat = <E>(measurement: Effect.Effect<number, E, Scope.Scope>): Effect.E
 
 const keyOf = (i: number): string => `/services/orders/${String(i).padStart(6, "0")}`
 
-const value = JSON.stringify({ id: "orders-7f3c", endpoints: ["http://10.0.0.5:8080"], zone: "a", weight: 1 })
+const valueOf = (i: number): string =>
+  JSON.stringify({ id: `orders-${i}`, endpoints: ["http://10.0.0.5:8080"], zone: "a", weight: 1 })
+
+const value = valueOf(0)
 
 const putMany = Effect.fnUntraced(function* (etcd: Etcd, count: number, first = 0) {
-  for (let i = first; i < first + count; i++) yield* etcd.put({ key: keyOf(i), value })
+  for (let i = first; i < first + count; i++) yield* etcd.put({ key: keyOf(i), value: valueOf(i) })
 })
 
 /** Nanoseconds of a put of an existing and of a new key, in a store of so many keys. */
@@ -68,7 +71,7 @@ const putCost = (keys: number): Effect.Effect<readonly [existing: number, fresh:
   })
 
 /** Nanoseconds of a put that concerns one watch of a prefix, with so many others around. */
-const putCostAmongWatches = (watches: number, requestOf: (i: number) => { key: string; rangeEnd?: string }) =>
+const putCostAmongWatches = (watches: number, requestOf: (i: number) => KeyRange) =>
   repeat(Effect.gen(function* () {
     const etcd = yield* EtcdMemory.make()
     for (let i = 0; i < watches; i++) {
