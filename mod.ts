@@ -104,6 +104,7 @@ export { type Registration, RegistrationStatus } from "./src/Registration.ts"
 export {
   discover,
   discoverChanges,
+  type FixedInstance,
   getInstances,
   listServices,
   type ListServicesOptions,

@@ -164,7 +164,8 @@ const settingsOf = (options: DiscoverOptions): Result.Result<Settings, InvalidNa
     }
   })
 
-const checkName = (name: string): Result.Result<string, InvalidName> =>
+/** A legal service name, or why it cannot be discovered. */
+export const checkName = (name: string): Result.Result<string, InvalidName> =>
   Result.mapError(serviceName(name), (rule) => new InvalidName({ field: "name", value: name, rule }))
 
 /** The reading side of a registry over an etcd. Its watches live until the scope closes at the latest. */
@@ -369,7 +370,7 @@ const watchService = Effect.fnUntraced(function* <M>(
   const emit = Effect.fnUntraced(function* ({ ids, left, rejected }: Delta<M>) {
     if (revision === undefined) return
     for (const { key, error } of rejected) {
-      yield* Effect.logWarning(`${JSON.stringify(key)} is left out`, error)
+      yield* Effect.logWarning(`${JSON.stringify(key)} is left out: ${error.message}`)
       yield* Metric.update(rejectedValues, 1)
     }
     const moved = protect === undefined ? [] : stepProtection(protect, yield* Clock.currentTimeMillis, left)
@@ -400,7 +401,7 @@ const watchService = Effect.fnUntraced(function* <M>(
       if (exit === undefined) return
       const now = yield* Clock.currentTimeMillis
       if (exit > now) {
-        yield* Effect.sleep(exit - now)
+        yield* Effect.sleep(Math.ceil(exit - now))
         continue
       }
       const moved = stepProtection(protect, now, [])
@@ -418,10 +419,14 @@ const watchService = Effect.fnUntraced(function* <M>(
         yield* Metric.update(relists, 1)
         return yield* emit(view.list(followed.kvs))
       case "Changed":
+        freshness = InstanceSet.Freshness.Live()
         revision = followed.revision
         return yield* emit(view.change(followed.events))
       case "Interrupted":
         freshness = InstanceSet.Freshness.Stale({ since: yield* Clock.currentTimeMillis, cause: followed.cause })
+        yield* Effect.logWarning(
+          `${JSON.stringify(servicePrefix)} cannot be followed for now: ${followed.cause.message}`
+        )
         return yield* emit(nothing)
       case "Resumed":
         freshness = InstanceSet.Freshness.Live()

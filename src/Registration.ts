@@ -25,6 +25,7 @@ import {
   Duration,
   Effect,
   Exit,
+  Fiber,
   Metric,
   Option,
   Queue,
@@ -40,7 +41,7 @@ import { monotonicMillis } from "./internal/monotonic.ts"
 import * as Steps from "./internal/steps.ts"
 import type { ServiceInstance } from "./model/Instance.ts"
 import * as Claim from "./registration/claim.ts"
-import { encode, type InstancePatch, type RegistrationPlan, weightOf } from "./registration/RegisterOptions.ts"
+import { checkPatch, encode, type InstancePatch, type RegistrationPlan } from "./registration/RegisterOptions.ts"
 import {
   type Holder,
   InstanceIdTaken,
@@ -171,6 +172,7 @@ const keep = Effect.fnUntraced(function* <M>(
   let isWaiting = false
   let pending: Change<M> | undefined
   let drainingSince: number | undefined
+  let isReleasing = false
   let releaseTimeout = plan.releaseTimeout
   const ownLeases = new Set<LeaseId>()
 
@@ -185,6 +187,9 @@ const keep = Effect.fnUntraced(function* <M>(
   const awaitAttempt = Effect.fnUntraced(function* (cause: EtcdError | RegistrationLost) {
     lastFailure = cause
     attempt += 1
+    if (attempt === 2 && lostAt === undefined) {
+      yield* Effect.logWarning(`${JSON.stringify(key)} is not registered yet; trying again: ${cause.message}`)
+    }
     yield* setStatus(
       lostAt === undefined ?
         RegistrationStatus.Registering({ attempt }) :
@@ -273,7 +278,8 @@ const keep = Effect.fnUntraced(function* <M>(
     }
     if (answer.success !== undefined) return answer.success
     pending = undefined
-    if (before.status !== candidate.status) yield* settle(session.leaseId, lastRevision ?? 0n)
+    const hasTurned = (before.status === "draining") !== (candidate.status === "draining")
+    if (hasTurned) yield* settle(session.leaseId, lastRevision ?? 0n)
     yield* Deferred.succeed(message.done, undefined)
     return undefined
   })
@@ -358,6 +364,7 @@ const keep = Effect.fnUntraced(function* <M>(
           cause
         )
       }
+      if (isReleasing) return
       const isRefused = isFirst && cause._tag === "EtcdError" && isRefusal(cause)
       if (isRefused || isExhausted || !(yield* awaitAttempt(cause))) {
         const error = new RegistrationRefused({ key, cause })
@@ -380,26 +387,30 @@ const keep = Effect.fnUntraced(function* <M>(
   const drain = update((current) => ({ ...current, status: "draining" }))
 
   const drainBeforeRelease = Effect.gen(function* () {
-    if (isFinal() || Duration.isZero(plan.drain)) return
-    const published = yield* Effect.result(drain).pipe(Effect.timeoutOption(releaseTimeout))
+    isReleasing = true
+    // What is not in etcd has nothing to announce.
+    if (lease === undefined || Duration.isZero(plan.drain)) return
+    const ended = Fiber.await(keeper)
+    const published = yield* Effect.raceFirst(Effect.result(drain), ended).pipe(Effect.timeoutOption(releaseTimeout))
     if (Option.isNone(published)) {
       releaseTimeout = Duration.zero
       yield* Effect.logWarning(`etcd did not answer; ${JSON.stringify(key)} leaves without being drained`)
-    } else if (!isFinal()) {
+    } else {
       const drained = (yield* monotonicMillis) - (drainingSince ?? 0)
-      yield* Effect.sleep(Math.max(0, Duration.toMillis(plan.drain) - drained))
+      yield* Effect.raceFirst(Effect.sleep(Math.max(0, Duration.toMillis(plan.drain) - drained)), ended)
     }
   })
 
   yield* statuses.set(status)
   yield* Effect.addFinalizer(() =>
     Effect.gen(function* () {
+      lease = undefined
       if (!isFinal()) yield* setStatus(RegistrationStatus.Released())
       yield* statuses.end(Exit.void)
       yield* Deferred.succeed(released, undefined)
     })
   )
-  yield* Effect.forkScoped(main)
+  const keeper = yield* Effect.forkScoped(main)
   if (Option.isSome(plan.health)) {
     const { check, every, threshold } = plan.health.value
     yield* gate(
@@ -435,9 +446,9 @@ const keep = Effect.fnUntraced(function* <M>(
       status: { get: Effect.sync(() => status), changes: statuses.changes },
       update: (patch) =>
         Effect.gen(function* () {
-          if (patch.weight !== undefined) yield* Effect.fromResult(weightOf(patch.weight))
-          yield* Effect.fromResult(encode(codec, { ...instance, ...patch }))
-          yield* update((current) => ({ ...current, ...patch }))
+          const changes = yield* Effect.fromResult(checkPatch(patch))
+          yield* Effect.fromResult(encode(codec, { ...instance, ...changes }))
+          yield* update((current) => ({ ...current, ...changes }))
         }),
       drain: Effect.ignore(drain),
       awaitFailure: Deferred.await(failed)

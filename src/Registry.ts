@@ -19,6 +19,11 @@ import * as Backoff from "./policy/Backoff.ts"
 import { plan, type RegisterOptions, type RegistrationPolicy } from "./registration/RegisterOptions.ts"
 import type { RegistrationError, RegistrationLost } from "./registration/RegistrationError.ts"
 import * as Registration from "./Registration.ts"
+import * as Doubles from "./registry/doubles.ts"
+import type { RegistryService } from "./registry/RegistryService.ts"
+
+export type { FixedInstance } from "./registry/doubles.ts"
+export type { RegistryService } from "./registry/RegistryService.ts"
 
 /** Where instances are kept, and the defaults of every registration and discovery. */
 export interface RegistryOptions extends RegistrationPolicy, Omit<Discovery.DiscoverOptions, "retry"> {
@@ -26,24 +31,6 @@ export interface RegistryOptions extends RegistrationPolicy, Omit<Discovery.Disc
   readonly namespace?: string
   /** When to try again, registering and discovering. Default: `Backoff.reregister`. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError | RegistrationLost>
-}
-
-/** What a registry can do. */
-export interface RegistryService {
-  /** See {@link registerService}. */
-  readonly register: <M>(
-    service: Service<M>,
-    options: RegisterOptions<M>
-  ) => Effect.Effect<Registration.Registration<M>, RegistrationError, Scope.Scope>
-  /** See {@link discover}. */
-  readonly discover: <M>(
-    service: Service<M>,
-    options?: Discovery.DiscoverOptions
-  ) => Stream.Stream<InstanceSet<M>, Discovery.DiscoveryError>
-  /** See {@link getInstances}. */
-  readonly getInstances: <M>(service: Service<M>) => Effect.Effect<InstanceSet<M>, Discovery.DiscoveryError>
-  /** See {@link listServices}. */
-  readonly listServices: Effect.Effect<ReadonlyArray<Discovery.ListedService>, Discovery.DiscoveryError>
 }
 
 const make = Effect.fnUntraced(function* (
@@ -78,6 +65,8 @@ const make = Effect.fnUntraced(function* (
   }
 })
 
+const defaultKeyspace = Result.getOrThrow(Keyspace.make(Keyspace.defaultNamespace))
+
 const Base: Context.ServiceClass<Registry, "@effect-etcd/discovery/Registry", RegistryService> = Context.Service<
   Registry,
   RegistryService
@@ -106,6 +95,46 @@ export class Registry extends Base {
    */
   static readonly layerMemory = (options: RegistryOptions = {}): Layer.Layer<Registry, Discovery.InvalidName> =>
     Registry.layer(options).pipe(Layer.provide(EtcdMemory.layer()))
+
+  /**
+   * A registry for tests in which these instances are, for ever, and nothing else.
+   *
+   * `discover` emits one `Live` set and stays open. What is registered is `Registered` at once, and is seen by nobody.
+   * Metadata that does not fit the schema of a service is in `rejected`, as it would be with etcd.
+   *
+   * @example
+   * ```ts
+   * import { getInstances, Registry } from "@effect-etcd/discovery"
+   * import { Effect } from "effect"
+   * import assert from "node:assert/strict"
+   *
+   * const endpoints = Effect.map(getInstances("orders"), (set) => set.endpoints)
+   * const registry = Registry.fixed([{ name: "orders", endpoints: ["http://10.0.0.5:8080"] }])
+   * assert.deepEqual(await Effect.runPromise(Effect.provide(endpoints, registry)), ["http://10.0.0.5:8080"])
+   * ```
+   */
+  static readonly fixed = (instances: Iterable<Doubles.FixedInstance>): Layer.Layer<Registry> =>
+    Layer.sync(Registry, () => Doubles.fixed(defaultKeyspace, instances))
+
+  /**
+   * A registry for tests that is refused everything with this error: `registerService` fails with
+   * `RegistrationRefused`, the rest with `DiscoveryRefused`. It tries nothing again, whatever the error.
+   *
+   * @example
+   * ```ts
+   * import { EtcdError, getInstances, PermissionDenied, Registry } from "@effect-etcd/discovery"
+   * import { Effect } from "effect"
+   * import assert from "node:assert/strict"
+   *
+   * const cause = new EtcdError({ reason: new PermissionDenied({ detail: "permission denied" }), method: "range" })
+   * const error = await Effect.runPromise(
+   *   getInstances("orders").pipe(Effect.flip, Effect.provide(Registry.failing(cause)))
+   * )
+   * assert.equal(error._tag, "DiscoveryRefused")
+   * ```
+   */
+  static readonly failing = (error: EtcdError): Layer.Layer<Registry> =>
+    Layer.sync(Registry, () => Doubles.failing(defaultKeyspace, error))
 
   /**
    * A registry over the etcd that the configuration describes: `ETCD_ENDPOINTS` (comma-separated), `ETCD_USERNAME`,

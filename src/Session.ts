@@ -14,7 +14,7 @@
 import { Deferred, Duration, Effect, Metric, Option, type Scope } from "effect"
 import type { Etcd, LeaseId } from "./etcd/Etcd.ts"
 import type { EtcdError } from "./etcd/EtcdError.ts"
-import { monotonicMillis } from "./internal/monotonic.ts"
+import { monotonicMillis, sleepUntil } from "./internal/monotonic.ts"
 import * as Steps from "./internal/steps.ts"
 import * as Backoff from "./policy/Backoff.ts"
 import type { Ttl } from "./policy/Ttl.ts"
@@ -100,7 +100,7 @@ export const make = Effect.fnUntraced(function* (
     let next = grantedAt + every
     let failure: EtcdError | undefined
     while (true) {
-      yield* Effect.sleep(Math.max(0, next - (yield* monotonicMillis)))
+      yield* sleepUntil(next)
       const now = yield* monotonicMillis
       if (failure !== undefined && now >= deadline) return failure
       // Past the deadline without a failure means that this process was held up: the answer to this heartbeat decides.

@@ -24,7 +24,7 @@ const rooms: Readonly<Record<string, Room>> = {
   testing: { files: /^src\/testing\//, uses: "all" },
   main: { files: /^src\/(?:main|runMain)\.ts$/i, uses: ["internal"] },
   registry: {
-    files: /^src\/Registry\.ts$/,
+    files: /^src\/(?:Registry\.ts$|registry\/)/,
     uses: [
       "registration",
       "discovery",

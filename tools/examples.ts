@@ -22,6 +22,8 @@ import { obtainRuntime, root, type RuntimeName, runtimeNames } from "./runtimes.
 
 /** Milliseconds an example has to end by itself before it gets SIGTERM. The demo takes longer. */
 const patience = (name: string): number => name === "demo.ts" ? 120_000 : 20_000
+/** An example that has said something and then nothing for this many milliseconds serves until it is told to end. */
+const quiet = 3000
 /** Milliseconds to end after SIGTERM. */
 const grace = 10_000
 
@@ -35,7 +37,19 @@ export const runExample = (
   Effect.scoped(Effect.gen(function* () {
     const etcd = yield* startEtcd()
     const program = yield* runProgram({ ...options, env: { ETCD_ENDPOINTS: etcd.endpoint } })
-    let exit = yield* timed(program.exit, patience(options.name))
+    const settled = Effect.gen(function* () {
+      let before = 0
+      while (true) {
+        const { length } = yield* program.lines
+        if (length > 0 && length === before) return
+        before = length
+        yield* pause(quiet)
+      }
+    })
+    const limit = patience(options.name)
+    let exit = options.name === "demo.ts" ?
+      yield* timed(program.exit, limit) :
+      yield* timed(Effect.raceFirst(program.exit, Effect.as(settled, "late" as const)), limit)
     const signalled = exit === "late"
     if (exit === "late") {
       yield* program.signal("SIGTERM")

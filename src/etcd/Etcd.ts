@@ -318,14 +318,14 @@ export interface Etcd {
   /**
    * Sends one heartbeat and waits for its answer. Fails with `LeaseNotFound` when the lease is gone, and with
    * `DeadlineExceeded` when no answer came in time. All heartbeats of a client share one stream; one that goes silent
-   * is replaced.
+   * is given up with its connection, which also ends the watches there.
    */
   readonly leaseKeepAlive: (request: LeaseKeepAliveRequest) => Effect.Effect<LeaseKeepAliveResponse, EtcdError>
   /**
    * Watches a key or a range until it is interrupted or fails; it never ends by itself. All watches of a client share
    * one stream; each fails when that stream breaks or goes silent (`progressEvery` + `progressTimeout`), and it is for
-   * the caller to watch again from the revision after the last event. Fails with `Compacted` when `startRevision` is
-   * gone.
+   * the caller to watch again from the revision after the last event. Fails with `Compacted`, perhaps after
+   * `Created`, when `startRevision` is gone.
    */
   readonly watch: (request: WatchRequest) => Stream.Stream<WatchResponse, EtcdError>
   /** Drops history before a revision. */

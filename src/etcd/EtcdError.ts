@@ -91,7 +91,7 @@ const advice: Record<EtcdErrorReason["_tag"], string> = {
   TooLarge: "send or ask for less at once",
   InvalidArgument: "correct the request",
   Cancelled: "start the operation again",
-  Unknown: "see etcd's log"
+  Unknown: "etcd's log may say more"
 }
 
 const retryable: ReadonlySet<EtcdErrorReason["_tag"]> = new Set([

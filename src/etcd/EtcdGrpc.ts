@@ -14,6 +14,7 @@
  * - A stream that does not answer in time is given up with the whole connection; waiting heartbeats and watches fail
  *   and can be started again at once.
  * - An auth token is fetched when the first operation needs it and renewed when the server does not know it any more.
+ * - Connections are made directly, whatever HTTP proxy the environment names.
  * - Timeouts of connections and streams run on Effect's `Clock`; the deadline of a single request is gRPC's own.
  * - When the scope closes, whatever is pending fails with `Cancelled`, and so does every operation after it. No socket
  *   or timer stays behind.
@@ -64,7 +65,9 @@ export const make: (options: EtcdGrpcOptions) => Effect.Effect<Etcd, EtcdError, 
     const open = yield* Effect.tryPromise({
       try: () => loadGrpc(settings),
       catch: (cause) => {
-        const detail = `the package etcd3 cannot be loaded (${messageOf(cause)})`
+        const detail = `the package etcd3 cannot be loaded; Deno needs --allow-net --allow-read --allow-env for it (${
+          messageOf(cause)
+        })`
         return new EtcdError({ reason: new Unknown({ detail }), method: "connect", cause })
       }
     })
@@ -202,6 +205,7 @@ const loadGrpc = async ({ keepAliveTime, maxReceiveBytes }: Settings): Promise<O
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1000,
     "grpc.service_config_disable_resolution": 1,
+    "grpc.enable_http_proxy": 0,
     "grpc.enable_channelz": 0
   }
 

@@ -40,23 +40,10 @@
  *
  * @module
  */
-import {
-  Array,
-  Clock,
-  type Context,
-  Duration,
-  Effect,
-  Fiber,
-  Layer,
-  type Pull,
-  Result,
-  type Scope,
-  Stream
-} from "effect"
-import { Etcd, type KeyRange, type LeaseId, toBytes, type WatchRequest, type WatchResponse } from "./Etcd.ts"
-import { Cancelled, EtcdError } from "./EtcdError.ts"
-import { type Answer, Server } from "./memory/Server.ts"
-import type { Watch } from "./memory/Watchers.ts"
+import { Clock, Effect, Layer, type Scope } from "effect"
+import { Etcd } from "./Etcd.ts"
+import { openClient } from "./memory/Client.ts"
+import { Timekeeper } from "./memory/Timekeeper.ts"
 
 /** The settings of an engine. */
 export interface Options {
@@ -72,32 +59,36 @@ export interface Options {
   readonly maxRequestBytes?: number
 }
 
-/** A store that clients can {@link connect} to. */
+/** A store that any number of clients share. */
 export interface Engine {
-  readonly [engineState]: EngineState
+  /** See {@link connect}. */
+  readonly connect: Effect.Effect<Etcd, never, Scope.Scope>
 }
-
-const engineState: unique symbol = Symbol("@effect-etcd/discovery/EtcdMemory/Engine")
 
 /** Starts an engine. It ends with the scope, and its clients with it. */
 export const engine: (options?: Options) => Effect.Effect<Engine, never, Scope.Scope> = Effect.fnUntraced(
   function* (options: Options = {}) {
     const clock = yield* Clock.Clock
     const context = yield* Effect.context<never>()
-    const state = new EngineState(options, clock, context)
-    yield* Effect.addFinalizer(() => state.close)
-    return { [engineState]: state }
+    const settings = { ...defaults, ...options }
+    const timekeeper = yield* Effect.acquireRelease(
+      Effect.sync(() => new Timekeeper(settings, clock, context)),
+      (timekeeper) => timekeeper.close
+    )
+    return { connect: openClient(timekeeper) }
   }
 )
 
+const defaults: Required<Options> = {
+  clusterId: 0xcdf818194e3a8c32n,
+  memberId: 0x8e9e05c52164694dn,
+  minLeaseTtl: 2,
+  maxTxnOps: 128,
+  maxRequestBytes: 1.5 * 1024 * 1024
+}
+
 /** Opens a client of an engine. It ends with the scope: whatever is asked of it then fails with `Cancelled`. */
-export const connect: (engine: Engine) => Effect.Effect<Etcd, never, Scope.Scope> = Effect.fnUntraced(
-  function* (engine: Engine) {
-    const client = new Client(engine[engineState])
-    yield* Effect.addFinalizer(() => Effect.sync(() => client.close(clientClosed)))
-    return client.etcd
-  }
-)
+export const connect = (engine: Engine): Effect.Effect<Etcd, never, Scope.Scope> => engine.connect
 
 /** A client of an engine of its own. */
 export const make = (options?: Options): Effect.Effect<Etcd, never, Scope.Scope> =>
@@ -108,172 +99,3 @@ export const layer = (options?: Options): Layer.Layer<Etcd> => Layer.effect(Etcd
 
 /** {@link Etcd} as one more client of an engine. */
 export const layerConnect = (engine: Engine): Layer.Layer<Etcd> => Layer.effect(Etcd, connect(engine))
-
-/** A server with a clock and an alarm. */
-class EngineState {
-  readonly server: Server
-  readonly clients = new Set<Client>()
-  readonly #clock: Clock.Clock
-  readonly #context: Context.Context<never>
-  #alarm: Fiber.Fiber<void> | undefined
-  #alarmAt = Infinity
-  #closed = false
-
-  constructor(options: Options, clock: Clock.Clock, context: Context.Context<never>) {
-    this.#clock = clock
-    this.#context = context
-    this.server = new Server({
-      clusterId: options.clusterId ?? 0xcdf818194e3a8c32n,
-      memberId: options.memberId ?? 0x8e9e05c52164694dn,
-      minLeaseTtl: options.minLeaseTtl ?? 2,
-      maxTxnOps: options.maxTxnOps ?? 128,
-      maxRequestBytes: options.maxRequestBytes ?? 1.5 * 1024 * 1024
-    })
-  }
-
-  get isClosed(): boolean {
-    return this.#closed
-  }
-
-  /** One step of the server at the present time. */
-  step<A>(body: (server: Server) => A): A {
-    this.server.advance(this.#now())
-    const answer = body(this.server)
-    this.#setAlarm()
-    return answer
-  }
-
-  get close(): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      this.#closed = true
-      for (const client of this.clients) client.close(engineClosed)
-      return this.#alarm === undefined ? Effect.void : Fiber.interrupt(this.#alarm)
-    })
-  }
-
-  #now(): number {
-    return Number(this.#clock.monotonicTimeNanosUnsafe()) / 1e6
-  }
-
-  /**
-   * Makes sure that the alarm rings when the next deadline falls due. An alarm that rings too early sets itself anew:
-   * deadlines mostly move to later times, and then nothing is to be done here.
-   */
-  #setAlarm(): void {
-    const at = this.server.deadlines.earliest ?? Infinity
-    if (at >= this.#alarmAt || this.#closed) return
-    this.#alarmAt = at
-    this.#alarm?.interruptUnsafe()
-    this.#alarm = Effect.runForkWith(this.#context)(this.#ring)
-  }
-
-  readonly #ring: Effect.Effect<void> = Effect.suspend(() => {
-    const now = this.#now()
-    this.server.advance(now)
-    this.#alarmAt = this.server.deadlines.earliest ?? Infinity
-    if (this.#alarmAt === Infinity) return Effect.void
-    return Effect.flatMap(
-      this.#clock.sleep(Duration.millis(Math.min(this.#alarmAt - now, longestSleep))),
-      () => this.#ring
-    )
-  })
-}
-
-/** Milliseconds: timers of runtimes end at 2^31. */
-const longestSleep = 86_400_000
-
-/** What belongs to one client: its watches, and whether it is closed. */
-class Client {
-  readonly etcd: Etcd
-  readonly #engine: EngineState
-  readonly #watches = new Set<Watch>()
-  #closed: string | undefined
-
-  constructor(engine: EngineState) {
-    this.#engine = engine
-    this.#closed = engine.isClosed ? engineClosed : undefined
-    engine.clients.add(this)
-    this.etcd = {
-      range: (request) => this.#call("range", keyText(request), (server) => server.range(request)),
-      put: (request) => this.#call("put", keyText(request), (server) => server.put(request)),
-      deleteRange: (request) => this.#call("deleteRange", keyText(request), (server) => server.deleteRange(request)),
-      txn: (request) => this.#call("txn", undefined, (server) => server.txn(request)),
-      leaseGrant: (request) => this.#call("leaseGrant", idText(request), (server) => server.leaseGrant(request)),
-      leaseRevoke: (id) => this.#call("leaseRevoke", idText({ id }), (server) => server.leaseRevoke(id)),
-      leaseTimeToLive: (request) =>
-        this.#call("leaseTimeToLive", idText(request), (server) => server.leaseTimeToLive(request)),
-      leaseLeases: this.#call("leaseLeases", undefined, (server) => server.leaseLeases()),
-      leaseKeepAlive: (request) =>
-        this.#call("leaseKeepAlive", idText(request), (server) => server.leaseKeepAlive(request)),
-      watch: (request) => this.#watch(request),
-      compact: (request) => this.#call("compact", undefined, (server) => server.compact(request)),
-      status: this.#call("status", undefined, (server) => server.status())
-    }
-  }
-
-  close(detail: string): void {
-    if (this.#closed !== undefined) return
-    this.#closed = detail
-    this.#engine.clients.delete(this)
-    for (const watch of this.#watches) watch.wake?.()
-  }
-
-  #call<A>(
-    method: string,
-    key: (() => string) | undefined,
-    body: (server: Server) => Answer<A>
-  ): Effect.Effect<A, EtcdError> {
-    return Effect.suspend(() => {
-      const answer: Answer<A> = this.#closed === undefined ?
-        this.#engine.step(body) :
-        Result.fail(new Cancelled({ detail: this.#closed }))
-      if (Result.isSuccess(answer)) return Effect.succeed(answer.success)
-      const error = { reason: answer.failure, method }
-      return Effect.fail(new EtcdError(key === undefined ? error : { ...error, key: key() }))
-    })
-  }
-
-  #watch(request: WatchRequest): Stream.Stream<WatchResponse, EtcdError> {
-    const key = keyText(request)
-    const open = Effect.tap(
-      this.#call("watch", key, (server) => server.watch(request)),
-      (watch) => Effect.sync(() => this.#watches.add(watch))
-    )
-    const close = (watch: Watch): Effect.Effect<void> =>
-      Effect.sync(() => {
-        watch.close()
-        this.#watches.delete(watch)
-      })
-    return Stream.unwrap(Effect.map(Effect.acquireRelease(open, close), (watch) => {
-      const take = this.#call("watch", key, (server) => server.takeFrom(watch))
-      const pull: Pull.Pull<Array.NonEmptyReadonlyArray<WatchResponse>, EtcdError> = Effect.flatMap(
-        take,
-        (responses) =>
-          Array.isReadonlyArrayNonEmpty(responses) ?
-            Effect.succeed(responses) :
-            Effect.flatMap(this.#awaitMore(watch), () => pull)
-      )
-      return Stream.fromPull(Effect.succeed(pull))
-    }))
-  }
-
-  /** Waits until there is something to take, or nothing any more. */
-  #awaitMore(watch: Watch): Effect.Effect<void> {
-    return Effect.callback<void>((resume) => {
-      watch.wake = () => {
-        watch.wake = undefined
-        resume(Effect.void)
-      }
-      if (watch.isReady || this.#closed !== undefined) watch.wake()
-    })
-  }
-}
-
-const engineClosed = "engine is closed"
-const clientClosed = "client is closed"
-
-const decoder = new TextDecoder()
-
-const keyText = ({ key }: KeyRange): () => string => () => decoder.decode(toBytes(key))
-
-const idText = ({ id = 0n }: { readonly id?: LeaseId }): () => string => () => id.toString(16)

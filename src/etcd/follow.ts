@@ -6,16 +6,17 @@
  * - *listing*: a linearizable, paginated read at one revision `r`, told as `Listed`.
  * - *watching* from `r + 1`: each answer with events is told as `Changed` and moves the next revision behind its last.
  * - *interrupted*: the watch broke, or nothing was heard for `progressEvery + progressTimeout`, or the list failed. Told
- *   once as `Interrupted`; the watch is opened again from the next revision under the backoff of `retry`, and its
- *   creation is told as `Resumed`. The backoff starts afresh when a watch has lived for {@link healthySpell}.
+ *   once as `Interrupted`; the watch is opened again from the next revision under the backoff of `retry`. Once it has
+ *   caught up that is told: as `Changed` when something was missed, as `Resumed` when nothing was. The backoff starts
+ *   afresh when a watch has lived for {@link healthySpell}.
  *
  * A compacted revision, another cluster id, and a revision or a raft term lower than one already seen mean that the
  * history between is gone or replaced: the range is listed again.
  *
  * @module
  */
-import { Duration, Effect, Option, type Schedule, Stream } from "effect"
-import { monotonicMillis } from "../internal/monotonic.ts"
+import { Deferred, Duration, Effect, Option, type Schedule, Semaphore, Stream } from "effect"
+import { monotonicMillis, sleepUntil } from "../internal/monotonic.ts"
 import * as Steps from "../internal/steps.ts"
 import { type Etcd, type KeyRange, type KeyValue, rangeAll, type ResponseHeader, type WatchEvent } from "./Etcd.ts"
 import { Compacted, DeadlineExceeded, EtcdError } from "./EtcdError.ts"
@@ -26,7 +27,7 @@ export type Followed =
   | { readonly _tag: "Listed"; readonly revision: bigint; readonly kvs: ReadonlyArray<KeyValue> }
   /** All changes since what was told before, up to and including `revision`. Never empty. */
   | { readonly _tag: "Changed"; readonly revision: bigint; readonly events: ReadonlyArray<WatchEvent> }
-  /** From now on changes may be missed, until `Listed` or `Resumed`. */
+  /** From now on changes may be missed, until something else is told. */
   | { readonly _tag: "Interrupted"; readonly cause: EtcdError }
   /** Nothing was missed. */
   | { readonly _tag: "Resumed" }
@@ -43,6 +44,12 @@ export interface FollowOptions {
 
 /** A watch that lived this long ends a spell of trouble: the backoff starts afresh. */
 const healthySpell = Duration.toMillis("10 seconds")
+
+/**
+ * How long a watch that was opened again may take to tell what it missed, or that it is compacted: etcd looks after
+ * watches that are behind every 100 ms.
+ */
+const catchUp = Duration.millis(500)
 
 /** What was known belongs to another history: the answer is the same as to a compaction. */
 const replaced = new EtcdError({
@@ -61,6 +68,7 @@ export const follow = Effect.fnUntraced(function* (
 ): Effect.fn.Return<never, EtcdError> {
   const silence = Duration.sum(options.progressEvery, options.progressTimeout)
   const backoff = yield* Steps.make(options.retry)
+  const turn = yield* Semaphore.make(1)
   let next = options.knownAt === undefined ? undefined : options.knownAt + 1n
   let newest: ResponseHeader | undefined
   let interrupted = false
@@ -81,8 +89,20 @@ export const follow = Effect.fnUntraced(function* (
       header.clusterId !== newest.clusterId || header.raftTerm < newest.raftTerm || header.revision < newest.revision
     )
 
-  const watch = (startRevision: bigint) =>
-    etcd.watch({
+  const resume = Effect.suspend(() => {
+    if (!interrupted) return Effect.void
+    interrupted = false
+    return tell({ _tag: "Resumed" })
+  })
+
+  const watch = Effect.fnUntraced(function* (startRevision: bigint) {
+    const opened = yield* Deferred.make<void>()
+    const caughtUp = Deferred.await(opened).pipe(
+      Effect.andThen(Effect.sleep(catchUp)),
+      Effect.andThen(Effect.uninterruptible(turn.withPermit(resume))),
+      Effect.andThen(Effect.never)
+    )
+    return yield* etcd.watch({
       ...options.range,
       startRevision,
       progressEvery: options.progressEvery,
@@ -95,34 +115,36 @@ export const follow = Effect.fnUntraced(function* (
           if (response._tag === "Created") {
             if (isReplaced(header) || header.revision + 1n < startRevision) return yield* replaced
             listedOnly = false
-            if (interrupted) {
-              interrupted = false
-              yield* tell({ _tag: "Resumed" })
-            }
+            if (header.revision < startRevision) yield* resume
+            else if (interrupted) yield* Deferred.succeed(opened, undefined)
           } else if (response._tag === "Events") {
             const from = next ?? startRevision
             const events = response.events.filter(({ kv }) => kv.modRevision >= from)
             const last = events.at(-1)
             if (last === undefined) continue
             next = last.kv.modRevision + 1n
+            interrupted = false
             yield* tell({ _tag: "Changed", revision: last.kv.modRevision, events })
-          } else if (response.complete && header.revision + 1n > (next ?? startRevision)) {
-            next = header.revision + 1n
+          } else if (response.complete) {
+            if (header.revision >= (next ?? startRevision)) next = header.revision + 1n
+            yield* resume
           }
           newest = header
         }
-      })),
+      }, turn.withPermit)),
       Effect.andThen(Effect.never),
-      Effect.raceFirst(hung)
+      Effect.raceFirst(hung),
+      Effect.raceFirst(caughtUp)
     )
+  })
 
   const hung = Effect.gen(function* () {
     heardAt = yield* monotonicMillis
-    while (true) {
-      const left = heardAt + Duration.toMillis(silence) - (yield* monotonicMillis)
-      if (left <= 0) break
-      yield* Effect.sleep(left)
-    }
+    let since: number
+    do {
+      since = heardAt
+      yield* sleepUntil(since + Duration.toMillis(silence))
+    } while (since !== heardAt)
     return yield* new EtcdError({
       reason: new DeadlineExceeded({ detail: `nothing was heard for ${Duration.format(silence)}` }),
       method: "watch"
@@ -141,10 +163,12 @@ export const follow = Effect.fnUntraced(function* (
     if (lostHistory) {
       next = undefined
       newest = undefined
+      // Only a list that was of no use has to wait for another.
+      if (!listedOnly) continue
     } else if (!failure.retryable) {
       return yield* failure
     }
-    if (!interrupted && (listedOnly || !lostHistory)) {
+    if (!interrupted) {
       interrupted = true
       yield* tell({ _tag: "Interrupted", cause: failure })
     }

@@ -7,7 +7,7 @@ import { Duration, Effect, Option, Result, type Schedule } from "effect"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { Codec } from "../model/Codec.ts"
 import { endpoint } from "../model/Endpoint.ts"
-import type { InstanceStatus, ServiceInstance } from "../model/Instance.ts"
+import { InstanceStatus, type ServiceInstance } from "../model/Instance.ts"
 import type { Keyspace } from "../model/Keyspace.ts"
 import type { Service } from "../model/Service.ts"
 import { instanceId, serviceName } from "../model/ServiceName.ts"
@@ -124,6 +124,19 @@ export const weightOf = (weight: number): Result.Result<number, InvalidRegistrat
 
 const textOf = (field: string, value: unknown): Result.Result<string, InvalidRegistration> =>
   typeof value === "string" ? Result.succeed(value) : invalid(field, value, "it must be a string")
+
+/** The members that an update changes, or the first that cannot be. What is `undefined` counts as left out. */
+export const checkPatch = <M>(
+  { metadata, status, version, weight }: InstancePatch<M>
+): Result.Result<InstancePatch<M>, InvalidRegistration> =>
+  Result.gen(function* () {
+    return {
+      ...(metadata === undefined ? {} : { metadata }),
+      ...(weight === undefined ? {} : { weight: yield* weightOf(weight) }),
+      ...(version === undefined ? {} : { version: yield* textOf("version", version) }),
+      ...(status === undefined ? {} : { status: yield* oneOf("status", status, InstanceStatus.literals) })
+    }
+  })
 
 /** The largest value that is put, in bytes. */
 export const maxValueBytes = 1024 * 1024

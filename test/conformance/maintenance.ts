@@ -4,7 +4,6 @@
  * @module
  */
 import { Effect } from "effect"
-import { prefix } from "../../src/etcd/Etcd.ts"
 import assert from "node:assert/strict"
 import { all, assertEqual, assertRefused, type Check, keysIn, kv } from "./subject.ts"
 
@@ -32,20 +31,18 @@ export const maintenanceChecks: ReadonlyArray<Check> = [
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, revision } = subject
-        for (const name of ["old", "gone", "later"]) yield* etcd.put({ key: root + name, value: "" })
+        for (const name of ["anew", "gone", "later", "old"]) yield* etcd.put({ key: root + name, value: "" })
         yield* etcd.deleteRange({ key: `${root}gone` })
-        yield* etcd.put({ key: `${root}x`, value: "" })
+        yield* etcd.deleteRange({ key: `${root}anew` })
+        yield* etcd.put({ key: `${root}anew`, value: "" })
         yield* etcd.deleteRange({ key: `${root}later` })
-        yield* etcd.compact({ revision: revision + 5n, physical: true })
-        assert.deepEqual(yield* keysIn(etcd, { ...all(subject), revision: revision + 5n }), [
-          `${root}later`,
-          `${root}old`,
-          `${root}x`
-        ])
-        assert.deepEqual(yield* keysIn(etcd, prefix(root)), [`${root}old`, `${root}x`])
+        yield* etcd.compact({ revision: revision + 7n, physical: true })
+        const at = (later: bigint) => keysIn(etcd, { ...all(subject), revision: revision + later })
+        assert.deepEqual(yield* at(7n), [`${root}anew`, `${root}later`, `${root}old`])
+        assert.deepEqual(yield* at(8n), [`${root}anew`, `${root}old`])
         yield* etcd.put({ key: `${root}gone`, value: "" })
         assertEqual((yield* etcd.range({ key: `${root}gone` })).kvs, [
-          kv(`${root}gone`, "", { create: revision + 7n })
+          kv(`${root}gone`, "", { create: revision + 9n })
         ])
       })
   },

@@ -39,7 +39,7 @@ const remove = (key: string, rangeEnd?: string): RequestOp => ({
 const nested = (request: TxnRequest): RequestOp => ({ _tag: "Txn", request })
 
 /** Without the headers of inner answers, which are incomplete. */
-const outcome = (responses: ReadonlyArray<ResponseOp>): unknown =>
+const outcome = (responses: ReadonlyArray<ResponseOp>): ReadonlyArray<unknown> =>
   responses.map(({ _tag, response }) => {
     const { header: _, ...rest } = response
     return plain({ _tag, ...rest, ...("responses" in rest ? { responses: outcome(rest.responses) } : {}) })
@@ -385,6 +385,53 @@ export const txnChecks: ReadonlyArray<Check> = [
           { _tag: "DeleteRange", deleted: 0n, prevKvs: [] },
           { _tag: "Txn", succeeded: true, responses: [{ _tag: "DeleteRange", deleted: 0n, prevKvs: [] }] }
         ])
+      })
+  },
+  {
+    title:
+      "txn may write a key that it deletes with all others to the end of the keyspace: both happen, one after the other",
+    body: (subject) =>
+      Effect.gen(function* () {
+        const { etcd, root, revision } = subject
+        const key = `${root}a`
+        yield* etcd.put({ key, value: "1" })
+        const watch = yield* open(etcd, { ...all(subject), prevKv: true })
+        const putAnew = put(key, "2", { prevKv: true })
+        const first = yield* etcd.txn({ then: [remove(key, "\0"), putAnew, range(key)] })
+        const second = yield* etcd.txn({ then: [putAnew, remove(key, "\0"), range(key)] })
+        const old = kv(key, "1", { create: revision + 1n })
+        const created = kv(key, "2", { create: revision + 2n })
+        assert.deepEqual(outcome(first.responses).slice(1), [
+          { _tag: "Put" },
+          { _tag: "Range", kvs: [created], more: false, count: 1n }
+        ])
+        assert.deepEqual(outcome(second.responses), [
+          { _tag: "Put", prevKv: created },
+          { _tag: "DeleteRange", deleted: 1n, prevKvs: [] },
+          { _tag: "Range", kvs: [], more: false, count: 0n }
+        ])
+        assert.deepEqual(yield* watch.events(4), [
+          { type: "delete", kv: tombstone(key, revision + 2n), prevKv: old },
+          { type: "put", kv: created },
+          {
+            type: "put",
+            kv: kv(key, "2", { create: revision + 2n, mod: revision + 3n, version: 2n }),
+            prevKv: created
+          },
+          { type: "delete", kv: tombstone(key, revision + 3n), prevKv: created }
+        ])
+      })
+  },
+  {
+    title: "txn asks for what a put keeps before it asks for its lease, put by itself the other way round",
+    body: ({ etcd, root }) =>
+      Effect.gen(function* () {
+        const request = { key: `${root}a`, value: "", ignoreValue: true, lease: 0x1000_0000n }
+        yield* assertRefused(etcd.txn({ then: [{ _tag: "Put", request }] }), {
+          reason: "InvalidArgument",
+          method: "txn"
+        })
+        yield* assertRefused(etcd.put(request), { reason: "LeaseNotFound", method: "put", key: `${root}a` })
       })
   }
 ]

@@ -94,12 +94,14 @@ export const watchChecks: ReadonlyArray<Check> = [
         yield* etcd.put({ key, value: "1" })
         yield* etcd.put({ key, value: "2" })
         yield* etcd.deleteRange({ key })
+        yield* etcd.put({ key, value: "3" })
         const first = kv(key, "1", { create: revision + 1n })
         const second = kv(key, "2", { create: revision + 1n, mod: revision + 2n, version: 2n })
-        assert.deepEqual(yield* watch.events(3), [
+        assert.deepEqual(yield* watch.events(4), [
           { type: "put", kv: first },
           { type: "put", kv: second, prevKv: first },
-          { type: "delete", kv: tombstone(key, revision + 3n), prevKv: second }
+          { type: "delete", kv: tombstone(key, revision + 3n), prevKv: second },
+          { type: "put", kv: kv(key, "3", { create: revision + 4n }) }
         ])
       })
   },
@@ -261,6 +263,25 @@ export const watchChecks: ReadonlyArray<Check> = [
         assert.deepEqual(yield* first.events(1), [a])
         assert.deepEqual(yield* other.events(1), [b])
         assert.deepEqual(yield* range.events(2), [a, b])
+      })
+  },
+  {
+    title: "watch tells every reader the same order, also when one of them answers an event with a write",
+    body: (subject) =>
+      Effect.gen(function* () {
+        const { etcd, root, revision } = subject
+        yield* etcd.watch(all(subject)).pipe(
+          Stream.filter((response) => response._tag === "Events" && response.header.revision <= revision + 5n),
+          Stream.runForEach(({ header }) => etcd.put({ key: `${root}${header.revision - revision}`, value: "" })),
+          Effect.forkScoped({ startImmediately: true })
+        )
+        const readers = [yield* open(etcd, all(subject)), yield* open(etcd, prefix(root.slice(0, -1)))]
+        yield* etcd.put({ key: `${root}0`, value: "" })
+        const expected = Array.from({ length: 6 }, (_, i) => ({
+          type: "put",
+          kv: kv(`${root}${i}`, "", { create: revision + BigInt(i + 1) })
+        }))
+        for (const reader of readers) assert.deepEqual(yield* reader.events(6), expected)
       })
   },
   {

@@ -4,6 +4,7 @@
  * @module
  */
 import { Effect, type Scope, Stream } from "effect"
+import assert from "node:assert/strict"
 import { execFileSync } from "node:child_process"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -64,6 +65,18 @@ export const watching = (etcd: Etcd, request: WatchRequest): Effect.Effect<Watch
         return responses.flatMap((response) => response._tag === "Events" ? response.events : [])
           .map(({ kv, type }) => [text(kv.key), type === "put" ? text(kv.value) : null] as const)
       }
+    }
+  })
+
+/** Watches again until the watch is created, as a caller does whose watch has failed. */
+export const resumed = (etcd: Etcd, request: WatchRequest): Effect.Effect<Watching, Error, Scope.Scope> =>
+  Effect.gen(function* () {
+    while (true) {
+      const watch = yield* watching(etcd, request)
+      yield* Effect.raceFirst(watch.created, watch.failure)
+      if (watch.error === undefined) return watch
+      assert.ok(watch.error.retryable, watch.error.message)
+      yield* Effect.sleep("50 millis")
     }
   })
 

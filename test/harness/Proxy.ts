@@ -67,8 +67,11 @@ export const makeProxy = (target: { readonly endpoint: string }): Effect.Effect<
         held: { up: [], down: [] },
         destroy: () => {
           open.delete(connection)
-          client.resetAndDestroy()
-          server.resetAndDestroy()
+          // A socket whose end is still pending would never close when reset, and keep Node alive.
+          for (const socket of [client, server]) {
+            if (socket.writableEnded) socket.destroy()
+            else socket.resetAndDestroy()
+          }
         }
       }
       open.add(connection)

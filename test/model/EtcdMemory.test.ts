@@ -257,6 +257,22 @@ describe("EtcdMemory.engine", () => {
   )
 })
 
+describe("EtcdMemory's compact", () => {
+  effect("frees what cannot be read any more, and nothing else", () =>
+    Effect.gen(function* () {
+      const etcd = yield* clientOf()
+      const bytes = Effect.map(etcd.status, ({ dbSize }) => dbSize)
+      for (const value of ["1234", "12", ""]) yield* etcd.put({ key: "ab", value })
+      yield* etcd.put({ key: "cd", value: "1" })
+      yield* etcd.deleteRange({ key: "cd" })
+      assert.equal(yield* bytes, 6n + 4n + 2n + 3n + 2n)
+      yield* etcd.compact({ revision: 3n })
+      assert.equal(yield* bytes, 4n + 2n + 3n + 2n)
+      yield* etcd.compact({ revision: 6n })
+      assert.equal(yield* bytes, 2n)
+    }))
+})
+
 describe("a watch of EtcdMemory that nobody reads", () => {
   const fill = (etcd: Etcd, count: number) =>
     Effect.forEach(Array.from({ length: count }, (_, i) => String(i)), (value) => etcd.put({ key: "a", value }), {

@@ -28,6 +28,9 @@ export interface Side {
   readonly outlive: (lease: bigint, seconds: number) => Effect.Effect<void, EtcdError>
 }
 
+/** Seconds: longer than any program takes. */
+const ttl = 600
+
 /** Begins a program: nothing of what others did can be seen at or after its first revision. */
 export const begin = (
   etcd: Etcd,
@@ -35,6 +38,7 @@ export const begin = (
   outlive: Side["outlive"]
 ): Effect.Effect<Side, EtcdError, Scope.Scope> =>
   Effect.gen(function* () {
+    for (const lease of [0, 1]) yield* etcd.leaseGrant({ id: origin.firstLease + BigInt(lease), ttl })
     const { header } = yield* etcd.put({ key: origin.root, value: "" })
     const place = { ...origin, base: header.revision }
     yield* Effect.addFinalizer(() =>
@@ -93,7 +97,7 @@ export const carryOut = (
     case "Txn":
       return outcome(place, etcd.txn(txnRequest(place, command)))
     case "Grant":
-      return outcome(place, etcd.leaseGrant({ id: leaseOf(place, command.lease), ttl: 600 }))
+      return outcome(place, etcd.leaseGrant({ id: leaseOf(place, command.lease), ttl }))
     case "Revoke":
       return outcome(place, etcd.leaseRevoke(leaseOf(place, command.lease)))
     case "Renew":
@@ -110,7 +114,7 @@ export const carryOut = (
       return outcome(place, comparable)
     }
     case "Leases": {
-      const ours = [0, 1, 2, 3].map((lease) => leaseOf(place, lease))
+      const ours = [0, 1, 2].map((lease) => leaseOf(place, lease))
       return outcome(
         place,
         Effect.map(

@@ -26,8 +26,6 @@ import type { Address, Settings } from "./settings.ts"
 
 export type Service = "Auth" | "KV" | "Lease" | "Maintenance" | "Watch"
 
-export const services: ReadonlyArray<Service> = ["Auth", "KV", "Lease", "Maintenance", "Watch"]
-
 /** A method of a service, as the generated stubs name it. */
 export interface Rpc {
   readonly service: Service
@@ -50,7 +48,7 @@ export interface Duplex {
 /** A gRPC channel to one endpoint. All services share it, so that an endpoint has one state. */
 export interface Channel {
   readonly isReady: () => boolean
-  /** Calls back when the channel is ready, and also when it never will be. */
+  /** Connects, and calls back once that has worked. */
   readonly whenReady: (listener: () => void) => void
   /** Metadata of its own, without content. */
   readonly metadata: () => Metadata
@@ -66,7 +64,7 @@ export interface Channel {
   readonly close: () => void
 }
 
-/** Makes the channel to an address, which connects by itself. */
+/** Makes a channel to an address, not connected yet. */
 export type OpenChannel = (address: Address) => Promise<Channel>
 
 interface Endpoint {
@@ -91,13 +89,14 @@ export interface Access {
 }
 
 /** Milliseconds between two attempts at the same thing, so that no caller's loop turns into a flood. */
-export const pause = 100
+const pause = 100
 
+/** See the module's description. */
 export class Client {
   readonly settings: Settings
-  readonly clock: Clock.Clock
   /** Runs an effect for as long as the client lives. */
   readonly run: (effect: Effect.Effect<void>) => void
+  readonly #clock: Clock.Clock
   readonly #open: OpenChannel
   readonly #endpoints: ReadonlyArray<Endpoint>
   readonly #calls = new Set<{ readonly cancel: () => void }>()
@@ -123,7 +122,7 @@ export class Client {
     run: (effect: Effect.Effect<void>) => void
   ) {
     this.settings = settings
-    this.clock = clock
+    this.#clock = clock
     this.run = run
     this.#open = open
     this.#endpoints = settings.addresses.map((address) => ({ address }))
@@ -135,7 +134,7 @@ export class Client {
 
   /** Monotonic milliseconds. */
   now(): number {
-    return Number(this.clock.monotonicTimeNanosUnsafe()) / 1e6
+    return Number(this.#clock.monotonicTimeNanosUnsafe()) / 1e6
   }
 
   /** Sends one request and waits for its answer. Nothing is repeated, except with a new token where the old was stale. */
@@ -224,11 +223,11 @@ export class Client {
     if (this.#closed) return Effect.fail(clientClosed)
     if (this.#connecting === undefined) {
       const connecting = this.#connecting = Deferred.makeUnsafe<Connection, Failure>()
-      this.run(Effect.asVoid(Effect.exit(Effect.onExit(this.#connectAny, (exit) =>
+      this.run(Effect.ignore(Effect.onExit(this.#connectAny, (exit) =>
         Effect.sync(() => {
           this.#connecting = undefined
           Deferred.doneUnsafe(connecting, Exit.hasInterrupts(exit) ? Exit.fail(clientClosed) : exit)
-        })))))
+        }))))
     }
     return Deferred.await(this.#connecting)
   }
@@ -272,7 +271,7 @@ export class Client {
     )
   }
 
-  /** Waits out the {@link pause} since a moment. */
+  /** Waits until a moment is long enough ago to try again. */
   pauseSince(moment: number): Effect.Effect<void> {
     const rest = moment + pause - this.now()
     return rest > 0 ? Effect.sleep(rest) : Effect.void
@@ -321,13 +320,11 @@ export class Client {
     return Semaphore.withPermit(this.#authenticating, ask)
   }
 
+  /** The streams end with the fibers that serve them. */
   #close(): void {
     this.#closed = true
     for (const call of this.#calls) call.cancel()
-    for (const { connection } of this.#endpoints) {
-      for (const end of connection?.streams ?? []) end(clientClosed)
-      connection?.channel.close()
-    }
+    for (const { connection } of this.#endpoints) connection?.channel.close()
   }
 }
 

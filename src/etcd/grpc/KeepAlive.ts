@@ -8,7 +8,7 @@
  */
 import { Deferred, Effect, Exit } from "effect"
 import { invalidArgument, type LeaseKeepAliveRequest, type LeaseKeepAliveResponse } from "../Etcd.ts"
-import { DeadlineExceeded, type EtcdError, LeaseNotFound } from "../EtcdError.ts"
+import { DeadlineExceeded, type EtcdError, LeaseNotFound, Unavailable } from "../EtcdError.ts"
 import type { Client } from "./Client.ts"
 import { type Failure, toError } from "./failures.ts"
 import { type LeaseKeepAliveMessage, toHeader } from "./messages.ts"
@@ -76,7 +76,7 @@ export const makeKeepAlive = (
       orElse: () =>
         Effect.suspend(() => {
           const detail = `no answer to a heartbeat within ${timeout} ms`
-          heartbeats.line.fallenSilent(detail)
+          heartbeats.line.abandon(new Unavailable({ detail: `another heartbeat: ${detail}` }))
           return Effect.fail({ reason: new DeadlineExceeded({ detail }), endpoint: heartbeats.line.endpoint })
         })
     }))

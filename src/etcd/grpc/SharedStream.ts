@@ -8,9 +8,9 @@
  * @module
  */
 import { Cause, Effect, Exit, Option, Queue, Semaphore } from "effect"
-import { DeadlineExceeded } from "../EtcdError.ts"
+import { type EtcdErrorReason, Unknown } from "../EtcdError.ts"
 import type { Access, Client, Rpc } from "./Client.ts"
-import { clientClosed, type Failure, tokenRenewed } from "./failures.ts"
+import { clientClosed, type Failure, messageOf, tokenRenewed } from "./failures.ts"
 
 /** One open stream, as seen by its session. */
 export interface Line {
@@ -20,7 +20,7 @@ export interface Line {
   /** Ends the stream. A failure that names the auth token also makes the client get a new one. */
   readonly end: (failure: Failure) => void
   /** Ends the stream because the server does not answer, and with it everything else on that connection. */
-  readonly fallenSilent: (detail: string) => void
+  readonly abandon: (reason: EtcdErrorReason) => void
 }
 
 /** What one stream is used for, from its opening to its end. */
@@ -43,15 +43,17 @@ export const sharedStream = <Message, S extends Session<Message>>(
   let current: S | undefined
   let openedAt = -Infinity
 
-  const serve = (session: S, inbox: Queue.Dequeue<Message, Failure>): Effect.Effect<void> =>
+  const serve = (line: Line, session: S, inbox: Queue.Dequeue<Message, Failure>): Effect.Effect<void> =>
     Effect.raceFirst(
       Effect.forever(Effect.map(Queue.takeAll(inbox), session.receive), { disableYield: true }),
       session.guard
     ).pipe(
       Effect.onExit((exit) =>
         Effect.sync(() => {
+          const failure = failureOfExit(exit)
           if (current === session) current = undefined
-          session.ended(failureOfExit(exit))
+          line.end(failure)
+          session.ended(failure)
         })
       ),
       Effect.ignore
@@ -64,17 +66,23 @@ export const sharedStream = <Message, S extends Session<Message>>(
     const inbox = yield* Queue.unbounded<Message, Failure>()
     if (client.isClosed) return yield* Effect.fail(clientClosed)
     openedAt = client.now()
-    const session = current = makeSession(openLine(client, rpc, access, inbox))
-    client.run(serve(session, inbox))
+    const line = openLine(client, rpc, access, inbox)
+    const session = current = makeSession(line)
+    client.run(serve(line, session, inbox))
     return session
   })
 
   return Effect.suspend(() => current === undefined ? Semaphore.withPermit(opening, open) : Effect.succeed(current))
 }
 
-/** A fiber that was interrupted means that the client's scope has closed. */
-const failureOfExit = (exit: Exit.Exit<never, Failure>): Failure =>
-  Option.getOrElse(Exit.findErrorOption(exit), () => clientClosed)
+/** A fiber that was interrupted means that the client's scope has closed; one that died, a message nobody can read. */
+const failureOfExit = (exit: Exit.Exit<never, Failure>): Failure => {
+  if (Exit.isSuccess(exit) || Exit.hasInterrupts(exit)) return clientClosed
+  return Option.getOrElse(Cause.findErrorOption(exit.cause), () => {
+    const cause = Cause.squash(exit.cause)
+    return { reason: new Unknown({ detail: messageOf(cause) }), cause }
+  })
+}
 
 const openLine = <Message>(client: Client, rpc: Rpc, access: Access, inbox: Queue.Queue<Message, Failure>): Line => {
   const { connection } = access
@@ -109,10 +117,10 @@ const openLine = <Message>(client: Client, rpc: Rpc, access: Access, inbox: Queu
       if (open) stream.write(message)
     },
     end,
-    fallenSilent: (detail) => {
+    abandon: (reason) => {
       if (!open) return
-      end({ reason: new DeadlineExceeded({ detail }), endpoint })
-      client.abandon(access, `another stream of the connection has ended: ${detail}`)
+      end({ reason, endpoint })
+      client.abandon(access, `another stream of the connection has ended: ${reason.detail}`)
     }
   }
 }

@@ -13,7 +13,14 @@
  */
 import { Cause, Effect, Latch, Queue, Stream } from "effect"
 import { invalidArgument, type ResponseHeader, toBytes, type WatchRequest, type WatchResponse } from "../Etcd.ts"
-import { Cancelled, Compacted, type EtcdError, type EtcdErrorReason, Unauthenticated } from "../EtcdError.ts"
+import {
+  Cancelled,
+  Compacted,
+  DeadlineExceeded,
+  type EtcdError,
+  type EtcdErrorReason,
+  Unauthenticated
+} from "../EtcdError.ts"
 import { type Client, sendable } from "./Client.ts"
 import { type Failure, reasonOfText, toError } from "./failures.ts"
 import {
@@ -84,7 +91,10 @@ class WatchSession implements Session<WatchMessage> {
 
   readonly receive = (messages: ReadonlyArray<WatchMessage>): void => {
     this.#heardAt = this.#client.now()
-    this.#askedAt = undefined
+    if (this.#askedAt !== undefined) {
+      this.#askedAt = undefined
+      this.#wake.openUnsafe()
+    }
     for (const message of messages) this.#receiveOne(message)
   }
 
@@ -105,7 +115,7 @@ class WatchSession implements Session<WatchMessage> {
       return Effect.raceFirst(left === Infinity ? Effect.never : Effect.sleep(left), Latch.await(this.#wake))
     }
     if (!asked) return Effect.sync(() => this.#ask(watches))
-    this.#line.fallenSilent(`the watch stream was silent for ${patience} ms although it was asked`)
+    this.#line.abandon(new DeadlineExceeded({ detail: `no answer on the watch stream within ${patience} ms` }))
     return Effect.never
   }))
 
@@ -144,7 +154,7 @@ class WatchSession implements Session<WatchMessage> {
       watch.created = true
       this.#offer(watch, { _tag: "Created", header })
     } else if (message.fragment) {
-      watch.fragments.push(...message.events)
+      for (const event of message.events) watch.fragments.push(event)
     } else {
       this.#deliver(watch, header, message.events)
     }
@@ -167,7 +177,8 @@ class WatchSession implements Session<WatchMessage> {
   #offer(watch: Watch, response: WatchResponse): void {
     if (Queue.offerUnsafe(watch.responses, response) || response._tag === "Progress") return
     this.remove(watch)
-    this.#fail(watch, { reason: new Cancelled({ detail: `the reader fell ${capacity} responses behind` }) })
+    const reason = new Cancelled({ detail: `the reader fell ${capacity} responses behind` })
+    this.#fail(watch, { reason, endpoint: this.#line.endpoint })
   }
 
   /** The server does not watch (any more), and says why. */

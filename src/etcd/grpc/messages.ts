@@ -7,10 +7,10 @@
  * @module
  */
 import type {
-  Bytes,
   Compare,
   DeleteRangeRequest,
   DeleteRangeResponse,
+  KeyRange,
   KeyValue,
   PutRequest,
   PutResponse,
@@ -226,9 +226,10 @@ const compareFields = {
 } as const
 const filters = { noPut: 0, noDelete: 1 }
 
-const range = (request: { readonly key: Bytes; readonly rangeEnd?: Bytes }) => ({
-  key: toBytes(request.key),
-  ...(request.rangeEnd === undefined ? {} : { range_end: toBytes(request.rangeEnd) })
+/** etcd would take an empty end for the end of the keyspace, and none for one key. */
+const range = ({ key, rangeEnd = "" }: KeyRange) => ({
+  key: toBytes(key),
+  ...(rangeEnd.length === 0 ? {} : { range_end: toBytes(rangeEnd) })
 })
 
 export const fromRangeRequest = (request: RangeRequest): object => ({

@@ -32,6 +32,7 @@ export interface EtcdGrpcOptions {
   readonly endpoints: ReadonlyArray<string>
   /** With `password`, for clusters with authentication. */
   readonly username?: string
+  /** With `username`; shown in no error, log or span. */
   readonly password?: Redacted.Redacted
   /** Encrypts, also where an endpoint has no scheme. */
   readonly tls?: EtcdGrpcTls

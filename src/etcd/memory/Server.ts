@@ -73,7 +73,7 @@ const badProgressEvery = new InvalidArgument({ detail: "progressEvery must be po
 
 /** A member of a cluster of one. */
 export class Server {
-  readonly deadlines = new Deadlines()
+  readonly deadlines: Deadlines = new Deadlines()
   readonly #options: ServerOptions
   readonly #store = new Store()
   readonly #leases = new Leases(this.deadlines, (lease) => this.#end(lease))

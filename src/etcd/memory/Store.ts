@@ -38,8 +38,9 @@ export const exists = (version: Version): boolean => version.version > 0
 const orAbsent = (version: Version | undefined): Version | undefined =>
   version !== undefined && exists(version) ? version : undefined
 
-/** What the key was before the revision that made this version, if it existed and is not compacted. */
+/** What the key was before the revision that made this version, if it existed, lived on and is not compacted. */
 export const before = (version: Version): Version | undefined => {
+  if (version.create === version.mod) return undefined
   let previous = version.previous
   while (previous !== undefined && previous.mod === version.mod) previous = previous.previous
   return orAbsent(previous)

@@ -20,7 +20,6 @@ import type {
   TxnRequest,
   WatchRequest
 } from "../Etcd.ts"
-import { toBytes } from "../Etcd.ts"
 import { type EtcdErrorReason, InvalidArgument, TooLarge } from "../EtcdError.ts"
 import { type ByteText, type Interval, interval, point, toText } from "./keys.ts"
 
@@ -182,4 +181,4 @@ export const txnBytes = (request: TxnRequest): number => {
   return bytes
 }
 
-const lengthOf = (bytes: Bytes): number => toBytes(bytes).length
+const lengthOf = (bytes: Bytes): number => (typeof bytes === "string" ? toText(bytes) : bytes).length

@@ -1,0 +1,95 @@
+/**
+ * What the demo needs of the place it runs on: an etcd to connect to, and processes that can be killed.
+ *
+ * @module
+ */
+import { Deferred, Effect, Exit, Fiber, Layer, References, Scope } from "effect"
+import {
+  Etcd,
+  type EtcdError,
+  EtcdMemory,
+  type InvalidName,
+  registerService,
+  type Registration,
+  type RegistrationError,
+  type RegistrationPolicy,
+  Registry
+} from "../../mod.ts"
+
+export interface Stage {
+  /** Where it runs, in a few words. */
+  readonly place: string
+  /** Keys start with this. */
+  readonly namespace: string
+  /** One more client of the etcd. */
+  readonly connect: Effect.Effect<Etcd, EtcdError, Scope.Scope>
+  /** Starts a process that registers an instance; completes once it is registered. */
+  readonly spawn: (instance: Instance) => Effect.Effect<Killable, Error, Scope.Scope>
+}
+
+export interface Killable {
+  /** What it takes to kill it, for the text. */
+  readonly how: string
+  readonly kill: Effect.Effect<void>
+}
+
+export interface Instance {
+  readonly id: string
+  readonly endpoint: string
+  readonly zone: string
+  readonly version: string
+}
+
+export const service = "shop"
+/** The least that a lease of the demo lasts: a real etcd, too, grants it as it stands. */
+export const ttlSeconds = 3
+
+/** Registers an instance of the demo for the lifetime of the scope. */
+export const register = (
+  { endpoint, id, version, zone }: Instance,
+  policy: RegistrationPolicy = {}
+): Effect.Effect<Registration, RegistrationError, Registry | Scope.Scope> =>
+  registerService({
+    name: service,
+    id,
+    endpoints: [endpoint],
+    version,
+    zone,
+    ttl: `${ttlSeconds} seconds`,
+    drain: "1 second",
+    ...policy
+  })
+
+/** A registry over one client, as each process has it. */
+export const registryOf = (etcd: Etcd, namespace: string): Layer.Layer<Registry, InvalidName> =>
+  Layer.provide(Registry.layer({ namespace }), Layer.succeed(Etcd, etcd))
+
+const namespace = "/services"
+
+/** The embedded engine. To each other, several clients of one engine are what several processes are on a server. */
+export const embedded: Effect.Effect<Stage, never, Scope.Scope> = Effect.map(EtcdMemory.engine(), (engine) => ({
+  place: "the embedded engine: in this process, no server",
+  namespace,
+  connect: EtcdMemory.connect(engine),
+  spawn: Effect.fnUntraced(function* (instance): Effect.fn.Return<Killable, Error, Scope.Scope> {
+    const connection = yield* Scope.fork(yield* Effect.scope)
+    const etcd = yield* Scope.provide(EtcdMemory.connect(engine), connection)
+    const registered = yield* Deferred.make<void, Error>()
+    const process = yield* register(instance, { releaseTimeout: "1 milli" }).pipe(
+      Effect.andThen(Deferred.succeed(registered, undefined)),
+      Effect.andThen(Effect.never),
+      Effect.scoped,
+      Effect.provide(registryOf(etcd, namespace)),
+      Effect.catch((error) => Deferred.fail(registered, error)),
+      // A killed process says nothing; this one would complain that it is cut off.
+      Effect.provideService(References.MinimumLogLevel, "None"),
+      Effect.forkScoped
+    )
+    yield* Deferred.await(registered)
+    return {
+      how: "its connection is cut, as if its process were killed",
+      // Cut off first: whatever it does when it is interrupted does not reach the engine.
+      kill: Effect.andThen(Scope.close(connection, Exit.void), Fiber.interrupt(process))
+    }
+  })
+}))

@@ -1,0 +1,30 @@
+/**
+ * What a registry can do.
+ *
+ * @module
+ */
+import type { Effect, Scope, Stream } from "effect"
+import type { DiscoverOptions, DiscoveryError, ListedService } from "../Discovery.ts"
+import type { InstanceSet } from "../model/InstanceSet.ts"
+import type { Service } from "../model/Service.ts"
+import type { Registration } from "../Registration.ts"
+import type { RegisterOptions } from "../registration/RegisterOptions.ts"
+import type { RegistrationError } from "../registration/RegistrationError.ts"
+
+/** What a registry can do. */
+export interface RegistryService {
+  /** See `registerService`. */
+  readonly register: <M>(
+    service: Service<M>,
+    options: RegisterOptions<M>
+  ) => Effect.Effect<Registration<M>, RegistrationError, Scope.Scope>
+  /** See `discover`. */
+  readonly discover: <M>(
+    service: Service<M>,
+    options?: DiscoverOptions
+  ) => Stream.Stream<InstanceSet<M>, DiscoveryError>
+  /** See `getInstances`. */
+  readonly getInstances: <M>(service: Service<M>) => Effect.Effect<InstanceSet<M>, DiscoveryError>
+  /** See `listServices`. */
+  readonly listServices: Effect.Effect<ReadonlyArray<ListedService>, DiscoveryError>
+}

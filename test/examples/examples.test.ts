@@ -1,0 +1,133 @@
+import { Effect, type Scope } from "effect"
+import assert from "node:assert/strict"
+import { describe } from "node:test"
+import { etcdctl, type EtcdServer, startEtcd } from "../harness/EtcdServer.ts"
+import * as it from "../harness/it.ts"
+import { currentRuntime, type Program, runProgram, type RuntimeName } from "../harness/program.ts"
+import { eventually } from "../harness/real.ts"
+
+const start = (
+  etcd: EtcdServer,
+  name: string,
+  options: { readonly args?: ReadonlyArray<string>; readonly runtime?: RuntimeName } = {}
+): Effect.Effect<Program, Error, Scope.Scope> =>
+  runProgram({
+    file: new URL(`../../examples/${name}.ts`, import.meta.url),
+    env: { ETCD_ENDPOINTS: etcd.endpoint },
+    ...options
+  })
+
+const keys = (etcd: EtcdServer): Effect.Effect<ReadonlyArray<string>, Error> =>
+  Effect.map(
+    etcdctl(etcd, "get", "--prefix", "/services/", "--keys-only"),
+    (text) => text.split("\n").filter((line) => line !== "")
+  )
+
+/** `runMain`'s answer to a signal. */
+const interrupted = { code: 130, signal: null }
+
+const other: Readonly<Record<RuntimeName, RuntimeName>> = { deno: "node", node: "bun", bun: "deno" }
+
+describe("examples", () => {
+  it.live("register.ts keeps its instance in etcd, under a lease, until SIGTERM", () =>
+    Effect.gen(function* () {
+      const etcd = yield* startEtcd()
+      const program = yield* start(etcd, "register")
+      const line = yield* program.awaitLine("registered /services/orders/")
+      const [key = "", ...more] = yield* keys(etcd)
+      assert.ok(line.endsWith(key))
+      assert.deepEqual(more, [])
+      const { kvs: [kv] } = JSON.parse(yield* etcdctl(etcd, "get", key, "--write-out=json"))
+      assert.notEqual(kv.lease ?? 0, 0)
+      assert.deepEqual(JSON.parse(atob(kv.value)), {
+        id: key.slice("/services/orders/".length),
+        name: "orders",
+        version: "1.0.0",
+        metadata: {},
+        endpoints: ["http://127.0.0.1:8080"],
+        weight: 1,
+        zone: "eu-1",
+        status: "up"
+      })
+      yield* program.signal("SIGTERM")
+      assert.deepEqual(yield* program.exit, interrupted)
+      assert.deepEqual(yield* keys(etcd), [])
+    }))
+
+  it.live("discover.ts prints the empty set first, and the set after each change", () =>
+    Effect.gen(function* () {
+      const etcd = yield* startEtcd()
+      const consumer = yield* start(etcd, "discover")
+      yield* consumer.awaitLine(/^0 of orders at revision \d+$/)
+      const producer = yield* start(etcd, "register")
+      yield* consumer.awaitLine(/^1 of orders at revision \d+$/)
+      yield* consumer.awaitLine(/^ {2}orders-[0-9a-f]{16} up http:\/\/127\.0\.0\.1:8080$/)
+      yield* producer.signal("SIGINT")
+      assert.deepEqual(yield* producer.exit, interrupted)
+      yield* eventually(Effect.flatMap(consumer.stdout, (text) =>
+        text.match(/^0 of orders/gm)?.length === 2 ? Effect.void : Effect.fail(text)))
+      yield* consumer.signal("SIGTERM")
+      assert.deepEqual(yield* consumer.exit, interrupted)
+      assert.equal(yield* consumer.stderr, "")
+    }))
+
+  it.live("graceful_shutdown.ts is seen draining after SIGTERM, leaves no key, and stops serving last", () =>
+    Effect.gen(function* () {
+      const etcd = yield* startEtcd()
+      const consumer = yield* start(etcd, "discover", { args: ["hello"] })
+      const server = yield* start(etcd, "graceful_shutdown")
+      const up = yield* consumer.awaitLine(/^ {2}hello-\S+ up http/)
+      const answer = yield* Effect.promise(async () => (await fetch(up.slice(up.indexOf("http")))).text())
+      assert.equal(answer, "hello\n")
+      yield* server.signal("SIGTERM")
+      yield* consumer.awaitLine(/^ {2}hello-\S+ draining http/)
+      assert.deepEqual(yield* server.exit, interrupted)
+      assert.deepEqual(yield* keys(etcd), [])
+      const said = yield* server.stdout
+      assert.match(said, /serving as \/services\/hello\/hello-[^]*the key is gone[^]*the server has stopped/)
+    }))
+
+  it.live("typed_metadata.ts decodes what the schema allows and reports the rest", () =>
+    Effect.gen(function* () {
+      const etcd = yield* startEtcd()
+      const program = yield* start(etcd, "typed_metadata")
+      assert.deepEqual(yield* program.exit, { code: 0, signal: null })
+      const said = yield* program.stdout
+      assert.match(said, /^cannot register: metadata is .*Expected an integer at \["shard"\]$/m)
+      assert.match(said, /^worker-1: shard 7, mail,push, 2026-01-01T00:00:00.000Z$/m)
+      assert.match(said, /^\/services\/workers\/old-worker: not an instance: metadata: Missing key at \["shard"\]$/m)
+      assert.deepEqual(yield* keys(etcd), [])
+    }))
+
+  const greetings = ["alice called bob: hello, this is bob", "bob called alice: hello, this is alice"]
+
+  it.live("two_services.ts finds the other one in the same process", () =>
+    Effect.gen(function* () {
+      const etcd = yield* startEtcd()
+      const program = yield* start(etcd, "two_services")
+      assert.deepEqual(yield* program.exit, { code: 0, signal: null })
+      assert.deepEqual((yield* program.stdout).trim().split("\n").sort(), greetings)
+      assert.deepEqual(yield* keys(etcd), [])
+    }))
+
+  it.live("two_services.ts finds the other one in a process of another runtime", () =>
+    Effect.gen(function* () {
+      const etcd = yield* startEtcd()
+      const alice = yield* start(etcd, "two_services", { args: ["alice", "bob"] })
+      const bob = yield* start(etcd, "two_services", { args: ["bob", "alice"], runtime: other[currentRuntime] })
+      assert.deepEqual([yield* alice.exit, yield* bob.exit], [{ code: 0, signal: null }, { code: 0, signal: null }])
+      assert.deepEqual([(yield* alice.stdout).trim(), (yield* bob.stdout).trim()], greetings)
+      assert.deepEqual(yield* keys(etcd), [])
+    }))
+
+  it.live("without an etcd, an example says so and ends with 1", () =>
+    Effect.gen(function* () {
+      const program = yield* runProgram({
+        file: new URL("../../examples/register.ts", import.meta.url),
+        env: { ETCD_ENDPOINTS: "http://127.0.0.1:1" }
+      })
+      assert.deepEqual(yield* program.exit, { code: 1, signal: null })
+      const said = (yield* program.lines).map(({ text }) => text).join("\n")
+      assert.match(said, /StartupTimeout: cannot register .*ECONNREFUSED/)
+    }))
+})

@@ -1,0 +1,17 @@
+// Registers itself, waits until it sees its partner, says so, and ends when the partner has gone.
+import { Config, Effect, Stream } from "effect"
+import { discover, registerService, Registry, runMain } from "../../../mod.ts"
+
+const program = Effect.gen(function* () {
+  const own = yield* Config.String("OWN")
+  const partner = yield* Config.String("PARTNER")
+  yield* registerService({ name: own, id: "1", endpoints: [`http://${own}:1`] })
+  yield* discover(partner).pipe(
+    Stream.dropUntil((set) => set.size > 0),
+    Stream.tap((set) => Effect.sync(() => console.log(`sees ${set.endpoints}`))),
+    Stream.takeUntil((set) => set.size === 0),
+    Stream.runDrain
+  )
+})
+
+runMain(program.pipe(Effect.scoped, Effect.provide(Registry.layerConfig)))

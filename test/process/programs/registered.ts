@@ -1,0 +1,20 @@
+// Registers itself at the etcd of the environment and stays; ends with 1 when the registration cannot be kept.
+import { Config, Effect } from "effect"
+import { registerService, Registry, runMain } from "../../../mod.ts"
+
+const program = Effect.gen(function* () {
+  const id = yield* Config.String("INSTANCE_ID")
+  const drain = yield* Config.withDefault(Config.String("DRAIN_MILLIS"), "0")
+  const registration = yield* registerService({
+    name: "orders",
+    id,
+    endpoints: ["http://10.0.0.5:8080"],
+    ttl: "2 seconds",
+    drain: Number(drain)
+  })
+  yield* Effect.addFinalizer(() => Effect.sync(() => console.log("closing")))
+  console.log(`registered ${registration.key}`)
+  return yield* registration.awaitFailure
+})
+
+runMain(program.pipe(Effect.scoped, Effect.provide(Registry.layerConfig)))
