@@ -132,7 +132,10 @@ const ranges = (read: (etcd: Etcd) => Effect.Effect<unknown, EtcdError>) =>
     return yield* time(read(etcd))
   }))
 
-const collect: (() => void) | undefined = Reflect.get(globalThis, "gc") ?? Reflect.get(globalThis, "Bun")?.gc
+/** Collects garbage, where the runtime lets us. */
+const collect: (() => void) | undefined = "Bun" in globalThis ?
+  () => Reflect.get(Reflect.get(globalThis, "Bun"), "gc")(true) :
+  Reflect.get(globalThis, "gc")
 
 const memoryPerKey = (writes: number) =>
   repeat(Effect.gen(function* () {

@@ -14,7 +14,7 @@ import * as InstanceSet from "../model/InstanceSet.ts"
 import type { Keyspace } from "../model/Keyspace.ts"
 import type { Service } from "../model/Service.ts"
 import { type Registration, RegistrationStatus } from "../Registration.ts"
-import { encode, plan, type RegisterOptions, weightOf } from "../registration/RegisterOptions.ts"
+import { checkPatch, encode, plan, type RegisterOptions } from "../registration/RegisterOptions.ts"
 import { type RegistrationError, RegistrationRefused } from "../registration/RegistrationError.ts"
 import type { RegistryService } from "./RegistryService.ts"
 
@@ -114,8 +114,7 @@ const registerNowhere = <M>(
       status: { get: Effect.sync(() => status), changes: statuses.changes },
       update: (patch) =>
         Effect.gen(function* () {
-          if (patch.weight !== undefined) yield* Effect.fromResult(weightOf(patch.weight))
-          const next = { ...instance, ...patch }
+          const next = { ...instance, ...(yield* Effect.fromResult(checkPatch(patch))) }
           yield* Effect.fromResult(encode(codec, next))
           yield* change(next)
         }),

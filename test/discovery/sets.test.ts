@@ -256,6 +256,22 @@ describe("discover", () => {
         }).pipe(Effect.scoped, Effect.provide(registry))
       }).pipe(Effect.provide(quiet)))
 
+    live("carries metadata that is null where the schema has it so", () =>
+      Effect.gen(function* () {
+        const { registry } = yield* setUp
+        const Orders = Service.make("orders", { metadata: Schema.NullOr(Schema.Struct({ shard: Schema.Int })) })
+        yield* Effect.gen(function* () {
+          const registration = yield* registerService(Orders, { id: "a", endpoints: ["a:1"], metadata: null })
+          assert.equal(registration.instance.metadata, null)
+          const set = yield* getInstances(Orders)
+          assert.deepEqual([...set], [{ ...instance("a"), endpoints: ["tcp://a:1"], metadata: null }])
+          yield* registration.update({ metadata: { shard: 1 } })
+          assert.deepEqual((yield* getInstances(Orders)).instances[0]?.metadata, { shard: 1 })
+          yield* registration.update({ metadata: null })
+          assert.deepEqual((yield* getInstances(Orders)).instances[0]?.metadata, null)
+        }).pipe(Effect.scoped, Effect.provide(registry))
+      }))
+
     live(
       "and discoverChanges are complete under random changes, for quick and slow consumers (D3, D5)",
       () =>

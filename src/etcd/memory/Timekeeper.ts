@@ -71,7 +71,7 @@ export class Timekeeper {
     this.#alarmAt = this.#server.deadlines.earliest ?? Infinity
     if (this.#alarmAt === Infinity) return Effect.void
     return Effect.flatMap(
-      this.#clock.sleep(Duration.millis(Math.min(this.#alarmAt - now, longestSleep))),
+      this.#clock.sleep(Duration.millis(Math.min(Math.ceil(this.#alarmAt - now), longestSleep))),
       () => this.#ring
     )
   })

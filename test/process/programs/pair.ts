@@ -7,7 +7,7 @@ const program = Effect.gen(function* () {
   const partner = yield* Config.String("PARTNER")
   yield* registerService({ name: own, id: "1", endpoints: [`http://${own}:1`] })
   yield* discover(partner).pipe(
-    Stream.dropUntil((set) => set.size > 0),
+    Stream.dropWhile((set) => set.size === 0),
     Stream.tap((set) => Effect.sync(() => console.log(`sees ${set.endpoints}`))),
     Stream.takeUntil((set) => set.size === 0),
     Stream.runDrain
