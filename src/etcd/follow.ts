@@ -102,7 +102,7 @@ export const follow = Effect.fnUntraced(function* (
       Effect.andThen(Effect.uninterruptible(turn.withPermit(resume))),
       Effect.andThen(Effect.never)
     )
-    return yield* etcd.watch({
+    const watching = etcd.watch({
       ...options.range,
       startRevision,
       progressEvery: options.progressEvery,
@@ -133,9 +133,9 @@ export const follow = Effect.fnUntraced(function* (
         }
       }, turn.withPermit)),
       Effect.andThen(Effect.never),
-      Effect.raceFirst(hung),
-      Effect.raceFirst(caughtUp)
+      Effect.raceFirst(hung)
     )
+    return yield* (interrupted ? Effect.raceFirst(watching, caughtUp) : watching)
   })
 
   const hung = Effect.gen(function* () {

@@ -63,7 +63,8 @@ describe(`a process on ${currentRuntime}`, () => {
           )
           yield* running.signal("SIGTERM")
           assert.deepEqual(yield* running.exit, { code: 130, signal: null })
-          yield* eventuallyNothingLeft(server(), namespace)
+          console.log("exit seen")
+        yield* eventuallyNothingLeft(server(), namespace)
         })
     )
 
@@ -78,6 +79,7 @@ describe(`a process on ${currentRuntime}`, () => {
         assert.equal((yield* keysIn(server(), namespace)).length, 1)
         yield* traffic.until(({ type }) => type === "delete")
         assert.deepEqual(traffic.events.map(({ type }) => type), ["put", "delete"])
+        console.log("exit seen")
         yield* eventuallyNothingLeft(server(), namespace)
       }))
 
