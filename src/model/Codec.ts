@@ -59,6 +59,11 @@ export const json = <M>(metadata: MetadataSchema<M>): Codec<M> => {
   const schema = Schema.toCodecJson(metadata)
   const encodeMetadata = Schema.encodeResult(schema)
   const decodeMetadata = Schema.decodeUnknownResult(schema)
+  /** What is left out counts as empty, and so does null (an empty map, to Go) unless the schema knows it. */
+  const decodeWanted = (found: unknown): Result.Result<M, Schema.SchemaError> => {
+    const decoded = decodeMetadata(found === undefined ? {} : found)
+    return found === null && Result.isFailure(decoded) ? decodeMetadata({}) : decoded
+  }
   return {
     encode: (instance) => {
       const encoded = encodeMetadata(instance.metadata)
@@ -82,7 +87,7 @@ export const json = <M>(metadata: MetadataSchema<M>): Codec<M> => {
       const { success: found } = envelope
       if (found.id !== undefined && found.id !== id) return invalid(`"id" must be that of the key`)
       if (found.name !== undefined && found.name !== name) return invalid(`"name" must be that of the key`)
-      const decoded = decodeMetadata(found.metadata ?? {})
+      const decoded = decodeWanted(found.metadata)
       if (Result.isFailure(decoded)) return invalid(`metadata: ${explain(decoded.failure)}`, decoded.failure)
       return Result.succeed(Object.freeze({
         id,

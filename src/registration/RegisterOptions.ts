@@ -201,7 +201,7 @@ export const plan = <M>(
       name,
       ...(options.version === undefined ? {} : { version: yield* textOf("version", options.version) }),
       // The schema decides whether metadata may be left out.
-      metadata: options.metadata ?? {} as M,
+      metadata: options.metadata === undefined ? {} as M : options.metadata,
       endpoints,
       weight: yield* weightOf(options.weight ?? 1),
       ...(options.zone === undefined ? {} : { zone: yield* textOf("zone", options.zone) }),

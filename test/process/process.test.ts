@@ -61,10 +61,10 @@ describe(`a process on ${currentRuntime}`, () => {
                 shown?.value === value.replace(`"up"`, `"draining"`) ? Effect.void : Effect.fail(`${shown?.value}`)
             )
           )
-          yield* running.signal("SIGTERM")
-          assert.deepEqual(yield* running.exit, { code: 130, signal: null })
-          console.log("exit seen")
-        yield* eventuallyNothingLeft(server(), namespace)
+          // What follows within a second counts as the same: a terminal and a task runner may both send it.
+          const again = Effect.forever(Effect.andThen(pause(200), running.signal("SIGTERM")))
+          assert.deepEqual(yield* Effect.raceFirst(running.exit, again), { code: 130, signal: null })
+          yield* eventuallyNothingLeft(server(), namespace)
         })
     )
 
@@ -79,7 +79,6 @@ describe(`a process on ${currentRuntime}`, () => {
         assert.equal((yield* keysIn(server(), namespace)).length, 1)
         yield* traffic.until(({ type }) => type === "delete")
         assert.deepEqual(traffic.events.map(({ type }) => type), ["put", "delete"])
-        console.log("exit seen")
         yield* eventuallyNothingLeft(server(), namespace)
       }))
 
