@@ -25,6 +25,7 @@ import {
   Result,
   type Schedule,
   type Scope,
+  Semaphore,
   Stream
 } from "effect"
 import { type Etcd, type KeyValue, prefix, rangeAll, type WatchEvent } from "./etcd/Etcd.ts"
@@ -361,6 +362,8 @@ const watchService = Effect.fnUntraced(function* <M>(
   const sets = yield* Latest.make<InstanceSet.InstanceSet<M>, DiscoveryError>()
   const following = yield* FiberHandle.make()
   const exiting = yield* FiberHandle.make()
+  /** Sets are made and published one at a time, so that a newer one never comes before an older one. */
+  const turn = yield* Semaphore.make(1)
   const view = new View(service, keyspace)
 
   let revision: bigint | undefined
@@ -404,10 +407,12 @@ const watchService = Effect.fnUntraced(function* <M>(
         yield* Effect.sleep(Math.ceil(exit - now))
         continue
       }
-      const moved = stepProtection(protect, now, [])
-      if (moved.length > 0) {
-        yield* sets.set(view.set(revision, freshness, moved, Protection.held(protection)))
-      }
+      yield* turn.withPermit(Effect.suspend(() => {
+        const moved = stepProtection(protect, now, [])
+        return moved.length === 0 || revision === undefined ?
+          Effect.void :
+          sets.set(view.set(revision, freshness, moved, Protection.held(protection)))
+      }))
     }
   })
 
@@ -432,7 +437,7 @@ const watchService = Effect.fnUntraced(function* <M>(
         freshness = InstanceSet.Freshness.Live()
         return yield* emit(nothing)
     }
-  })
+  }, turn.withPermit)
 
   const run = FiberHandle.run(
     following,

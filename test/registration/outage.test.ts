@@ -102,6 +102,55 @@ describe("when etcd", () => {
   )
 
   live(
+    "is started again on an empty folder and has run past the revision that was known, discover notices (D3)",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const namespace = freshNamespace()
+        const proxy = yield* makeProxy(server)
+        const write = (id: string) =>
+          Effect.scoped(Effect.flatMap(observer(server), (etcd) =>
+            Effect.flatMap(etcd.leaseGrant({ ttl: 600 }), ({ id: lease }) =>
+              etcd.put({
+                key: `${namespace}/orders/${id}`,
+                value: JSON.stringify({ endpoints: [`http://${id}:1`] }),
+                lease
+              }))))
+        // Each start is another term; the term of an empty folder is lower.
+        for (let start = 0; start < 2; start++) {
+          yield* server.kill("SIGKILL")
+          yield* server.start
+        }
+        yield* write("a")
+        yield* Effect.gen(function* () {
+          const sets = yield* recorded(discover("orders"))
+          const before = yield* sets.until(isLiveWith("a"))
+          yield* proxy.refuse
+          yield* proxy.reset
+          yield* sets.until(({ freshness }) =>
+            freshness._tag === "Stale"
+          )
+          yield* server.kill("SIGKILL")
+          yield* server.wipe
+          yield* server.start
+          yield* write("b")
+          for (let i = 0; i < 10; i++) {
+            yield* etcdctl(server, "put", "unrelated", String(i))
+          }
+          yield* proxy.accept
+          const after = yield* sets.until(({ freshness }) => freshness._tag === "Live")
+          assert.deepEqual(ids(after), ["b"])
+          assert.ok(after.revision > before.revision)
+          assert.deepEqual(sets.all.map((set) => [set.freshness._tag, ids(set).join()]), [
+            ["Live", "a"],
+            ["Stale", "a"],
+            ["Live", "b"]
+          ])
+        }).pipe(Effect.scoped, Effect.provide(registryAt(proxy.endpoint, { namespace })))
+      }).pipe(Effect.provide(quiet))
+  )
+
+  live(
     "was compacted while the client was cut off, discover misses nothing that happened meanwhile (D3)",
     () =>
       Effect.gen(function* () {
@@ -332,6 +381,35 @@ describe("when connections are reset", () => {
           ]),
           [1, 2, 3, 4, 5, 6, 7].map((weight) => ["put", weight])
         )
+      }).pipe(Effect.scoped, Effect.provide(registryAt(proxy.endpoint, { namespace })))
+      yield* assertNothingLeft(server, namespace)
+    }).pipe(Effect.provide(quiet)))
+
+  live("with a heartbeat on its way, that is sent again and nothing is lost (R2, R9)", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const namespace = freshNamespace()
+      const proxy = yield* makeProxy(server)
+      const traffic = yield* trafficOf(yield* observer(server), `${namespace}/`)
+      const heartbeats = server.metric("grpc_server_msg_received_total", `grpc_method="LeaseKeepAlive"`)
+      yield* Effect.gen(function* () {
+        const registration = yield* registerService({ ...named("a"), ttl: "10 seconds", heartbeat: "300 millis" })
+        const before = yield* awaitStatus(registration, "Registered")
+        for (let round = 0; round < 4; round++) {
+          const sent = yield* heartbeats
+          yield* proxy.blackhole(round % 2 === 0 ? "up" : "down")
+          yield* pause(500) // one has been sent by then, and gets no answer
+          yield* proxy.reset
+          yield* proxy.heal
+          yield* eventually(
+            Effect.flatMap(
+              heartbeats,
+              (now) => now > sent + 1 ? Effect.void : Effect.fail("no heartbeat came through")
+            )
+          )
+        }
+        assert.deepEqual(yield* registration.status.get, before)
+        assert.equal(traffic.events.length, 1)
       }).pipe(Effect.scoped, Effect.provide(registryAt(proxy.endpoint, { namespace })))
       yield* assertNothingLeft(server, namespace)
     }).pipe(Effect.provide(quiet)))
