@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { Config, Context, Duration, Effect, Layer, Result, type Schedule, type Scope, Stream } from "effect"
+import { Config, Context, Duration, Effect, Layer, Result, type Schedule, Scope, Stream } from "effect"
 import * as Discovery from "./Discovery.ts"
 import { Etcd } from "./etcd/Etcd.ts"
 import type { EtcdError } from "./etcd/EtcdError.ts"
@@ -44,7 +44,14 @@ const make = Effect.fnUntraced(function* (
     )
   )
   const etcd = yield* Etcd
+  const scope = yield* Effect.scope
   const discovery = yield* Discovery.make(etcd, keyspace)
+  /** Ends with the scope of the caller, or with the registry when that comes first: while the client still works. */
+  const withinRegistry = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E, Scope.Scope> =>
+    Effect.flatMap(
+      Effect.acquireRelease(Scope.fork(scope), (own, exit) => Scope.close(own, exit)),
+      (own) => Scope.provide(effect, own)
+    )
   const ownKey = {
     progressEvery: Duration.fromInputUnsafe(defaults.progressEvery ?? "10 seconds"),
     progressTimeout: Duration.fromInputUnsafe(defaults.progressTimeout ?? "5 seconds"),
@@ -53,7 +60,7 @@ const make = Effect.fnUntraced(function* (
   return {
     register: (service, options) =>
       plan(keyspace, service, { ...defaults, ...options }).pipe(
-        Effect.flatMap((plan) => Registration.make(etcd, plan, ownKey)),
+        Effect.flatMap((plan) => withinRegistry(Registration.make(etcd, plan, ownKey))),
         Effect.withSpan("registerService", { attributes: { service: service.name } })
       ),
     discover: (service, options) => discovery.discover(service, { ...defaults, ...options }),

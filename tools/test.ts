@@ -4,7 +4,7 @@
  *     deno task test                                    everything
  *     deno task test --runtime bun test/foo.test.ts     one file on one runtime (both repeat)
  *     deno task test foo                                files whose path contains "foo"
- *     deno task test --name "takes over"                tests whose name matches
+ *     deno task test --name "takes over"                tests whose name matches (Deno: of outermost groups)
  *     deno task test --jobs 1                           files at a time; default 2
  *     deno task test:doc                                the examples in comments and in the README
  *

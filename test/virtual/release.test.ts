@@ -1,5 +1,6 @@
-import { Clock, Effect, Exit, Option, Stream } from "effect"
+import { Clock, Effect, Exit, Layer, Option, Stream } from "effect"
 import assert from "node:assert/strict"
+import { EtcdMemory, registerService, Registry } from "../../mod.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"
 import {
@@ -37,6 +38,19 @@ describe("release", () => {
         assert.deepEqual(released.exit(), Exit.void)
         assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
         assert.deepEqual(kept.statuses, [[0, "Registered"], [0, "Draining"], [20_000, "Released"]])
+      })
+  )
+
+  verify(
+    "R5: a registration whose registry closes first is released while the client still works",
+    () =>
+      Effect.gen(function* () {
+        const engine = yield* EtcdMemory.engine()
+        const operator = yield* EtcdMemory.connect(engine)
+        const layer = Registry.layer().pipe(Layer.provide(EtcdMemory.layerConnect(engine)))
+        const registration = yield* Effect.provide(registerService({ name: "orders", ...a }), layer)
+        assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
+        assert.equal((yield* registration.status.get)._tag, "Released")
       })
   )
 
