@@ -34,7 +34,8 @@ export interface RegistryOptions extends RegistrationPolicy, Omit<Discovery.Disc
 }
 
 const make = Effect.fnUntraced(function* (
-  options: RegistryOptions
+  options: RegistryOptions,
+  client: "own" | "shared"
 ): Effect.fn.Return<RegistryService, Discovery.InvalidName, Etcd | Scope.Scope> {
   const { namespace = Keyspace.defaultNamespace, ...defaults } = options
   const keyspace = yield* Effect.fromResult(
@@ -46,9 +47,9 @@ const make = Effect.fnUntraced(function* (
   const etcd = yield* Etcd
   const scope = yield* Effect.scope
   const discovery = yield* Discovery.make(etcd, keyspace)
-  /** Ends with the scope of the caller, or with the registry when that comes first: while the client still works. */
-  const withinRegistry = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E, Scope.Scope> =>
-    Effect.flatMap(
+  /** Ends with the scope of the caller, or with the registry's own client when that comes first: while it still works. */
+  const withinClient = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E, Scope.Scope> =>
+    client === "shared" ? effect : Effect.flatMap(
       Effect.acquireRelease(Scope.fork(scope), (own, exit) => Scope.close(own, exit)),
       (own) => Scope.provide(effect, own)
     )
@@ -60,7 +61,7 @@ const make = Effect.fnUntraced(function* (
   return {
     register: (service, options) =>
       plan(keyspace, service, { ...defaults, ...options }).pipe(
-        Effect.flatMap((plan) => withinRegistry(Registration.make(etcd, plan, ownKey))),
+        Effect.flatMap((plan) => withinClient(Registration.make(etcd, plan, ownKey))),
         Effect.withSpan("registerService", { attributes: { service: service.name } })
       ),
     discover: (service, options) => discovery.discover(service, { ...defaults, ...options }),
@@ -82,26 +83,26 @@ const Base: Context.ServiceClass<Registry, "@effect-etcd/discovery/Registry", Re
 /**
  * The registry service and its layers.
  *
- * Building a layer sends nothing: etcd may be down. Closing its scope ends what is still registered or discovered
- * through it last.
+ * Building a layer sends nothing: etcd may be down. Closing its scope ends what is discovered through it, and, where the
+ * client is its own (`layerEtcd`, `layerMemory`, `layerConfig`), what is still registered.
  */
 export class Registry extends Base {
   /** A registry over the {@link Etcd} of the context. Fails with `InvalidName` when the namespace cannot be. */
   static readonly layer = (options: RegistryOptions = {}): Layer.Layer<Registry, Discovery.InvalidName, Etcd> =>
-    Layer.effect(Registry, make(options))
+    Layer.effect(Registry, make(options, "shared"))
 
   /** A registry over etcd servers. Fails, too, with an `EtcdError` when an option of the client cannot be. */
   static readonly layerEtcd = (
     options: EtcdGrpc.EtcdGrpcOptions & RegistryOptions
   ): Layer.Layer<Registry, Discovery.InvalidName | EtcdError> =>
-    Registry.layer(options).pipe(Layer.provide(EtcdGrpc.layer(options)))
+    Layer.effect(Registry, make(options, "own")).pipe(Layer.provide(EtcdGrpc.layer(options)))
 
   /**
    * A registry in this process, for tests and first steps: nothing is shared with other processes or with another
    * build of the layer, and nothing remains.
    */
   static readonly layerMemory = (options: RegistryOptions = {}): Layer.Layer<Registry, Discovery.InvalidName> =>
-    Registry.layer(options).pipe(Layer.provide(EtcdMemory.layer()))
+    Layer.effect(Registry, make(options, "own")).pipe(Layer.provide(EtcdMemory.layer()))
 
   /**
    * A registry for tests in which these instances are, for ever, and nothing else.

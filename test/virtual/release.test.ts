@@ -1,6 +1,6 @@
 import { Clock, Effect, Exit, Layer, Option, Stream } from "effect"
 import assert from "node:assert/strict"
-import { EtcdMemory, registerService, Registry } from "../../mod.ts"
+import { Etcd, EtcdMemory, registerService, Registry } from "../../mod.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"
 import {
@@ -42,15 +42,30 @@ describe("release", () => {
   )
 
   verify(
-    "R5: a registration whose registry closes first is released while the client still works",
+    "R5: a registration whose registry closes first, with its own client, is released with it",
     () =>
       Effect.gen(function* () {
-        const engine = yield* EtcdMemory.engine()
-        const operator = yield* EtcdMemory.connect(engine)
-        const layer = Registry.layer().pipe(Layer.provide(EtcdMemory.layerConnect(engine)))
-        const registration = yield* Effect.provide(registerService({ name: "orders", ...a }), layer)
-        assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
-        assert.equal((yield* registration.status.get)._tag, "Released")
+        const registered = registerService({ name: "orders", ...a })
+        const registration = yield* Effect.provide(registered, Registry.layerMemory())
+        assert.deepEqual(
+          [(yield* registration.status.get)._tag, yield* registration.leaseId],
+          ["Released", Option.none()]
+        )
+      })
+  )
+
+  verify(
+    "R5: a registration whose registry closes first stays for its own scope when the client is shared",
+    () =>
+      Effect.gen(function* () {
+        const etcd = yield* EtcdMemory.make()
+        const layer = Registry.layer().pipe(Layer.provide(Layer.succeed(Etcd, etcd)))
+        yield* Effect.scoped(Effect.gen(function* () {
+          yield* Effect.provide(registerService({ name: "orders", ...a }), layer)
+          yield* elapse("1 minute")
+          assert.deepEqual(Object.keys(yield* keysIn(etcd)), [keyOfA])
+        }))
+        assert.deepEqual([yield* keysIn(etcd), yield* leasesIn(etcd)], [{}, []])
       })
   )
 
