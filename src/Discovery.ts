@@ -128,7 +128,8 @@ interface WatchKey {
   readonly settings: Settings
 }
 
-interface Settings {
+/** How a service is followed, checked. */
+export interface Settings {
   readonly progressEvery: Duration.Duration
   readonly progressTimeout: Duration.Duration
   readonly reconcileEvery: Duration.Duration
@@ -136,7 +137,8 @@ interface Settings {
   readonly protect: Protection.Protect | undefined
 }
 
-const settingsOf = (options: DiscoverOptions): Result.Result<Settings, InvalidName> =>
+/** The options of discovery with their defaults, or the one that cannot be. */
+export const settingsOf = (options: DiscoverOptions): Result.Result<Settings, InvalidName> =>
   Result.gen(function* () {
     const positive = (
       field: keyof DiscoverOptions,

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { Config, Context, Duration, Effect, Layer, Result, type Schedule, Scope, Stream } from "effect"
+import { Config, Context, Effect, Layer, Result, type Schedule, Scope, Stream } from "effect"
 import * as Discovery from "./Discovery.ts"
 import { Etcd } from "./etcd/Etcd.ts"
 import type { EtcdError } from "./etcd/EtcdError.ts"
@@ -15,7 +15,6 @@ import * as EtcdMemory from "./etcd/EtcdMemory.ts"
 import { type Change, diff, type InstanceSet } from "./model/InstanceSet.ts"
 import * as Keyspace from "./model/Keyspace.ts"
 import { Service } from "./model/Service.ts"
-import * as Backoff from "./policy/Backoff.ts"
 import { plan, type RegisterOptions, type RegistrationPolicy } from "./registration/RegisterOptions.ts"
 import type { RegistrationError, RegistrationLost } from "./registration/RegistrationError.ts"
 import * as Registration from "./Registration.ts"
@@ -44,6 +43,7 @@ const make = Effect.fnUntraced(function* (
       (rule) => new Discovery.InvalidName({ field: "namespace", value: namespace, rule })
     )
   )
+  const settings = yield* Effect.fromResult(Discovery.settingsOf(defaults))
   const etcd = yield* Etcd
   const scope = yield* Effect.scope
   const discovery = yield* Discovery.make(etcd, keyspace)
@@ -53,15 +53,10 @@ const make = Effect.fnUntraced(function* (
       Effect.acquireRelease(Scope.fork(scope), (own, exit) => Scope.close(own, exit)),
       (own) => Scope.provide(effect, own)
     )
-  const ownKey = {
-    progressEvery: Duration.fromInputUnsafe(defaults.progressEvery ?? "10 seconds"),
-    progressTimeout: Duration.fromInputUnsafe(defaults.progressTimeout ?? "5 seconds"),
-    retry: defaults.retry ?? Backoff.reregister
-  }
   return {
     register: (service, options) =>
       plan(keyspace, service, { ...defaults, ...options }).pipe(
-        Effect.flatMap((plan) => withinClient(Registration.make(etcd, plan, ownKey))),
+        Effect.flatMap((plan) => withinClient(Registration.make(etcd, plan, settings))),
         Effect.withSpan("registerService", { attributes: { service: service.name } })
       ),
     discover: (service, options) => discovery.discover(service, { ...defaults, ...options }),
@@ -87,7 +82,7 @@ const Base: Context.ServiceClass<Registry, "@effect-etcd/discovery/Registry", Re
  * client is its own (`layerEtcd`, `layerMemory`, `layerConfig`), what is still registered.
  */
 export class Registry extends Base {
-  /** A registry over the {@link Etcd} of the context. Fails with `InvalidName` when the namespace cannot be. */
+  /** A registry over the {@link Etcd} of the context. Fails with `InvalidName` when an option cannot be. */
   static readonly layer = (options: RegistryOptions = {}): Layer.Layer<Registry, Discovery.InvalidName, Etcd> =>
     Layer.effect(Registry, make(options, "shared"))
 

@@ -198,6 +198,13 @@ describe("bad input", () => {
     () =>
       Effect.gen(function* () {
         const { assertUntouched, endpoint } = yield* nowhere
+        const silent = yield* Effect.flip(Layer.build(registryAt(endpoint, { progressEvery: "-1 second" })))
+        assert.deepEqual({ ...(silent as object) }, {
+          _tag: "InvalidName",
+          field: "progressEvery",
+          value: "-1 second",
+          rule: "it must be a duration above 0"
+        })
         for (const namespace of ["", "/", "//", "/a//b", "/a\n", "/a/.."]) {
           const error = yield* Effect.flip(Layer.build(registryAt(endpoint, { namespace })))
           assert.deepEqual({ ...(error as object) }, {
