@@ -3,7 +3,8 @@
  *
  * A reader that is slow holds up nothing and costs constant memory. When {@link capacity} events wait for it, the watch
  * is closed; once they have been taken, it is opened again from the revision after the last of them, and what happened
- * meanwhile is read from etcd's history. When that has been compacted, everything is listed again.
+ * meanwhile comes from etcd's history, answer by answer (etcd puts at most 1,000 revisions into one). When that has been
+ * compacted, everything is listed again.
  *
  * @module
  */
@@ -87,8 +88,8 @@ const capacity = 1024
  * (permission denied, authentication refused), and when a finite `retry` runs out. A value that does not decode is an
  * event, or in `rejected` of a `Listed`. While etcd cannot be reached there are no events.
  *
- * One fiber starts; it ends, and the watch with it, when the stream does. A slow reader costs constant memory: about
- * a thousand events wait for it, later ones stay in etcd until it has caught up.
+ * One fiber starts; it ends, and the watch with it, when the stream does. A slow reader costs constant memory: some
+ * thousand events wait for it, later ones stay in etcd until it has caught up.
  *
  * @example
  * ```ts
@@ -137,13 +138,14 @@ export const watch = <T extends KeyLike | AnyPrefix>(
     /** Follows until the reader is too slow. */
     const stretch = Stream.callback<KvEvent<ValueOf<T>>, EtcdError>(Effect.fnUntraced(function* (queue) {
       const full = yield* Deferred.make<void>()
-      // Never waits: `follow` would take a reader's pace for the server's silence.
+      // Waits only for its end: `follow` would take a reader's pace for the server's silence.
       const tell = (followed: Followed) =>
-        Effect.sync(() => {
-          if (followed._tag !== "Listed" && followed._tag !== "Changed") return
+        Effect.suspend(() => {
+          if (followed._tag !== "Listed" && followed._tag !== "Changed") return Effect.void
           Queue.offerAllUnsafe(queue, eventsOf(codec, followed, knownAt !== undefined))
           knownAt = followed.revision
-          if (Queue.sizeUnsafe(queue) >= capacity) Deferred.doneUnsafe(full, Effect.void)
+          if (Queue.sizeUnsafe(queue) < capacity) return Effect.void
+          return Effect.andThen(Deferred.succeed(full, undefined), Effect.never)
         })
       yield* follow(etcd, { ...settings, ...(knownAt === undefined ? {} : { knownAt }) }, tell).pipe(
         Effect.raceFirst(Deferred.await(full))
