@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { Cause, Effect, Exit, Option, Queue, Schedule, Schema, type Scope, Stream } from "effect"
+import { type Cause, Effect, Exit, Option, Queue, Schedule, Schema, type Scope, Stream } from "effect"
 import assert from "node:assert/strict"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { EtcdError } from "../../src/etcd/EtcdError.ts"

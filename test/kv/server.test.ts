@@ -1,9 +1,9 @@
 import { Effect, Option, Stream } from "effect"
 import assert from "node:assert/strict"
-import type { Etcd } from "../../src/etcd/Etcd.ts"
+import { Etcd } from "../../src/etcd/Etcd.ts"
 import * as EtcdGrpc from "../../src/etcd/EtcdGrpc.ts"
 import { Kv, type KvEvent, Lease } from "../../src/kv/mod.ts"
-import { eachEtcd, etcdctl, type EtcdServer, startEtcd } from "../harness/EtcdServer.ts"
+import { eachEtcd, etcdctl, startEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
 import { makeProxy } from "../harness/Proxy.ts"
 import { eventually } from "../harness/real.ts"
@@ -81,8 +81,8 @@ describe("Kv.watch", () => {
 })
 
 describe("Lease", () => {
-  /** What a program does that sends its heartbeats itself: puts its key, and puts it back when its lease was lost. */
-  const registration = Effect.gen(function* () {
+  /** A heartbeat of a program that sends them itself: puts its key, and puts it back when its lease was lost. */
+  const registration = () => {
     let lease: bigint | undefined
     const register = Effect.gen(function* () {
       const { id } = yield* Lease.grant("2 seconds")
@@ -90,57 +90,43 @@ describe("Lease", () => {
       lease = id
       return id
     })
-    const heartbeat = Effect.suspend(() =>
-      lease === undefined ? register : Effect.as(Lease.keepAliveOnce(lease), lease)
-    )
-      .pipe(Effect.catchIf(
+    return Effect.suspend(() => lease === undefined ? register : Effect.as(Lease.keepAliveOnce(lease), lease)).pipe(
+      Effect.catchIf(
         (error) => error._tag === "EtcdError" && error.reason._tag === "LeaseNotFound",
         () => register
-      ))
-    return heartbeat
-  })
+      )
+    )
+  }
 
-  const leaseOfNode = Effect.map(Kv.get("/app/node"), Option.map(({ lease }) => lease))
+  const leaseOf = (key: string) => Effect.map(Kv.get(key), Option.map(({ lease }) => lease))
 
   live(
-    "of 2 seconds without a heartbeat is gone after 3, and the next heartbeat takes it up again",
+    "of 2 seconds ends without heartbeats; the next one takes it up again; one that is scoped stays",
     () =>
       Effect.gen(function* () {
-        const server: EtcdServer = yield* startEtcd()
+        const server = yield* startEtcd()
+        const gone = Effect.flatMap(Kv.exists("/app/node"), (exists) => exists ? Effect.fail("there") : Effect.void)
         yield* Effect.gen(function* () {
-          const heartbeat = yield* registration
+          const kept = yield* Lease.scoped("2 seconds")
+          yield* Kv.put("/app/kept", "10.0.0.6", { lease: kept })
+          const heartbeat = registration()
           const began = performance.now()
           const first = yield* heartbeat
           assert.equal(yield* heartbeat, first)
-          assert.deepEqual(yield* leaseOfNode, Option.some(first))
-          yield* eventually(
-            Effect.flatMap(Kv.exists("/app/node"), (exists) => exists ? Effect.fail("still there") : Effect.void)
-          )
-          const took = performance.now() - began
-          // The server looks for leases that have run out every half second.
-          assert.ok(took >= 1990, `${took} ms`)
+          assert.deepEqual(yield* leaseOf("/app/node"), Option.some(first))
+          yield* eventually(Effect.provideService(gone, Etcd, yield* Etcd))
+          // How much later than that depends on the machine; on the engine's clock it is exact (trouble.test.ts).
+          assert.ok(performance.now() - began >= 1990, `${performance.now() - began} ms`)
           const second = yield* heartbeat
           assert.notEqual(second, first)
-          assert.deepEqual(yield* leaseOfNode, Option.some(second))
+          assert.deepEqual(yield* leaseOf("/app/node"), Option.some(second))
           assert.equal(yield* heartbeat, second)
-        }).pipe(at(server))
+
+          assert.deepEqual(yield* leaseOf("/app/kept"), Option.some(kept.id))
+          yield* Lease.revoke(kept)
+          const cause = yield* kept.lost
+          assert.equal(cause.reason._tag, "LeaseNotFound")
+        }).pipe(Effect.scoped, at(server))
       })
   )
-
-  live("scoped keeps its keys past its time to live, and takes them along", () =>
-    Effect.gen(function* () {
-      const server = yield* startEtcd()
-      const observed: <A, E>(effect: Effect.Effect<A, E, Etcd>) => Effect.Effect<A, unknown> = at(server)
-      yield* Effect.gen(function* () {
-        const lease = yield* Lease.scoped("2 seconds")
-        yield* Kv.put("/app/node", "10.0.0.5", { lease })
-        // Longer than the lease would last.
-        yield* Effect.sleep("3 seconds")
-        assert.deepEqual(yield* leaseOfNode, Option.some(lease.id))
-        yield* Lease.revoke(lease)
-        const cause = yield* lease.lost
-        assert.equal(cause.reason._tag, "LeaseNotFound")
-      }).pipe(Effect.scoped, at(server))
-      assert.equal(yield* observed(Kv.exists("/app/node")), false)
-    }))
 })
