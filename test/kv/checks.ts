@@ -349,6 +349,12 @@ export const checks: ReadonlyArray<Check> = [
           ]
         })
         assert.deepEqual(yield* Kv.txn(txn), { succeeded: false, revision: at + 2n, results: [1, 1] })
+        const before = yield* Kv.txn(Txn.when().then(Op.getPrefix(limits, { revision: at })))
+        assert.ok(before.succeeded)
+        assert.deepEqual(
+          [before.revision, before.results[0].revision, before.results[0].entries.map(({ value }) => value)],
+          [at + 2n, at, [2]]
+        )
         assert.deepEqual(
           yield* Kv.txn(Txn.when(Compare.exists(b)).then(Op.put(b, 1))),
           { succeeded: false, revision: at + 2n, results: [] }
