@@ -4,6 +4,31 @@
  * A key that does not exist has version, create revision, mod revision and lease 0; a comparison of its value is false,
  * `notEquals` included. A condition on a prefix is one on each of its keys.
  *
+ * @example
+ * ```ts
+ * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { Compare, Kv, Op, Txn } from "@effect-etcd/discovery/kv"
+ * import { Effect, Schema } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const limit = Kv.key("/limit", Schema.Int)
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* Kv.put(limit, 5)
+ *   const result = yield* Kv.txn(
+ *     Txn.when(
+ *       Compare.value(limit).equals(5),
+ *       Compare.value("/mode").notEquals("frozen"), // false: there is no such key
+ *       Compare.version(limit).greaterThan(0),
+ *       Compare.lease(limit).equals(0n)
+ *     ).then(Op.put(limit, 6))
+ *   )
+ *   assert.equal(result.succeeded, false)
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(EtcdMemory.layer())))
+ * ```
+ *
  * @module
  */
 import { Result } from "effect"

@@ -104,7 +104,30 @@ export const json = <A>(schema: Schema.Codec<A, unknown>): ValueCodec<A> => {
 const codecOf = <A>(values: Schema.Codec<A, unknown> | ValueCodec<A>): ValueCodec<A> =>
   Schema.isSchema(values) ? json(values) : values
 
-/** A key with values of text. */
+/**
+ * A key with values of text.
+ *
+ * @example
+ * ```ts
+ * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { Kv } from "@effect-etcd/discovery/kv"
+ * import { Effect, Schema } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const motd = Kv.key("/motd") // text; so is a plain "/motd"
+ * const limit = Kv.key("/limit", Schema.Int) // JSON
+ * const image = Kv.key("/image", Kv.bytes) // as it is
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* Kv.put(motd, "hello")
+ *   yield* Kv.put(image, new Uint8Array([0xff]))
+ *   const refused = yield* Effect.flip(Kv.put(limit, 1.5))
+ *   assert.equal(refused.message, `cannot write "/limit": Expected an integer; nothing was sent`)
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(EtcdMemory.layer())))
+ * ```
+ */
 export function key(name: string): Key<string>
 /** A key with values that a schema (kept as JSON) or a codec describes. */
 export function key<A>(name: string, values: Schema.Codec<A, unknown> | ValueCodec<A>): Key<A>
@@ -112,7 +135,22 @@ export function key<A>(name: string, values?: Schema.Codec<A, unknown> | ValueCo
   return values === undefined ? keyOf(name, text) : keyOf(name, codecOf(values))
 }
 
-/** A prefix with values of text under it. */
+/**
+ * A prefix with values of text under it.
+ *
+ * A prefix is any beginning of keys: end it with a separator, or `/users` has `/users2`, too.
+ *
+ * @example
+ * ```ts
+ * import { Kv } from "@effect-etcd/discovery/kv"
+ * import { Schema } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const users = Kv.prefix("/users/", Schema.Struct({ name: Schema.String }))
+ * const alice = users.key("alice") // a key of the same schema
+ * assert.equal(alice.name, "/users/alice")
+ * ```
+ */
 export function prefix(name: string): Prefix<string>
 /** A prefix with values under it that a schema (kept as JSON) or a codec describes. */
 export function prefix<A>(name: string, values: Schema.Codec<A, unknown> | ValueCodec<A>): Prefix<A>

@@ -86,6 +86,26 @@ export const count = (prefix: PrefixLike, options?: Op.ReadOptions): Effect.Effe
 /**
  * Reads all keys under a prefix at one revision, in as many pages as that takes; an empty prefix is that of all keys.
  * A value that is none is in `rejected`.
+ *
+ * @example
+ * ```ts
+ * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { Kv } from "@effect-etcd/discovery/kv"
+ * import { Effect, Schema } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const limits = Kv.prefix("/limits/", Schema.Int)
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* Kv.put(limits.key("reads"), 100)
+ *   yield* Kv.put("/limits/writes", "many")
+ *   const { entries, rejected } = yield* Kv.getPrefix(limits)
+ *   assert.deepEqual(entries.map(({ key, value }) => [key, value]), [["/limits/reads", 100]])
+ *   assert.deepEqual(rejected.map(({ key }) => key), ["/limits/writes"])
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(EtcdMemory.layer())))
+ * ```
  */
 export const getPrefix = <P extends PrefixLike>(
   prefix: P,
@@ -172,7 +192,26 @@ export type Written<Found> =
   | { readonly succeeded: true; readonly revision: bigint }
   | { readonly succeeded: false; readonly current: Found }
 
-/** Writes a key unless it exists. Fails with `InvalidValue`, too, when it exists and its value is none. */
+/**
+ * Writes a key unless it exists. Fails with `InvalidValue`, too, when it exists and its value is none.
+ *
+ * @example
+ * ```ts
+ * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { Kv } from "@effect-etcd/discovery/kv"
+ * import { Effect } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   const first = yield* Kv.putIfAbsent("/leader", "a")
+ *   const second = yield* Kv.putIfAbsent("/leader", "b")
+ *   assert.ok(first.succeeded && !second.succeeded)
+ *   assert.equal(second.current.value, "a")
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(EtcdMemory.layer())))
+ * ```
+ */
 export const putIfAbsent = <K extends KeyLike>(
   key: K,
   value: ValueOf<K>,

@@ -122,6 +122,28 @@ const maxSeconds = 9_000_000_000
  *
  * Without an `id` of your own, a grant whose answer was lost leaves a lease behind until it runs out; with one, it can
  * be repeated, and fails with `LeaseExists` when it was granted before.
+ *
+ * @example
+ * ```ts
+ * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { Kv, Lease } from "@effect-etcd/discovery/kv"
+ * import { Effect } from "effect"
+ * import { TestClock } from "effect/testing"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   const lease = yield* Lease.grant("10 seconds")
+ *   yield* Kv.put("/online/alice", "here", { lease })
+ *   yield* TestClock.adjust("9 seconds")
+ *   yield* Lease.keepAliveOnce(lease)
+ *   yield* TestClock.adjust("9 seconds")
+ *   assert.equal(yield* Kv.exists("/online/alice"), true)
+ *   yield* TestClock.adjust("1 second")
+ *   assert.equal(yield* Kv.exists("/online/alice"), false)
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(EtcdMemory.layer()), Effect.provide(TestClock.layer())))
+ * ```
  */
 export const grant = (
   ttl: Duration.Input,

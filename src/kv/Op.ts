@@ -1,6 +1,25 @@
 /**
  * Operations as values, for a Txn; each is also a function of `Kv` that runs it by itself.
  *
+ * The keys that one Txn writes must differ. An operation sees what those before it have written.
+ *
+ * @example
+ * ```ts
+ * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { Kv, Op, Txn } from "@effect-etcd/discovery/kv"
+ * import { Effect } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* Kv.put("/a", "1")
+ *   // Without conditions: both or neither, and the count after them.
+ *   const moved = yield* Kv.txn(Txn.when().then(Op.delete("/a"), Op.put("/b", "1"), Op.count("/")))
+ *   assert.deepEqual(moved.results, [true, moved.revision, 1])
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(EtcdMemory.layer())))
+ * ```
+ *
  * @module
  */
 import { Option, Result } from "effect"

@@ -14,6 +14,7 @@ const setUp = Effect.gen(function* () {
   const { etcd, faults } = yield* FaultyEtcd.make(operator)
   return {
     faults,
+    operator,
     replace: Effect.andThen(replace(), faults.breakWatches()),
     other: Effect.provideService(Etcd, operator),
     mine: Effect.provideService(Etcd, etcd),
@@ -147,6 +148,24 @@ describe("Kv.watch", () => {
           ]
         )
         assert.equal((yield* faults.openWatches).length, 1)
+      })
+  )
+
+  verify(
+    "takes no more than it has room for, however much history etcd has for it at once",
+    () =>
+      Effect.gen(function* () {
+        const { hundred, operator } = yield* setUp
+        for (let n = 0; n < 40; n++) yield* hundred(n)
+        // No faults between: they hand on one answer at a time.
+        const pull = yield* Stream.toPull(Stream.provideService(Kv.watch(all, { revision: 2n }), Etcd, operator))
+        const sizes: Array<number> = []
+        while (sizes.reduce((sum, size) => sum + size, 0) < 4000) {
+          const events = yield* pull
+          sizes.push(events.length)
+          yield* settle
+        }
+        assert.ok(Math.max(...sizes) === 1100, String(sizes))
       })
   )
 
