@@ -86,7 +86,11 @@ const textOf = (bytes: Uint8Array, what: string): Result.Result<string, Error> =
   Result.try({ try: () => utf8.decode(bytes), catch: () => new TypeError(`the ${what} is not UTF-8`) })
 
 /** Values of text, as UTF-8: what keys without a schema have. */
-export const text: ValueCodec<string> = { encode: Result.succeed, decode: (bytes) => textOf(bytes, "value") }
+export const text: ValueCodec<string> = {
+  encode: (value) =>
+    value.isWellFormed() ? Result.succeed(value) : Result.fail(new TypeError("the value is not well-formed Unicode")),
+  decode: (bytes) => textOf(bytes, "value")
+}
 
 /** Values of raw bytes. */
 export const bytes: ValueCodec<Uint8Array> = { encode: Result.succeed, decode: Result.succeed }

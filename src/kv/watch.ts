@@ -9,8 +9,7 @@
  * @module
  */
 import { Deferred, Duration, Effect, Option, Queue, Result, type Schedule, Stream } from "effect"
-import { Etcd, invalidArgument, type KeyValue } from "../etcd/Etcd.ts"
-import type * as EtcdContract from "../etcd/Etcd.ts"
+import { Etcd, invalidArgument, type KeyValue, type WatchEvent } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
 import * as Backoff from "../policy/Backoff.ts"
@@ -164,7 +163,7 @@ const eventsOf = <A>(
     [{ _tag: "Listed", relisted, ...readListing(codec, followed.kvs, followed.revision) }] :
     followed.events.map((event) => eventOf(codec, event))
 
-const eventOf = <A>(codec: ValueCodec<A>, { kv, prevKv, type }: EtcdContract.WatchEvent): KvEvent<A> => {
+const eventOf = <A>(codec: ValueCodec<A>, { kv, prevKv, type }: WatchEvent): KvEvent<A> => {
   const { modRevision: revision } = kv
   const read = (kv: KeyValue) => readEntry(codec, kv)
   const told: Result.Result<KvEvent<A>, InvalidValue> = Result.gen(function* () {
