@@ -47,10 +47,10 @@ export const failureOf = (cause: unknown, endpoint: string): Failure => {
 const field = (value: unknown, name: string): unknown =>
   typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined
 
-/** The text of an error, also of one that only collects others (several addresses, all refused). */
+/** The text of an error in one line, also of one that only collects others (several addresses, all refused). */
 export const messageOf = (error: unknown): string => {
   if (!(error instanceof Error)) return String(error)
-  if (error.message !== "") return error.message
+  if (error.message !== "") return error.message.trim().replaceAll(/\s*\n\s*/g, " ")
   return error instanceof AggregateError ? error.errors.map(messageOf).join(", ") : error.name
 }
 
