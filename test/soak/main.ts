@@ -156,7 +156,6 @@ const soak = (runtime: RuntimeName): Effect.Effect<boolean, unknown, Scope.Scope
         }
       )
       const answer = (yield* answers)[asked - 1] ?? ""
-      if (answer.startsWith("wrong")) { for (const l of yield* program.lines) console.log(l.text.slice(0, 300)) }
       if (answer.startsWith("wrong")) return yield* Effect.fail(new Error(`after the fault: ${answer}`))
       const alive: Census = JSON.parse(answer.slice("census ".length))
       return { ...alive, ...socketsOf(program.pid), ...before, ...(yield* inEtcd(rig)) }

@@ -38,7 +38,7 @@ const soaked = Effect.gen(function* (): Effect.fn.Return<void, unknown, Registry
       ({ key, status }) => Effect.map(status.get, ({ _tag }) => _tag === "Registered" ? [] : [`${key} is ${_tag}`])
     )
     const sets = Array.from(newest).flatMap(([name, set]) =>
-      isRight(set) ? [] : [`${name} is ${set.freshness._tag} with ${set.size}${set.freshness._tag === "Stale" ? ` since ${set.freshness.cause.message}` : ""}`]
+      isRight(set) ? [] : [`${name} is ${set.freshness._tag} with ${set.size}`]
     )
     return [...statuses.flat(), ...sets, ...(newest.size === 200 ? [] : [`${newest.size} subscriptions`])]
   })
@@ -51,7 +51,6 @@ const soaked = Effect.gen(function* (): Effect.fn.Return<void, unknown, Registry
       yield* Effect.sleep("100 millis")
       left = yield* wrong
     }
-    if (left.length > 0) { const n = left[0]!.split(" ")[0]!; console.log(left.length, "DBG " + lines.filter((l) => l.includes(`/${n}/ `)).slice(-60).join("\nDBG ")) }
     console.log(left.length === 0 ? `census ${JSON.stringify(census())}` : `wrong ${left.slice(0, 5).join("; ")}`)
   }
 })

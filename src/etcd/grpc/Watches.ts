@@ -203,6 +203,8 @@ class WatchSession implements Session<WatchMessage> {
       return this.#line.end({ ...failure, reason: new Unauthenticated({ detail }) })
     }
     this.#watches.delete(watch.id)
+    // etcd keeps what it knows of a watch that compaction has overtaken until it is cancelled.
+    if (failure.reason._tag === "Compacted") this.#cancel(watch.id)
     this.#fail(watch, failure)
   }
 
