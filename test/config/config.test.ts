@@ -10,20 +10,21 @@ import {
 } from "../../src/config/mod.ts"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { PermissionDenied } from "../../src/etcd/EtcdError.ts"
-import * as EtcdMemory from "../../src/etcd/EtcdMemory.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"
-import { collect, counted, elapse, failureOf, settle, start, verify } from "../virtual/support.ts"
+import { collect, counted, elapse, failureOf, settle, start, verify, world } from "../virtual/support.ts"
 
 const key = "/config/limits"
 const Limits = Schema.Struct({ rate: Schema.Int, owner: Schema.optionalKey(Schema.String) })
 
 /** An etcd as an operator sees it, and as the reader of configuration reaches it. */
 const setUp = Effect.gen(function* () {
-  const operator = yield* EtcdMemory.make()
+  const { operator, replace } = yield* world
   const { etcd, faults } = yield* FaultyEtcd.make(operator)
   return {
     operator,
+    /** Another, empty etcd takes the place of this one. */
+    replace: replace(),
     faults,
     put: (value: string | Uint8Array, at = key) =>
       Effect.andThen(Effect.orDie(operator.put({ key: at, value })), settle),
@@ -127,7 +128,7 @@ describe("watchConfig", () => {
           })
         yield* put("8")
         yield* put("worse")
-        yield* broken(put("elsewhere", "/other"))
+        yield* broken(Effect.andThen(put("elsewhere", "/other"), put("elsewhere", "/other")))
         yield* broken(Effect.andThen(remove, put("bad")))
         yield* broken(put("9"))
         assert.deepEqual(seen.map(show), [
@@ -144,6 +145,20 @@ describe("watchConfig", () => {
         assert.equal(log.filter((line) => line.includes("not used")).length, 3)
       })
   )
+
+  verify("is there again when etcd is restored from before it was deleted", () =>
+    Effect.gen(function* () {
+      const { faults, put, remove, replace, watched } = yield* setUp
+      yield* put("7")
+      const { seen } = yield* watched(watchConfig(key, Schema.Int))
+      yield* settle
+      yield* remove
+      yield* replace
+      yield* put("7")
+      yield* faults.breakWatches()
+      yield* elapse("10 seconds")
+      assert.deepEqual(seen.map(show), ["7@2", "absent@3", "absent@3 Stale", "7@2"])
+    }))
 
   verify("reads JSON, YAML, TOML and plain text, with what the schema makes of it", () =>
     Effect.gen(function* () {
@@ -414,6 +429,7 @@ describe("etcdConfigProvider", () => {
         })
         yield* settle
         assert.deepEqual(yield* both.parse(provider), ["2", "2"])
+        assert.deepEqual(yield* both.parse(before), ["1", "1"])
         yield* operator.deleteRange({ key: "/config/app/b/c" })
         yield* settle
         assert.deepEqual(yield* provider.load(["b"]), undefined)
@@ -424,7 +440,7 @@ describe("etcdConfigProvider", () => {
         yield* operator.compact({ revision: (yield* operator.status).header.revision })
         yield* faults.clear
         yield* elapse("10 seconds")
-        assert.deepEqual(seen, [["1", "1"], ["2", "2"], ["2", "none"], ["3", "none"]])
+        assert.deepEqual(seen, [["1", "1"], ["2", "2"], ["2", "none"], ["2", "2"], ["3", "none"]])
       })
   )
 
