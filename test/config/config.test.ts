@@ -138,9 +138,9 @@ describe("watchConfig", () => {
           "8@4 rejected@5 Stale",
           "8@4 rejected@5",
           "8@4 rejected@5 Stale",
-          "absent@8 rejected@8",
-          "absent@8 rejected@8 Stale",
-          "9@9"
+          "absent@9 rejected@9",
+          "absent@9 rejected@9 Stale",
+          "9@10"
         ])
         assert.equal(log.filter((line) => line.includes("not used")).length, 3)
       })
@@ -422,6 +422,7 @@ describe("etcdConfigProvider", () => {
           Config.String("a"),
           Config.String("c").pipe(Config.nested("b"), Config.withDefault("none"))
         ])
+        const before = yield* Effect.flatMap(Stream.runHead(provider.changes), Effect.fromOption)
         const { seen } = yield* collect(Stream.mapEffect(provider.changes, (snapshot) => both.parse(snapshot)))
         yield* settle
         yield* operator.txn({
