@@ -434,10 +434,12 @@ describe("etcdConfigProvider", () => {
         yield* operator.deleteRange({ key: "/config/app/b/c" })
         yield* settle
         assert.deepEqual(yield* provider.load(["b"]), undefined)
+        yield* put("2", "/config/app/b/c")
         yield* faults.outage
+        yield* operator.deleteRange({ key: "/config/app/b/c" })
         yield* put("3", "/config/app/a")
         yield* elapse("10 seconds")
-        assert.deepEqual(yield* both.parse(provider), ["2", "none"])
+        assert.deepEqual(yield* both.parse(provider), ["2", "2"])
         yield* operator.compact({ revision: (yield* operator.status).header.revision })
         yield* faults.clear
         yield* elapse("10 seconds")
