@@ -302,6 +302,7 @@ describe("onConfigChange", () => {
         yield* put("1")
         yield* put("bad")
         yield* remove
+        yield* elapse("10 seconds")
         assert.deepEqual(log.splice(0), ["begin 1"])
         yield* put("2")
         yield* put("3")
