@@ -26,6 +26,7 @@ const rooms: Readonly<Record<string, Room>> = {
   registry: {
     files: /^src\/(?:Registry\.ts$|registry\/)/,
     uses: [
+      "declared",
       "registration",
       "discovery",
       "session",
@@ -37,6 +38,11 @@ const rooms: Readonly<Record<string, Room>> = {
       "model",
       "internal"
     ]
+  },
+  // Loaded lazily but for its types: parsers, node:fs and node:os.
+  declared: {
+    files: /^src\/declared\//,
+    uses: ["registration", "transport", "etcd", "failure", "policy", "model", "internal"]
   },
   registration: {
     files: /^src\/(?:Registration\.ts$|registration\/)/,
@@ -77,7 +83,7 @@ interface Package {
 const packages: ReadonlyArray<Package> = [
   { name: /^effect(?:\/|$)/, rooms: "all" },
   { name: /^(?:etcd3|@grpc\/[^/]+)(?:\/|$)/, rooms: ["transport"], lazily: true },
-  { name: /^node:/, rooms: ["transport", "main"] }
+  { name: /^node:/, rooms: ["transport", "main", "declared"] }
 ]
 
 interface Import {
