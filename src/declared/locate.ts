@@ -52,6 +52,9 @@ class Places {
   set(path: Path, offset: number): void {
     this.#offsets.set(JSON.stringify(path), offset)
   }
+  has(path: Path): boolean {
+    return this.#offsets.has(JSON.stringify(path))
+  }
   nearest(path: Path): number {
     for (let length = path.length; length > 0; length--) {
       const offset = this.#offsets.get(JSON.stringify(path.slice(0, length)))
@@ -193,7 +196,7 @@ const walkToml = (text: string, places: Places): void => {
       path = [...path, key]
       const known = sizes.get(JSON.stringify(path))
       const size = isItem && position === keys.length - 1 ? (known ?? 0) + 1 : known
-      if (places.nearest(path) === 0 || size !== known) places.set(path, at)
+      if (!places.has(path)) places.set(path, at)
       if (size === undefined) return
       sizes.set(JSON.stringify(path), size)
       path = [...path, size - 1]
