@@ -53,11 +53,11 @@ const attempt = (parse: () => unknown, problem: (message: string) => SyntaxProbl
 
 /** What the parser said, without what it quotes of the text; single characters are its own expectations. */
 const problemOf = (name: string, message: string): SyntaxProblem => {
-  const line = / at line (\d+)/.exec(message)?.[1]
-  const column = /, column (\d+)/.exec(message)?.[1]
-  const said = message.replace(/ at (?:line|flow offset) .*$/s, "").replace(/\s*'..+'/s, "")
+  const said = message.replace(/\s*'..+'/s, "")
+  const line = / at line (\d+)/.exec(said)?.[1]
+  const column = /, column (\d+)/.exec(said)?.[1]
   return {
-    rule: `it is not ${name}: ${said}`,
+    rule: `it is not ${name}: ${said.replace(/ at (?:line|flow offset) .*$/s, "")}`,
     ...(line === undefined ? {} : { line: Number(line) }),
     ...(column === undefined ? {} : { column: Number(column) })
   }
