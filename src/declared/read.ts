@@ -82,9 +82,7 @@ const variableOf = (name: string): string | undefined => {
 /** In the order of the text, the first of each place: what follows from another problem there says nothing new. */
 const located = (problems: ReadonlyArray<Problem>, locate: Locate): ReadonlyArray<DeclarationProblem> => {
   const first = problems.filter(({ path }, index) =>
-    !problems.slice(0, index).some((earlier) =>
-      earlier.path.length <= path.length && earlier.path.every((part, position) => part === path[position])
-    )
+    !problems.slice(0, index).some((earlier) => earlier.path.every((part, position) => part === path[position]))
   )
   return first
     .map(({ path, rule }) => ({ path: showPath(path), rule, ...locate(path) }))

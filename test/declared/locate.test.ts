@@ -93,6 +93,12 @@ k29: "quoted over
   two lines k30: no"
 k31: http://host:80/#fragment
 'k32' : v15
+k33:
+- v16
+- k34: v17
+  k35:
+  - v18
+k36: v19
 `
       )
   )
