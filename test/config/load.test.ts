@@ -32,7 +32,7 @@ const applies = () => {
   const apply = ({ n }: typeof Limits.Type) =>
     Effect.gen(function* () {
       log.push(["begin", n])
-      yield* Effect.onInterrupt(pause(25), () => Effect.sync(() => log.push(["interrupted", n])))
+      yield* Effect.onInterrupt(pause(10), () => Effect.sync(() => log.push(["interrupted", n])))
       log.push(["end", n])
     })
   return { log, apply }
@@ -148,8 +148,15 @@ describe("1,000 changes, each tenth bad, with a restart and a compaction in betw
       const operator = yield* EtcdMemory.make()
       const { etcd, faults } = yield* FaultyEtcd.make(operator)
       return {
-        // An engine that answers at once would leave readers no time between two changes.
-        operator: { ...operator, txn: (request) => Effect.tap(operator.txn(request), pause(0)) },
+        // An engine that answers at once would leave readers no time between changes.
+        operator: {
+          ...operator,
+          txn: (request) =>
+            Effect.tap(
+              operator.txn(request),
+              ({ header }) => Effect.when(pause(0), Effect.succeed(header.revision % 10n === 0n))
+            )
+        },
         readers: etcd,
         cutOff: (meanwhile) => faults.outage.pipe(Effect.andThen(meanwhile), Effect.tap(faults.clear)),
         restart: faults.breakWatches()
