@@ -23,7 +23,7 @@ export interface Present<A> extends Known {
   readonly revision: bigint
 }
 
-/** The key was deleted, or has never had a good value. */
+/** The key was deleted, or had no good value since it was made, as far as etcd's history shows. */
 export interface Absent extends Known {
   readonly _tag: "Absent"
   /** The revision at which it was seen to be so. */

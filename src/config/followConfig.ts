@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Clock, Effect, Exit, Metric, Result, type Scope, type Stream } from "effect"
+import { Clock, Effect, Exit, Metric, Option, Result, type Scope, type Stream } from "effect"
 import { Etcd, type KeyValue } from "../etcd/Etcd.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
 import * as Latest from "../internal/latest.ts"
@@ -32,6 +32,9 @@ const rejectedValues = Metric.counter("etcd_config_rejected", {
   incremental: true
 })
 
+/** How many values before a bad one are looked at for a good one. */
+const lookBack = 16
+
 /** Follows a key until the scope closes. */
 export const followConfig = Effect.fnUntraced(function* <A>(
   key: string,
@@ -54,23 +57,42 @@ export const followConfig = Effect.fnUntraced(function* <A>(
     freshness: Freshness.Live()
   })
 
-  const put = Effect.fnUntraced(function* (kv: KeyValue) {
+  const present = (value: A, revision: bigint): ConfigState<A> => ({
+    _tag: "Present",
+    value,
+    revision,
+    freshness: Freshness.Live()
+  })
+
+  const put = Effect.fnUntraced(function* (kv: KeyValue, isListed: boolean) {
     const known = seen
     seen = kv
     if (state !== undefined && known !== undefined && isSameWrite(known, kv)) return
     const decoded = yield* Effect.result(decode(kv))
     if (Result.isSuccess(decoded)) {
-      state = { _tag: "Present", value: decoded.success, revision: kv.modRevision, freshness: Freshness.Live() }
+      state = present(decoded.success, kv.modRevision)
       return
     }
     yield* Effect.logWarning(decoded.failure.message)
     yield* Metric.update(rejectedValues, 1)
-    // What a list did not show: the key was deleted, and put again.
-    const isNewKey = state === undefined || kv.createRevision > state.revision
-    state = {
-      ...(isNewKey ? absent(kv.createRevision) : state ?? absent(kv.createRevision)),
-      rejected: decoded.failure
+    // What a list does not show: the key may have been deleted and put again, or have had good values in between.
+    const kept = state !== undefined && kv.createRevision <= state.revision ? state : absent(kv.createRevision)
+    const earlier = isListed ? yield* lastGood(kv) : undefined
+    state = { ...(earlier ?? kept), rejected: decoded.failure }
+  })
+
+  /** The newest good value before this one, as far as etcd's history and our patience go. */
+  const lastGood = Effect.fnUntraced(function* ({ modRevision, version }: KeyValue) {
+    for (let step = 0; step < lookBack && version > 1n; step++) {
+      const answer = yield* Effect.option(etcd.range({ key, revision: modRevision - 1n }))
+      const earlier = Option.getOrUndefined(answer)?.kvs[0]
+      if (earlier === undefined) return undefined
+      const decoded = yield* Effect.option(decode(earlier))
+      if (Option.isSome(decoded)) return present(decoded.value, earlier.modRevision)
+      modRevision = earlier.modRevision
+      version = earlier.version
     }
+    return undefined
   })
 
   const remove = (revision: bigint) => {
@@ -83,13 +105,13 @@ export const followConfig = Effect.fnUntraced(function* <A>(
       case "Listed": {
         const [kv] = followed.kvs
         if (kv === undefined) remove(followed.revision)
-        else yield* put(kv)
+        else yield* put(kv, true)
         break
       }
       case "Changed":
         for (const { kv, type } of followed.events) {
           if (type === "delete") remove(kv.modRevision)
-          else yield* put(kv)
+          else yield* put(kv, false)
         }
         break
       case "Interrupted":

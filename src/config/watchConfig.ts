@@ -11,7 +11,8 @@ import { followConfig, type WatchConfigOptions } from "./followConfig.ts"
  *
  * The first state is emitted once a linearizable read has shown it, `Absent` when the key does not exist. A value that
  * does not parse or that the schema refuses is logged, counted (`etcd_config_rejected`) and shown as `rejected`, while
- * the last good value stays. A slow consumer gets the newest state and costs constant memory. While etcd cannot be
+ * the last good value stays; whoever starts, or comes back, while a bad value is there finds the last good one in etcd's
+ * history, if that was not compacted and is no more than 16 values back. A slow consumer gets the newest state and costs constant memory. While etcd cannot be
  * reached the last state stays; one element says `Stale`, and one that it is `Live` again. Restarts of etcd and
  * compactions change nothing.
  *

@@ -146,6 +146,54 @@ describe("watchConfig", () => {
       })
   )
 
+  verify(
+    "finds the last good value in history when it lists a bad one, unless that is compacted or older than the key",
+    (log) =>
+      Effect.gen(function* () {
+        const { faults, operator, put, remove, reader } = yield* setUp
+        const now = Effect.gen(function* () {
+          const ref = yield* reader(ConfigRef.make(key, Schema.Int))
+          return show(yield* ref.get)
+        }).pipe(Effect.scoped)
+        for (const value of ["6", "7", "bad", "worse"]) yield* put(value)
+        assert.equal(yield* now, "7@3 rejected@5")
+        assert.equal((yield* faults.calls("range")).length, 3)
+        assert.equal(log.length, 1)
+        yield* operator.compact({ revision: 4n })
+        assert.equal(yield* now, "absent@2 rejected@5")
+        yield* put("8")
+        yield* remove
+        for (const value of ["bad", "worse"]) yield* put(value)
+        assert.equal(yield* now, "absent@8 rejected@9")
+        yield* put("9")
+        for (let n = 0; n < 17; n++) yield* put("bad")
+        assert.equal(yield* now, "absent@8 rejected@27")
+      })
+  )
+
+  verify("finds a good value that came during a break, though a bad one came after it", () =>
+    Effect.gen(function* () {
+      const { faults, operator, put, watched } = yield* setUp
+      yield* put("7")
+      const { seen } = yield* watched(watchConfig(key, Schema.Int))
+      yield* settle
+      for (const history of [["bad", "8", "bad", "9", "worse", "worst"], ["bad", "bad", "bad"]]) {
+        yield* faults.outage
+        for (const value of history) yield* put(value)
+        const { header } = yield* operator.status
+        yield* operator.compact({ revision: header.revision - 3n + BigInt(history.length % 2) })
+        yield* faults.clear
+        yield* elapse("10 seconds")
+      }
+      assert.deepEqual(seen.map(show), [
+        "7@2",
+        "7@2 Stale",
+        "9@6 rejected@8",
+        "9@6 rejected@8 Stale",
+        "9@6 rejected@11"
+      ])
+    }))
+
   verify("is there again when etcd is restored from before it was deleted", () =>
     Effect.gen(function* () {
       const { faults, put, remove, replace, watched } = yield* setUp
@@ -162,10 +210,11 @@ describe("watchConfig", () => {
 
   verify("reads JSON, YAML, TOML and plain text, with what the schema makes of it", () =>
     Effect.gen(function* () {
-      const { put, reader } = yield* setUp
+      const { put, reader, remove } = yield* setUp
       const Since = Schema.Struct({ since: Schema.Date, tags: Schema.Array(Schema.String) })
       const read = <A>(schema: Schema.Codec<A, unknown>, format: "json" | "yaml" | "toml" | "text", text: string) =>
         Effect.gen(function* () {
+          yield* remove
           yield* put(text)
           const state = yield* reader(
             Effect.scoped(Effect.flatMap(ConfigRef.make(key, schema, { format }), (r) => r.get))
