@@ -82,15 +82,15 @@ export const followConfig = Effect.fnUntraced(function* <A>(
   })
 
   /** The newest good value before this one, as far as etcd's history and our patience go. */
-  const lastGood = Effect.fnUntraced(function* ({ modRevision, version }: KeyValue) {
-    for (let step = 0; step < lookBack && version > 1n; step++) {
-      const answer = yield* Effect.option(etcd.range({ key, revision: modRevision - 1n }))
-      const earlier = Option.getOrUndefined(answer)?.kvs[0]
+  const lastGood = Effect.fnUntraced(function* ({ modRevision }: KeyValue) {
+    let before = modRevision - 1n
+    for (let step = 0; step < lookBack; step++) {
+      const answer = Option.getOrUndefined(yield* Effect.option(etcd.range({ key, revision: before })))
+      const earlier = answer?.kvs[0]
       if (earlier === undefined) return undefined
       const decoded = yield* Effect.option(decode(earlier))
       if (Option.isSome(decoded)) return present(decoded.value, earlier.modRevision)
-      modRevision = earlier.modRevision
-      version = earlier.version
+      before = earlier.modRevision - 1n
     }
     return undefined
   })
