@@ -7,27 +7,28 @@ import { Option } from "effect"
 import type { Freshness } from "../model/InstanceSet.ts"
 import type { InvalidConfig } from "./ConfigError.ts"
 
-interface Known {
+/** The key has a value. */
+export interface Present<A> {
+  readonly _tag: "Present"
+  /** The newest good one. */
+  readonly value: A
+  /** The revision at which it was put. */
+  readonly revision: bigint
   /** `Stale` while etcd cannot be reached; what was known stays. */
   readonly freshness: Freshness
   /** Why the newest value in etcd is not the one here; left out when it is. */
   readonly rejected?: InvalidConfig
 }
 
-/** The key has a value. */
-export interface Present<A> extends Known {
-  readonly _tag: "Present"
-  /** The newest good one. */
-  readonly value: A
-  /** The revision at which it was put. */
-  readonly revision: bigint
-}
-
 /** The key was deleted, or had no good value since it was made, as far as etcd's history shows. */
-export interface Absent extends Known {
+export interface Absent {
   readonly _tag: "Absent"
   /** The revision at which it was seen to be so. */
   readonly revision: bigint
+  /** `Stale` while etcd cannot be reached; what was known stays. */
+  readonly freshness: Freshness
+  /** Why the value in etcd is not used; left out when there is none. */
+  readonly rejected?: InvalidConfig
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import { Effect, Result, Schema, SchemaIssue } from "effect"
 import type { KeyValue } from "../etcd/Etcd.ts"
-import { type Format, parserOf } from "../internal/formats.ts"
+import { parserOf } from "../internal/formats.ts"
 import { showPath } from "../internal/paths.ts"
 import { InvalidConfig } from "./ConfigError.ts"
 
@@ -13,7 +13,7 @@ import { InvalidConfig } from "./ConfigError.ts"
 export type ConfigSchema<A> = Schema.Codec<A, unknown>
 
 /** How a value is written. `text` is the string as it stands. */
-export type ConfigFormat = Format | "text"
+export type ConfigFormat = "json" | "yaml" | "toml" | "text"
 
 const utf8 = new TextDecoder("utf-8", { fatal: true })
 const issuesOf = SchemaIssue.makeFormatterStandardSchemaV1()

@@ -5,14 +5,13 @@
  */
 import type { Effect } from "effect"
 import type { EtcdGrpcOptions } from "../etcd/EtcdGrpc.ts"
-import type { Format } from "../internal/formats.ts"
 import type { Service } from "../model/Service.ts"
 import type { RegisterOptions } from "../registration/RegisterOptions.ts"
 
 /** A file (`.yaml`, `.yml`, `.toml`, `.json`), or the text of one. */
 export type DeclarationSource = string | URL | {
   readonly text: string
-  readonly format: Format
+  readonly format: "json" | "yaml" | "toml"
   /** What problems are reported under. Default: `declaration`. */
   readonly name?: string
 }
