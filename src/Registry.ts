@@ -111,18 +111,24 @@ const declare = Effect.fnUntraced(function* (
       const first = yield* Deferred.make<void, Discovery.DiscoveryError>()
       yield* registry.discover(service).pipe(
         Stream.runForEach(() => Deferred.succeed(first, undefined)),
-        Effect.catch((error) => Effect.andThen(Deferred.fail(first, error), Effect.logError(error.message))),
+        // The first set is waited for; later nobody else would tell.
+        Effect.catch((error) =>
+          Effect.flatMap(
+            Deferred.fail(first, error),
+            (isFirst) => isFirst ? Effect.void : Effect.logError(error.message)
+          )
+        ),
         Effect.forkScoped
       )
       yield* Deferred.await(first)
     }),
     { concurrency: "unbounded", discard: true }
   )
-  const [registrations] = yield* Effect.all([registering, following], { concurrency: "unbounded" }).pipe(
+  // In this order, so that a process that discovers itself is in its first set.
+  return yield* Effect.tap(registering, following).pipe(
     Scope.provide(scope),
     Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
   )
-  return registrations
 })
 
 const defaultKeyspace = Result.getOrThrow(Keyspace.make(Keyspace.defaultNamespace))

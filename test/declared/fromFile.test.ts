@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Etcd } from "../../src/etcd/Etcd.ts"
+import { PermissionDenied } from "../../src/etcd/EtcdError.ts"
 import { discover, registerFromConfig, Registry } from "../../src/Registry.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { eachSharedEtcd } from "../harness/EtcdServer.ts"
@@ -98,7 +99,17 @@ describe("registerFromConfig", () => {
       assert.deepEqual(yield* faults.openWatches, [])
     }))
 
-  verify("fails when a service may not be followed", () =>
+  verify("logs a service that may no longer be followed", (log) =>
+    Effect.gen(function* () {
+      const { faults, run } = yield* setUp
+      yield* run(registerFromConfig(yaml("discover: [payments]")))
+      yield* settle
+      yield* faults.breakWatches(new PermissionDenied({ detail: "injected" }))
+      yield* settle
+      assert.match(log.join("\n"), /^Error cannot discover "\/services\/payments\/": .*PermissionDenied/)
+    }))
+
+  verify("fails when a service may not be followed", (log) =>
     Effect.gen(function* () {
       const { faults, operator, run } = yield* setUp
       yield* faults.set([{ method: "range", key: "/services/payments/", fault: FaultyEtcd.permissionDenied }])
@@ -106,6 +117,7 @@ describe("registerFromConfig", () => {
       const error = yield* Effect.flip(run(registerFromConfig(yaml(text), here)))
       assert.equal(error._tag, "DiscoveryRefused")
       assert.deepEqual(yield* keysOf(operator), {})
+      assert.deepEqual(log, [])
     }))
 
   verify("logs a registration that can no longer be kept", (log) =>
