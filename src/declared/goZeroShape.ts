@@ -11,7 +11,7 @@ import { Duration, Result, Schema } from "effect"
 import type { EtcdGrpcOptions } from "../etcd/EtcdGrpc.ts"
 import { serviceName } from "../model/ServiceName.ts"
 import type { Problem } from "./environment.ts"
-import { field, list, number, secret, text, textThat, truth } from "./fields.ts"
+import { list, number, secret, text, textThat, truth } from "./fields.ts"
 import { type DeclaredShape, recordOf } from "./shape.ts"
 
 const optional = Schema.optionalKey
@@ -37,17 +37,9 @@ const Etcd = Schema.Struct({
   CertFile: optional(text),
   CertKeyFile: optional(text),
   CACertFile: optional(text),
-  InsecureSkipVerify: optional(
-    field((value) =>
-      Result.flatMap(
-        Schema.decodeUnknownResult(truth)(value).pipe(Result.mapError(() => "it must be true or false")),
-        (skips) =>
-          skips ?
-            Result.fail("it cannot be true: a server is always verified; give its authority as CACertFile") :
-            Result.succeed(false)
-      )
-    )
-  )
+  InsecureSkipVerify: optional(truth.check(Schema.makeFilter(
+    (skips) => skips ? "it cannot be true: a server is always verified; give its authority as CACertFile" : undefined
+  )))
 })
 
 /** Where an `Etcd` stands: at the root, or in the configuration of a client. */
