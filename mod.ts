@@ -30,6 +30,7 @@ export {
   InvalidName,
   type ListedService
 } from "./src/Discovery.ts"
+export { type DeclarationProblem, InvalidDeclaration } from "./src/declared/InvalidDeclaration.ts"
 export {
   type Bytes,
   type CompactRequest,
@@ -102,12 +103,15 @@ export {
 } from "./src/registration/RegistrationError.ts"
 export { type Registration, RegistrationStatus } from "./src/Registration.ts"
 export {
+  type DeclarationOptions,
+  type DeclarationSource,
   discover,
   discoverChanges,
   type FixedInstance,
   getInstances,
   listServices,
   type ListServicesOptions,
+  registerFromConfig,
   registerService,
   Registry,
   type RegistryOptions,

@@ -6,7 +6,9 @@
  *
  * @module
  */
-import { Config, Context, Effect, Layer, Result, type Schedule, Scope, Stream } from "effect"
+import { Config, Context, Deferred, Effect, Exit, Layer, Result, type Schedule, Scope, Stream } from "effect"
+import type { Declaration, DeclarationOptions, DeclarationSource } from "./declared/Declaration.ts"
+import type { InvalidDeclaration } from "./declared/InvalidDeclaration.ts"
 import * as Discovery from "./Discovery.ts"
 import { Etcd } from "./etcd/Etcd.ts"
 import type { EtcdError } from "./etcd/EtcdError.ts"
@@ -21,6 +23,7 @@ import * as Registration from "./Registration.ts"
 import * as Doubles from "./registry/doubles.ts"
 import type { RegistryService } from "./registry/RegistryService.ts"
 
+export type { DeclarationOptions, DeclarationSource } from "./declared/Declaration.ts"
 export type { FixedInstance } from "./registry/doubles.ts"
 export type { RegistryService } from "./registry/RegistryService.ts"
 
@@ -66,6 +69,66 @@ const make = Effect.fnUntraced(function* (
       ),
     listServices: discovery.listServices.pipe(Effect.withSpan("listServices"))
   }
+})
+
+/** Reads a declaration; what it takes to do so is loaded by the first who does. */
+const readDeclaration = (
+  source: DeclarationSource,
+  options: DeclarationOptions,
+  needsEtcd: boolean
+): Effect.Effect<Declaration, InvalidDeclaration> =>
+  Effect.flatMap(
+    Effect.promise(() => import("./declared/read.ts")),
+    ({ readDeclaration }) => readDeclaration(source, options, needsEtcd)
+  )
+
+/** Registers and follows what is declared, all of it or nothing, in a scope of its own within the caller's. */
+const declare = Effect.fnUntraced(function* (
+  registry: RegistryService,
+  { discover, services }: Declaration
+): Effect.fn.Return<
+  ReadonlyArray<Registration.Registration>,
+  RegistrationError | Discovery.DiscoveryError,
+  Scope.Scope
+> {
+  // Side by side, so that several that drain take no longer than one.
+  const scope = yield* Scope.fork(yield* Effect.scope, "parallel")
+  const registering = Effect.forEach(
+    services,
+    Effect.fnUntraced(function* ({ options, service }) {
+      const registration = yield* registry.register(service, options)
+      yield* registration.awaitFailure.pipe(
+        Effect.catch((error) => Effect.logError(error.message)),
+        Effect.forkScoped
+      )
+      return registration
+    }),
+    { concurrency: "unbounded" }
+  )
+  const following = Effect.forEach(
+    discover,
+    Effect.fnUntraced(function* (service) {
+      const first = yield* Deferred.make<void, Discovery.DiscoveryError>()
+      yield* registry.discover(service).pipe(
+        Stream.runForEach(() => Deferred.succeed(first, undefined)),
+        // The first set is waited for; later nobody else would tell.
+        Effect.catch((error) =>
+          Effect.flatMap(
+            Deferred.fail(first, error),
+            (isFirst) => isFirst ? Effect.void : Effect.logError(error.message)
+          )
+        ),
+        Effect.forkScoped
+      )
+      yield* Deferred.await(first)
+    }),
+    { concurrency: "unbounded", discard: true }
+  )
+  // In this order, so that a process that discovers itself is in its first set.
+  return yield* Effect.tap(registering, following).pipe(
+    Scope.provide(scope),
+    Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
+  )
 })
 
 const defaultKeyspace = Result.getOrThrow(Keyspace.make(Keyspace.defaultNamespace))
@@ -149,7 +212,106 @@ export class Registry extends Base {
       const namespace = yield* Config.withDefault(Config.String("ETCD_NAMESPACE"), Keyspace.defaultNamespace)
       return Registry.layerEtcd({ ...etcd, namespace })
     }))
+
+  /**
+   * A registry over the etcd that a file names, in which the services of the file are registered, and those that it
+   * wants to discover are followed, for as long as the layer lives.
+   *
+   * The file is YAML, TOML or JSON, in our shape or in that of go-zero; see {@link registerFromConfig}. Its `etcd` says
+   * where etcd is (the options of {@link Registry.layerEtcd}), its `namespace` what keys start with. The layer is built once
+   * every instance is in etcd and the first set of each followed service is known, so that `discover` answers at once.
+   *
+   * Fails with `InvalidDeclaration`, which names everything that is wrong with the file, before anything is sent; and as
+   * {@link registerService} and {@link discover} do. What was registered by then is revoked. Under Deno it needs to read
+   * the file (`--allow-read`) and the variables that it names (`--allow-env`), and for an endpoint such as `0.0.0.0`
+   * without `ADVERTISE_ADDRESS` and `POD_IP` the interfaces of the machine (`--allow-sys`).
+   *
+   * @example
+   * ```ts ignore
+   * import { discover, Registry, runMain } from "@effect-etcd/discovery"
+   * import { Effect, Layer } from "effect"
+   *
+   * runMain(Layer.launch(Registry.fromFile("service.yaml")))
+   * ```
+   */
+  static readonly fromFile = (
+    source: DeclarationSource,
+    options: RegistryOptions & DeclarationOptions = {}
+  ): Layer.Layer<
+    Registry,
+    InvalidDeclaration | Discovery.InvalidName | EtcdError | RegistrationError | Discovery.DiscoveryError
+  > =>
+    Layer.unwrap(Effect.gen(function* () {
+      const { advertise, env, health, ...registryOptions } = options
+      const declaration = yield* readDeclaration(source, { advertise, env, health }, true)
+      const { etcd = { endpoints: [] }, namespace } = declaration
+      const registry = Effect.gen(function* () {
+        const registry = yield* make({ ...registryOptions, ...(namespace === undefined ? {} : { namespace }) }, "own")
+        yield* declare(registry, declaration)
+        return registry
+      })
+      return Layer.effect(Registry, registry).pipe(Layer.provide(EtcdGrpc.layer(etcd)))
+    }))
 }
+
+/**
+ * Registers the services that a file declares, and follows those that it wants to discover, until the scope closes.
+ *
+ * The file is YAML, TOML or JSON by its name:
+ *
+ * ```yaml
+ * etcd: # only for Registry.fromFile
+ *   endpoints: ["${ETCD_ENDPOINTS:-http://127.0.0.1:2379}"]
+ *   username: orders
+ *   password: ${ETCD_PASSWORD}
+ * services:
+ *   - name: orders
+ *     endpoints: [http://0.0.0.0:8080]
+ *     metadata: { commit: "${COMMIT:-none}" }
+ *     ttl: 15 seconds
+ * discover: [payments]
+ * ```
+ *
+ * A service has the options of {@link registerService} that are data. `${NAME}` and `${NAME:-default}` are variables of the
+ * environment; a host that means every interface (`0.0.0.0`, `[::]`, none) becomes the advertised address. Files of go-zero
+ * are read, too: `Etcd` beside `ListenOn` is registered, any other `Etcd` is discovered.
+ *
+ * It uses the registry of the context: `etcd` and `namespace` of the file, which say where, are checked and otherwise left to
+ * {@link Registry.fromFile}. It completes with the registrations, in the order of the file, once every instance is in etcd
+ * and the first set of each followed service is known; a followed service keeps its watch until the scope closes. A
+ * registration that can no longer be kept is logged. Fails as {@link Registry.fromFile} does; then nothing stays registered.
+ *
+ * @example
+ * ```ts
+ * import { getInstances, registerFromConfig, Registry } from "@effect-etcd/discovery"
+ * import { Effect } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const text = `
+ * services:
+ *   - name: orders
+ *     endpoints: [http://0.0.0.0:8080]
+ * `
+ * const program = Effect.gen(function* () {
+ *   yield* registerFromConfig({ text, format: "yaml" }, { advertise: "10.0.0.5" })
+ *   assert.deepEqual((yield* getInstances("orders")).endpoints, ["http://10.0.0.5:8080"])
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
+ * ```
+ */
+export const registerFromConfig = (
+  source: DeclarationSource,
+  options: DeclarationOptions = {}
+): Effect.Effect<
+  ReadonlyArray<Registration.Registration>,
+  InvalidDeclaration | RegistrationError | Discovery.DiscoveryError,
+  Registry | Scope.Scope
+> =>
+  Effect.gen(function* () {
+    const registry = yield* Registry
+    return yield* declare(registry, yield* readDeclaration(source, options, false))
+  })
 
 /**
  * Registers an instance and keeps it registered until the scope closes.

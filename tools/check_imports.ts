@@ -26,6 +26,7 @@ const rooms: Readonly<Record<string, Room>> = {
   registry: {
     files: /^src\/(?:Registry\.ts$|registry\/)/,
     uses: [
+      "declared",
       "registration",
       "discovery",
       "session",
@@ -38,6 +39,11 @@ const rooms: Readonly<Record<string, Room>> = {
       "internal"
     ]
   },
+  // Loaded lazily but for its types: parsers, node:fs and node:os.
+  declared: {
+    files: /^src\/declared\//,
+    uses: ["registration", "transport", "etcd", "failure", "policy", "model", "internal"]
+  },
   registration: {
     files: /^src\/(?:Registration\.ts$|registration\/)/,
     uses: ["session", "following", "etcd", "failure", "policy", "model", "internal"]
@@ -47,6 +53,7 @@ const rooms: Readonly<Record<string, Room>> = {
     uses: ["session", "following", "etcd", "failure", "policy", "model", "internal"]
   },
   kv: { files: /^src\/kv\//, uses: ["session", "following", "etcd", "failure", "policy", "internal"] },
+  config: { files: /^src\/config\//, uses: ["following", "etcd", "failure", "policy", "model", "internal"] },
   session: { files: /^src\/Session\.ts$/, uses: ["following", "etcd", "failure", "policy", "model", "internal"] },
   following: { files: /^src\/etcd\/follow\.ts$/, uses: ["etcd", "failure", "policy", "internal"] },
   transport: {
@@ -77,7 +84,7 @@ interface Package {
 const packages: ReadonlyArray<Package> = [
   { name: /^effect(?:\/|$)/, rooms: "all" },
   { name: /^(?:etcd3|@grpc\/[^/]+)(?:\/|$)/, rooms: ["transport"], lazily: true },
-  { name: /^node:/, rooms: ["transport", "main"] }
+  { name: /^node:/, rooms: ["transport", "main", "declared"] }
 ]
 
 interface Import {

@@ -6,7 +6,7 @@
  */
 import { Effect } from "effect"
 import { execFileSync } from "node:child_process"
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { delimiter, dirname, join } from "node:path"
 import process from "node:process"
@@ -115,6 +115,9 @@ try {
     writeFileSync(join(project, "tsconfig.json"), JSON.stringify(tsconfig))
     for (const file of examples) {
       writeFileSync(join(project, file), asUserWrites(readFileSync(join(root, "examples", file), "utf8")))
+    }
+    for (const file of readdirSync(join(root, "examples")).filter((name) => name.endsWith(".yaml"))) {
+      copyFileSync(join(root, "examples", file), join(project, file))
     }
     run(node, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", project], project)
     step(`types are right for ${runtime}'s install`)

@@ -141,6 +141,31 @@ describe("examples", () => {
       assert.deepEqual(yield* keys(etcd), [])
     }))
 
+  it.live("config.ts restarts its server with each new value, and keeps the last good one", () =>
+    Effect.gen(function* () {
+      const etcd = yield* startEtcd()
+      const program = yield* start(etcd, "config")
+      assert.deepEqual(yield* program.exit, { code: 0, signal: null })
+      const lines = (yield* program.stdout).split("\n")
+      const of = (who: string) =>
+        lines.filter((line) => line.startsWith(`${who}: `)).map((line) => line.slice(who.length + 2))
+      assert.deepEqual(of("request"), ["no limits", "limit 100", "limit 200", "limit 200"])
+      assert.deepEqual(of("server").slice(-2), ["200 requests per second", "stopped"])
+      assert.match(lines.join("\n"), /"\/config\/limits" at revision 4 is not used: requestsPerSecond: Expected number/)
+      assert.equal(yield* etcdctl(etcd, "get", "", "--from-key", "--keys-only"), "")
+    }))
+
+  it.live("declared.ts registers what its file declares, and discovers it, until SIGTERM", () =>
+    Effect.gen(function* () {
+      const etcd = yield* startEtcd()
+      const program = yield* start(etcd, "declared")
+      assert.equal(yield* program.awaitLine("orders: "), "orders: http://127.0.0.1:8080")
+      assert.equal((yield* keys(etcd)).length, 1)
+      yield* program.signal("SIGTERM")
+      assert.deepEqual(yield* program.exit, interrupted)
+      assert.deepEqual(yield* keys(etcd), [])
+    }))
+
   it.live("without an etcd, an example says so and ends with 1", () =>
     Effect.gen(function* () {
       const program = yield* runProgram({

@@ -1,0 +1,140 @@
+/**
+ * The shape of this package's own declarations.
+ *
+ * @module
+ */
+import { Result, Schema } from "effect"
+import type { EtcdGrpcOptions } from "../etcd/EtcdGrpc.ts"
+import * as Keyspace from "../model/Keyspace.ts"
+import { instanceId, serviceName } from "../model/ServiceName.ts"
+import * as Ttl from "../policy/Ttl.ts"
+import type { RegisterOptions } from "../registration/RegisterOptions.ts"
+import type { Problem } from "./environment.ts"
+import { duration, durationOf, field, list, number, oneOf, secret, text, textThat } from "./fields.ts"
+import { type DeclaredShape, recordOf } from "./shape.ts"
+
+const optional = Schema.optionalKey
+
+const etcdEndpoint = textThat((endpoint) =>
+  /^(?:https?:\/\/)?[^\s/?#@]+$/i.test(endpoint) && (endpoint.includes("://") || /:\d+$/.test(endpoint)) ?
+    Result.succeed(endpoint) :
+    Result.fail("it must be http://host:port, https://host:port or host:port, without credentials")
+)
+
+const Etcd = Schema.Struct({
+  endpoints: list(etcdEndpoint),
+  username: optional(text),
+  password: optional(secret),
+  tls: optional(Schema.Struct({
+    ca: optional(text),
+    cert: optional(text),
+    key: optional(text),
+    serverName: optional(text)
+  })),
+  dialTimeout: optional(duration(1)),
+  requestTimeout: optional(duration(1)),
+  keepAliveTime: optional(duration(10_000)),
+  maxReceiveBytes: optional(number(
+    (bytes) => Number.isInteger(bytes) && bytes > 0 && bytes < 2 ** 31,
+    `it must be a whole number from 1 to ${2 ** 31 - 1}`
+  ))
+})
+
+const namespace = textThat((namespace) => Result.map(Keyspace.make(namespace), () => namespace))
+
+/** The rule of a heartbeat is about two fields: {@link crossed}. */
+const ttl = field((value) =>
+  Result.flatMap(
+    durationOf(value),
+    (ttl) => Result.mapBoth(Ttl.make(ttl, undefined), { onFailure: ({ rule }) => rule, onSuccess: () => ttl })
+  )
+)
+
+const shapeOf = (endpoint: Schema.Codec<string, unknown>) =>
+  Schema.Struct({
+    etcd: optional(Etcd),
+    namespace: optional(namespace),
+    services: optional(Schema.Array(Schema.Struct({
+      name: textThat(serviceName),
+      id: optional(textThat(instanceId)),
+      endpoints: list(endpoint),
+      version: optional(text),
+      zone: optional(text),
+      weight: optional(number(
+        (weight) => Number.isFinite(weight) && weight >= 0,
+        "it must be a finite number of at least 0"
+      )),
+      metadata: optional(Schema.Record(Schema.String, text)),
+      ttl: optional(ttl),
+      heartbeat: optional(duration(1)),
+      claim: optional(oneOf("restart", "exclusive", "overwrite")),
+      startup: optional(oneOf("await", "background")),
+      startupTimeout: optional(duration(1)),
+      drain: optional(duration(0)),
+      releaseTimeout: optional(duration(1)),
+      healthEvery: optional(duration(1)),
+      healthThreshold: optional(number(
+        (count) => Number.isInteger(count) && count >= 1,
+        "it must be a whole number of at least 1"
+      ))
+    }))),
+    discover: optional(Schema.Array(textThat(serviceName)))
+  })
+
+/** This package's own shape. */
+export const ownShape: DeclaredShape = {
+  layout: "own",
+  problems: (tree) => crossed(tree),
+  read: (tree, endpoint, decode) => {
+    // What others of the file refer to may stand under keys of its own.
+    const relevant = Object.fromEntries(Object.entries(tree).filter(([key]) => !key.startsWith("x-")))
+    return Result.map(
+      decode(shapeOf(endpoint), relevant, [], "error"),
+      ({ discover = [], etcd, namespace, services = [] }) => ({
+        ...(etcd === undefined ? {} : { etcd: etcd satisfies EtcdGrpcOptions }),
+        ...(namespace === undefined ? {} : { namespace }),
+        services: services.map(({ name, ...options }) => ({ name, options: options satisfies RegisterOptions })),
+        discover
+      })
+    )
+  }
+}
+
+/** The rules that are about more than one field. They hold for what is right by itself. */
+const crossed = (tree: Readonly<Record<string, unknown>>): ReadonlyArray<Problem> => {
+  const problems: Array<Problem> = []
+  const need = (holder: Readonly<Record<string, unknown>>, path: Problem["path"], given: string, needed: string) => {
+    if (given in holder && !(needed in holder)) {
+      problems.push({ path: [...path, needed], rule: `it is needed beside ${given}` })
+    }
+  }
+  const etcd = recordOf(tree["etcd"])
+  need(etcd, ["etcd"], "username", "password")
+  need(etcd, ["etcd"], "password", "username")
+  const tls = recordOf(etcd["tls"])
+  need(tls, ["etcd", "tls"], "cert", "key")
+  need(tls, ["etcd", "tls"], "key", "cert")
+
+  const ids = new Set<string>()
+  const services: ReadonlyArray<unknown> = Array.isArray(tree["services"]) ? tree["services"] : []
+  services.forEach((service, index) => {
+    const { heartbeat, id, name, ttl } = recordOf(service)
+    const path = ["services", index]
+    if (typeof name === "string" && typeof id === "string") {
+      const pair = JSON.stringify([name, id])
+      if (ids.has(pair)) {
+        problems.push({
+          path: [...path, "id"],
+          rule: "it must be another one: an earlier service has this name and this id"
+        })
+      }
+      ids.add(pair)
+    }
+    const [life, beat] = [durationOf(ttl ?? "15 seconds"), durationOf(heartbeat)]
+    if (Result.isSuccess(life) && Result.isSuccess(beat) && Result.isSuccess(Ttl.make(life.success, undefined))) {
+      const checked = Ttl.make(life.success, beat.success)
+      if (Result.isFailure(checked)) problems.push({ path: [...path, "heartbeat"], rule: checked.failure.rule })
+    }
+  })
+  return problems
+}

@@ -1,0 +1,7 @@
+import { Service } from "../model/Service.ts"
+
+/** Whose layout the keys and values of a service have: this package's own, or that of go-zero. */
+export type Layout = "own" | "goZero"
+
+/** The service behind a declared name. */
+export const serviceFor = (name: string, _layout: Layout): Service => Service.make(name)

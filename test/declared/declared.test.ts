@@ -1,0 +1,543 @@
+import { Duration, Effect, Redacted, Result } from "effect"
+import assert from "node:assert/strict"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { networkInterfaces, tmpdir } from "node:os"
+import { join } from "node:path"
+import { pathToFileURL } from "node:url"
+import type { DeclarationOptions } from "../../src/declared/Declaration.ts"
+import { readDeclaration } from "../../src/declared/read.ts"
+import type { Format } from "../../src/internal/formats.ts"
+import { describe, effect } from "../harness/it.ts"
+
+/** What is read: plain data, without the services' codecs. */
+const read = (
+  text: string,
+  options: DeclarationOptions & { readonly format?: Format; readonly needsEtcd?: boolean } = {}
+) =>
+  Effect.gen(function* () {
+    const { format = "yaml", needsEtcd = false, ...rest } = options
+    const { discover, services, ...where } = yield* readDeclaration(
+      { text, format, name: `d.${format}` },
+      { env: {}, ...rest },
+      needsEtcd
+    )
+    return {
+      ...where,
+      services: services.map(({ options: { ttl, ...others }, service }) => ({
+        name: service.name,
+        ...others,
+        ...(ttl === undefined ? {} : { ttl: Duration.format(ttl as Duration.Duration) })
+      })),
+      discover: discover.map(({ name }) => name)
+    }
+  })
+
+/** The problems, each as `line:column path: rule`. */
+const problems = (text: string, options: Parameters<typeof read>[1] = {}) =>
+  Effect.gen(function* () {
+    const failed = yield* Effect.flip(read(text, options))
+    assert.equal(failed.source, `d.${options.format ?? "yaml"}`)
+    return failed.problems.map(({ column, line, path, rule }) => `${line}:${column} ${path}: ${rule}`)
+  })
+
+const endpointOf = (endpoint: string, options: DeclarationOptions = {}) =>
+  Effect.map(
+    Effect.result(read(`services: [{ name: orders, endpoints: ["${endpoint}"] }]`, options)),
+    (read) => Result.isSuccess(read) ? read.success.services[0]?.endpoints[0] : read.failure.problems[0]?.rule
+  )
+
+const full = {
+  etcd: {
+    endpoints: ["https://a:2379", "https://b:2379"],
+    username: "root",
+    tls: { ca: "ca.pem", cert: "c.pem", key: "k.pem", serverName: "etcd" },
+    dialTimeout: Duration.seconds(1),
+    requestTimeout: Duration.seconds(2),
+    keepAliveTime: Duration.seconds(20),
+    maxReceiveBytes: 1000
+  },
+  namespace: "/prod/services",
+  services: [
+    {
+      name: "orders",
+      id: "orders-1",
+      endpoints: ["http://10.0.0.5:8080", "tcp://10.0.0.5:9000"],
+      version: "1.10",
+      zone: "eu-1",
+      weight: 2.5,
+      metadata: { commit: "4f1c2d" },
+      ttl: "10s",
+      heartbeat: Duration.seconds(2),
+      claim: "exclusive",
+      startup: "background",
+      startupTimeout: Duration.seconds(5),
+      drain: Duration.seconds(1),
+      releaseTimeout: Duration.seconds(4),
+      healthEvery: Duration.seconds(3),
+      healthThreshold: 2
+    },
+    { name: "admin", endpoints: ["http://10.0.0.5:8081"] }
+  ],
+  discover: ["payments", "users"]
+}
+
+const asYaml = `
+etcd:
+  endpoints: [https://a:2379, https://b:2379]
+  username: root
+  password: hunter2
+  tls: { ca: ca.pem, cert: c.pem, key: k.pem, serverName: etcd }
+  dialTimeout: 1 second
+  requestTimeout: 2 seconds
+  keepAliveTime: 20 seconds
+  maxReceiveBytes: 1000
+namespace: /prod/services
+x-common: &common # keys of the file's own
+  ttl: 10 seconds
+services:
+  - <<: *common
+    name: orders
+    id: orders-1
+    endpoints:
+      - http://10.0.0.5:8080
+      - 10.0.0.5:9000
+    version: "1.10"
+    zone: eu-1
+    weight: 2.5
+    metadata: { commit: 4f1c2d }
+    heartbeat: 2 seconds
+    claim: exclusive
+    startup: background
+    startupTimeout: 5 seconds
+    drain: 1 second
+    releaseTimeout: 4 seconds
+    healthEvery: 3 seconds
+    healthThreshold: 2
+  - name: admin
+    endpoints: [http://10.0.0.5:8081]
+discover: [payments, users]
+`
+const asToml = `
+namespace = "/prod/services"
+discover = ["payments", "users"]
+[etcd]
+endpoints = ["https://a:2379", "https://b:2379"]
+username = "root"
+password = "hunter2"
+tls = { ca = "ca.pem", cert = "c.pem", key = "k.pem", serverName = "etcd" }
+dialTimeout = "1 second"
+requestTimeout = "2 seconds"
+keepAliveTime = "20 seconds"
+maxReceiveBytes = 1000
+[[services]]
+name = "orders"
+id = "orders-1"
+endpoints = ["http://10.0.0.5:8080", "10.0.0.5:9000"]
+version = "1.10"
+zone = "eu-1"
+weight = 2.5
+metadata.commit = "4f1c2d"
+ttl = "10 seconds"
+heartbeat = "2 seconds"
+claim = "exclusive"
+startup = "background"
+startupTimeout = "5 seconds"
+drain = "1 second"
+releaseTimeout = "4 seconds"
+healthEvery = "3 seconds"
+healthThreshold = 2
+[[services]]
+name = "admin"
+endpoints = ["http://10.0.0.5:8081"]
+`
+const asJson = JSON.stringify({
+  ...full,
+  etcd: {
+    ...full.etcd,
+    password: "hunter2",
+    dialTimeout: "1 second",
+    requestTimeout: "2 seconds",
+    keepAliveTime: "20 seconds"
+  },
+  services: full.services.map((service) => ({
+    ...service,
+    ...(service.name === "orders" ?
+      {
+        ttl: "10 seconds",
+        heartbeat: "2 seconds",
+        startupTimeout: "5 seconds",
+        drain: "1 second",
+        releaseTimeout: "4 seconds",
+        healthEvery: "3 seconds"
+      } :
+      {})
+  }))
+})
+
+describe("a declaration in our shape", () => {
+  for (const [format, text] of [["yaml", asYaml], ["toml", asToml], ["json", asJson]] as const) {
+    effect(
+      `has all that is data of the options of a client and of a registration, in ${format}`,
+      () =>
+        Effect.gen(function* () {
+          const { etcd: { password, ...etcd } = { endpoints: [] }, ...rest } = yield* read(text, {
+            format,
+            needsEtcd: true
+          })
+          assert.deepEqual({ etcd, ...rest }, full)
+          assert.ok(Redacted.isRedacted(password) && Redacted.value(password) === "hunter2")
+        })
+    )
+  }
+
+  effect("may leave out everything but a name and an endpoint", () =>
+    Effect.gen(function* () {
+      assert.deepEqual(yield* read("{}"), { services: [], discover: [] })
+      assert.deepEqual(yield* read("services: [{ name: a, endpoints: 'http://h:1' }]"), {
+        services: [{ name: "a", endpoints: ["http://h:1"] }],
+        discover: []
+      })
+    }))
+
+  effect("gates instances by the health checks of the program, by name", () =>
+    Effect.gen(function* () {
+      const health = { orders: Effect.void }
+      const { services } = yield* read(asYaml, { health })
+      assert.deepEqual(services.map((service) => "health" in service && service.health), [health.orders, false])
+    }))
+
+  effect(
+    "that is wrong has every problem told at once, with line, column, path and rule",
+    () =>
+      Effect.gen(function* () {
+        const text = `etcd:
+  endpoints: [a, "http://u:hunter2@b:1", http://c:2379]
+  username: root
+  tls: { cert: c.pem,
+    keyy: hunter2 }
+  dialTimeout: 3
+namespace: /a//b
+services:
+  - name: or/ders
+    endpont: http://h:1
+    ttl: 1 second
+    weight: -1
+    version: 1.10
+    metadata:
+      shard: 7
+  - id: "."
+    endpoints:
+      - hunter2
+      - http://h:80
+    heartbeat: 8 seconds
+    claim: never
+    healthThreshold: 0.5
+  - { name: a, id: same, endpoints: "http://h:1,nothing" }
+  - { name: a, id: same, endpoints: [] }
+  - orders
+discover: [payments, ""]
+other: 1
+`
+        const absolute =
+          "it must be an absolute URL such as http://10.0.0.5:8080, or host:port with a port of 1 to 65535"
+        const name = "it must be 1 to 253 bytes of UTF-8, without '/' and control characters, and neither '.' nor '..'"
+        const server = "it must be http://host:port, https://host:port or host:port, without credentials"
+        const quote = `it must be text; quote it, such as "1.10"`
+        const found = yield* problems(text)
+        assert.deepEqual(found, [
+          "1:1 etcd.password: it is needed beside username",
+          `2:15 etcd.endpoints[0]: ${server}`,
+          `2:18 etcd.endpoints[1]: ${server}`,
+          "4:3 etcd.tls.key: it is needed beside cert",
+          "5:5 etcd.tls.keyy: there is no such setting",
+          `6:3 etcd.dialTimeout: it must be a duration with its unit, such as "15 seconds" or "500 millis"`,
+          "7:1 namespace: it must be segments joined by '/', each a legal service name, with or without '/' in front, such as /services",
+          `9:5 services[0].name: ${name}`,
+          "9:5 services[0].endpoints: it is needed",
+          "10:5 services[0].endpont: there is no such setting",
+          "11:5 services[0].ttl: it must be a duration of 2 seconds to 9000000000 seconds",
+          "12:5 services[0].weight: it must be a finite number of at least 0",
+          `13:5 services[0].version: ${quote}`,
+          `15:7 services[0].metadata.shard: ${quote}`,
+          "16:5 services[1].name: it is needed",
+          `16:5 services[1].id: ${name}`,
+          `18:9 services[1].endpoints[0]: ${absolute}`,
+          "20:5 services[1].heartbeat: it must be a duration above 0 and at most half of the ttl, so that two attempts fit",
+          "21:5 services[1].claim: it must be one of restart, exclusive, overwrite",
+          "22:5 services[1].healthThreshold: it must be a whole number of at least 1",
+          `23:26 services[2].endpoints[1]: ${absolute}`,
+          "24:16 services[3].id: it must be another one: an earlier service has this name and this id",
+          "24:26 services[3].endpoints: it must be a list with at least one item",
+          "25:5 services[4]: it must have members",
+          `26:22 discover[1]: ${name}`,
+          "27:1 other: there is no such setting"
+        ])
+        assert.ok(!found.join().includes("hunter2"))
+      })
+  )
+
+  effect("that is wrong in TOML and JSON is told in the same way", () =>
+    Effect.gen(function* () {
+      const rule = "it must be a finite number of at least 0"
+      const toml = `[[services]]\nname = "a"\nendpoints = ["http://h:1"]\n[[services]]\nname = "b"\nweight = "x"\n`
+      assert.deepEqual(yield* problems(toml, { format: "toml" }), [
+        "4:1 services[1].endpoints: it is needed",
+        `6:1 services[1].weight: ${rule}`
+      ])
+      const json = `{ "services": [\n  { "name": "a", "endpoints": ["http://h:1"],\n    "weight": null }\n] }`
+      assert.deepEqual(yield* problems(json, { format: "json" }), [`3:5 services[0].weight: ${rule}`])
+      assert.deepEqual(yield* problems("[1]"), ["1:1 : it must have members, such as services or discover"])
+      assert.deepEqual(yield* problems("discover: [a]", { needsEtcd: true }), ["1:1 etcd: it is needed"])
+    }))
+
+  effect("that does not parse is told with its line, and without what it says", () =>
+    Effect.gen(function* () {
+      assert.deepEqual(yield* problems("etcd:\n  username: root\n  password: *hunter2 at line 9\ndiscover: []"), [
+        "3:1 : it is not YAML: Unknown YAML alias"
+      ])
+      assert.deepEqual(yield* problems("aa: 1\naa: hunter2"), ["2:1 : it is not YAML: Duplicate key"])
+      assert.deepEqual(yield* problems(`b: 1\na: [1,\n  "hunter2`), [
+        "2:1 : it is not YAML: Unterminated quoted scalar"
+      ])
+      assert.deepEqual(yield* problems(`[etcd]\npassword = hunter2`, { format: "toml" }), [
+        "2:19 : it is not TOML: Invalid value"
+      ])
+      assert.deepEqual(yield* problems(`{ "etcd":\n  { "password": hunter2 } }`, { format: "json" }), [
+        "2:17 : it is not JSON"
+      ])
+    }))
+
+  effect("whose instance is too large for etcd is refused like any other", () =>
+    Effect.gen(function* () {
+      const text = `services:\n  - { name: a, endpoints: [http://h:1],\n      metadata: { blob: "${
+        "x".repeat(1024 * 1024)
+      }" } }`
+      assert.deepEqual(yield* problems(text), [
+        "2:5 services[0].value: an instance must encode to at most 1048576 bytes"
+      ])
+    }))
+})
+
+describe("variables of a declaration", () => {
+  const one = (zone: string, env: Record<string, string | undefined> = {}) =>
+    Effect.map(
+      Effect.result(
+        read(JSON.stringify({ services: [{ name: "a", endpoints: "http://h:1", zone }] }), { env, format: "json" })
+      ),
+      (read) => Result.isSuccess(read) ? read.success.services[0]?.zone : read.failure.problems[0]?.rule
+    )
+
+  effect(
+    "are replaced where they stand, with their default if they are empty or not set",
+    () =>
+      Effect.gen(function* () {
+        assert.equal(yield* one("${Z}", { Z: "eu" }), "eu")
+        assert.equal(yield* one("a-${Z}-${Y:-1}", { Z: "eu" }), "a-eu-1")
+        assert.equal(yield* one("${Z:-a b:-c}", { Z: "" }), "a b:-c")
+        assert.equal(yield* one("${Z:-}", {}), "")
+        assert.equal(yield* one("${Z}", { Z: "" }), "")
+        assert.equal(yield* one("$${Z} $Z $", { Z: "eu" }), "${Z} $Z $")
+      })
+  )
+
+  effect("are never taken for syntax, or for variables in turn", () =>
+    Effect.gen(function* () {
+      assert.equal(yield* one("${Z}", { Z: '"}\n: ${Y} #' }), '"}\n: ${Y} #')
+    }))
+
+  effect("that are not set, or not written well, are problems where they stand", () =>
+    Effect.gen(function* () {
+      const text = "services:\n  - name: ${A}\n    endpoints: ['${B}', 'http://${C:-${D}}:1']\n    zone: ${E-e}\n"
+      const unset = (name: string) => `the variable ${name} is not set, and there is no default: \${${name}:-default}`
+      const rule = "a variable is ${NAME} or ${NAME:-default}, without others in it; ${ itself is $${"
+      assert.deepEqual(yield* problems(text), [
+        `2:5 services[0].name: ${unset("A")}`,
+        `3:17 services[0].endpoints[0]: ${unset("B")}`,
+        `3:25 services[0].endpoints[1]: ${rule}`,
+        `4:5 services[0].zone: ${rule}`
+      ])
+    }))
+
+  effect("may be numbers, and lists with commas", () =>
+    Effect.gen(function* () {
+      const text =
+        "etcd: { endpoints: '${E}' }\nservices: [{ name: a, endpoints: '${P}', weight: '${W}', healthThreshold: '${W}' }]"
+      const env = { E: "http://a:1, http://b:2", P: "http://h:1,h:2", W: "4" }
+      assert.deepEqual(yield* read(text, { env }), {
+        etcd: { endpoints: ["http://a:1", "http://b:2"] },
+        services: [{ name: "a", endpoints: ["http://h:1", "tcp://h:2"], weight: 4, healthThreshold: 4 }],
+        discover: []
+      })
+    }))
+})
+
+describe("the advertised address", () => {
+  effect("takes the place of a host that means every interface, and of no other", () =>
+    Effect.gen(function* () {
+      const advertise = "10.0.0.5"
+      for (
+        const [given, expected] of [
+          ["http://0.0.0.0:8080/a?b=c", "http://10.0.0.5:8080/a?b=c"],
+          ["https://0.0.0.0", "https://10.0.0.5"],
+          ["grpc://[::]:9000", "grpc://10.0.0.5:9000"],
+          ["grpc://[0:0:0:0:0:0:0:0]:9000", "grpc://10.0.0.5:9000"],
+          ["http://:8080/", "http://10.0.0.5:8080/"],
+          ["0.0.0.0:8080", "tcp://10.0.0.5:8080"],
+          ["[::]:8080", "tcp://10.0.0.5:8080"],
+          [":8080", "tcp://10.0.0.5:8080"],
+          ["http://0.0.0.0.example:80", "http://0.0.0.0.example:80"],
+          ["http://10.0.0.0:80", "http://10.0.0.0:80"],
+          ["http://[::1]:80", "http://[::1]:80"],
+          ["http://h:80/0.0.0.0:1", "http://h:80/0.0.0.0:1"]
+        ] as const
+      ) {
+        assert.equal(yield* endpointOf(given, { advertise }), expected)
+      }
+    }))
+
+  effect(
+    "is the option, or ADVERTISE_ADDRESS, or POD_IP, or the first interface that is not loopback",
+    () =>
+      Effect.gen(function* () {
+        const env = { ADVERTISE_ADDRESS: "host-1.example", POD_IP: "fd00::1" }
+        const at = (options: DeclarationOptions) => endpointOf("http://0.0.0.0:80", options)
+        assert.equal(yield* at({ advertise: "[fd00::2]", env }), "http://[fd00::2]:80")
+        assert.equal(yield* at({ env }), "http://host-1.example:80")
+        assert.equal(yield* at({ env: { ...env, ADVERTISE_ADDRESS: "" } }), "http://[fd00::1]:80")
+        const others = Object.values(networkInterfaces()).flatMap((all = []) => all).filter(({ internal }) => !internal)
+        const found = yield* at({})
+        if (others.length === 0) assert.match(String(found), /set ADVERTISE_ADDRESS$/)
+        else {assert.ok(
+            others.some(({ address }) => found === `http://${address}:80` || found === `http://[${address}]:80`),
+            found
+          )}
+      })
+  )
+
+  effect("that is none is a problem of the endpoint that needs it, and of no other", () =>
+    Effect.gen(function* () {
+      const options = { env: { POD_IP: "10.0.0.5:80" } }
+      assert.equal(
+        yield* endpointOf("http://0.0.0.0:80", options),
+        "POD_IP must be a host name or an IP address, without a port"
+      )
+      assert.equal(yield* endpointOf("http://h:80", options), "http://h:80")
+    }))
+})
+
+describe("a declaration in the shape of go-zero", () => {
+  const server = `
+Name: user.rpc
+ListenOn: 0.0.0.0:8080
+Mode: dev
+Etcd:
+  Hosts:
+    - 10.0.0.1:2379
+    - 10.0.0.2:2379
+  Key: user.rpc
+  ID: 7
+  User: root
+  Pass: "\${PASS}"
+  CertFile: c.pem
+  CertKeyFile: k.pem
+  CACertFile: ca.pem
+  InsecureSkipVerify: false
+  AutoSyncInterval: 1m
+Telemetry: { Endpoint: "http://jaeger:14268" }
+OrderRpc:
+  Etcd:
+    Hosts: [10.0.0.1:2379, 10.0.0.2:2379]
+    Key: order.rpc
+  NonBlock: true
+`
+  effect("registers the server of the file and discovers its clients' services", () =>
+    Effect.gen(function* () {
+      const { etcd: { password, ...etcd } = { endpoints: [] }, ...rest } = yield* read(server, {
+        env: { PASS: "hunter2", POD_IP: "10.0.0.5" },
+        needsEtcd: true
+      })
+      assert.deepEqual({ etcd, ...rest }, {
+        etcd: {
+          endpoints: ["10.0.0.1:2379", "10.0.0.2:2379"],
+          username: "root",
+          tls: { ca: "ca.pem", cert: "c.pem", key: "k.pem" }
+        },
+        services: [{ name: "user.rpc", id: "7", endpoints: ["tcp://10.0.0.5:8080"], ttl: "10s" }],
+        discover: ["order.rpc"]
+      })
+      assert.ok(Redacted.isRedacted(password) && Redacted.value(password) === "hunter2")
+    }))
+
+  effect("of a client only discovers", () =>
+    Effect.gen(function* () {
+      assert.deepEqual(
+        yield* read(`{ "Etcd": { "Hosts": ["h:1"], "Key": "user.rpc", "User": "", "ID": 0 } }`, { format: "json" }),
+        {
+          etcd: { endpoints: ["h:1"] },
+          services: [],
+          discover: ["user.rpc"]
+        }
+      )
+    }))
+
+  effect("that is wrong has every problem told at once", () =>
+    Effect.gen(function* () {
+      const text = `ListenOn: nowhere
+Etcd:
+  Hosts: [h]
+  ID: 1.5
+  User: root
+  CertFile: c.pem
+  InsecureSkipVerify: true
+A:
+  Etcd: { Hosts: [other:1], Key: a/b, Pass: hunter2 }
+B:
+  Etcd: none
+`
+      assert.deepEqual(yield* problems(text), [
+        "1:1 ListenOn: it must be an absolute URL such as http://10.0.0.5:8080, or host:port with a port of 1 to 65535",
+        "2:1 Etcd.Key: it is needed",
+        "3:11 Etcd.Hosts[0]: it must be host:port, without credentials",
+        "4:3 Etcd.ID: it must be a whole number from 0 (none) to 9007199254740991",
+        "5:3 Etcd.User: it counts only with Pass beside it",
+        "6:3 Etcd.CertFile: it counts only with CertKeyFile and CACertFile beside it",
+        "7:3 Etcd.InsecureSkipVerify: it cannot be true: a server is always verified; give its authority as CACertFile",
+        "9:11 A.Etcd.Hosts: they must be those of Etcd: a registry speaks to one etcd",
+        "9:29 A.Etcd.Key: it must be 1 to 253 bytes of UTF-8, without '/' and control characters, and neither '.' nor '..'",
+        "9:39 A.Etcd.Pass: it counts only with User beside it",
+        "11:3 B.Etcd: it must have members"
+      ])
+    }))
+})
+
+describe("a file", () => {
+  effect("is read by its path or its URL, in the format of its name", () =>
+    Effect.gen(function* () {
+      const folder = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "declared-"))),
+        (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+      )
+      const files = {
+        "a.yaml": "discover: [a]",
+        "b.YML": "discover: [a]",
+        "c.toml": `discover = ["a"]`,
+        "d.json": `\uFEFF{"discover":["a"]}`
+      }
+      for (const [name, text] of Object.entries(files)) {
+        const path = join(folder, name)
+        writeFileSync(path, text)
+        for (const source of [path, pathToFileURL(path)]) {
+          const { discover } = yield* readDeclaration(source, {}, false)
+          assert.deepEqual(discover.map(({ name }) => name), ["a"])
+        }
+      }
+      const failing = (name: string) =>
+        Effect.map(Effect.flip(readDeclaration(name, {}, false)), ({ message }) => message)
+      const missing = join(folder, "none.yaml")
+      assert.equal(
+        yield* failing(missing),
+        `nothing was registered: 1 problem\n  ${missing} it cannot be read (ENOENT)`
+      )
+      assert.match(yield* failing("a.ini"), /a\.ini its name must end in \.yaml, \.yml, \.toml or \.json$/)
+    }))
+})
