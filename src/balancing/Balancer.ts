@@ -1,0 +1,106 @@
+/**
+ * Choosing the instance for the next call.
+ *
+ * A {@link Strategy} says how, a {@link Balancer} does it for one service: it takes each new set of instances, and
+ * picks. It is synchronous and pure but for its own state; `pick`, `update` and `track` lend it Effect's clock and
+ * randomness. `Endpoints` does all of this, and holds the clients, too.
+ *
+ * @module
+ */
+import { Effect, Option, Random, Result } from "effect"
+import { monotonicMillis } from "../internal/monotonic.ts"
+import { isAvailable, type ServiceInstance } from "../model/Instance.ts"
+import * as InstanceSet from "../model/InstanceSet.ts"
+import type { InvalidStrategy, Outcome, PickRequest, Strategy } from "./Strategy.ts"
+
+export {
+  type Chooser,
+  InvalidStrategy,
+  make as strategy,
+  type Outcome,
+  type PickRequest,
+  type Strategy
+} from "./Strategy.ts"
+export { roundRobin } from "./strategies/roundRobin.ts"
+
+/**
+ * One strategy at work over one service: synchronous, and the same inputs give the same choices. It throws nothing,
+ * and what it remembers is never about more than the instances of the newest set.
+ */
+export interface Balancer<in out M> {
+  /** The name of the strategy. */
+  readonly name: string
+  /**
+   * Takes the newest set. An instance that stays keeps its state, one that left loses it. Between sets of one watch it
+   * costs what changed. `now`: milliseconds, monotonic.
+   */
+  readonly update: (set: InstanceSet.InstanceSet<M>, now: number) => void
+  /**
+   * The instance for the next call, or `undefined` when there is none: the set has no available instance, or all that
+   * could be chosen are excluded. It does not count as a call before `begin`.
+   */
+  readonly pick: (request: PickRequest) => ServiceInstance<M> | undefined
+  /**
+   * A call to this instance has begun (`now`: milliseconds, monotonic). What is returned is called once, at its end,
+   * however it ended, also when the instance has left by then; calling it again does nothing.
+   */
+  readonly begin: (id: string, now: number) => (outcome: Outcome) => void
+}
+
+/** A strategy put to work, without instances; or the option of the strategy that cannot be. */
+export const make = <M = Readonly<Record<string, string>>>(
+  strategy: Strategy<NoInfer<M>>
+): Result.Result<Balancer<M>, InvalidStrategy> =>
+  Result.map(strategy.make<M>(), (chooser) => {
+    let newest: InstanceSet.InstanceSet<M> | undefined
+    return {
+      name: strategy.name,
+      update: (set, now) => {
+        for (const change of InstanceSet.diff(newest, set)) {
+          if (change._tag === "Removed") chooser.remove(change.instance.id)
+          else chooser.put(change.instance, isAvailable(change.instance), now)
+        }
+        newest = set
+      },
+      pick: (request) => chooser.pick(request),
+      begin: (id, now) => {
+        const end = chooser.begin(id, now)
+        let ended = false
+        return (outcome) => {
+          if (ended) return
+          ended = true
+          end(outcome)
+        }
+      }
+    }
+  })
+
+/** What a pick may depend on besides the time and chance. */
+export type PickOptions = Pick<PickRequest, "key" | "exclude">
+
+/** Takes the newest set, now. */
+export const update = <M>(balancer: Balancer<M>, set: InstanceSet.InstanceSet<M>): Effect.Effect<void> =>
+  Effect.map(monotonicMillis, (now) => balancer.update(set, now))
+
+/** The instance for the next call, with Effect's clock and randomness. */
+export const pick = <M>(
+  balancer: Balancer<M>,
+  options: PickOptions = {}
+): Effect.Effect<Option.Option<ServiceInstance<M>>> =>
+  Effect.gen(function* () {
+    const random = yield* Random.Random
+    const now = yield* monotonicMillis
+    return Option.fromUndefinedOr(balancer.pick({ ...options, now, random: () => random.nextDoubleUnsafe() }))
+  })
+
+/** Lets the balancer know of a call to this instance: that it is in flight, how long it takes and how it ends. */
+export const track = <M, A, E, R>(
+  balancer: Balancer<M>,
+  instance: ServiceInstance<M>,
+  call: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  Effect.acquireUseRelease(
+    Effect.map(monotonicMillis, (now) => balancer.begin(instance.id, now)),
+    () => call,
+    (end, exit) => Effect.map(monotonicMillis, (now) => end({ now, ok: exit._tag === "Success" }))
+  )

@@ -1,0 +1,52 @@
+/**
+ * One after the other.
+ *
+ * @module
+ */
+import { Result } from "effect"
+import type { ServiceInstance } from "../../model/Instance.ts"
+import { type Chooser, make, type PickRequest, type Strategy } from "../Strategy.ts"
+
+class RoundRobin<M> implements Chooser<M> {
+  readonly #places = new Map<string, number>()
+  readonly #instances: Array<ServiceInstance<M>> = []
+  #next: number | undefined
+
+  put(instance: ServiceInstance<M>, available: boolean): void {
+    if (!available) return this.remove(instance.id)
+    const place = this.#places.get(instance.id) ?? this.#instances.length
+    this.#places.set(instance.id, place)
+    this.#instances[place] = instance
+  }
+  /** The last one moves into the gap. */
+  remove(id: string): void {
+    const place = this.#places.get(id)
+    if (place === undefined) return
+    this.#places.delete(id)
+    const last = this.#instances.pop()
+    if (last === undefined || last.id === id) return
+    this.#instances[place] = last
+    this.#places.set(last.id, place)
+  }
+  pick({ exclude, random }: PickRequest): ServiceInstance<M> | undefined {
+    const count = this.#instances.length
+    // Clients that start together do not all begin with the same instance.
+    let next = this.#next ?? Math.floor(random() * count)
+    for (let tried = 0; tried < count; tried++) {
+      if (next >= count) next = 0
+      const instance = this.#instances[next++]
+      if (instance === undefined || exclude?.(instance.id) === true) continue
+      this.#next = next
+      return instance
+    }
+    return undefined
+  }
+  begin(): () => void {
+    return ignored
+  }
+}
+
+const ignored = (): void => {}
+
+/** Each instance in turn, whatever its weight. */
+export const roundRobin: Strategy = make("roundRobin", <M>() => Result.succeed<Chooser<M>>(new RoundRobin<M>()))
