@@ -4,3 +4,4 @@
  * @module
  */
 export * as Balancer from "./Balancer.ts"
+export * as Endpoints from "./Endpoints.ts"
