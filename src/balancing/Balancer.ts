@@ -11,17 +11,27 @@ import { Effect, Option, Random, Result } from "effect"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import { isAvailable, type ServiceInstance } from "../model/Instance.ts"
 import * as InstanceSet from "../model/InstanceSet.ts"
-import type { InvalidStrategy, Outcome, PickRequest, Strategy } from "./Strategy.ts"
+import type { InvalidStrategy, Known, Outcome, PickRequest, Strategy } from "./Strategy.ts"
 
 export {
   type Chooser,
   InvalidStrategy,
+  type Known,
   make as strategy,
   type Outcome,
   type PickRequest,
   type Strategy
 } from "./Strategy.ts"
+export { consistentHash, type ConsistentHashOptions } from "./strategies/consistentHash.ts"
+export { filter } from "./strategies/filter.ts"
+export { panic } from "./strategies/panic.ts"
+export { random, weightedRandom } from "./strategies/random.ts"
+export { ringSubset, type RingSubsetOptions } from "./strategies/ringSubset.ts"
 export { roundRobin } from "./strategies/roundRobin.ts"
+export { slowStart } from "./strategies/slowStart.ts"
+export { leastRequests, peakEwma, type PeakEwmaOptions, peakEwmaWith } from "./strategies/twoChoices.ts"
+export { weightedRoundRobin } from "./strategies/weightedRoundRobin.ts"
+export { zoneAware, type ZoneAwareOptions } from "./strategies/zoneAware.ts"
 
 /**
  * One strategy at work over one service: synchronous, and the same inputs give the same choices. It throws nothing,
@@ -45,6 +55,11 @@ export interface Balancer<in out M> {
    * however it ended, also when the instance has left by then; calling it again does nothing.
    */
   readonly begin: (id: string, now: number) => (outcome: Outcome) => void
+  /**
+   * What the strategy remembers of each instance, by id, as named numbers: `inFlight` of `leastRequests` and `peakEwma`,
+   * `ewmaMillis` of the latter, … A copy, for people and metrics.
+   */
+  readonly inspect: (now: number) => ReadonlyMap<string, Known>
 }
 
 /** A strategy put to work, without instances; or the option of the strategy that cannot be. */
@@ -57,7 +72,7 @@ export const make = <M = Readonly<Record<string, string>>>(
       name: strategy.name,
       update: (set, now) => {
         for (const change of InstanceSet.diff(newest, set)) {
-          if (change._tag === "Removed") chooser.remove(change.instance.id)
+          if (change._tag === "Removed") chooser.remove(change.instance.id, now)
           else chooser.put(change.instance, isAvailable(change.instance), now)
         }
         newest = set
@@ -71,7 +86,8 @@ export const make = <M = Readonly<Record<string, string>>>(
           ended = true
           end(outcome)
         }
-      }
+      },
+      inspect: (now) => chooser.inspect(now)
     }
   })
 

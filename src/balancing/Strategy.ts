@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { Data, type Pipeable, Pipeable as Pipe, type Result } from "effect"
+import { Data, type Pipeable, Pipeable as Pipe, Result } from "effect"
 import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
 
@@ -33,6 +33,9 @@ export interface Outcome {
   readonly ok: boolean
 }
 
+/** What a strategy remembers of one instance, as named numbers; which, depends on the strategy. For people. */
+export type Known = Readonly<Record<string, number>>
+
 /**
  * A strategy at work over one service: the instances that it knows, and its state for each.
  *
@@ -45,12 +48,17 @@ export interface Chooser<in out M> {
    */
   readonly put: (instance: ServiceInstance<M>, available: boolean, now: number) => void
   /** The instance is gone. */
-  readonly remove: (id: string) => void
+  readonly remove: (id: string, now: number) => void
   /** The instance for the next call, or `undefined` when there is none to choose. */
   readonly pick: (request: PickRequest) => ServiceInstance<M> | undefined
-  /** A call to this instance has begun. What is returned is called once, at its end; later calls do nothing. */
+  /** A call to this instance has begun. What is returned is called once, at its end. */
   readonly begin: (id: string, now: number) => (outcome: Outcome) => void
+  /** What it remembers of each instance, by id: a copy. */
+  readonly inspect: (now: number) => ReadonlyMap<string, Known>
 }
+
+/** What `begin` answers where calls leave no trace. */
+export const noCall = (): void => {}
 
 /**
  * A way to choose among the instances of a service: a value that can be shared. Each `make` starts with fresh state.
@@ -67,6 +75,14 @@ export interface Strategy<in M = unknown> extends Pipeable.Pipeable {
 /** A strategy from its parts: for your own. */
 export const make = <M = unknown>(name: string, make: Strategy<M>["make"]): Strategy<M> =>
   Object.assign(Object.create(Pipe.Prototype), { name, make })
+
+/** {@link InvalidStrategy} as a result. */
+export const invalid = (
+  strategy: string,
+  field: string,
+  value: unknown,
+  rule: string
+): Result.Result<never, InvalidStrategy> => Result.fail(new InvalidStrategy({ strategy, field, value, rule }))
 
 const InvalidStrategyBase: TaggedErrorClass<"InvalidStrategy", {
   /** The strategy. */

@@ -5,7 +5,7 @@
  */
 import { Result } from "effect"
 import type { ServiceInstance } from "../../model/Instance.ts"
-import { type Chooser, make, type PickRequest, type Strategy } from "../Strategy.ts"
+import { type Chooser, type Known, make, noCall, type PickRequest, type Strategy } from "../Strategy.ts"
 
 class RoundRobin<M> implements Chooser<M> {
   readonly #places = new Map<string, number>()
@@ -42,11 +42,12 @@ class RoundRobin<M> implements Chooser<M> {
     return undefined
   }
   begin(): () => void {
-    return ignored
+    return noCall
+  }
+  inspect(): ReadonlyMap<string, Known> {
+    return new Map(this.#instances.map(({ id }) => [id, {}]))
   }
 }
-
-const ignored = (): void => {}
 
 /** Each instance in turn, whatever its weight. */
 export const roundRobin: Strategy = make("roundRobin", <M>() => Result.succeed<Chooser<M>>(new RoundRobin<M>()))
