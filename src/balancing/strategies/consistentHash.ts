@@ -17,7 +17,7 @@ import { Weights } from "./Weights.ts"
 export interface ConsistentHashOptions {
   /**
    * Points on the ring of an instance of average weight, a whole number from 1 to 4,096. Default: 256, which keeps the
-   * shares of equal instances within about 15 % of each other's. All clients must use the same.
+   * share of each of 50 equal instances within about 20 % of the mean. All clients must use the same.
    */
   readonly points?: number
 }
