@@ -13,7 +13,7 @@
  * | -------------------------------------- | ------------------- | --------------------------------------- |
  * | a value                                | success             | succeeds with it                        |
  * | an error, `retryable`                  | failure             | another attempt, or `CallFailed`        |
- * | an error, not `retryable`              | success: an answer  | fails with that error, as it is         |
+ * | an error, not `retryable`              | as `isFailure` says | fails with that error, as it is         |
  * | `attemptTimeout`, or `timeout`         | failure             | another attempt, or `CallFailed`        |
  * | `connect` failed                       | out for its backoff | another attempt, or `CallFailed`        |
  * | a defect                               | nothing             | dies with it; never tried again         |
@@ -650,12 +650,12 @@ class Pool<A, M> implements Endpoints<A, M> {
       used :
       Effect.timeoutOrElse(used, { duration: Math.ceil(limit), orElse: () => Effect.fail(timedOut) })
 
-    const end = (outcome: Outcome, isOk: boolean) => {
+    const end = (outcome: Outcome, isFailed: boolean) => {
       const now = this.#now()
       connection.end()
       member.inFlight -= 1
-      if (!isOk) member.failures += 1
-      report({ now, ok: isOk })
+      if (isFailed) member.failures += 1
+      report({ now, ok: outcome === "success" })
       if (outcome === "success") this.#measured(member, now - begun, now)
       if (this.#accrual === undefined) return
       // Another process may have taken the place of the one that was called.
@@ -663,38 +663,41 @@ class Pool<A, M> implements Endpoints<A, M> {
       if (this.#accrual.end(instance.id, isProbe, outcome, now)) this.#ejected(instance.id)
       if (isProbe) this.#changed()
     }
-    const failed = (error: E | ConnectFailed | TimedOut, isFinal: boolean) => {
+    const failed = (error: E | ConnectFailed | TimedOut, isRefused: boolean) => {
       call.attempts.push({ instance, duration: Duration.millis(this.#now() - begun), error })
-      call.isRefused = isFinal
+      call.isRefused = isRefused
       return Effect.fail<typeof again>(again)
     }
     const ended = (
       exit: Exit.Exit<B, E | ConnectFailed | TimedOut>
     ): Effect.Effect<Exit.Exit<B, E>, typeof again> => {
       if (Exit.isSuccess(exit)) {
-        end("success", true)
+        end("success", false)
         return Effect.succeed(Exit.succeed(exit.value))
       }
-      const error = Cause.hasDies(exit.cause) || Cause.hasInterrupts(exit.cause) ?
-        Option.none() :
-        Cause.findErrorOption(exit.cause)
+      const isDead = Cause.hasDies(exit.cause)
+      const error = isDead || Cause.hasInterrupts(exit.cause) ? Option.none() : Cause.findErrorOption(exit.cause)
       if (Option.isNone(error)) {
-        end(undefined, !Cause.hasDies(exit.cause))
+        end(undefined, isDead)
         return Effect.succeed(exit as Exit.Exit<B, E>)
       }
       if (!isConnected && error.value instanceof ConnectFailed) {
-        end(isProbe ? "failure" : undefined, false)
+        end(isProbe ? "failure" : undefined, true)
         return failed(error.value, false)
       }
-      // Should the predicate throw, the attempt has ended all the same.
-      let isRetryable: boolean | undefined
+      const isLate = error.value === timedOut
+      let isRetryable = false
+      let outcome: Outcome
+      // Should a predicate throw, the attempt has ended all the same.
       try {
         isRetryable = (plan.retryable as (error: unknown) => boolean)(error.value)
+        const isFailure = isLate ||
+          ((plan.isFailure as ((error: unknown) => boolean) | undefined)?.(error.value) ?? isRetryable)
+        outcome = isFailure ? "failure" : "success"
       } finally {
-        const isFailure = isRetryable !== false || error.value === timedOut
-        end(isRetryable === undefined ? undefined : isFailure ? "failure" : "success", !isFailure)
+        end(outcome, outcome !== "success")
       }
-      if (isRetryable || error.value === timedOut) return failed(error.value, !isRetryable)
+      if (isRetryable || isLate) return failed(error.value, !isRetryable)
       // Neither `ConnectFailed` nor `TimedOut` of this attempt: an error of `use`.
       return Effect.succeed(exit as Exit.Exit<B, E>)
     }

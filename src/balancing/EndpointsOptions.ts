@@ -31,10 +31,15 @@ export interface CallOptions<in E = unknown> {
   /** How long one attempt may take, connecting included. Default: no limit. */
   readonly attemptTimeout?: Duration.Input
   /**
-   * Whether what an attempt ended with is a failure of the instance that another attempt may mend. If not, it is an
-   * answer, and the call fails with it. Default: always. A `connect` that failed is always tried again: nothing was sent.
+   * Whether another attempt may follow one that ended with this. If not, the call fails with it. Default: always. A
+   * `connect` that failed is always tried again: nothing was sent.
    */
   readonly retryable?: (error: E | TimedOut) => boolean
+  /**
+   * Whether what an attempt ended with is a failure of the instance; if not, it is an answer, and shows that the
+   * instance is well. Default: what is `retryable`. A timeout always is.
+   */
+  readonly isFailure?: (error: E) => boolean
   /** The delays before the second attempt, the third, …. Default: 10 ms doubling up to 500 ms, full jitter. */
   readonly backoff?: Schedule.Schedule<unknown>
   /** How long to wait for an instance when there is none. Default: 0. */
@@ -107,6 +112,7 @@ export interface CallPlan {
   readonly timeout: number
   readonly attemptTimeout: number
   readonly retryable: (error: never) => boolean
+  readonly isFailure: ((error: never) => boolean) | undefined
   readonly backoff: Schedule.Schedule<unknown>
   readonly waitFor: number
   readonly hedge: { readonly after: number; readonly atLeast: number } | undefined
@@ -151,6 +157,7 @@ const defaults: CallPlan = {
   timeout: Infinity,
   attemptTimeout: Infinity,
   retryable: () => true,
+  isFailure: undefined,
   backoff: Backoff.fullJitter("10 millis", "500 millis"),
   waitFor: 0,
   hedge: undefined,
@@ -165,7 +172,7 @@ export const callPlan = <E>(
 ): Result.Result<CallPlan, InvalidEndpoints> =>
   Result.gen(function* () {
     const { duration, number } = rules(service)
-    const { attempts, attemptTimeout, backoff, hedge, key, retryable, timeout, waitFor } = options
+    const { attempts, attemptTimeout, backoff, hedge, isFailure, key, retryable, timeout, waitFor } = options
     return {
       attempts: attempts === undefined ?
         before.attempts :
@@ -175,6 +182,8 @@ export const callPlan = <E>(
         before.attemptTimeout :
         Duration.toMillis(yield* duration("attemptTimeout", attemptTimeout)),
       retryable: retryable ?? before.retryable,
+      // Another `retryable` is another notion of failure, too.
+      isFailure: isFailure ?? (retryable === undefined ? before.isFailure : undefined),
       backoff: backoff ?? before.backoff,
       waitFor: waitFor === undefined ? before.waitFor : Duration.toMillis(yield* duration("waitFor", waitFor, true)),
       hedge: hedge === undefined ? before.hedge : hedge === false ? undefined : {
@@ -191,9 +200,9 @@ export const callPlan = <E>(
   })
 
 /** The options of endpoints. */
-export const endpointsPlan = <A, M, E, R>(
+export const endpointsPlan = (
   service: string,
-  options: EndpointsOptions<A, M, E, R>
+  options: Omit<EndpointsOptions<never>, "service" | "connect" | "connectKey" | "strategy">
 ): Result.Result<EndpointsPlan, InvalidEndpoints> =>
   Result.gen(function* () {
     const { duration, fail, number } = rules(service)
