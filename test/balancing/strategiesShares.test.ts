@@ -209,12 +209,16 @@ describe("consistentHash", () => {
 
   test("agrees with other clients, whatever they saw before", () => {
     const fresh = balancerOf(Balancer.consistentHash(), addresses)
-    const other = balancerOf(Balancer.consistentHash(), weighted(1, 1, 300))
+    // So heavy that all others have fewer points while it is there.
+    const heavy = instance("heavy", { weight: 300 })
+    const other = balancerOf(Balancer.consistentHash(), [...addresses, heavy, ...equal(3)])
     picks(other, 1, { now: 0, random: () => 0.5 })
     for (const one of [...addresses].reverse()) {
       other.update(setOf(addresses.filter((another) => another !== one)), 0)
       picks(other, 1, { now: 0, random: () => 0.5 })
     }
+    other.update(setOf([...addresses, heavy]), 0)
+    picks(other, 1, { now: 0, random: () => 0.5 })
     other.update(setOf(addresses), 0)
     assert.deepEqual(owners(other), owners(fresh))
   })

@@ -16,7 +16,8 @@ const tries = 4
 class SlowStart<M> implements Chooser<M> {
   readonly #window: number
   readonly #chooser: Chooser<M>
-  /** Since when the available instances are. */
+  readonly #available = new Set<string>()
+  /** Since when the new ones are available. */
   readonly #since = new Map<string, number>()
   #first: number | undefined
 
@@ -26,12 +27,15 @@ class SlowStart<M> implements Chooser<M> {
   }
   put(instance: ServiceInstance<M>, available: boolean, now: number): void {
     this.#first ??= now
-    if (!available) this.#since.delete(instance.id)
-    else if (!this.#since.has(instance.id)) this.#since.set(instance.id, now === this.#first ? -Infinity : now)
+    if (!available) this.#forget(instance.id)
+    else if (!this.#available.has(instance.id)) {
+      this.#available.add(instance.id)
+      if (now !== this.#first) this.#since.set(instance.id, now)
+    }
     this.#chooser.put(instance, available, now)
   }
   remove(id: string, now: number): void {
-    this.#since.delete(id)
+    this.#forget(id)
     this.#chooser.remove(id, now)
   }
   pick(request: PickRequest): ServiceInstance<M> | undefined {
@@ -58,12 +62,19 @@ class SlowStart<M> implements Chooser<M> {
       { ...known, slowStart: this.#shareOf(id, now) }
     ]))
   }
+  #forget(id: string): void {
+    this.#available.delete(id)
+    this.#since.delete(id)
+  }
   #takes({ id }: ServiceInstance<M>, { now, random }: PickRequest): boolean {
+    if (this.#since.size === 0) return true
     const share = this.#shareOf(id, now)
+    if (share === 1) this.#since.delete(id)
     return share === 1 || random() < share
   }
   #shareOf(id: string, now: number): number {
-    return Math.min(1, Math.max(leastShare, (now - (this.#since.get(id) ?? -Infinity)) / this.#window))
+    const since = this.#since.get(id)
+    return since === undefined ? 1 : Math.min(1, Math.max(leastShare, (now - since) / this.#window))
   }
 }
 
