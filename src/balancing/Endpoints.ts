@@ -714,7 +714,9 @@ class Pool<A, M> implements Endpoints<A, M> {
   #ejected(id: string): void {
     this.#totals.ejections += 1
     const health = this.#accrual?.health(id)
-    const wait = health?._tag === "Ejected" ? Duration.format(Duration.millis(health.until - this.#now())) : ""
+    const wait = health?._tag === "Ejected" ?
+      Duration.format(Duration.millis(Math.round(health.until - this.#now()))) :
+      ""
     this.#options.run(Effect.logWarning(`calls to ${id} of ${JSON.stringify(this.service)} fail: ejected for ${wait}`))
   }
 

@@ -120,7 +120,7 @@ export class CallFailed<out E> extends CallFailedBase {
   }
   override get message(): string {
     const attempts = this.attempts.map(({ duration, error, instance }) =>
-      `${instance.id} after ${Duration.format(duration)}: ${describe(error)}`
+      `${instance.id} after ${Math.round(Duration.toMillis(duration))} ms: ${describe(error)}`
     )
     return `cannot call ${JSON.stringify(this.service)}: ${endings[this.reason]} (${attempts.join("; ")})`
   }

@@ -219,7 +219,7 @@ describe("Endpoints", () => {
           assert.equal(error.reason, "instances")
           assert.equal(
             error.message,
-            'cannot call "orders": no other instance is left (a after 2s: cannot connect to a of "orders": ' +
+            'cannot call "orders": no other instance is left (a after 2000 ms: cannot connect to a of "orders": ' +
               "the connect did not end within 2s)"
           )
         }
