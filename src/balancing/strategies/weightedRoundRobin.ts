@@ -30,9 +30,6 @@ interface Member<M> extends HeapItem {
   heap: Heap<Member<M>> | undefined
 }
 
-/** Turns after which the time starts again from 0: sums of many small steps are not exact for long. */
-const turnsOfAnEra = 2 ** 20
-
 class WeightedRoundRobin<M> implements Chooser<M> {
   readonly #members = new Map<string, Member<M>>()
   readonly #joining = new Set<Member<M>>()
@@ -42,7 +39,6 @@ class WeightedRoundRobin<M> implements Chooser<M> {
   readonly #waiting = new Heap<Member<M>>((self, that) => self.release < that.release)
   readonly #weights = new Weights()
   #time = 0
-  #turns = 0
   #begun = false
 
   put(instance: ServiceInstance<M>, available: boolean): void {
@@ -112,17 +108,7 @@ class WeightedRoundRobin<M> implements Chooser<M> {
       }
     } finally {
       for (const member of passed) this.#enter(member, this.#waiting)
-      if (++this.#turns === turnsOfAnEra) this.#beginEra()
     }
-  }
-  #beginEra(): void {
-    for (const member of this.#members.values()) {
-      member.heap?.remove(member)
-      member.release -= this.#time
-      this.#enter(member, this.#waiting)
-    }
-    this.#time = 0
-    this.#turns = 0
   }
   #next(): Member<M> | undefined {
     for (;;) {
