@@ -5,6 +5,30 @@
  * picks. It is synchronous and pure but for its own state; `pick`, `update` and `track` lend it Effect's clock and
  * randomness. `Endpoints` does all of this, and holds the clients, too.
  *
+ * @example Without `Endpoints`
+ * ```ts
+ * import { discover, getInstances, Registry } from "@effect-etcd/discovery"
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import { Effect, Stream } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   const strategy = Balancer.peakEwma.pipe(Balancer.zoneAware({ zone: "eu-1a" }), Balancer.slowStart("30 seconds"))
+ *   const balancer = yield* Effect.fromResult(Balancer.make(strategy))
+ *   yield* Balancer.update(balancer, yield* getInstances("orders"))
+ *   yield* discover("orders").pipe(
+ *     Stream.runForEach((set) => Balancer.update(balancer, set)),
+ *     Effect.forkScoped
+ *   )
+ *   const instance = yield* Effect.flatMap(Balancer.pick(balancer), Effect.fromOption)
+ *   return yield* Balancer.track(balancer, instance, Effect.succeed(instance.endpoints))
+ * })
+ *
+ * const registry = Registry.fixed([{ name: "orders", endpoints: ["http://10.0.0.5:8080"], zone: "eu-1a" }])
+ * const endpoints = await Effect.runPromise(Effect.scoped(Effect.provide(program, registry)))
+ * assert.deepEqual(endpoints, ["http://10.0.0.5:8080"])
+ * ```
+ *
  * @module
  */
 import { Effect, Option, Random, Result } from "effect"
@@ -62,7 +86,31 @@ export interface Balancer<in out M> {
   readonly inspect: (now: number) => ReadonlyMap<string, Known>
 }
 
-/** A strategy put to work, without instances; or the option of the strategy that cannot be. */
+/**
+ * A strategy put to work, without instances; or the option of the strategy that cannot be.
+ *
+ * @example
+ * ```ts
+ * import { getInstances, Registry } from "@effect-etcd/discovery"
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import { Effect, Option } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.leastRequests))
+ *   yield* Balancer.update(balancer, yield* getInstances("orders"))
+ *   return yield* Balancer.pick(balancer)
+ * })
+ *
+ * const registry = Registry.fixed([
+ *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
+ *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
+ * ])
+ *
+ * const instance = await Effect.runPromise(Effect.provide(program, registry))
+ * assert.ok(Option.isSome(instance))
+ * ```
+ */
 export const make = <M = Readonly<Record<string, string>>>(
   strategy: Strategy<NoInfer<M>>
 ): Result.Result<Balancer<M>, InvalidStrategy> =>
@@ -94,11 +142,59 @@ export const make = <M = Readonly<Record<string, string>>>(
 /** What a pick may depend on besides the time and chance. */
 export type PickOptions = Pick<PickRequest, "key" | "exclude">
 
-/** Takes the newest set, now. */
+/**
+ * Takes the newest set, now.
+ *
+ * @example
+ * ```ts
+ * import { getInstances, Registry } from "@effect-etcd/discovery"
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import { Effect } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.roundRobin))
+ *   yield* Balancer.update(balancer, yield* getInstances("orders"))
+ *   yield* Balancer.update(balancer, yield* getInstances("orders")) // keeps what it knows
+ *   return Array.from(balancer.inspect(0).keys())
+ * })
+ *
+ * const registry = Registry.fixed([
+ *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
+ *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
+ * ])
+ *
+ * assert.deepEqual((await Effect.runPromise(Effect.provide(program, registry))).sort(), ["large", "small"])
+ * ```
+ */
 export const update = <M>(balancer: Balancer<M>, set: InstanceSet.InstanceSet<M>): Effect.Effect<void> =>
   Effect.map(monotonicMillis, (now) => balancer.update(set, now))
 
-/** The instance for the next call, with Effect's clock and randomness. */
+/**
+ * The instance for the next call, with Effect's clock and randomness.
+ *
+ * @example
+ * ```ts
+ * import { getInstances, Registry } from "@effect-etcd/discovery"
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import { Effect, Option } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.random))
+ *   yield* Balancer.update(balancer, yield* getInstances("orders"))
+ *   return yield* Balancer.pick(balancer, { exclude: (id) => id === "large" })
+ * })
+ *
+ * const registry = Registry.fixed([
+ *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
+ *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
+ * ])
+ *
+ * const instance = await Effect.runPromise(Effect.provide(program, registry))
+ * assert.equal(Option.getOrThrow(instance).id, "small")
+ * ```
+ */
 export const pick = <M>(
   balancer: Balancer<M>,
   options: PickOptions = {}
@@ -109,7 +205,31 @@ export const pick = <M>(
     return Option.fromUndefinedOr(balancer.pick({ ...options, now, random: () => random.nextDoubleUnsafe() }))
   })
 
-/** Lets the balancer know of a call to this instance: that it is in flight, how long it takes and how it ends. */
+/**
+ * Lets the balancer know of a call to this instance: that it is in flight, how long it takes and how it ends.
+ *
+ * @example
+ * ```ts
+ * import { getInstances, Registry } from "@effect-etcd/discovery"
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import { Effect } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.peakEwma))
+ *   yield* Balancer.update(balancer, yield* getInstances("orders"))
+ *   const instance = yield* Effect.flatMap(Balancer.pick(balancer), Effect.fromOption)
+ *   return yield* Balancer.track(balancer, instance, Effect.succeed(`an answer from ${instance.name}`))
+ * })
+ *
+ * const registry = Registry.fixed([
+ *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
+ *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
+ * ])
+ *
+ * assert.equal(await Effect.runPromise(Effect.provide(program, registry)), "an answer from orders")
+ * ```
+ */
 export const track = <M, A, E, R>(
   balancer: Balancer<M>,
   instance: ServiceInstance<M>,

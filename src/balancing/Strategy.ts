@@ -72,7 +72,31 @@ export interface Strategy<in M = unknown> extends Pipeable.Pipeable {
   readonly make: <N extends M>() => Result.Result<Chooser<N>, InvalidStrategy>
 }
 
-/** A strategy from its parts: for your own. */
+/**
+ * A strategy from its parts: for your own.
+ *
+ * @example
+ * ```ts
+ * import type { ServiceInstance } from "@effect-etcd/discovery"
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import { Result } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * // The first instance by id, always.
+ * const first = Balancer.strategy("first", <M>() => {
+ *   const known = new Map<string, ServiceInstance<M>>()
+ *   return Result.succeed<Balancer.Chooser<M>>({
+ *     put: (instance, available) => void (available ? known.set(instance.id, instance) : known.delete(instance.id)),
+ *     remove: (id) => void known.delete(id),
+ *     pick: ({ exclude }) =>
+ *       [...known.values()].filter(({ id }) => exclude?.(id) !== true).sort((a, b) => a.id < b.id ? -1 : 1)[0],
+ *     begin: () => () => {},
+ *     inspect: () => new Map()
+ *   })
+ * })
+ * assert.ok(Result.isSuccess(Balancer.make(first)))
+ * ```
+ */
 export const make = <M = unknown>(name: string, make: Strategy<M>["make"]): Strategy<M> =>
   Object.assign(Object.create(Pipe.Prototype), { name, make })
 
@@ -98,6 +122,19 @@ const InvalidStrategyBase: TaggedErrorClass<"InvalidStrategy", {
 /**
  * An option of a strategy that cannot be. Constructors of strategies never throw: what is wrong is told when the strategy
  * is put to work, by `Balancer.make` and so by `Endpoints.make`, before anything is connected.
+ *
+ * @example
+ * ```ts
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import { Option, Result } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const error = Result.getFailure(Balancer.make(Balancer.random.pipe(Balancer.panic(50))))
+ * assert.equal(
+ *   Option.getOrThrow(error).message,
+ *   "cannot balance with panic: threshold is 50; it must be a fraction from 0 to 1"
+ * )
+ * ```
  */
 export class InvalidStrategy extends InvalidStrategyBase {
   override get message(): string {

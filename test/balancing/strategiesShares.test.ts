@@ -173,7 +173,7 @@ describe("weightedRoundRobin", () => {
   })
 })
 
-const keys = Array.from({ length: 20_000 }, (_, i) => `${i}@user-${i % 7}`)
+const keys = Array.from({ length: 10_000 }, (_, i) => `${i}@user-${i % 7}`)
 
 const owners = (balancer: Balancer.Balancer<ServiceInstance["metadata"]>, exclude?: (id: string) => boolean) =>
   keys.map((key) =>

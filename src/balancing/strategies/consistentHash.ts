@@ -127,6 +127,28 @@ class ConsistentHash<M> implements Chooser<M> {
  *
  * A change of the set goes through the whole ring with the next pick: under a millisecond for 100 instances, some ten for
  * 1,000; for many more choose fewer `points`.
+ *
+ * @example
+ * ```ts
+ * import { getInstances, Registry } from "@effect-etcd/discovery"
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import { Effect } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.consistentHash()))
+ *   yield* Balancer.update(balancer, yield* getInstances("orders"))
+ *   const one = yield* Balancer.pick(balancer, { key: "customer-42" })
+ *   assert.deepEqual(yield* Balancer.pick(balancer, { key: "customer-42" }), one)
+ * })
+ *
+ * const registry = Registry.fixed([
+ *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
+ *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
+ * ])
+ *
+ * await Effect.runPromise(Effect.provide(program, registry))
+ * ```
  */
 export const consistentHash = (key?: string, { points = 256 }: ConsistentHashOptions = {}): Strategy =>
   make(

@@ -11,6 +11,15 @@ import { type Chooser, make, type Strategy } from "../Strategy.ts"
  * Only instances that satisfy a predicate (a version, a tag of the metadata), which is asked once for each change of an
  * instance. When none does, none is chosen. The predicate must not throw: that would be a defect of whoever takes the
  * set.
+ *
+ * @example
+ * ```ts
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import assert from "node:assert/strict"
+ *
+ * const strategy = Balancer.roundRobin.pipe(Balancer.filter(({ version }) => version === "2.0.0"))
+ * assert.equal(strategy.name, "filter(roundRobin)")
+ * ```
  */
 export const filter =
   <M = unknown>(predicate: (instance: ServiceInstance<M>) => boolean) => <N>(strategy: Strategy<N>): Strategy<M & N> =>

@@ -60,6 +60,15 @@ class Panic<M> implements Chooser<M> {
  * few that are left would break under the load of all. As Envoy's panic threshold, which is 0.5 unless told otherwise.
  *
  * It goes by the status in the set. Instances that a caller excludes stay excluded.
+ *
+ * @example
+ * ```ts
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import assert from "node:assert/strict"
+ *
+ * const strategy = Balancer.roundRobin.pipe(Balancer.panic(0.5))
+ * assert.equal(strategy.name, "panic(roundRobin)")
+ * ```
  */
 export const panic = (threshold: number) => <M>(strategy: Strategy<M>): Strategy<M> =>
   make<M>(

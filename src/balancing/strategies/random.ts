@@ -32,13 +32,35 @@ class RandomChoice<M> implements Chooser<M> {
   }
 }
 
-/** Each instance with the same chance, whatever its weight. */
+/**
+ * Each instance with the same chance, whatever its weight.
+ *
+ * @example
+ * ```ts
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import assert from "node:assert/strict"
+ *
+ * const strategy = Balancer.random.pipe(Balancer.zoneAware({ zone: "eu-1a" }))
+ * assert.equal(strategy.name, "zoneAware(random)")
+ * ```
+ */
 export const random: Strategy = make(
   "random",
   <M>() => Result.succeed<Chooser<M>>(new RandomChoice<M>(() => 1))
 )
 
-/** Each instance with a chance in proportion to its weight. */
+/**
+ * Each instance with a chance in proportion to its weight.
+ *
+ * @example
+ * ```ts
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import assert from "node:assert/strict"
+ *
+ * const strategy = Balancer.weightedRandom.pipe(Balancer.slowStart("30 seconds"))
+ * assert.equal(strategy.name, "slowStart(weightedRandom)")
+ * ```
+ */
 export const weightedRandom: Strategy = make(
   "weightedRandom",
   <M>() => Result.succeed<Chooser<M>>(new RandomChoice<M>(({ weight }) => weight))

@@ -119,6 +119,16 @@ class RingSubset<M> implements Chooser<M> {
  * A subset of the available instances, the same for the same client as long as the set stays, and another for each
  * client; every instance gets its fair share of clients. Nothing outside of the subset is ever chosen, also when all of
  * it is excluded: choose `size` above the number of attempts.
+ *
+ * @example
+ * ```ts
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import assert from "node:assert/strict"
+ *
+ * // The ordinal of a replica, as a StatefulSet of Kubernetes has it in the name of the host.
+ * const strategy = Balancer.ringSubset({ size: 20, clientId: 3, within: Balancer.peakEwma })
+ * assert.equal(strategy.name, "ringSubset(peakEwma)")
+ * ```
  */
 export const ringSubset = <M = unknown>(
   { clientId, size, within = leastRequests }: RingSubsetOptions<M>

@@ -49,5 +49,29 @@ class RoundRobin<M> implements Chooser<M> {
   }
 }
 
-/** Each instance in turn, whatever its weight. */
+/**
+ * Each instance in turn, whatever its weight.
+ *
+ * @example
+ * ```ts
+ * import { getInstances, Registry } from "@effect-etcd/discovery"
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import { Effect, Option } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.roundRobin))
+ *   yield* Balancer.update(balancer, yield* getInstances("orders"))
+ *   const ids = yield* Effect.replicateEffect(Balancer.pick(balancer), 2)
+ *   return Option.getOrThrow(Option.all(ids)).map(({ id }) => id).sort()
+ * })
+ *
+ * const registry = Registry.fixed([
+ *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
+ *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
+ * ])
+ *
+ * assert.deepEqual(await Effect.runPromise(Effect.provide(program, registry)), ["large", "small"])
+ * ```
+ */
 export const roundRobin: Strategy = make("roundRobin", <M>() => Result.succeed<Chooser<M>>(new RoundRobin<M>()))

@@ -84,6 +84,15 @@ class SlowStart<M> implements Chooser<M> {
  *
  * Picks that fall on a new instance are declined by chance and made anew, so it fits any strategy. While most instances
  * are new there is nobody to take their load, and they get it.
+ *
+ * @example
+ * ```ts
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import assert from "node:assert/strict"
+ *
+ * const strategy = Balancer.roundRobin.pipe(Balancer.slowStart("30 seconds"))
+ * assert.equal(strategy.name, "slowStart(roundRobin)")
+ * ```
  */
 export const slowStart = (window: Duration.Input) => <M>(strategy: Strategy<M>): Strategy<M> =>
   make<M>(`slowStart(${strategy.name})`, <N extends M>() => {

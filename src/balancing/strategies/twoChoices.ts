@@ -129,7 +129,18 @@ class PeakEwma implements Load {
   }
 }
 
-/** The one of two with fewer calls in flight for its weight. */
+/**
+ * The one of two with fewer calls in flight for its weight.
+ *
+ * @example
+ * ```ts
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import assert from "node:assert/strict"
+ *
+ * const strategy = Balancer.leastRequests.pipe(Balancer.panic(0.5))
+ * assert.equal(strategy.name, "panic(leastRequests)")
+ * ```
+ */
 export const leastRequests: Strategy = make(
   "leastRequests",
   <M>() => Result.succeed<Chooser<M>>(new TwoChoices<M>(() => new InFlight()))
@@ -141,7 +152,19 @@ export interface PeakEwmaOptions {
   readonly decay?: Duration.Input
 }
 
-/** {@link peakEwma} with another decay. */
+/**
+ * {@link peakEwma} with another decay.
+ *
+ * @example
+ * ```ts
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import { Result } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * assert.ok(Result.isSuccess(Balancer.make(Balancer.peakEwmaWith({ decay: "2 seconds" }))))
+ * assert.ok(Result.isFailure(Balancer.make(Balancer.peakEwmaWith({ decay: 0 }))))
+ * ```
+ */
 export const peakEwmaWith = ({ decay = "10 seconds" }: PeakEwmaOptions): Strategy =>
   make("peakEwma", <M>() => {
     const millis = Option.match(Duration.fromInput(decay), { onNone: () => Number.NaN, onSome: Duration.toMillis })
@@ -156,5 +179,14 @@ export const peakEwmaWith = ({ decay = "10 seconds" }: PeakEwmaOptions): Strateg
  * The latency is a moving average that jumps up at once and comes down slowly, as in Finagle ("Peak EWMA",
  * twitter.github.io/finagle, Clients): a stalling instance is left with its first slow answer, and one that is not called
  * is forgotten to be slow, and so is tried again. A failure never lowers it: failing fast attracts no calls.
+ *
+ * @example
+ * ```ts
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import assert from "node:assert/strict"
+ *
+ * const strategy = Balancer.peakEwma.pipe(Balancer.zoneAware({ zone: "eu-1a", minLocal: 3 }), Balancer.slowStart("30 seconds"))
+ * assert.equal(strategy.name, "slowStart(zoneAware(peakEwma))")
+ * ```
  */
 export const peakEwma: Strategy = peakEwmaWith({})

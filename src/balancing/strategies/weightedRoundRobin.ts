@@ -135,6 +135,28 @@ class WeightedRoundRobin<M> implements Chooser<M> {
 /**
  * Each instance in turn, in proportion to its weight and evenly mixed: weights 5, 1, 1 give _a b a a c a a_. Without
  * changes of the set and exclusions, no instance is ever a whole call ahead of or behind its exact share.
+ *
+ * @example
+ * ```ts
+ * import { getInstances, Registry } from "@effect-etcd/discovery"
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import { Effect, Option } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.weightedRoundRobin))
+ *   yield* Balancer.update(balancer, yield* getInstances("orders"))
+ *   const ids = yield* Effect.replicateEffect(Balancer.pick(balancer), 4)
+ *   return Option.getOrThrow(Option.all(ids)).map(({ id }) => id).sort()
+ * })
+ *
+ * const registry = Registry.fixed([
+ *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
+ *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
+ * ])
+ *
+ * assert.deepEqual(await Effect.runPromise(Effect.provide(program, registry)), ["large", "large", "large", "small"])
+ * ```
  */
 export const weightedRoundRobin: Strategy = make(
   "weightedRoundRobin",

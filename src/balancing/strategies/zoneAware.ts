@@ -63,6 +63,28 @@ class ZoneAware<M> implements Chooser<M> {
 /**
  * The instances of one zone, as long as it has enough of them, and those of all zones when it has not, or when all of the
  * zone are excluded. The strategy keeps its state for both, so switching between them loses nothing.
+ *
+ * @example
+ * ```ts
+ * import { getInstances, Registry } from "@effect-etcd/discovery"
+ * import { Balancer } from "@effect-etcd/discovery/balancing"
+ * import { Effect, Option } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.roundRobin.pipe(Balancer.zoneAware({ zone: "eu-1a" }))))
+ *   yield* Balancer.update(balancer, yield* getInstances("orders"))
+ *   // No instance is in that zone: calls go everywhere.
+ *   return Option.isSome(yield* Balancer.pick(balancer))
+ * })
+ *
+ * const registry = Registry.fixed([
+ *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
+ *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
+ * ])
+ *
+ * assert.ok(await Effect.runPromise(Effect.provide(program, registry)))
+ * ```
  */
 export const zoneAware = ({ minLocal = 1, zone }: ZoneAwareOptions) => <M>(strategy: Strategy<M>): Strategy<M> =>
   make<M>(`zoneAware(${strategy.name})`, <N extends M>() =>
