@@ -325,21 +325,24 @@ describe("makeFetch", () => {
         const fetch = yield* fetchOver(flaky)
         const form = new FormData()
         form.set("field", "value")
-        const bodies: ReadonlyArray<readonly [BodyInit, RegExp, RegExp]> = [
-          ["text", /^text$/, /^text\/plain/],
-          [new URLSearchParams({ q: "1" }), /^q=1$/, /^application\/x-www-form-urlencoded/],
-          [new TextEncoder().encode("bytes"), /^bytes$/, /^null$/],
-          [new Blob(["blob"], { type: "image/png" }), /^blob$/, /^image\/png$/]
+        const bodies: ReadonlyArray<readonly [BodyInit, string]> = [
+          ["text", "text"],
+          [new URLSearchParams({ q: "1" }), "q=1"],
+          [new TextEncoder().encode("bytes"), "bytes"],
+          [new Blob(["blob"], { type: "image/png" }), "blob"]
         ]
-        for (const [body, text, type] of bodies) {
+        for (const [body, text] of bodies) {
+          // Bun adds the type of a string only when it sends it.
+          const type = new Request("http://orders/", { method: "PUT", body }).headers.get("content-type")
           const response = yield* attempt(() => fetch("http://orders/x", { method: "PUT", body, headers: { a: "b" } }))
           assert.equal(yield* attempt(() => response.text()), "ok")
           assert.equal(response.headers.get("x"), "y")
           for (const sent of flaky.sent.splice(0)) {
             assert.equal(sent.method, "PUT")
-            assert.match(sent.body ?? "", text)
-            assert.match(String(sent.headers.get("content-type")), type)
-            assert.equal(sent.headers.get("a"), "b")
+            assert.deepEqual(
+              [sent.body, sent.headers.get("content-type"), sent.headers.get("a")],
+              [text, type, "b"]
+            )
           }
         }
         yield* attempt(() =>
