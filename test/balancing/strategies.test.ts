@@ -24,7 +24,7 @@ const inZoneA = Balancer.zoneAware({ zone: "a", minLocal: 2 })
 
 const notI3 = Balancer.filter(({ id }) => id !== "i3")
 
-/** Each strategy, and what it may choose of a set; `undefined`: any of the available, and always one. */
+/** Each strategy, and what it may choose of a set. */
 const strategies: ReadonlyArray<{
   readonly strategy: Balancer.Strategy
   readonly among: (set: InstanceSet) => ReadonlyArray<ServiceInstance>
