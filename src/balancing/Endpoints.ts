@@ -200,32 +200,34 @@ export const make = Effect.fnUntraced(function* <A, E, R, M = Readonly<Record<st
   const balancer = yield* Effect.fromResult(Balancer.make<M>(options.strategy ?? Balancer.roundRobin))
   const registry = yield* Registry
   const context = yield* Effect.context<Exclude<R, Scope.Scope>>()
-  const own = yield* Scope.make()
+  const own = yield* Effect.acquireRelease(Scope.make(), Scope.close)
   const run = yield* FiberSet.makeRuntime<never, void, never>().pipe(Scope.provide(own))
   const fork = Effect.runForkWith(context)
-  const pool = new Pool<A, M>({
-    service: name,
-    plan,
-    balancer,
-    context,
-    attributes: options.attributes ?? {},
-    connect: (instance, scope) =>
-      Effect.provideContext(Scope.provide(Effect.suspend(() => options.connect(instance)), scope), context),
-    connectKey: options.connectKey ?? (({ endpoints, metadata }) => [endpoints, metadata]),
-    isEager: options.open === "eagerly",
-    run: (effect) => void run(effect),
-    fork
-  })
-  yield* Effect.addFinalizer((exit) => Effect.andThen(pool.close, Scope.close(own, exit)))
+  const made = Effect.sync(() =>
+    new Clients<A, M>({
+      service: name,
+      plan,
+      balancer,
+      context,
+      attributes: options.attributes ?? {},
+      connect: (instance, scope) =>
+        Effect.provideContext(Scope.provide(Effect.suspend(() => options.connect(instance)), scope), context),
+      connectKey: options.connectKey ?? (({ endpoints, metadata }) => [endpoints, metadata]),
+      isEager: options.open === "eagerly",
+      run: (effect) => void run(effect),
+      fork
+    })
+  )
+  const clients = yield* Effect.acquireRelease(made, ({ close }) => close)
   yield* registry.discover(service, options.discover).pipe(
     Stream.tapError((error) =>
       Effect.suspend(() => {
-        pool.refused(error)
+        clients.refused(error)
         return Effect.logWarning(`the instances of ${JSON.stringify(name)} are not followed: ${error.message}`)
       })
     ),
     Stream.retry(refusedBackoff),
-    Stream.runForEach((set) => Effect.sync(() => pool.update(set))),
+    Stream.runForEach((set) => Effect.sync(() => clients.update(set))),
     Effect.tapCause((cause) =>
       Cause.hasInterruptsOnly(cause) ?
         Effect.void :
@@ -233,11 +235,11 @@ export const make = Effect.fnUntraced(function* <A, E, R, M = Readonly<Record<st
     ),
     Effect.forkIn(own)
   )
-  return pool
+  return clients
 })
 
-/** What a pool is made of. */
-interface PoolOptions<A, M> {
+/** What clients are made of. */
+interface ClientsOptions<A, M> {
   readonly service: string
   readonly plan: EndpointsPlan
   readonly balancer: Balancer.Balancer<M>
@@ -268,9 +270,9 @@ const again = "again"
 
 type Use<A, M, B, E, R> = (client: A, instance: ServiceInstance<M>) => Effect.Effect<B, E, R>
 
-class Pool<A, M> implements Endpoints<A, M> {
+class Clients<A, M> implements Endpoints<A, M> {
   readonly service: string
-  readonly #options: PoolOptions<A, M>
+  readonly #options: ClientsOptions<A, M>
   readonly #now: () => number
   readonly #random: () => number
   readonly #members = new Map<string, Member<A, M>>()
@@ -291,7 +293,7 @@ class Pool<A, M> implements Endpoints<A, M> {
   /** Completed, and replaced, when an instance may have become available. */
   #change = Deferred.makeUnsafe<void>()
 
-  constructor(options: PoolOptions<A, M>) {
+  constructor(options: ClientsOptions<A, M>) {
     const { attributes, context, plan, service } = options
     this.service = service
     this.#options = options
@@ -308,6 +310,7 @@ class Pool<A, M> implements Endpoints<A, M> {
 
   /** Takes the newest set. */
   update(set: InstanceSet<M>): void {
+    if (this.#isClosed) return
     const now = this.#now()
     const before = this.#set
     this.#set = set
@@ -320,11 +323,13 @@ class Pool<A, M> implements Endpoints<A, M> {
         change._tag === "Removed" && isAvailable(instance)
       const isNowAvailable = change._tag !== "Removed" && isAvailable(instance)
       this.#available += Number(isNowAvailable) - Number(wasAvailable)
-      if (change._tag === "Removed") this.#drop(instance.id)
-      else if (change._tag === "Updated") this.#replace(instance)
+      if (change._tag === "Removed") {
+        this.#drop(instance.id)
+        this.#accrual?.forget(instance.id)
+      } else if (change._tag === "Updated") this.#replace(instance)
       if (isNowAvailable && this.#options.isEager) this.#warm(instance)
     }
-    this.#accrual?.keep((id) => set.has(id), this.#available, now)
+    this.#accrual?.resize(this.#available, now)
     this.#changed()
   }
 
@@ -467,10 +472,7 @@ class Pool<A, M> implements Endpoints<A, M> {
 
   // --- a call --------------------------------------------------------------------------------------------------------
 
-  call<B, E, R>(
-    use: Use<A, M, B, E, R>,
-    options?: CallOptions<E>
-  ): Effect.Effect<B, E | CallFailed<E> | NoInstanceAvailable | InvalidEndpoints, R> {
+  readonly call: Endpoints<A, M>["call"] = (use, options) => {
     const plan = options === undefined ?
       Result.succeed(this.#options.plan.call) :
       callPlan(this.service, options, this.#options.plan.call)
@@ -478,7 +480,7 @@ class Pool<A, M> implements Endpoints<A, M> {
   }
 
   readonly #call = Effect.fnUntraced(function* <B, E, R>(
-    this: Pool<A, M>,
+    this: Clients<A, M>,
     use: Use<A, M, B, E, R>,
     plan: CallPlan
   ): Effect.fn.Return<B, E | CallFailed<E> | NoInstanceAvailable, R> {

@@ -98,7 +98,7 @@ const CallFailedBase: TaggedErrorClass<"CallFailed", {
    * is left.
    */
   readonly reason: "attempts" | "refused" | "budget" | "timeout" | "instances"
-  /** In the order in which they ended; at least one, unless time ran out before the first. */
+  /** In the order in which they ended; at least one. */
   readonly attempts: ReadonlyArray<Attempt<unknown>>
 }> = Data.TaggedError("CallFailed")
 

@@ -44,7 +44,7 @@ interface Member {
 
 const healthy: Health = { _tag: "Healthy" }
 
-/** The health of a service's instances. It holds nothing about instances that are not in the set. */
+/** The health of a service's instances. */
 export class FailureAccrual {
   readonly #rules: AccrualRules
   readonly #members = new Map<string, Member>()
@@ -55,10 +55,9 @@ export class FailureAccrual {
     this.#rules = rules
   }
 
-  /** The instances there are now; `size`: how many of them take traffic. */
-  keep(has: (id: string) => boolean, size: number, now: number): void {
+  /** How many instances take traffic now. Those that have left are told by `forget`. */
+  resize(size: number, now: number): void {
     this.#size = size
-    for (const id of this.#members.keys()) if (!has(id)) this.forget(id)
     // The share holds for a smaller set, too: who would be back first is probed now.
     const early = Array.from(this.#out, (id) => ({ id, health: this.health(id) }))
       .flatMap(({ health, id }) => health._tag === "Ejected" && health.until > now ? [{ id, health }] : [])

@@ -109,6 +109,7 @@ export const make = Effect.fnUntraced(function* <R>(
       Endpoints.make({
         ...rest,
         service: name,
+        attributes: { ...rest.attributes, scheme: isSecure ? "https" : "http" },
         connect: (instance) => Effect.fromResult(baseOf(instance, isSecure)),
         connectKey: ({ endpoints }) => endpoints
       }),

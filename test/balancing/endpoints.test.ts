@@ -1,4 +1,4 @@
-import { Cause, Deferred, Duration, Effect, Exit, Fiber, Metric, Option, Result, Schedule, type Scope } from "effect"
+import { Cause, Deferred, Duration, Effect, Exit, Fiber, Metric, Option, Schedule, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 import assert from "node:assert/strict"
 import { EtcdError, PermissionDenied, type Registry, type ServiceInstance } from "../../mod.ts"
@@ -461,22 +461,34 @@ describe("Endpoints", () => {
         assert.deepEqual([interrupted, a?.inFlight, a?.failures, a?.health], [1, 0, 0, "healthy"])
       }))
 
-    verify("passes the key on to the strategy, and none of a hash of nothing", (fake) =>
+    verify("passes the key on to the strategy; a hash of nothing is no instance", (fake) =>
       Effect.gen(function* () {
-        const keys: Array<string | undefined> = []
-        const strategy = Balancer.strategy("byKey", <M>() =>
-          Result.succeed<Balancer.Chooser<M>>({
-            put: () => {},
-            remove: () => {},
-            pick: ({ key }) => void keys.push(key),
-            begin: () => () => {},
-            inspect: () => new Map()
-          }))
-        yield* fake.set("a")
-        const { endpoints } = yield* clientsOf({ strategy })
+        yield* fake.set()
+        const { endpoints } = yield* clientsOf({ strategy: Balancer.consistentHash() })
         const error = yield* Effect.flip(endpoints.call(ok, { key: "customer 7" }))
         assert.equal((error as Endpoints.NoInstanceAvailable).reason, "none")
-        assert.deepEqual(new Set(keys), new Set(["customer 7"]))
+        yield* fake.set("a", "b", "c", "d")
+        yield* settle
+        const keys = Array.from({ length: 20 }, (_, index) => `customer ${index}`)
+        const chosen = Effect.forEach(keys, (key) => endpoints.call(ok, { key }))
+        const first = yield* chosen
+        assert.deepEqual(new Set(first).size, 4)
+        assert.deepEqual(yield* chosen, first)
+        // Another one of the ring takes over, and only while that is needed.
+        const [home = ""] = first
+        const moved = endpoints.call((id) => id === home ? Effect.fail("no") : ok(id), { key: "customer 0" })
+        const call = yield* start(moved)
+        yield* elapse("1 second")
+        const exit = call.exit()
+        assert.ok(exit !== undefined && Exit.isSuccess(exit) && exit.value !== home)
+        assert.deepEqual(yield* chosen, first)
+      }))
+
+    verify("works when it is taken off its object", (fake) =>
+      Effect.gen(function* () {
+        yield* fake.set("a")
+        const { call } = (yield* clientsOf()).endpoints
+        assert.equal(yield* call(ok), "a")
       }))
   })
 
