@@ -51,7 +51,7 @@ import {
   type Attempt,
   CallFailed,
   ConnectFailed,
-  InvalidEndpoints,
+  type InvalidEndpoints,
   NoInstanceAvailable,
   TimedOut
 } from "./EndpointsError.ts"
@@ -186,57 +186,60 @@ interface Member<A, M> {
  * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(registry)))
  * ```
  */
-export const make = Effect.fnUntraced(function* <A, E, R, M = Readonly<Record<string, string>>>(
+export const make = <A, E, R, M = Readonly<Record<string, string>>>(
   options: EndpointsOptions<A, M, E, R>
-): Effect.fn.Return<
+): Effect.Effect<
   Endpoints<A, M>,
   InvalidName | InvalidEndpoints | InvalidStrategy,
   Registry | Scope.Scope | Exclude<R, Scope.Scope>
-> {
-  // Whether a string's metadata are strings is what the type of `service` says.
-  const service = (typeof options.service === "string" ? Service.make(options.service) : options.service) as Service<M>
-  const name = yield* Effect.fromResult(checkName(service.name))
-  const plan = yield* Effect.fromResult(endpointsPlan(name, options))
-  const balancer = yield* Effect.fromResult(Balancer.make<M>(options.strategy ?? Balancer.roundRobin))
-  const registry = yield* Registry
-  const context = yield* Effect.context<Exclude<R, Scope.Scope>>()
-  const own = yield* Effect.acquireRelease(Scope.make(), Scope.close)
-  const run = yield* FiberSet.makeRuntime<never, void, never>().pipe(Scope.provide(own))
-  const fork = Effect.runForkWith(context)
-  const made = Effect.sync(() =>
-    new Clients<A, M>({
-      service: name,
-      plan,
-      balancer,
-      context,
-      attributes: options.attributes ?? {},
-      connect: (instance, scope) =>
-        Effect.provideContext(Scope.provide(Effect.suspend(() => options.connect(instance)), scope), context),
-      connectKey: options.connectKey ?? (({ endpoints, metadata }) => [endpoints, metadata]),
-      isEager: options.open === "eagerly",
-      run: (effect) => void run(effect),
-      fork
-    })
-  )
-  const clients = yield* Effect.acquireRelease(made, ({ close }) => close)
-  yield* registry.discover(service, options.discover).pipe(
-    Stream.tapError((error) =>
-      Effect.suspend(() => {
-        clients.refused(error)
-        return Effect.logWarning(`the instances of ${JSON.stringify(name)} are not followed: ${error.message}`)
+> =>
+  Effect.gen(function* () {
+    // Whether a string's metadata are strings is what the type of `service` says.
+    const service = (typeof options.service === "string" ? Service.make(options.service) : options.service) as Service<
+      M
+    >
+    const name = yield* Effect.fromResult(checkName(service.name))
+    const plan = yield* Effect.fromResult(endpointsPlan(name, options))
+    const balancer = yield* Effect.fromResult(Balancer.make<M>(options.strategy ?? Balancer.roundRobin))
+    const registry = yield* Registry
+    const context = yield* Effect.context<Exclude<R, Scope.Scope>>()
+    const own = yield* Effect.acquireRelease(Scope.make(), Scope.close)
+    const run = yield* FiberSet.makeRuntime<never, void, never>().pipe(Scope.provide(own))
+    const fork = Effect.runForkWith(context)
+    const made = Effect.sync(() =>
+      new Clients<A, M>({
+        service: name,
+        plan,
+        balancer,
+        context,
+        attributes: options.attributes ?? {},
+        connect: (instance, scope) =>
+          Effect.provideContext(Scope.provide(Effect.suspend(() => options.connect(instance)), scope), context),
+        connectKey: options.connectKey ?? (({ endpoints, metadata }) => [endpoints, metadata]),
+        isEager: options.open === "eagerly",
+        run: (effect) => void run(effect),
+        fork
       })
-    ),
-    Stream.retry(refusedBackoff),
-    Stream.runForEach((set) => Effect.sync(() => clients.update(set))),
-    Effect.tapCause((cause) =>
-      Cause.hasInterruptsOnly(cause) ?
-        Effect.void :
-        Effect.logError(`the instances of ${JSON.stringify(name)} are no longer followed`, cause)
-    ),
-    Effect.forkIn(own)
-  )
-  return clients
-})
+    )
+    const clients = yield* Effect.acquireRelease(made, ({ close }) => close)
+    yield* registry.discover(service, options.discover).pipe(
+      Stream.tapError((error) =>
+        Effect.suspend(() => {
+          clients.refused(error)
+          return Effect.logWarning(`the instances of ${JSON.stringify(name)} are not followed: ${error.message}`)
+        })
+      ),
+      Stream.retry(refusedBackoff),
+      Stream.runForEach((set) => Effect.sync(() => clients.update(set))),
+      Effect.tapCause((cause) =>
+        Cause.hasInterruptsOnly(cause) ?
+          Effect.void :
+          Effect.logError(`the instances of ${JSON.stringify(name)} are no longer followed`, cause)
+      ),
+      Effect.forkIn(own)
+    )
+    return clients
+  })
 
 /** What clients are made of. */
 interface ClientsOptions<A, M> {

@@ -91,90 +91,92 @@ export interface DiscoveryHttpClientOptions extends
  * ))
  * ```
  */
-export const make = Effect.fnUntraced(function* <R>(
+export const make = <R>(
   client: HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>,
   options: DiscoveryHttpClientOptions = {}
-): Effect.fn.Return<
+): Effect.Effect<
   HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>,
   InvalidName | Endpoints.InvalidEndpoints | Balancer.InvalidStrategy,
   Registry | Scope.Scope
-> {
-  const { hashKey, idleTimeToLive = "5 minutes", isService, retryStatus = [502, 503, 504], service, ...rest } = options
-  if (service !== undefined) yield* Effect.fromResult(checkName(service))
-  // What cannot be is told here, not by the first request.
-  yield* Effect.fromResult(endpointsPlan(service ?? "any service", rest))
-  yield* Effect.fromResult(Balancer.make(rest.strategy ?? Balancer.roundRobin))
-  const services = yield* RcMap.make({
-    lookup: ({ isSecure, name }: Target) =>
-      Endpoints.make({
-        ...rest,
-        service: name,
-        attributes: { ...rest.attributes, scheme: isSecure ? "https" : "http" },
-        connect: (instance) => Effect.fromResult(baseOf(instance, isSecure)),
-        connectKey: ({ endpoints }) => endpoints
-      }),
-    idleTimeToLive
-  })
-
-  const send = (request: HttpClientRequest.HttpClientRequest) => client.postprocess(Effect.succeed(request))
-
-  // The scope keeps the endpoints; it is not one that the client may see.
-  const call = (request: HttpClientRequest.HttpClientRequest, target: Target, url: URL) =>
-    Effect.scopedWith(Effect.fnUntraced(function* (scope) {
-      const endpoints = yield* Scope.provide(RcMap.get(services, target), scope)
-      const isRepeatable = mayBeRepeated(request)
-      const refused: Array<HttpClientResponse.HttpClientResponse> = []
-      /** Lets go of answers that nobody will read. */
-      const discard = (kept?: HttpClientResponse.HttpClientResponse) =>
-        Effect.forEach(refused.splice(0), (response) => response === kept ? Effect.void : cancel(response), {
-          discard: true
-        })
-      const key = hashKey?.(request)
-      const answer = endpoints.call((base, instance) =>
-        discard().pipe(
-          Effect.andThen(send(HttpClientRequest.setUrl(request, join(base, url)))),
-          Effect.annotateSpans({ "discovery.service": target.name, "discovery.instance": instance.id }),
-          Effect.flatMap((response) => {
-            if (!retryStatus.includes(response.status)) return Effect.succeed(response)
-            refused.push(response)
-            return Effect.fail(new Refused(response))
-          })
-        ), {
-        ...(key === undefined ? {} : { key }),
-        isFailure: (error) => error instanceof Refused || error.reason._tag === "TransportError",
-        retryable: (error) =>
-          isRepeatable ?
-            error instanceof Refused || error._tag === "TimedOut" || error.reason._tag === "TransportError" :
-            !(error instanceof Refused) && error._tag !== "TimedOut" && isRefusedConnection(error)
-      })
-      const failed = (cause: Error) =>
-        new HttpClientError.HttpClientError({
-          reason: new HttpClientError.TransportError({ request, cause, description: cause.message })
-        })
-      return yield* answer.pipe(
-        Effect.catch((error) => {
-          const last = error._tag === "CallFailed" ? error.last : error
-          if (last?._tag === "Refused") return Effect.as(discard(last.response), last.response)
-          return Effect.fail(HttpClientError.isHttpClientError(error) ? error : failed(error))
+> =>
+  Effect.gen(function* () {
+    const { hashKey, idleTimeToLive = "5 minutes", isService, retryStatus = [502, 503, 504], service, ...rest } =
+      options
+    if (service !== undefined) yield* Effect.fromResult(checkName(service))
+    // What cannot be is told here, not by the first request.
+    yield* Effect.fromResult(endpointsPlan(service ?? "any service", rest))
+    yield* Effect.fromResult(Balancer.make(rest.strategy ?? Balancer.roundRobin))
+    const services = yield* RcMap.make({
+      lookup: ({ isSecure, name }: Target) =>
+        Endpoints.make({
+          ...rest,
+          service: name,
+          attributes: { ...rest.attributes, scheme: isSecure ? "https" : "http" },
+          connect: (instance) => Effect.fromResult(baseOf(instance, isSecure)),
+          connectKey: ({ endpoints }) => endpoints
         }),
-        Effect.onExit((exit) => discard(exit._tag === "Success" ? exit.value : undefined))
-      )
-    }))
+      idleTimeToLive
+    })
 
-  return HttpClient.makeWith(
-    Effect.flatMap((request) => {
-      const url = URL.canParse(request.url, relative) ? new URL(request.url, relative) : undefined
-      const target = url && targetOf(url, service, isService)
-      if (url === undefined || target === undefined) return send(request)
-      return Effect.catchTags(call(request, target, url), {
-        InvalidName: (cause) => Effect.fail(invalidUrl(request, cause)),
-        InvalidEndpoints: Effect.die,
-        InvalidStrategy: Effect.die
-      })
-    }),
-    client.preprocess
-  )
-})
+    const send = (request: HttpClientRequest.HttpClientRequest) => client.postprocess(Effect.succeed(request))
+
+    // The scope keeps the endpoints; it is not one that the client may see.
+    const call = (request: HttpClientRequest.HttpClientRequest, target: Target, url: URL) =>
+      Effect.scopedWith(Effect.fnUntraced(function* (scope) {
+        const endpoints = yield* Scope.provide(RcMap.get(services, target), scope)
+        const isRepeatable = mayBeRepeated(request)
+        const refused: Array<HttpClientResponse.HttpClientResponse> = []
+        /** Lets go of answers that nobody will read. */
+        const discard = (kept?: HttpClientResponse.HttpClientResponse) =>
+          Effect.forEach(refused.splice(0), (response) => response === kept ? Effect.void : cancel(response), {
+            discard: true
+          })
+        const key = hashKey?.(request)
+        const answer = endpoints.call((base, instance) =>
+          discard().pipe(
+            Effect.andThen(send(HttpClientRequest.setUrl(request, join(base, url)))),
+            Effect.annotateSpans({ "discovery.service": target.name, "discovery.instance": instance.id }),
+            Effect.flatMap((response) => {
+              if (!retryStatus.includes(response.status)) return Effect.succeed(response)
+              refused.push(response)
+              return Effect.fail(new Refused(response))
+            })
+          ), {
+          ...(key === undefined ? {} : { key }),
+          isFailure: (error) => error instanceof Refused || error.reason._tag === "TransportError",
+          retryable: (error) =>
+            isRepeatable ?
+              error instanceof Refused || error._tag === "TimedOut" || error.reason._tag === "TransportError" :
+              !(error instanceof Refused) && error._tag !== "TimedOut" && isRefusedConnection(error)
+        })
+        const failed = (cause: Error) =>
+          new HttpClientError.HttpClientError({
+            reason: new HttpClientError.TransportError({ request, cause, description: cause.message })
+          })
+        return yield* answer.pipe(
+          Effect.catch((error) => {
+            const last = error._tag === "CallFailed" ? error.last : error
+            if (last?._tag === "Refused") return Effect.as(discard(last.response), last.response)
+            return Effect.fail(HttpClientError.isHttpClientError(error) ? error : failed(error))
+          }),
+          Effect.onExit((exit) => discard(exit._tag === "Success" ? exit.value : undefined))
+        )
+      }))
+
+    return HttpClient.makeWith(
+      Effect.flatMap((request) => {
+        const url = URL.canParse(request.url, relative) ? new URL(request.url, relative) : undefined
+        const target = url && targetOf(url, service, isService)
+        if (url === undefined || target === undefined) return send(request)
+        return Effect.catchTags(call(request, target, url), {
+          InvalidName: (cause) => Effect.fail(invalidUrl(request, cause)),
+          InvalidEndpoints: Effect.die,
+          InvalidStrategy: Effect.die
+        })
+      }),
+      client.preprocess
+    )
+  })
 
 /**
  * The `HttpClient` of the context, with services in it: what uses `HttpClient` needs no change.
