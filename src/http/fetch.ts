@@ -104,9 +104,7 @@ const requestOf = (request: Request, init: RequestInit | undefined): HttpClientR
   const body = init?.body
   if (body === undefined || body === null || body instanceof ReadableStream) return plain
   // A request has its body as a stream; what it was made of can be sent again.
-  if (body instanceof FormData) {
-    return HttpClientRequest.setBody(HttpClientRequest.removeHeader(plain, "content-type"), HttpBody.formData(body))
-  }
+  if (body instanceof FormData) return HttpClientRequest.setBody(plain, HttpBody.formData(body))
   const contentType = request.headers.get("content-type") ?? undefined
   return HttpClientRequest.setBody(plain, HttpBody.raw(body, { contentType }))
 }

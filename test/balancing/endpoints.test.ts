@@ -166,6 +166,32 @@ describe("Endpoints", () => {
           assert.deepEqual([log, call.exit(), owner.exit()], [["close a"], Exit.succeed("a"), Exit.void])
         })
     )
+
+    verify(
+      "that are being opened for a call when the scope closes are waited for, too",
+      (fake) =>
+        Effect.gen(function* () {
+          yield* fake.set("a")
+          const log: Clients = []
+          const made = yield* Deferred.make<Endpoints.Endpoints<string>>()
+          const owner = yield* start(Effect.scoped(Effect.gen(function* () {
+            const { endpoints } = yield* clientsOf({
+              connect: ({ id }) =>
+                Effect.acquireRelease(
+                  Effect.as(Effect.sleep("3 seconds"), id),
+                  () => Effect.sync(() => void log.push("close"))
+                )
+            })
+            yield* Deferred.succeed(made, endpoints)
+            yield* Effect.sleep("1 second")
+          })))
+          const call = yield* start((yield* Deferred.await(made)).call(ok))
+          yield* elapse("2 seconds")
+          assert.deepEqual([call.exit(), owner.exit(), log], [undefined, undefined, []])
+          yield* elapse("1 second")
+          assert.deepEqual([call.exit(), owner.exit(), log], [Exit.succeed("a"), Exit.void, ["close"]])
+        })
+    )
   })
 
   describe("connect", () => {
@@ -348,6 +374,10 @@ describe("Endpoints", () => {
             new Endpoints.TimedOut({ what: "attempt", limit: Duration.millis(limit) })
           ])
         )
+        // The last attempt, too, was ended by the time and not by its own limit.
+        const last = yield* start(endpoints.call(() => slow, { attempts: 1, timeout: "1 second" }))
+        yield* elapse("1 second")
+        assert.equal((failureOf(last) as Endpoints.CallFailed<never>).reason, "timeout")
         // A timeout that may not be tried again.
         const once = yield* start(endpoints.call(() => slow, { ...options, retryable: () => false }))
         yield* elapse(400)
@@ -606,6 +636,19 @@ describe("Endpoints", () => {
         })
     )
 
+    verify("ejects after failures in a row only: a success in between begins anew", (fake) =>
+      Effect.gen(function* () {
+        yield* fake.set("a", "b")
+        const { endpoints } = yield* clientsOf({ failureAccrual: { consecutive: 3 } })
+        for (let time = 0; time < 5; time++) {
+          yield* rounds(endpoints, new Set(["b"]), 4)
+          yield* rounds(endpoints, new Set(), 2)
+        }
+        assert.equal((yield* endpoints.state).ejections, 0)
+        yield* rounds(endpoints, new Set(["b"]), 6)
+        assert.equal((yield* endpoints.state).ejections, 1)
+      }))
+
     verify("ejects by success rate when calls are many enough", (fake) =>
       Effect.gen(function* () {
         yield* fake.set("a", "b")
@@ -660,6 +703,22 @@ describe("Endpoints", () => {
         assert.equal(call.exit(), undefined)
         yield* elapse(1)
         assert.deepEqual(call.exit(), Exit.succeed("a"))
+      }))
+
+    verify("lets those who wait go as soon as a probe under way succeeds", (fake) =>
+      Effect.gen(function* () {
+        yield* fake.set("a")
+        const { endpoints } = yield* clientsOf({
+          failureAccrual: { consecutive: 1, ejectFor: "1 second", maxEjected: 1 }
+        })
+        yield* rounds(endpoints, new Set(["a"]), 1)
+        yield* elapse("1 second")
+        yield* start(endpoints.call((id) => Effect.as(Effect.sleep("2 seconds"), id)))
+        const waiting = yield* start(endpoints.call(ok, { waitFor: "1 minute" }))
+        yield* elapse(1999)
+        assert.equal(waiting.exit(), undefined)
+        yield* elapse(1)
+        assert.deepEqual(waiting.exit(), Exit.succeed("a"))
       }))
   })
 
