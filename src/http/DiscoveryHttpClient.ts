@@ -225,10 +225,12 @@ const baseOf = ({ endpoints, id }: ServiceInstance, isSecure: boolean): Result.R
     Result.succeed(found)
 }
 
-/** The path and the query of a URL below a base. */
-const join = (base: string, { pathname, search }: URL): string => {
-  const { origin, pathname: prefix } = new URL(base)
-  return origin + prefix.replace(/\/$/, "") + pathname + search
+/** A URL below a base. */
+const join = (base: string, { password, pathname, search, username }: URL): string => {
+  const joined = new URL(base)
+  joined.pathname = joined.pathname.replace(/\/$/, "") + pathname
+  // A base has no query. Whether credentials may be in a URL is for the client to say.
+  return Object.assign(joined, { password, search, username }).href
 }
 
 /** An answer that says that the instance does not serve now. */

@@ -104,6 +104,29 @@ describe("DiscoveryHttpClient", () => {
       })
   )
 
+  verify("keeps what a URL says beyond host and path, as it is", () =>
+    Effect.gen(function* () {
+      const fake = fakeFetch()
+      const one = Balancer.filter(({ id }) => id === "orders-2")(Balancer.roundRobin)
+      yield* using(
+        fake,
+        Effect.forEach(["http://orders", "http://orders/a%2Fb c/../d?q=%20#top", "http://me:secret@orders/7"], (url) =>
+          HttpClient.get(url)),
+        { strategy: one }
+      )
+      assert.deepEqual(
+        fake.sent.map(({ url }) =>
+          url
+        ),
+        [
+          "http://b/api/",
+          "http://b/api/d?q=%20",
+          // Which fetch refuses, as it does without a service in it.
+          "http://me:secret@b/api/7"
+        ]
+      )
+    }))
+
   verify(
     "sends https to https endpoints only, and says when an instance has none that speak HTTP",
     () =>
