@@ -157,10 +157,11 @@ interface Member<A, M> {
 /**
  * Follows a service and keeps the clients of its instances, until the scope closes.
  *
- * It completes at once; the first calls wait for the first set. Two fibers start: one follows the service, one for each
- * `connect` while it runs. Instances that leave keep their clients until the calls in flight have ended, at most for
- * `closeTimeout`; so does closing the scope, after which calls fail with `NoInstanceAvailable`. Nothing is written to
- * etcd. When discovery is refused, that is logged, the last set stays, and it is tried again.
+ * It completes at once; the first calls wait for the first set. One fiber follows the service, and two run for each
+ * `connect`, until it has ended: `connect` itself, and the one that bounds it. Instances that leave keep their clients
+ * until the calls in flight have ended, at most for `closeTimeout`; so does closing the scope, after which calls fail with
+ * `NoInstanceAvailable`. Nothing is written to etcd. When discovery is refused, that is logged, the last set stays, and it
+ * is tried again.
  *
  * Fails with `InvalidName`, `InvalidEndpoints` or `InvalidStrategy` when an option cannot be, before anything is sent.
  *

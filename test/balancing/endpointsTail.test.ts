@@ -7,7 +7,7 @@ import { settle, verify } from "../virtual/support.ts"
 import { fake, now } from "./endpointsSupport.ts"
 
 const ids = Array.from({ length: 10 }, (_, index) => `i${index}`)
-const calls = 2000
+const calls = 1000
 /** Milliseconds between two calls: 200 a second. */
 const every = 5
 
