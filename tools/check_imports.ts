@@ -23,6 +23,14 @@ const rooms: Readonly<Record<string, Room>> = {
   mod: { files: /^mod\.ts$/, uses: "all" },
   testing: { files: /^src\/testing\//, uses: "all" },
   main: { files: /^src\/(?:main|runMain)\.ts$/i, uses: ["internal"] },
+  http: {
+    files: /^src\/http\//,
+    uses: ["balancing", "registry", "registration", "discovery", "etcd", "failure", "policy", "model", "internal"]
+  },
+  balancing: {
+    files: /^src\/balancing\//,
+    uses: ["registry", "registration", "discovery", "etcd", "failure", "policy", "model", "internal"]
+  },
   registry: {
     files: /^src\/(?:Registry\.ts$|registry\/)/,
     uses: [

@@ -1,0 +1,62 @@
+// Calls that find their way: three instances, of which one is slow and one stops answering without a word. A client
+// follows them, prefers the quick ones, tries another one when a call fails, and says in the end what it has seen.
+//
+//     deno run -A examples/balancing.ts
+//
+import { Console, Data, Effect, Option, Ref } from "effect"
+import process from "node:process"
+import { registerService, Registry, runMain } from "../mod.ts"
+import { Balancer, Endpoints } from "../src/balancing/mod.ts"
+
+const endpoints = (process.env["ETCD_ENDPOINTS"] ?? "http://127.0.0.1:2379").split(",")
+
+class Unreachable extends Data.TaggedError("Unreachable")<{ readonly url: string }> {}
+
+/** Stands for a network: how long each instance takes, in milliseconds. One that is not there cannot be reached. */
+const network = Ref.make<Readonly<Record<string, number>>>({
+  "tcp://quick:1": 2,
+  "tcp://slow:1": 40,
+  "tcp://other:1": 2
+})
+
+const main = Effect.gen(function* () {
+  const latencies = yield* network
+  for (const id of ["quick", "slow", "other"]) yield* registerService({ name: "orders", id, endpoints: [`${id}:1`] })
+
+  const orders = yield* Endpoints.make({
+    service: "orders",
+    // Of two that are drawn by chance, the one with less latency and fewer calls in flight.
+    strategy: Balancer.peakEwma,
+    // Whatever talks to one instance: an HTTP client, a gRPC channel. Opened on first use, closed when the instance goes.
+    connect: ({ endpoints: [url = ""] }) =>
+      Effect.succeed({
+        ask: Effect.gen(function* () {
+          const latency = (yield* Ref.get(latencies))[url]
+          if (latency === undefined) return yield* new Unreachable({ url })
+          yield* Effect.sleep(latency)
+          return url
+        })
+      }),
+    attempts: 3,
+    attemptTimeout: "1 second",
+    failureAccrual: { consecutive: 3 }
+  })
+
+  const ask = (times: number) =>
+    Effect.forEach(Array.from({ length: times }), () => orders.call((client) => client.ask), { concurrency: 4 })
+
+  yield* Console.log(`${(yield* ask(200)).length} calls were answered`)
+  yield* Ref.update(latencies, ({ "tcp://other:1": _, ...rest }) => rest)
+  yield* Console.log(`${(yield* ask(200)).length} more, although one of them is gone`)
+
+  const state = yield* orders.state
+  for (const { ewma, failures, health, instance, requests } of state.instances) {
+    const latency = Option.match(ewma, {
+      onNone: () => "unknown",
+      onSome: (millis) => `about ${Math.round(millis)} ms`
+    })
+    yield* Console.log(`${instance.id}: ${health}, ${requests} attempts, ${failures} failed, ${latency}`)
+  }
+})
+
+runMain(main.pipe(Effect.scoped, Effect.provide(Registry.layerEtcd({ endpoints }))))

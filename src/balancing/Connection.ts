@@ -1,0 +1,204 @@
+/**
+ * The client of one instance: opened on first use, shared by all calls, closed once.
+ *
+ * `connect` runs in a fiber of its own, so that a caller who gives up does not take it along, and a `connect` that never
+ * ends, even one that cannot be interrupted, is given up. What it makes after that is closed at once.
+ *
+ * ```
+ * Idle ── used ──▶ Connecting ── made ──▶ Connected         any ── retire ──▶ Closed
+ *                   ▲      │ failed, timed out
+ *      backoff over │      ▼
+ *                   └── Failed (until the backoff is over)
+ * ```
+ *
+ * @module
+ */
+import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
+import type * as Steps from "../internal/steps.ts"
+import { ConnectFailed, TimedOut } from "./EndpointsError.ts"
+
+/** How a connection is doing. */
+export type ConnectionStatus = "idle" | "connecting" | "connected" | "failed" | "closed"
+
+/** What a connection is made with. */
+export interface ConnectionOptions<A> {
+  readonly service: string
+  readonly id: string
+  readonly connect: (scope: Scope.Scope) => Effect.Effect<A, unknown>
+  readonly connectTimeout: Duration.Duration
+  /** How long calls in flight are waited for before the client is closed under them. */
+  readonly closeTimeout: Duration.Duration
+  /** The delays after failures in a row. */
+  readonly backoff: Effect.Effect<Steps.Steps<unknown>>
+  /** Milliseconds, monotonic. */
+  readonly now: () => number
+  /** Runs what supervises; ends with the endpoints. */
+  readonly run: (effect: Effect.Effect<void>) => void
+  /** Runs `connect` itself; supervised from here. */
+  readonly fork: <B, E>(effect: Effect.Effect<B, E>) => Fiber.Fiber<B, E>
+  /** Connecting failed; the instance is out until then, in milliseconds. */
+  readonly onFailure: (error: ConnectFailed, until: number) => void
+}
+
+type State<A> =
+  | { readonly _tag: "Idle" }
+  | {
+    readonly _tag: "Connecting"
+    readonly client: Deferred.Deferred<A, ConnectFailed>
+    readonly fiber: Fiber.Fiber<A, unknown>
+    readonly scope: Scope.Closeable
+  }
+  | { readonly _tag: "Connected"; readonly client: Effect.Effect<A>; readonly scope: Scope.Closeable }
+  | { readonly _tag: "Failed"; readonly until: number; readonly error: ConnectFailed }
+  | { readonly _tag: "Closed"; readonly error: ConnectFailed }
+
+/** The client of one instance. */
+export class Connection<A> {
+  readonly #options: ConnectionOptions<A>
+  #state: State<A> = { _tag: "Idle" }
+  #inFlight = 0
+  #idle: Deferred.Deferred<void> | undefined
+  /** Since the first failure after a success. */
+  #steps: Steps.Steps<unknown> | undefined
+
+  constructor(options: ConnectionOptions<A>) {
+    this.#options = options
+  }
+
+  get status(): ConnectionStatus {
+    return statuses[this.#state._tag]
+  }
+
+  /** When it may be tried again, in milliseconds; 0 unless connecting failed. */
+  get blockedUntil(): number {
+    return this.#state._tag === "Failed" ? this.#state.until : 0
+  }
+
+  /** The client, opened if need be. `begin` comes first. */
+  readonly client: Effect.Effect<A, ConnectFailed> = Effect.suspend(() => {
+    const state = this.#state
+    switch (state._tag) {
+      case "Connected":
+        return state.client
+      case "Connecting":
+        return Deferred.await(state.client)
+      case "Closed":
+        return Effect.fail(state.error)
+      case "Failed":
+        return state.until > this.#options.now() ? Effect.fail(state.error) : Deferred.await(this.open())
+      case "Idle":
+        return Deferred.await(this.open())
+    }
+  })
+
+  /** Starts to connect. */
+  open(): Deferred.Deferred<A, ConnectFailed> {
+    const { connect, connectTimeout, fork, run } = this.#options
+    const scope = Scope.makeUnsafe()
+    const client = Deferred.makeUnsafe<A, ConnectFailed>()
+    const fiber = fork(connect(scope))
+    this.#state = { _tag: "Connecting", client, fiber, scope }
+    run(
+      Fiber.await(fiber).pipe(
+        Effect.timeoutOption(connectTimeout),
+        Effect.flatMap(Option.match({
+          onNone: () => {
+            this.#giveUp(fiber, scope)
+            return this.#failed(client, Cause.fail(new TimedOut({ what: "connect", limit: connectTimeout })))
+          },
+          onSome: Exit.match({
+            onSuccess: (made) => Effect.sync(() => this.#connected(client, scope, made)),
+            onFailure: (cause) => Effect.andThen(Scope.close(scope, Exit.void), this.#failed(client, cause))
+          })
+        }))
+      )
+    )
+    return client
+  }
+
+  /** A call begins. */
+  begin(): void {
+    this.#inFlight += 1
+  }
+
+  /** A call has ended. */
+  end(): void {
+    this.#inFlight -= 1
+    if (this.#inFlight === 0 && this.#idle !== undefined) Deferred.doneUnsafe(this.#idle, Effect.void)
+  }
+
+  /** Closes the client after the calls in flight, or after `closeTimeout`. Completes when it is closed. */
+  readonly retire: Effect.Effect<void> = Effect.suspend(() => {
+    const idle = this.#idle ??= Deferred.makeUnsafe<void>()
+    if (this.#inFlight === 0) Deferred.doneUnsafe(idle, Effect.void)
+    return Effect.andThen(
+      Effect.timeoutOption(Deferred.await(idle), this.#options.closeTimeout),
+      Effect.suspend(() => this.#close())
+    )
+  }).pipe(Effect.uninterruptible)
+
+  #close(): Effect.Effect<void> {
+    const state = this.#state
+    const { closeTimeout, id, service } = this.#options
+    const error = new ConnectFailed({ service, id, cause: Cause.fail(new Error("the instance has left")) })
+    this.#state = { _tag: "Closed", error }
+    if (state._tag === "Connected") {
+      return closeWithin(state.scope, closeTimeout)
+    }
+    if (state._tag === "Connecting") {
+      Deferred.doneUnsafe(state.client, Effect.fail(error))
+      this.#giveUp(state.fiber, state.scope)
+      return Effect.asVoid(Effect.timeoutOption(Fiber.await(state.fiber), closeTimeout))
+    }
+    return Effect.void
+  }
+
+  #connected(client: Deferred.Deferred<A, ConnectFailed>, scope: Scope.Closeable, made: A): void {
+    // It may have been closed meanwhile; then the scope is closed by whoever did that.
+    if (!this.#isConnecting(client)) return
+    this.#state = { _tag: "Connected", client: Effect.succeed(made), scope }
+    this.#steps = undefined
+    Deferred.doneUnsafe(client, Effect.succeed(made))
+  }
+
+  #failed(client: Deferred.Deferred<A, ConnectFailed>, cause: Cause.Cause<unknown>): Effect.Effect<void> {
+    const { backoff, id, now, onFailure, service } = this.#options
+    const error = new ConnectFailed({ service, id, cause })
+    return Effect.gen({ self: this }, function* () {
+      this.#steps ??= yield* backoff
+      const delay = yield* this.#steps.next(error)
+      if (!this.#isConnecting(client)) return
+      const until = now() + Option.match(delay, { onNone: () => Infinity, onSome: Duration.toMillis })
+      this.#state = { _tag: "Failed", until, error }
+      onFailure(error, until)
+      Deferred.doneUnsafe(client, Effect.fail(error))
+    })
+  }
+
+  #isConnecting(client: Deferred.Deferred<A, ConnectFailed>): boolean {
+    return this.#state._tag === "Connecting" && this.#state.client === client
+  }
+
+  /** Interrupts `connect` without waiting for it, and closes what it has made whenever it ends. */
+  #giveUp(fiber: Fiber.Fiber<A, unknown>, scope: Scope.Closeable): void {
+    const { closeTimeout, fork } = this.#options
+    fiber.addObserver(() => void fork(closeWithin(scope, closeTimeout)))
+    fiber.interruptUnsafe()
+  }
+}
+
+/** Closing is bounded, too: a finalizer that never ends is left behind. */
+const closeWithin = (scope: Scope.Closeable, limit: Duration.Duration): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    const closing = yield* Effect.forkDetach(Scope.close(scope, Exit.void), { startImmediately: true })
+    const closed = yield* Effect.timeoutOption(Fiber.await(closing), limit)
+    if (Option.isNone(closed)) yield* Effect.logWarning(`closing a client took longer than ${Duration.format(limit)}`)
+  })
+
+const statuses: Readonly<Record<State<unknown>["_tag"], ConnectionStatus>> = {
+  Idle: "idle",
+  Connecting: "connecting",
+  Connected: "connected",
+  Failed: "failed",
+  Closed: "closed"
+}

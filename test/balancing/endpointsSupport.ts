@@ -1,0 +1,74 @@
+/**
+ * What the tests of endpoints share: a service whose instances are made up, on virtual time, and calls that do as they
+ * are told.
+ *
+ * @module
+ */
+import { Clock, Effect, HashMap, Layer, Stream } from "effect"
+import { type EtcdError, Registry, type ServiceInstance } from "../../mod.ts"
+import * as Latest from "../../src/internal/latest.ts"
+import * as InstanceSet from "../../src/model/InstanceSet.ts"
+import { DiscoveryRefused } from "../../src/Discovery.ts"
+import type { RegistryService } from "../../src/Registry.ts"
+
+/** A service whose instances the test sets. */
+export interface Fake {
+  readonly layer: Layer.Layer<Registry>
+  /** The next set: ids, or instances. */
+  readonly set: (
+    ...instances: ReadonlyArray<string | Partial<ServiceInstance> & { readonly id: string }>
+  ) => Effect.Effect<void>
+  /** Discovery is refused from now on. */
+  readonly refuse: (cause: EtcdError) => Effect.Effect<void>
+}
+
+export const instanceOf = (given: string | Partial<ServiceInstance> & { readonly id: string }): ServiceInstance => {
+  const members = typeof given === "string" ? { id: given } : given
+  return { name: "orders", endpoints: [`http://${members.id}:80`], metadata: {}, weight: 1, status: "up", ...members }
+}
+
+/** A registry in which the test says what there is. Its sets are those of one watch. */
+export const fake: Effect.Effect<Fake> = Effect.gen(function* () {
+  const sets = yield* Latest.make<InstanceSet.InstanceSet<unknown> | EtcdError>()
+  const history = new InstanceSet.History()
+  let byId = HashMap.empty<string, ServiceInstance>()
+  let revision = 0n
+  const none = Effect.die("not in this test")
+  const registry: RegistryService = {
+    register: () => none,
+    // What is put in below is what consumers of any service get.
+    discover: <M>() =>
+      Stream.mapEffect(
+        sets.changes,
+        (set) =>
+          "revision" in set ?
+            Effect.succeed(set as InstanceSet.InstanceSet<M>) :
+            Effect.fail(new DiscoveryRefused({ prefix: "/services/orders/", cause: set }))
+      ),
+    getInstances: () => none,
+    listServices: none
+  }
+  return {
+    layer: Layer.succeed(Registry, registry),
+    set: (...given) =>
+      Effect.suspend(() => {
+        const next = HashMap.fromIterable(given.map(instanceOf).map((instance) => [instance.id, instance] as const))
+        const ids = [...HashMap.keys(byId), ...HashMap.keys(next)]
+        byId = next
+        revision += 1n
+        return sets.set(InstanceSet.make({
+          byId,
+          revision,
+          freshness: InstanceSet.Freshness.Live(),
+          rejected: HashMap.empty(),
+          held: new Map(),
+          history,
+          sequence: history.append(ids)
+        }))
+      }),
+    refuse: (cause) => sets.set(cause)
+  }
+})
+
+/** Milliseconds of the test's clock. */
+export const now: Effect.Effect<number> = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)

@@ -1,0 +1,481 @@
+import { Arbitrary, Effect, Exit, Fiber, Option, Random, Result } from "effect"
+import { TestClock } from "effect/testing"
+import assert from "node:assert/strict"
+import * as Balancer from "../../src/balancing/Balancer.ts"
+import { isAvailable, type ServiceInstance } from "../../src/model/Instance.ts"
+import type { InstanceSet } from "../../src/model/InstanceSet.ts"
+import { describe, effect, live } from "../harness/it.ts"
+import { int, oneOf, property } from "../model-unit/property.ts"
+import { balancerOf, counted, equal, instance, picks, seeded, setOf, Watched, weighted } from "./strategiesSupport.ts"
+
+const test = (title: string, body: () => void) => live(title, () => Effect.sync(body))
+
+const plain: ReadonlyArray<Balancer.Strategy> = [
+  Balancer.roundRobin,
+  Balancer.random,
+  Balancer.weightedRoundRobin,
+  Balancer.weightedRandom,
+  Balancer.leastRequests,
+  Balancer.peakEwma,
+  Balancer.consistentHash()
+]
+
+const inZoneA = Balancer.zoneAware({ zone: "a", minLocal: 2 })
+
+const notI3 = Balancer.filter(({ id }) => id !== "i3")
+
+/** Each strategy, and what it may choose of a set. */
+const strategies: ReadonlyArray<{
+  readonly strategy: Balancer.Strategy
+  readonly among: (set: InstanceSet) => ReadonlyArray<ServiceInstance>
+  /** Whether there is always one while one of those is not excluded. */
+  readonly always: boolean
+}> = [
+  ...plain.map((strategy) => ({ strategy, among: (set: InstanceSet) => set.available, always: true })),
+  ...plain.map((strategy) => ({
+    strategy: strategy.pipe(inZoneA),
+    among: (set: InstanceSet) => set.available,
+    always: true
+  })),
+  ...plain.map((strategy) => ({
+    strategy: strategy.pipe(notI3, Balancer.slowStart(50)),
+    among: (set: InstanceSet) => set.available.filter(({ id }) => id !== "i3"),
+    always: true
+  })),
+  ...plain.map((strategy) => ({
+    strategy: strategy.pipe(Balancer.panic(0.5)),
+    among: (set: InstanceSet) => {
+      const withWeight = set.instances.filter(({ weight }) => weight > 0)
+      return set.available.length < withWeight.length / 2 ? withWeight : set.available
+    },
+    always: true
+  })),
+  ...plain.map((within) => ({
+    strategy: Balancer.ringSubset({ size: 3, clientId: 5, within }),
+    among: (set: InstanceSet) => set.available,
+    always: false
+  })),
+  {
+    strategy: Balancer.ringSubset({ size: 3, clientId: 5, within: Balancer.peakEwma }).pipe(
+      Balancer.slowStart(50),
+      Balancer.panic(0.5),
+      inZoneA
+    ),
+    among: (set) => set.instances.filter(({ weight }) => weight > 0),
+    always: false
+  }
+]
+
+/** What happens to a balancer: an instance is put, one leaves, calls begin and end, time passes. */
+const steps = Arbitrary.array(
+  Arbitrary.all([
+    oneOf("put", "put", "remove", "call", "call", "call", "end", "wait"),
+    int(0, 7),
+    oneOf(0, 0.1, 1, 1, 2, 1e9),
+    oneOf("up", "up", "up", "starting", "draining", "down"),
+    oneOf("a", "b", ""),
+    int(0, 255)
+  ]),
+  { maxLength: 60 }
+)
+
+for (const { always, among, strategy } of strategies) {
+  describe(strategy.name, () => {
+    property(
+      "picks what is available now and not excluded, when there is any, and remembers nothing else",
+      Arbitrary.all([steps, int(0, 2 ** 31)]),
+      ([given, seed]) => {
+        const watched = new Watched()
+        const balancer = Result.getOrThrow(Balancer.make(strategy))
+        const random = seeded(seed)
+        const open: Array<ReturnType<typeof balancer.begin>> = []
+        let now = 0
+        for (const [what, number, weight, status, zone, mask] of given) {
+          const id = `i${number}`
+          if (what === "wait") now += mask
+          if (what === "end") open.pop()?.({ now, ok: mask % 2 === 0 })
+          if (what === "put") {
+            const one = instance(id, { weight, status, ...(zone === "" ? {} : { zone }) })
+            balancer.update(watched.put(one), now)
+          }
+          if (what === "remove") balancer.update(watched.remove(id), now)
+          if (what === "call") {
+            const exclude = (other: string) => (mask >> Number(other.slice(1)) & 1) === 1
+            const picked = balancer.pick({
+              now,
+              random,
+              ...(number % 2 === 0 ? {} : { exclude }),
+              ...(number % 3 === 0 ? {} : { key: `key ${mask}` })
+            })
+            const candidates = among(watched.set).filter((one) => number % 2 === 0 || !exclude(one.id))
+            assert.ok(picked === undefined || candidates.includes(picked), `${picked?.id} is no candidate`)
+            if (picked !== undefined) open.push(balancer.begin(picked.id, now))
+            else assert.ok(!always || candidates.length === 0, "there was one to choose")
+          }
+          const known = [...balancer.inspect(now).keys()]
+          assert.deepEqual(known.filter((other) => !watched.set.has(other)), [])
+          assert.equal(new Set(known).size, known.length)
+        }
+      },
+      60
+    )
+
+    property(
+      "makes the same choices from the same inputs",
+      int(0, 2 ** 31),
+      (seed) => {
+        const run = () => {
+          const balancer = balancerOf(strategy, weighted(1, 2, 3, 1, 0.5))
+          return picks(balancer, 40, { now: 0, random: seeded(seed) })
+        }
+        assert.deepEqual(run(), run())
+      },
+      5
+    )
+  })
+}
+
+for (const strategy of [...plain, ...plain.map(Balancer.slowStart("1 second")), ...plain.map(Balancer.panic(0.5))]) {
+  describe(strategy.name, () => {
+    property(
+      "starves no instance with a weight above 0",
+      Arbitrary.all([
+        Arbitrary.array(oneOf(0.5, 1, 2, 5), { minLength: 1, maxLength: 8 }),
+        int(0, 2 ** 31),
+        int(0, 5)
+      ]),
+      ([given, seed, parallel]) => {
+        const instances = weighted(...given)
+        const balancer = balancerOf(strategy, instances)
+        const random = seeded(seed)
+        const seen = new Set<string>()
+        const open: Array<ReturnType<typeof balancer.begin>> = []
+        // Chance leaves one out once in e^40 times: its share is 1 / 71 at least.
+        for (let now = 0; now < 3_000 && seen.size < instances.length; now++) {
+          const picked = balancer.pick({ now, random })
+          if (picked === undefined) continue
+          seen.add(picked.id)
+          open.push(balancer.begin(picked.id, now))
+          if (open.length > parallel) open.shift()?.({ now: now + 1, ok: true })
+        }
+        assert.deepEqual([...seen].sort(), instances.map(({ id }) => id))
+      },
+      20
+    )
+  })
+}
+
+describe("every strategy", () => {
+  test("has none to choose without instances, and when all are excluded", () => {
+    for (const { strategy } of strategies) {
+      const none = balancerOf(strategy)
+      assert.equal(none.pick({ now: 0, random: () => 0.5, key: "k" }), undefined)
+      none.begin("nobody", 0)({ now: 1, ok: true })
+      const some = balancerOf(strategy, equal(5))
+      assert.equal(some.pick({ now: 0, random: () => 0.5, key: "k", exclude: () => true }), undefined)
+      assert.notEqual(some.pick({ now: 0, random: () => 0.5, key: "k" }), undefined)
+    }
+  })
+
+  test("draws and asks a few times only for a pick among 10,000, also when some are excluded (seed 30)", () => {
+    const instances = equal(10_000)
+    const bounded = [Balancer.roundRobin, Balancer.random, Balancer.weightedRandom, Balancer.leastRequests]
+    for (const strategy of [...bounded, Balancer.peakEwma, Balancer.weightedRoundRobin]) {
+      const balancer = balancerOf(strategy, instances)
+      const next = seeded(30)
+      let [draws, asked] = [0, 0]
+      const request = {
+        now: 0,
+        random: () => (draws++, next()),
+        exclude: (id: string) => (asked++, id.endsWith("7"))
+      }
+      picks(balancer, 1, request)
+      ;[draws, asked] = [0, 0]
+      assert.equal(picks(balancer, 1000, request).length, 1000)
+      assert.ok(draws <= 2_500 && asked <= 2_500, `${strategy.name}: ${draws} draws, ${asked} questions`)
+    }
+  })
+
+  test("survives a thousand generations of instances without remembering them", () => {
+    for (const { strategy } of strategies) {
+      const watched = new Watched()
+      const balancer = balancerOf(strategy)
+      for (let generation = 0; generation < 1000; generation++) {
+        watched.put(...[0, 1, 2].map((i) => instance(`${i}-${generation}`, { zone: "a" })))
+        if (generation > 0) watched.remove(...[0, 1, 2].map((i) => `${i}-${generation - 1}`))
+        balancer.update(watched.set, generation)
+        const picked = balancer.pick({ now: generation, random: () => 0.4, key: "k" })
+        assert.ok(picked?.id.endsWith(`-${generation}`))
+        if (picked !== undefined) balancer.begin(picked.id, generation)
+      }
+      assert.ok(balancer.inspect(1000).size <= 3, strategy.name)
+    }
+  })
+})
+
+describe("roundRobin", () => {
+  test("takes each instance once in each round, and goes on where it was when the set changes", () => {
+    const watched = new Watched()
+    const balancer = balancerOf(Balancer.roundRobin)
+    balancer.update(watched.put(...equal(5)), 0)
+    const request = { now: 0, random: () => 0.5 }
+    assert.deepEqual(picks(balancer, 7, request), ["i2", "i3", "i4", "i0", "i1", "i2", "i3"])
+    balancer.update(watched.put(instance("i9")), 1)
+    assert.deepEqual(picks(balancer, 6, request), ["i4", "i9", "i0", "i1", "i2", "i3"])
+    const excluded = { ...request, exclude: (id: string) => id === "i4" }
+    assert.deepEqual(picks(balancer, 5, excluded), ["i9", "i0", "i1", "i2", "i3"])
+  })
+})
+
+describe("leastRequests", () => {
+  test("takes the one of two with fewer calls in flight for its weight", () => {
+    const balancer = balancerOf(Balancer.leastRequests, weighted(1, 3))
+    const random = seeded(31)
+    const counts = counted(Array.from({ length: 400 }, () => {
+      const id = balancer.pick({ now: 0, random })?.id ?? "none"
+      balancer.begin(id, 0)
+      return id
+    }))
+    assert.deepEqual([counts.get("i0"), counts.get("i1")], [100, 300])
+  })
+
+  test("keeps its counts of those that stay, whatever else changes, and forgets those that leave", () => {
+    const watched = new Watched()
+    const balancer = balancerOf(Balancer.leastRequests)
+    balancer.update(watched.put(...equal(3)), 0)
+    const inFlight = () => Object.fromEntries(Array.from(balancer.inspect(0), ([id, known]) => [id, known["inFlight"]]))
+    const end = balancer.begin("i0", 0)
+    const endOfGone = balancer.begin("i1", 0)
+    balancer.update(watched.put(instance("i0", { status: "down" }), instance("i5")), 1)
+    balancer.update(watched.put(instance("i0", { weight: 7 })), 2)
+    balancer.update(watched.remove("i1"), 3)
+    assert.deepEqual(inFlight(), { i0: 1, i2: 0, i5: 0 })
+    balancer.update(watched.put(instance("i1")), 4)
+    endOfGone({ now: 5, ok: true })
+    end({ now: 5, ok: true })
+    end({ now: 6, ok: false })
+    assert.deepEqual(inFlight(), { i0: 0, i1: 0, i2: 0, i5: 0 })
+  })
+})
+
+describe("peakEwma", () => {
+  const decay = Balancer.peakEwmaWith({ decay: "10 seconds" })
+  const near = (found: number | undefined, expected: number) =>
+    assert.ok(Math.abs((found ?? Number.NaN) - expected) < 1e-6, `${found} is not ${expected}`)
+
+  test("jumps up with a slow call and comes down slowly", () => {
+    const balancer = balancerOf(decay, equal(2))
+    const call = (began: number, ended: number, ok = true) => balancer.begin("i0", began)({ now: ended, ok })
+    const ewma = (now: number) => balancer.inspect(now).get("i0")?.["ewmaMillis"]
+    assert.equal(ewma(0), undefined)
+    call(0, 10)
+    near(ewma(10), 10)
+    call(10, 210)
+    near(ewma(210), 200)
+    call(1200, 1210)
+    near(ewma(1210), 10 + 190 * Math.exp(-0.1))
+    near(ewma(11_210), (10 + 190 * Math.exp(-0.1)) * Math.exp(-1))
+  })
+
+  test("does not take an instance that fails fast for a fast one", () => {
+    const balancer = balancerOf(decay, equal(2))
+    const ewma = (now: number) => balancer.inspect(now).get("i0")?.["ewmaMillis"]
+    balancer.begin("i0", 0)({ now: 100, ok: true })
+    for (let i = 0; i < 50; i++) balancer.begin("i0", 5_099)({ now: 5_100, ok: false })
+    near(ewma(5_100), 100 * Math.exp(-0.5))
+    balancer.begin("i0", 5_100)({ now: 5_400, ok: false })
+    near(ewma(5_400), 300)
+  })
+
+  test("leaves a slow instance with its first slow answer, and tries it again later", () => {
+    const balancer = balancerOf(decay, equal(3))
+    const random = seeded(32)
+    for (const [id, took] of [["i0", 10], ["i1", 10], ["i2", 200]] as const) {
+      balancer.begin(id, 0)({ now: took, ok: true })
+    }
+    const at = (now: number) =>
+      counted(Array.from({ length: 300 }, () => {
+        const id = balancer.pick({ now, random })?.id ?? "none"
+        balancer.begin(id, now - (id === "i2" ? 200 : 10))({ now, ok: true })
+        return id
+      }))
+    assert.equal(at(1_000).get("i2"), undefined)
+    assert.equal(at(20_000).get("i2"), undefined)
+    assert.equal(at(60_000).get("i2"), 1)
+  })
+
+  test("counts calls in flight times the latency, and asks an unknown instance once only before it answers", () => {
+    const balancer = balancerOf(decay, equal(2))
+    balancer.begin("i0", 0)({ now: 100, ok: true })
+    balancer.begin("i1", 60)({ now: 100, ok: true })
+    const random = seeded(33)
+    const pickAndBegin = () => {
+      const id = balancer.pick({ now: 100, random })?.id ?? "none"
+      balancer.begin(id, 100)
+      return id
+    }
+    // 40 × 1, 40 × 2, then 100 × 1 before 40 × 3.
+    assert.deepEqual([pickAndBegin(), pickAndBegin(), pickAndBegin(), pickAndBegin()], ["i1", "i1", "i0", "i1"])
+    balancer.update(setOf([...equal(2), instance("new")]), 100)
+    const asked = counted(Array.from({ length: 30 }, pickAndBegin))
+    assert.equal(asked.get("new"), 1)
+  })
+})
+
+describe("zoneAware", () => {
+  const instances = ["a", "a", "b", "b", "b"].map((zone, i) => instance(`${zone}${i}`, { zone }))
+  const request = { now: 0, random: () => 0 }
+
+  test("stays within the zone while it has enough available instances", () => {
+    const balancer = balancerOf(Balancer.roundRobin.pipe(inZoneA), instances)
+    const zones = () => new Set(picks(balancer, 20, request))
+    assert.deepEqual(zones(), new Set(["a0", "a1"]))
+    balancer.update(setOf(instances.map((one) => one.id === "a0" ? { ...one, status: "down" as const } : one)), 1)
+    assert.deepEqual(zones(), new Set(["a1", "b2", "b3", "b4"]))
+    balancer.update(setOf(instances.map((one) => one.id === "a0" ? { ...one, zone: "b" } : one)), 2)
+    assert.deepEqual(zones(), new Set(["a0", "a1", "b2", "b3", "b4"]))
+    balancer.update(setOf(instances.map((one) => one.id === "b2" ? { ...one, zone: "a" } : one)), 3)
+    assert.deepEqual(zones(), new Set(["a0", "a1", "b2"]))
+    balancer.update(setOf(instances), 4)
+    assert.deepEqual(zones(), new Set(["a0", "a1"]))
+  })
+
+  test("goes on elsewhere when the whole zone is excluded, with the state that it had", () => {
+    const balancer = balancerOf(Balancer.leastRequests.pipe(inZoneA), instances)
+    balancer.begin("b2", 0)
+    balancer.begin("b3", 0)
+    const elsewhere = { now: 0, random: seeded(34), exclude: (id: string) => id.startsWith("a") || id === "b3" }
+    assert.deepEqual(new Set(picks(balancer, 50, elsewhere)), new Set(["b4"]))
+  })
+})
+
+describe("filter", () => {
+  test("follows what it asks for as instances change", () => {
+    const canary = Balancer.filter(({ version }) => version === "2")
+    const watched = new Watched()
+    const balancer = balancerOf(Balancer.random.pipe(canary))
+    const chosen = () => new Set(picks(balancer, 50, { now: 0, random: seeded(35) }))
+    balancer.update(watched.put(instance("x", { version: "1" }), instance("y", { version: "2" })), 0)
+    assert.deepEqual(chosen(), new Set(["y"]))
+    balancer.update(watched.put(instance("x", { version: "2" }), instance("y", { version: "1" })), 1)
+    assert.deepEqual(chosen(), new Set(["x"]))
+    balancer.update(watched.remove("x"), 2)
+    assert.deepEqual(chosen(), new Set())
+  })
+
+  test("knows the metadata of a typed service", () => {
+    const typed = Balancer.roundRobin.pipe(
+      Balancer.filter<{ readonly shard: number }>(({ metadata }) => metadata.shard === 2)
+    )
+    const balancer = Result.getOrThrow(Balancer.make<{ readonly shard: number }>(typed))
+    balancer.update(setOf([1, 2].map((shard) => ({ ...instance(`s${shard}`), metadata: { shard } }))), 0)
+    assert.equal(balancer.pick({ now: 0, random: () => 0 })?.metadata.shard, 2)
+  })
+})
+
+describe("panic", () => {
+  const withDown = (down: number) =>
+    setOf([
+      ...equal(4).map((one, i) => i < down ? { ...one, status: "down" as const } : one),
+      instance("idle", { weight: 0 })
+    ])
+
+  test("uses all that have a weight while fewer than the threshold are available", () => {
+    const balancer = balancerOf(Balancer.roundRobin.pipe(Balancer.panic(0.5)))
+    const chosen = (down: number) => {
+      balancer.update(withDown(down), down)
+      return [...counted(picks(balancer, 40, { now: 0, random: () => 0 })).keys()].sort()
+    }
+    assert.deepEqual(chosen(1), ["i1", "i2", "i3"])
+    assert.deepEqual(chosen(2), ["i2", "i3"])
+    assert.deepEqual(chosen(3), ["i0", "i1", "i2", "i3"])
+    assert.deepEqual(chosen(4), ["i0", "i1", "i2", "i3"])
+    assert.deepEqual(chosen(0), ["i0", "i1", "i2", "i3"])
+    assert.deepEqual(chosen(2), ["i2", "i3"])
+  })
+
+  test("with threshold 0 never panics, and with 1 when any is away", () => {
+    for (const [threshold, expected] of [[0, 0], [1, 4]] as const) {
+      const balancer = balancerOf(Balancer.random.pipe(Balancer.panic(threshold)))
+      balancer.update(withDown(4), 0)
+      assert.equal(counted(picks(balancer, 200, { now: 0, random: seeded(36) })).size, expected)
+    }
+  })
+})
+
+describe("make", () => {
+  const bad: ReadonlyArray<readonly [Balancer.Strategy, string, string]> = [
+    [Balancer.ringSubset({ size: 0, clientId: 0 }), "ringSubset", "size"],
+    [Balancer.ringSubset({ size: 2.5, clientId: 0 }), "ringSubset", "size"],
+    [Balancer.ringSubset({ size: 3, clientId: -1 }), "ringSubset", "clientId"],
+    [Balancer.ringSubset({ size: 3, clientId: NaN }), "ringSubset", "clientId"],
+    [Balancer.ringSubset({ size: 3, clientId: "" }), "ringSubset", "clientId"],
+    [Balancer.random.pipe(Balancer.zoneAware({ zone: "" })), "zoneAware", "zone"],
+    [Balancer.random.pipe(Balancer.zoneAware({ zone: "a", minLocal: 0 })), "zoneAware", "minLocal"],
+    [Balancer.random.pipe(Balancer.zoneAware({ zone: "a", minLocal: NaN })), "zoneAware", "minLocal"],
+    [Balancer.random.pipe(Balancer.slowStart(0)), "slowStart", "window"],
+    [Balancer.random.pipe(Balancer.slowStart(Infinity)), "slowStart", "window"],
+    [Balancer.random.pipe(Balancer.slowStart(NaN)), "slowStart", "window"],
+    [Balancer.random.pipe(Balancer.panic(-0.1)), "panic", "threshold"],
+    [Balancer.random.pipe(Balancer.panic(NaN)), "panic", "threshold"],
+    [Balancer.random.pipe(Balancer.panic(50)), "panic", "threshold"],
+    [Balancer.peakEwmaWith({ decay: 0 }), "peakEwma", "decay"],
+    [Balancer.consistentHash("k", { points: 0 }), "consistentHash", "points"],
+    [Balancer.consistentHash("k", { points: 1e9 }), "consistentHash", "points"]
+  ]
+
+  test("tells the option that cannot be, however deep it is wrapped", () => {
+    for (const [strategy, name, field] of bad) {
+      const wrapped = strategy.pipe(notI3, Balancer.panic(0.5), inZoneA, Balancer.slowStart("1 second"))
+      for (const one of [strategy, wrapped, Balancer.ringSubset({ size: 1, clientId: 1, within: wrapped })]) {
+        const error = Result.getFailure(Balancer.make(one))
+        assert.ok(Option.isSome(error) && error.value instanceof Balancer.InvalidStrategy)
+        assert.deepEqual([error.value.strategy, error.value.field], [name, field])
+        assert.match(error.value.message, new RegExp(`^cannot balance with ${name}: ${field} is .*; it must be `))
+      }
+    }
+  })
+
+  test("takes no instance whose weight is negative or no number", () => {
+    for (const strategy of plain) {
+      const balancer = balancerOf(strategy, [...weighted(-1, NaN, 0), instance("good")])
+      assert.deepEqual(new Set(picks(balancer, 50, { now: 0, random: seeded(37) })), new Set(["good"]))
+    }
+  })
+
+  test("starts afresh each time: balancers of one strategy share nothing", () => {
+    const [one, other] = [balancerOf(Balancer.leastRequests, equal(2)), balancerOf(Balancer.leastRequests, equal(2))]
+    one.begin("i0", 0)
+    assert.equal(other.inspect(0).get("i0")?.["inFlight"], 0)
+  })
+})
+
+describe("pick, update and track", () => {
+  effect("lend a balancer the clock and chance of Effect", () =>
+    Effect.gen(function* () {
+      const balancer = yield* Effect.fromResult(Balancer.make(Balancer.peakEwma))
+      assert.deepEqual(yield* Balancer.pick(balancer), Option.none())
+      yield* Balancer.update(balancer, setOf(equal(3)))
+      const sequence = Effect.forEach(Array(20).fill(0), () => Balancer.pick(balancer)).pipe(Random.withSeed("orders"))
+      assert.deepEqual(yield* sequence, yield* sequence)
+      const only = yield* Balancer.pick(balancer, { exclude: (id) => id !== "i1" })
+      const one = yield* Effect.fromOption(only)
+      assert.equal(one.id, "i1")
+      assert.ok(isAvailable(one))
+      const call = yield* Effect.forkChild(
+        Balancer.track(balancer, one, Effect.delay(Effect.fail("no"), "100 millis")),
+        {
+          startImmediately: true
+        }
+      )
+      assert.deepEqual(balancer.inspect(0).get("i1"), { inFlight: 1 })
+      yield* TestClock.adjust("100 millis")
+      assert.deepEqual(yield* Fiber.await(call), Exit.fail("no"))
+      assert.deepEqual(balancer.inspect(100).get("i1"), { inFlight: 0, ewmaMillis: 100 })
+      const interrupted = yield* Effect.forkChild(Balancer.track(balancer, one, Effect.never), {
+        startImmediately: true
+      })
+      yield* Fiber.interrupt(interrupted)
+      assert.equal(balancer.inspect(100).get("i1")?.["inFlight"], 0)
+    }))
+})

@@ -1,0 +1,44 @@
+import { Effect } from "effect"
+import assert from "node:assert/strict"
+import { etcdctl, startEtcd } from "../harness/EtcdServer.ts"
+import { describe, live } from "../harness/it.ts"
+import { runProgram } from "../harness/program.ts"
+
+/** What an example prints, after it has ended by itself and left nothing in etcd. */
+const said = (name: string) =>
+  Effect.gen(function* () {
+    const etcd = yield* startEtcd()
+    const program = yield* runProgram({
+      file: new URL(`../../examples/${name}.ts`, import.meta.url),
+      env: { ETCD_ENDPOINTS: etcd.endpoint }
+    })
+    assert.deepEqual(yield* program.exit, { code: 0, signal: null })
+    assert.equal((yield* etcdctl(etcd, "get", "--prefix", "/services/", "--keys-only")).trim(), "")
+    // That an instance is ejected is logged as a warning.
+    return (yield* program.stdout).split("\n").filter((line) => !line.includes("WARN")).join("\n")
+  })
+
+describe("examples", () => {
+  live(
+    "balancing.ts answers all calls, prefers quick instances and ejects the one that is gone",
+    () =>
+      Effect.gen(function* () {
+        const text = yield* said("balancing")
+        assert.match(text, /^200 calls were answered\n200 more, although one of them is gone\n/m)
+        assert.match(text, /^other: ejected, \d+ attempts, \d+ failed, about \d+ ms$/m)
+        const attempts = (id: string) => Number(new RegExp(`^${id}: healthy, (\\d+) attempts`, "m").exec(text)?.[1])
+        assert.ok(attempts("quick") > attempts("slow"), text)
+      })
+  )
+
+  live(
+    "http_client.ts is answered by the instances, also when one of them is gone, and without Effect",
+    () =>
+      Effect.gen(function* () {
+        const lines = (yield* said("http_client")).trim().split("\n")
+        assert.deepEqual(lines.slice(0, 2).map((line) => line.replace(/ from [ab]$/, "")), ["/1", "/2"])
+        assert.deepEqual(new Set(lines.slice(0, 2).map((line) => line.slice(-1))), new Set(["a", "b"]))
+        assert.deepEqual(lines.slice(2), ["10 of 10 requests were answered by a", "/3 from c"])
+      })
+  )
+})

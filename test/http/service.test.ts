@@ -1,0 +1,225 @@
+import {
+  Deferred,
+  type Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  ManagedRuntime,
+  References,
+  Schedule,
+  Scope
+} from "effect"
+import { FetchHttpClient, HttpBody, HttpClient } from "effect/http"
+import assert from "node:assert/strict"
+import { createServer } from "node:http"
+import { registerService, Registry } from "../../mod.ts"
+import { DiscoveryHttpClient, makeFetch } from "../../src/http/mod.ts"
+import { startEtcd } from "../harness/EtcdServer.ts"
+import { describe, live } from "../harness/it.ts"
+import { runProgram } from "../harness/program.ts"
+import { freePort, pause } from "../harness/real.ts"
+
+interface Server {
+  readonly url: string
+  /** When requests arrived, in milliseconds. */
+  readonly arrivals: ReadonlyArray<number>
+}
+
+/** An HTTP server that answers with `answer`, until the scope closes. */
+const serve = (answer: string): Effect.Effect<Server, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const arrivals: Array<number> = []
+    const server = createServer((request, response) => {
+      arrivals.push(performance.now())
+      request.resume()
+      if (request.url !== "/endless") return void request.on("end", () => response.end(answer))
+      response.write(answer)
+    })
+    yield* Effect.acquireRelease(
+      Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
+      () =>
+        Effect.sync(() => {
+          server.close()
+          server.closeAllConnections()
+        })
+    )
+    const address = server.address()
+    return { url: `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`, arrivals }
+  })
+
+/** One request of the load: when it was sent, and who answered, or why nobody did. */
+interface Sent {
+  readonly at: number
+  answer: string | undefined
+  failure: string | undefined
+}
+
+/** Calls in flight at most: a machine that is too busy for the load sends less, and does not pile it up. */
+const inFlightAtMost = 100
+
+/** Sends so many requests a second until it is told to end, and completes when the last one has. */
+const load = (perSecond: number, until: Deferred.Deferred<void>) =>
+  Effect.gen(function* () {
+    const client = yield* HttpClient.HttpClient
+    const sent: Array<Sent> = []
+    const request = Effect.suspend(() => {
+      const one: Sent = { at: performance.now(), answer: undefined, failure: undefined }
+      sent.push(one)
+      return client.get("http://orders/").pipe(
+        Effect.flatMap(({ status, text }) => status === 200 ? text : Effect.fail(new Error(`status ${status}`))),
+        Effect.match({
+          onSuccess: (answer) => {
+            one.answer = answer
+          },
+          onFailure: (error) => {
+            one.failure = error.message
+          }
+        })
+      )
+    })
+    const inFlight = () => sent.filter(isInFlight).length
+    let before = performance.now()
+    let rest = 0
+    const sending = Effect.gen(function* () {
+      while (!Deferred.isDoneUnsafe(until)) {
+        // A busy machine wakes late: what is due is sent then.
+        const now = performance.now()
+        const due = Math.min((now - before) / 1000 * perSecond + rest, inFlightAtMost - inFlight())
+        for (let one = 1; one <= due; one++) yield* Effect.forkScoped(request, { startImmediately: true })
+        rest = Math.max(0, due % 1)
+        before = now
+        yield* pause(5)
+      }
+    })
+    return { sent, done: Effect.scoped(Effect.andThen(sending, drained(sent))) }
+  })
+
+const isInFlight = ({ answer, failure }: Sent): boolean => answer === undefined && failure === undefined
+
+const drained = (sent: ReadonlyArray<Sent>): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    while (sent.some(isInFlight)) yield* pause(5)
+  })
+
+describe("DiscoveryHttpClient against real servers", () => {
+  live(
+    "loses no request of 500 a second when one of five is killed, one is added and one drains",
+    () =>
+      Effect.gen(function* () {
+        const etcd = yield* startEtcd()
+        const registry = Registry.layerEtcd({ endpoints: [etcd.endpoint] })
+        yield* Effect.gen(function* () {
+          const scope = yield* Effect.scope
+          /** Serves and registers; what is returned leaves in good order, and keeps serving. */
+          const join = (id: string, drain: Duration.Input = 0) =>
+            Effect.gen(function* () {
+              const { arrivals, url } = yield* serve(id)
+              const own = yield* Scope.fork(scope)
+              yield* registerService({ name: "orders", id, endpoints: [url], drain }).pipe(
+                Scope.provide(own)
+              )
+              return { arrivals, leave: Scope.close(own, Exit.void) }
+            })
+          const leaving = yield* join("leaving", "2 seconds")
+          yield* Effect.forEach(["a", "b", "c"], (id) => join(id), { concurrency: 3 })
+          const victim = yield* runProgram({
+            file: new URL("programs/served.ts", import.meta.url),
+            env: { ETCD_ENDPOINTS: etcd.endpoint, INSTANCE_ID: "victim" }
+          })
+          yield* victim.awaitLine("serving")
+
+          const begun = performance.now()
+          const end = yield* Deferred.make<void>()
+          const { done, sent } = yield* load(500, end)
+          const loading = yield* Effect.forkScoped(done)
+          const answeredBy = (id: string, from: number, to = Infinity) =>
+            sent.filter(({ answer, at }) => answer === id && at >= from && at < to).length
+
+          yield* pause(1000)
+          const killed = performance.now()
+          yield* victim.signal("SIGKILL")
+          yield* victim.exit
+          yield* pause(1000)
+          // There was something to lose.
+          assert.ok(answeredBy("victim", 0, killed) > 0)
+
+          yield* join("new")
+          const joined = performance.now()
+          yield* pause(2000)
+          const second = sent.filter(({ at }) => at >= joined + 1000 && at < joined + 2000)
+          const share = answeredBy("new", joined + 1000, joined + 2000) / second.length
+          assert.ok(share > 0.1 && share < 0.4, `its share of five should be a fifth: ${share}`)
+
+          yield* leaving.leave
+          const left = performance.now()
+          yield* pause(500)
+          yield* Deferred.succeed(end, undefined)
+          yield* Fiber.join(loading)
+          assert.equal(leaving.arrivals.filter((at) => at > left).length, 0)
+          assert.deepEqual(sent.flatMap(({ at, failure }) => failure === undefined ? [] : [`${at}: ${failure}`]), [])
+          const seconds = (performance.now() - begun) / 1000
+          console.log(`${sent.length} requests, ${Math.round(sent.length / seconds)} a second, no failure`)
+          assert.ok(sent.length > 500)
+        }).pipe(
+          Effect.scoped,
+          // That the victim is ejected is logged as a warning.
+          Effect.provideService(References.MinimumLogLevel, "Error"),
+          Effect.provide(
+            DiscoveryHttpClient.layer({ attempts: 3 }).pipe(
+              Layer.provide(FetchHttpClient.layer),
+              Layer.provideMerge(registry)
+            )
+          )
+        )
+      })
+  )
+
+  /** A service of which only the second of two instances is there. */
+  const half = Effect.gen(function* () {
+    const { url } = yield* serve("well")
+    const nobody = `http://127.0.0.1:${yield* freePort}`
+    return DiscoveryHttpClient.layer({ backoff: Schedule.spaced(0), failureAccrual: false }).pipe(
+      Layer.provide(FetchHttpClient.layer),
+      Layer.provide(Registry.fixed([{ name: "orders", endpoints: [nobody] }, { name: "orders", endpoints: [url] }]))
+    )
+  })
+
+  live(
+    "sees in the error of this runtime's fetch that a connection was refused, and then repeats a POST, too",
+    () =>
+      Effect.gen(function* () {
+        const post = Effect.flatMap(
+          HttpClient.post("http://orders/", { body: HttpBody.text("pay") }),
+          (response) => response.text
+        )
+        const answers = yield* Effect.provide(Effect.all([post, post, post, post]), yield* half)
+        assert.deepEqual(answers, ["well", "well", "well", "well"])
+      })
+  )
+
+  live(
+    "makeFetch is the fetch of this runtime, with services, and its signal ends the body",
+    () =>
+      Effect.gen(function* () {
+        const layer = yield* half
+        const runtime = yield* Effect.acquireRelease(
+          Effect.sync(() => ManagedRuntime.make(layer)),
+          (runtime) => runtime.disposeEffect
+        )
+        yield* Effect.promise(async () => {
+          const fetch = makeFetch(runtime)
+          for (const body of [null, "text", new URLSearchParams({ q: "1" })]) {
+            const response = await fetch("http://orders/", { method: body === null ? "GET" : "POST", body })
+            assert.deepEqual([response.status, await response.text()], [200, "well"])
+          }
+          const controller = new AbortController()
+          const response = await fetch("http://orders/endless", { signal: controller.signal })
+          const reader = response.body?.getReader()
+          assert.equal(new TextDecoder().decode((await reader?.read())?.value), "well")
+          controller.abort()
+          await assert.rejects(async () => await reader?.read(), { name: "AbortError" })
+        })
+      })
+  )
+})
