@@ -145,7 +145,7 @@ const deno = obtainRuntime("deno")
 execFileSync(deno, ["install", "--quiet"], { cwd: root, stdio: "inherit" })
 
 if (values.doc) {
-  const sources = ["mod.ts", "README.md", "src"].filter((path) => existsSync(join(root, path)))
+  const sources = ["mod.ts", "README.md", "docs", "src"].filter((path) => existsSync(join(root, path)))
   process.exit(await run(deno, ["test", "--doc", "-A", ...sources], {}) ? 0 : 1)
 }
 
