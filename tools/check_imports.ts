@@ -22,6 +22,7 @@ interface Room {
 const rooms: Readonly<Record<string, Room>> = {
   mod: { files: /^mod\.ts$/, uses: "all" },
   testing: { files: /^src\/testing\//, uses: "all" },
+  interop: { files: /^src\/interop\//, uses: ["model", "internal"] },
   main: { files: /^src\/(?:main|runMain)\.ts$/i, uses: ["internal"] },
   registry: {
     files: /^src\/(?:Registry\.ts$|registry\/)/,

@@ -26,6 +26,9 @@ export class InvalidInstance extends InvalidInstanceBase {
   }
 }
 
+/** The largest value that is put, in bytes. */
+export const maxValueBytes: number = 1024 * 1024
+
 /** Instances to bytes and back, and where they are kept. */
 export interface Codec<M> {
   /** Where the instances are in etcd. Default: `<namespace>/<service>/<id>`, in the namespace of the registry. */
