@@ -42,11 +42,12 @@ export const onlyEndpoint = ({ endpoints }: ServiceInstance<unknown>): Result.Re
 /** The address of the one endpoint of an instance, which must have the scheme. */
 export const onlyAddress = (
   scheme: string,
-  instance: ServiceInstance<unknown>
+  instance: ServiceInstance<unknown>,
+  parse: typeof endpointOf = endpointOf
 ): Result.Result<string, InvalidInstance> =>
   Result.flatMap(onlyEndpoint(instance), (endpoint) => {
     const start = `${scheme}://`
-    return endpoint.startsWith(start) && address.test(endpoint.slice(start.length)) ?
+    return endpoint.startsWith(start) && Result.isSuccess(parse(scheme, endpoint.slice(start.length))) ?
       Result.succeed(endpoint.slice(start.length)) :
       refuse(`this format keeps no scheme: the endpoint must be ${start}host:port and no more`, "endpoints")
   })

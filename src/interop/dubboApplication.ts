@@ -9,7 +9,7 @@
 import { Result, Schema } from "effect"
 import { instanceId, serviceName } from "../model/ServiceName.ts"
 import { type AddressOptions, authorityOf, endpointOf, onlyAddress } from "./address.ts"
-import { type Format, format, jsonReader, refuse, writeJson } from "./format.ts"
+import { type Format, format, jsonReader, refuse, wholeWeight, writeJson } from "./format.ts"
 
 type Metadata = Readonly<Record<string, string>>
 
@@ -56,15 +56,17 @@ export const dubboApplication: Format<Metadata, Partial<AddressOptions>> = forma
     defaultWeight
   },
   encode: (instance) =>
-    Result.flatMap(onlyAddress(scheme, instance), (address) => {
+    Result.gen(function* () {
+      const address = yield* onlyAddress(scheme, instance)
+      const weight = yield* wholeWeight(instance)
       const colon = address.lastIndexOf(":")
-      return writeJson(
+      return yield* writeJson(
         {
           ID: instance.id,
           ServiceName: instance.name,
           Host: address.slice(0, colon).replace(/^\[(.*)\]$/, "$1"),
           Port: Number(address.slice(colon + 1)),
-          Weight: instance.weight === defaultWeight ? 0 : instance.weight,
+          Weight: weight === defaultWeight ? 0 : weight,
           Enable: true,
           Healthy: instance.status === "up",
           Metadata: instance.metadata,

@@ -39,6 +39,8 @@ const lossless = <M>({ title, layout, normal = (same) => same, encode, decode }:
   encode: (instance) =>
     Result.gen(function* () {
       const value = yield* encode(instance)
+      // Whoever puts it refuses it, and says why.
+      if (value.length > maxValueBytes) return value
       const read = yield* decode(instance.name, instance.id, value)
       const expected = normal(instance)
       for (const member of members) {
@@ -57,6 +59,10 @@ export const refuse = (
   cause?: unknown
 ): Result.Result<never, InvalidInstance> =>
   Result.fail(new InvalidInstance({ detail, ...(member === undefined ? {} : { member }), cause }))
+
+/** The weight of an instance, for formats that have whole numbers. */
+export const wholeWeight = ({ weight }: ServiceInstance<unknown>): Result.Result<number, InvalidInstance> =>
+  Number.isSafeInteger(weight) ? Result.succeed(weight) : refuse("it must be a whole number", "weight")
 
 const encoder = new TextEncoder()
 /** A byte order mark stays: no writer of these formats puts one there, and their own readers choke on it. */

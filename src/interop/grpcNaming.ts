@@ -50,7 +50,7 @@ export const grpcNaming: Format<Schema.Json, Partial<AddressOptions>> = format<S
     isLeaseOptional: true
   },
   encode: (instance) =>
-    Result.flatMap(onlyAddress(scheme, instance), (Addr) => {
+    Result.flatMap(onlyAddress(scheme, instance, hostEndpointOf), (Addr) => {
       const { metadata } = instance
       return writeJson({ Op: 0, Addr, Metadata: isEmpty(metadata) ? null : metadata })
     }),

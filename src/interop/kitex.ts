@@ -7,7 +7,7 @@
 import { Result, Schema } from "effect"
 import { instanceId, serviceName } from "../model/ServiceName.ts"
 import { authorityOf, endpointOf, onlyAddress } from "./address.ts"
-import { type Format, format, jsonReader, writeJson } from "./format.ts"
+import { type Format, format, jsonReader, wholeWeight, writeJson } from "./format.ts"
 
 type Tags = Readonly<Record<string, string>>
 
@@ -57,10 +57,10 @@ export const kitex: Format<Tags, Partial<KitexOptions>> = format<Tags, KitexOpti
     defaultWeight
   },
   encode: (instance) =>
-    Result.flatMap(onlyAddress("tcp", instance), (address) => {
-      const { metadata, weight } = instance
-      const tags = Object.keys(metadata).length === 0 ? null : metadata
-      return writeJson({ network: "tcp", address, weight, tags })
+    Result.gen(function* () {
+      const address = yield* onlyAddress("tcp", instance)
+      const tags = Object.keys(instance.metadata).length === 0 ? null : instance.metadata
+      return yield* writeJson({ network: "tcp", address, weight: yield* wholeWeight(instance), tags })
     }),
   decode: (name, id, value) =>
     Result.gen(function* () {

@@ -157,12 +157,12 @@ const canSay = <M>(
   codec: Codec<M>,
   instance: ServiceInstance<M>,
   option: "drain" | "health",
+  value: unknown,
   status: InstanceStatus
 ): Result.Result<unknown, InvalidRegistration> =>
   Result.mapError(
     encode(codec, { ...instance, status }),
-    ({ rule }) =>
-      new InvalidRegistration({ field: option, value: "set", rule: `it publishes "${status}", and ${rule}` })
+    ({ rule }) => new InvalidRegistration({ field: option, value, rule: `it publishes "${status}", and ${rule}` })
   )
 
 /** The id that whoever discovers reads from a value. */
@@ -226,8 +226,8 @@ export const plan = <M>(
     }
     const value = yield* encode(service.codec, instance)
     const drain = yield* duration("drain", options.drain ?? 0, 0)
-    if (!Duration.isZero(drain)) yield* canSay(service.codec, instance, "drain", "draining")
-    if (options.health !== undefined) yield* canSay(service.codec, instance, "health", "starting")
+    if (!Duration.isZero(drain)) yield* canSay(service.codec, instance, "drain", drain, "draining")
+    if (options.health !== undefined) yield* canSay(service.codec, instance, "health", "a check", "starting")
     return {
       key: layout.key(name, id),
       codec: service.codec,
