@@ -71,8 +71,6 @@ class Part {
   set: InstanceSet.InstanceSet<unknown> | undefined
   /** The ids of the instances at each address. */
   readonly #at = new Map<string, Set<string>>()
-  /** The instances as they are in the merged set: the same one again as long as it does not change. */
-  readonly #merged = new WeakMap<ServiceInstance<unknown>, ServiceInstance<unknown>>()
 
   constructor(source: Source) {
     this.source = source
@@ -104,12 +102,8 @@ class Part {
 
   /** The instance as it is in the merged set. */
   merged(instance: ServiceInstance<unknown>): ServiceInstance<unknown> {
-    const known = this.#merged.get(instance)
-    if (known !== undefined) return known
     const { id, weight } = instance
-    const made = Object.freeze({ ...instance, id: this.idOf(id), weight: weight * this.source.weight })
-    this.#merged.set(instance, made)
-    return made
+    return Object.freeze({ ...instance, id: this.idOf(id), weight: weight * this.source.weight })
   }
 }
 
@@ -173,11 +167,8 @@ class Union {
           return earlier.some((other) => other.idsAt(address).size > 0)
         })
         const merged = part.idOf(id)
-        const before = Option.getOrUndefined(HashMap.get(byId, merged))
-        const after = isLeftOut ? undefined : part.merged(instance)
-        if (before === after) continue
-        if (after === undefined) HashMap.remove(byId, merged)
-        else HashMap.set(byId, merged, after)
+        if (isLeftOut) HashMap.remove(byId, merged)
+        else HashMap.set(byId, merged, part.merged(instance))
         changed.push(merged)
       }
     })
@@ -192,9 +183,9 @@ class Union {
 
   *#held(): Iterable<[string, ServiceInstance<unknown>]> {
     for (const part of this.#parts) {
-      for (const instance of part.set?.held ?? []) {
-        const merged = part.merged(instance)
-        if (HashMap.has(this.#byId, merged.id)) yield [merged.id, merged]
+      for (const { id } of part.set?.held ?? []) {
+        const merged = HashMap.get(this.#byId, part.idOf(id))
+        if (Option.isSome(merged)) yield [merged.value.id, merged.value]
       }
     }
   }
