@@ -23,7 +23,7 @@
  *
  * @module
  */
-export { Discovery, type Merged, type MergeSource, type WeightedSets } from "./src/discovery/merge.ts"
+export { Discovery, type Merged, type MergeSource, type SetsOf, type WeightedSets } from "./src/discovery/merge.ts"
 export {
   type DiscoverOptions,
   type DiscoveryError,

@@ -24,20 +24,19 @@ export interface WeightedSets<A, E, R> {
 type Sets = Stream.Stream<InstanceSet.InstanceSet<unknown>, unknown, unknown>
 
 /** What can be merged: sets, as `discover` emits them, or sets with a factor for their weights. */
-export type MergeSource = Sets | WeightedSets<unknown, unknown, unknown>
+export type MergeSource =
+  | Stream.Stream<InstanceSet.InstanceSet<unknown>, unknown, unknown>
+  | WeightedSets<unknown, unknown, unknown>
 
-type SetsOf<Source> = Source extends { readonly sets: infer S } ? S : Source
-type MetadataOf<Source> = SetsOf<Source> extends Stream.Stream<InstanceSet.InstanceSet<infer M>, infer _E, infer _R> ?
-  M :
-  never
-type ErrorOf<Source> = SetsOf<Source> extends Stream.Stream<infer _A, infer E, infer _R> ? E : never
-type ServicesOf<Source> = SetsOf<Source> extends Stream.Stream<infer _A, infer _E, infer R> ? R : never
+/** The stream of a source, without its factor. */
+export type SetsOf<Source> = Source extends { readonly sets: infer S } ? S : Source
 
-/** The sets of several discoveries, merged. */
+/** The sets of several discoveries, merged: with the metadata of all, failing as each may, and `InvalidName`. */
 export type Merged<Sources extends Readonly<Record<string, MergeSource>>> = Stream.Stream<
-  InstanceSet.InstanceSet<MetadataOf<Sources[keyof Sources]>>,
-  InvalidName | ErrorOf<Sources[keyof Sources]>,
-  ServicesOf<Sources[keyof Sources]>
+  Stream.Success<SetsOf<Sources[keyof Sources]>> extends InstanceSet.InstanceSet<infer M> ? InstanceSet.InstanceSet<M> :
+    never,
+  InvalidName | Stream.Error<SetsOf<Sources[keyof Sources]>>,
+  Stream.Services<SetsOf<Sources[keyof Sources]>>
 >
 
 interface Source {

@@ -44,7 +44,10 @@ const read = jsonReader(Schema.Struct({
  * // 10.0.0.1:20000 is at /services/demo/10.0.0.1:20000
  * ```
  */
-export const dubboApplication: Format<Metadata, Partial<AddressOptions>> = format<Metadata, AddressOptions>((
+export const dubboApplication: Format<Readonly<Record<string, string>>, Partial<AddressOptions>> = format<
+  Metadata,
+  AddressOptions
+>((
   { scheme = "tcp" }
 ) => ({
   title: "Dubbo",

@@ -45,7 +45,7 @@ const read = jsonReader(Schema.Struct({
  * // 10.0.0.1:8888 is at kitex/registry-etcd/echo/10.0.0.1:8888
  * ```
  */
-export const kitex: Format<Tags, Partial<KitexOptions>> = format<Tags, KitexOptions>((
+export const kitex: Format<Readonly<Record<string, string>>, Partial<KitexOptions>> = format<Tags, KitexOptions>((
   { prefix = "kitex/registry-etcd" }
 ) => ({
   title: "Kitex",

@@ -63,46 +63,48 @@ const plain = (endpoint: string): string => {
  * const Staging = Service.make("helloworld", { codec: kratos({ namespace: "/staging" }) })
  * ```
  */
-export const kratos: Format<Metadata, Partial<KratosOptions>> = format<Metadata, KratosOptions>((
-  { namespace = "/microservices" }
-) => ({
-  title: "kratos",
-  layout: {
-    servicePrefix: (name) => `${namespace}/${name}/`,
-    checkName: serviceName,
-    checkId: instanceId,
-    newId: () => crypto.randomUUID(),
-    defaultWeight
-  },
-  normal: (instance) => ({
-    ...instance,
-    metadata: withWeight(instance),
-    endpoints: instance.endpoints.map(plain)
-  }),
-  encode: (instance) => {
-    const { endpoints, id, name, version = "" } = instance
-    return writeJson({ id, name, version, metadata: withWeight(instance), endpoints })
-  },
-  decode: (name, id, value) =>
-    Result.gen(function* () {
-      const found = yield* read(value)
-      if (found.id !== id) return yield* refuse(`"id" must be that of the key`)
-      if (found.name !== name) return yield* refuse(`"name" must be that of the key`)
-      const endpoints = (found.endpoints ?? []).map(plain)
-      if (endpoints.length === 0) return yield* refuse(`"endpoints" is empty`)
-      const wrong = endpoints.find((endpoint) => !URL.canParse(endpoint))
-      if (wrong !== undefined) return yield* refuse(`${JSON.stringify(wrong.slice(0, 200))} is no URL`)
-      const metadata = found.metadata ?? {}
-      return Object.freeze({
-        id,
-        name,
-        ...(found.version === undefined || found.version === null || found.version === "" ?
-          {} :
-          { version: found.version }),
-        metadata,
-        endpoints: Object.freeze(endpoints),
-        weight: weightOf(metadata),
-        status: "up" as const
+export const kratos: Format<Readonly<Record<string, string>>, Partial<KratosOptions>> = format<Metadata, KratosOptions>(
+  (
+    { namespace = "/microservices" }
+  ) => ({
+    title: "kratos",
+    layout: {
+      servicePrefix: (name) => `${namespace}/${name}/`,
+      checkName: serviceName,
+      checkId: instanceId,
+      newId: () => crypto.randomUUID(),
+      defaultWeight
+    },
+    normal: (instance) => ({
+      ...instance,
+      metadata: withWeight(instance),
+      endpoints: instance.endpoints.map(plain)
+    }),
+    encode: (instance) => {
+      const { endpoints, id, name, version = "" } = instance
+      return writeJson({ id, name, version, metadata: withWeight(instance), endpoints })
+    },
+    decode: (name, id, value) =>
+      Result.gen(function* () {
+        const found = yield* read(value)
+        if (found.id !== id) return yield* refuse(`"id" must be that of the key`)
+        if (found.name !== name) return yield* refuse(`"name" must be that of the key`)
+        const endpoints = (found.endpoints ?? []).map(plain)
+        if (endpoints.length === 0) return yield* refuse(`"endpoints" is empty`)
+        const wrong = endpoints.find((endpoint) => !URL.canParse(endpoint))
+        if (wrong !== undefined) return yield* refuse(`${JSON.stringify(wrong.slice(0, 200))} is no URL`)
+        const metadata = found.metadata ?? {}
+        return Object.freeze({
+          id,
+          name,
+          ...(found.version === undefined || found.version === null || found.version === "" ?
+            {} :
+            { version: found.version }),
+          metadata,
+          endpoints: Object.freeze(endpoints),
+          weight: weightOf(metadata),
+          status: "up" as const
+        })
       })
-    })
-}))
+  })
+)

@@ -330,8 +330,7 @@ describe("the codecs of ./interop", () => {
     Arbitrary.all([bytes, int(0, all.length - 1)]),
     ([value, index]) => {
       assert.ok(Result.isFailure(decode(all[index] ?? goKit, value)))
-    },
-    2000
+    }
   )
 
   property(
@@ -345,17 +344,9 @@ describe("the codecs of ./interop", () => {
       if (Result.isSuccess(decoded)) {
         assert.ok(decoded.success.endpoints.length === 1 && Number.isFinite(decoded.success.weight), title)
       }
-    },
-    2000
+    }
   )
 
-  const codecs: ReadonlyArray<Codec<Readonly<Record<string, string>>>> = [
-    goKit,
-    goZero,
-    kratos,
-    kitex,
-    dubboApplication
-  ]
   const endpointLists = [["tcp://h:1"], ["http://h:1"], ["tcp://h:1", "tcp://h:2"], ["grpc://h:1/path"]]
   property(
     "what is written is read back as it was, and what would not be is refused, with the member",
@@ -390,8 +381,7 @@ describe("the codecs of ./interop", () => {
       // kratos keeps the weight in the metadata.
       const kept = codec === kratos && weight !== 100 ? { ...metadata, weight: String(weight) } : metadata
       assert.deepEqual(back, { ...expected, metadata: kept })
-    },
-    2000
+    }
   )
 
   test("what a format has no place for is refused when it is written, and the message says what would be lost", () => {
