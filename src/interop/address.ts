@@ -11,7 +11,7 @@ import { refuse } from "./format.ts"
 /** For formats whose addresses name no scheme. */
 export interface AddressOptions {
   /** The scheme of the endpoints, such as `"grpc"`: read so, and written only if they have it. Default: `"tcp"`. */
-  readonly scheme: string
+  readonly scheme?: string
 }
 
 const address = /^(?:\[[0-9a-f:.%a-z]+\]|[^\s:/?#@[\]\\]+)(?::\d{1,5})?$/i

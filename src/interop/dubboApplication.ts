@@ -44,7 +44,7 @@ const read = jsonReader(Schema.Struct({
  * // 10.0.0.1:20000 is at /services/demo/10.0.0.1:20000
  * ```
  */
-export const dubboApplication: Format<Readonly<Record<string, string>>, Partial<AddressOptions>> = format<
+export const dubboApplication: Format<Readonly<Record<string, string>>, AddressOptions> = format<
   Metadata,
   AddressOptions
 >((

@@ -16,7 +16,7 @@ export interface GoKitOptions extends AddressOptions {
    * Whether the name of a service is its prefix to the letter, as go-kit itself takes it: `orders` then sees
    * `orders-eu/…`, too. Default: false, which puts a slash between the name and the id.
    */
-  readonly exactPrefix: boolean
+  readonly exactPrefix?: boolean
 }
 
 const url = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#]/i
@@ -37,7 +37,7 @@ const url = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#]/i
  * // 10.0.0.5:8080 is at /services/orders/10.0.0.5:8080
  * ```
  */
-export const goKit: Format<Readonly<Record<string, string>>, Partial<GoKitOptions>> = format<
+export const goKit: Format<Readonly<Record<string, string>>, GoKitOptions> = format<
   Readonly<Record<string, string>>,
   GoKitOptions
 >(({ exactPrefix = false, scheme = "tcp" }) => ({

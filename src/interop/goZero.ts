@@ -40,7 +40,7 @@ const randomInt64 = (): string => {
  * const UsersOverGrpc = Service.make("user.rpc", { codec: goZero({ scheme: "grpc" }) })
  * ```
  */
-export const goZero: Format<Readonly<Record<string, string>>, Partial<AddressOptions>> = format<
+export const goZero: Format<Readonly<Record<string, string>>, AddressOptions> = format<
   Readonly<Record<string, string>>,
   AddressOptions
 >(({ scheme = "tcp" }) => ({

@@ -38,7 +38,7 @@ const isEmpty = (metadata: unknown): boolean =>
  * const Orders = Service.make("foo/bar/orders", { codec: grpcNaming({ scheme: "grpc" }) })
  * ```
  */
-export const grpcNaming: Format<Schema.Json, Partial<AddressOptions>> = format<Schema.Json, AddressOptions>((
+export const grpcNaming: Format<Schema.Json, AddressOptions> = format<Schema.Json, AddressOptions>((
   { scheme = "tcp" }
 ) => ({
   title: "etcd's naming",

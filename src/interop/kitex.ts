@@ -17,7 +17,7 @@ export interface KitexOptions {
    * What all keys start with, `WithEtcdServicePrefix` of registry-etcd. Default: `kitex/registry-etcd`. Empty for what
    * its deprecated constructors with authentication put.
    */
-  readonly prefix: string
+  readonly prefix?: string
 }
 
 const defaultWeight = 10
@@ -45,7 +45,7 @@ const read = jsonReader(Schema.Struct({
  * // 10.0.0.1:8888 is at kitex/registry-etcd/echo/10.0.0.1:8888
  * ```
  */
-export const kitex: Format<Readonly<Record<string, string>>, Partial<KitexOptions>> = format<Tags, KitexOptions>((
+export const kitex: Format<Readonly<Record<string, string>>, KitexOptions> = format<Tags, KitexOptions>((
   { prefix = "kitex/registry-etcd" }
 ) => ({
   title: "Kitex",

@@ -13,7 +13,7 @@ type Metadata = Readonly<Record<string, string>>
 /** What {@link kratos} can be told. */
 export interface KratosOptions {
   /** What all keys start with, `registry.Namespace` of kratos. Default: `/microservices`. */
-  readonly namespace: string
+  readonly namespace?: string
 }
 
 /** What kratos' selectors take for an instance that says no weight. */
@@ -63,7 +63,7 @@ const plain = (endpoint: string): string => {
  * const Staging = Service.make("helloworld", { codec: kratos({ namespace: "/staging" }) })
  * ```
  */
-export const kratos: Format<Readonly<Record<string, string>>, Partial<KratosOptions>> = format<Metadata, KratosOptions>(
+export const kratos: Format<Readonly<Record<string, string>>, KratosOptions> = format<Metadata, KratosOptions>(
   (
     { namespace = "/microservices" }
   ) => ({

@@ -49,12 +49,15 @@ export interface RegistrationPolicy {
 
 /** An instance and how to keep it registered. */
 export interface RegisterOptions<M = Readonly<Record<string, string>>> extends RegistrationPolicy {
-  /** Unique within the service. Default: random. A stable id lets a restarted process take over at once. */
+  /**
+   * Unique within the service. Default: random, or as the layout of the codec says. A stable id lets a restarted process
+   * take over at once.
+   */
   readonly id?: string
   /** Absolute URLs; `host:port` means `tcp://host:port`. */
   readonly endpoints: readonly [string, ...ReadonlyArray<string>]
   readonly version?: string
-  /** Relative share of the traffic. Default: 1; 0 means none. */
+  /** Relative share of the traffic; 0 means none. Default: 1, or as the layout of the codec says. */
   readonly weight?: number
   readonly zone?: string
   /** Default: `{}`. */
