@@ -23,6 +23,7 @@
  *
  * @module
  */
+export { Discovery, type Merged, type MergeSource, type SetsOf, type WeightedSets } from "./src/discovery/merge.ts"
 export {
   type DiscoverOptions,
   type DiscoveryError,
@@ -87,6 +88,7 @@ export * as EtcdGrpc from "./src/etcd/EtcdGrpc.ts"
 export * as EtcdMemory from "./src/etcd/EtcdMemory.ts"
 export { type Codec, InvalidInstance, type MetadataSchema } from "./src/model/Codec.ts"
 export { InstanceStatus, type ServiceInstance } from "./src/model/Instance.ts"
+export type { Layout } from "./src/model/Layout.ts"
 export { type Change, Freshness, type InstanceSet, type Rejected } from "./src/model/InstanceSet.ts"
 export { type DefineService, Service } from "./src/model/Service.ts"
 export * as Backoff from "./src/policy/Backoff.ts"

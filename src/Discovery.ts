@@ -36,7 +36,8 @@ import { InvalidInstance, maxValueBytes } from "./model/Codec.ts"
 import type { ServiceInstance } from "./model/Instance.ts"
 import * as InstanceSet from "./model/InstanceSet.ts"
 import type { Keyspace } from "./model/Keyspace.ts"
-import type { Service } from "./model/Service.ts"
+import type { Layout } from "./model/Layout.ts"
+import { layoutOf, type Service } from "./model/Service.ts"
 import { serviceName } from "./model/ServiceName.ts"
 import * as Backoff from "./policy/Backoff.ts"
 import * as Protection from "./policy/Protection.ts"
@@ -167,9 +168,12 @@ export const settingsOf = (options: DiscoverOptions): Result.Result<Settings, In
     }
   })
 
-/** A legal service name, or why it cannot be discovered. */
-export const checkName = (name: string): Result.Result<string, InvalidName> =>
-  Result.mapError(serviceName(name), (rule) => new InvalidName({ field: "name", value: name, rule }))
+/** The name of a service, if it is legal where its codec keeps it, or why it cannot be discovered. */
+export const checkName = <M>({ codec: { layout }, name }: Service<M>): Result.Result<string, InvalidName> =>
+  Result.mapError(
+    layout === undefined ? serviceName(name) : layout.checkName(name),
+    (rule) => new InvalidName({ field: "name", value: name, rule })
+  )
 
 /** The reading side of a registry over an etcd. Its watches live until the scope closes at the latest. */
 export const make = Effect.fnUntraced(function* (
@@ -185,7 +189,7 @@ export const make = Effect.fnUntraced(function* (
   return {
     discover: <M>(service: Service<M>, options: DiscoverOptions) =>
       Stream.unwrap(Effect.gen(function* () {
-        yield* Effect.fromResult(checkName(service.name))
+        yield* Effect.fromResult(checkName(service))
         const settings = yield* Effect.fromResult(settingsOf(options))
         const sets = yield* RcMap.get(watches, { service: service as Service<unknown>, settings })
         // The key holds the very service whose codec makes the sets, so their metadata is `M`.
@@ -193,9 +197,10 @@ export const make = Effect.fnUntraced(function* (
       })),
 
     getInstances: Effect.fnUntraced(function* <M>(service: Service<M>) {
-      const name = yield* Effect.fromResult(checkName(service.name))
-      const servicePrefix = keyspace.servicePrefix(name)
-      const view = new View(service, keyspace)
+      const layout = layoutOf(service, keyspace)
+      const name = yield* Effect.fromResult(checkName(service))
+      const servicePrefix = layout.servicePrefix(name)
+      const view = new View(service, layout)
       const { header, kvs } = yield* Effect.mapError(
         rangeAll(etcd, prefix(servicePrefix)),
         (cause) => new DiscoveryRefused({ prefix: servicePrefix, cause })
@@ -233,19 +238,46 @@ interface Known {
   readonly lease: bigint
 }
 
+/** Which instance each key holds, where several keys may hold the same one; see `hasTwins` of a layout. */
+class Twins {
+  readonly #held = new Map<string, string>()
+  readonly #holders = new Map<string, number>()
+
+  /** A key holds another instance, or none; answers with the instance that no key holds any more. */
+  move(key: string, to: string | undefined): string | undefined {
+    const from = this.#held.get(key)
+    if (from === to) return undefined
+    if (to === undefined) this.#held.delete(key)
+    else {
+      this.#held.set(key, to)
+      this.#holders.set(to, (this.#holders.get(to) ?? 0) + 1)
+    }
+    if (from === undefined) return undefined
+    const remaining = (this.#holders.get(from) ?? 0) - 1
+    if (remaining > 0) {
+      this.#holders.set(from, remaining)
+      return undefined
+    }
+    this.#holders.delete(from)
+    return from
+  }
+}
+
 /** A service as etcd has it: every legal key of its range is either an instance or rejected. */
 class View<M> {
   readonly #service: Service<M>
-  readonly #keyspace: Keyspace
+  readonly #layout: Layout
   readonly #history = new InstanceSet.History()
   #instances: HashMap.HashMap<string, ServiceInstance<M>> = HashMap.empty()
   #rejected: HashMap.HashMap<string, InstanceSet.Rejected> = HashMap.empty()
-  /** The revisions of each id, for reconciliation and to keep what a new list does not change. */
+  /** The revisions of each key, by the id in it, for reconciliation and to keep what a new list does not change. */
   readonly #known = new Map<string, Known>()
+  readonly #twins: Twins | undefined
 
-  constructor(service: Service<M>, keyspace: Keyspace) {
+  constructor(service: Service<M>, layout: Layout) {
     this.#service = service
-    this.#keyspace = keyspace
+    this.#layout = layout
+    this.#twins = layout.hasTwins === true ? new Twins() : undefined
   }
 
   has(id: string): boolean {
@@ -260,7 +292,7 @@ class View<M> {
     const gone = new Set(this.#known.keys())
     const found: Array<readonly [string, KeyValue | undefined]> = []
     for (const kv of kvs) {
-      const id = this.#keyspace.idOf(this.#service.name, kv.key)
+      const id = this.#layout.idOf(this.#service.name, kv.key)
       if (id === undefined) continue
       gone.delete(id)
       if (!this.#isKnown(id, kv)) found.push([id, kv])
@@ -273,7 +305,7 @@ class View<M> {
   change(events: ReadonlyArray<WatchEvent>): Delta<M> {
     const found: Array<readonly [string, KeyValue | undefined]> = []
     for (const { type, kv } of events) {
-      const id = this.#keyspace.idOf(this.#service.name, kv.key)
+      const id = this.#layout.idOf(this.#service.name, kv.key)
       if (id !== undefined) found.push([id, type === "put" ? kv : undefined])
     }
     return this.#apply(found)
@@ -284,7 +316,7 @@ class View<M> {
     const missing = new Set(this.#known.keys())
     const differing: Array<string> = []
     for (const kv of kvs) {
-      const id = this.#keyspace.idOf(this.#service.name, kv.key)
+      const id = this.#layout.idOf(this.#service.name, kv.key)
       if (id === undefined) continue
       missing.delete(id)
       if (!this.#isKnown(id, kv)) differing.push(id)
@@ -317,35 +349,44 @@ class View<M> {
   }
 
   #apply(found: ReadonlyArray<readonly [string, KeyValue | undefined]>): Delta<M> {
+    const ids: Array<string> = []
     const left: Array<ServiceInstance<M>> = []
     const rejected: Array<InstanceSet.Rejected> = []
     this.#instances = HashMap.mutate(this.#instances, (instances) => {
       for (const [id, kv] of found) {
-        const before = HashMap.get(instances, id)
         const decoded = kv === undefined ? undefined : this.#decode(id, kv)
+        const instance = decoded !== undefined && Result.isSuccess(decoded) ? decoded.success : undefined
         if (kv === undefined) this.#known.delete(id)
         else this.#known.set(id, { createRevision: kv.createRevision, modRevision: kv.modRevision, lease: kv.lease })
-        if (decoded !== undefined && Result.isSuccess(decoded)) {
-          HashMap.set(instances, id, decoded.success)
-          this.#rejected = HashMap.remove(this.#rejected, id)
-          continue
+        const to = instance === undefined ? undefined : this.#twins === undefined ? id : instance.id
+        const vacated = this.#twins === undefined ? id : this.#twins.move(id, to)
+        if (vacated !== undefined && vacated !== to) {
+          const before = HashMap.get(instances, vacated)
+          HashMap.remove(instances, vacated)
+          if (Option.isSome(before)) left.push(before.value)
+          ids.push(vacated)
         }
-        HashMap.remove(instances, id)
-        if (Option.isSome(before)) left.push(before.value)
-        if (decoded === undefined) {
-          this.#rejected = HashMap.remove(this.#rejected, id)
-        } else {
-          const entry = { key: this.#keyspace.key(this.#service.name, id), error: decoded.failure }
+        // A twin is what is there already.
+        if (instance !== undefined && to !== undefined && (this.#twins === undefined || !HashMap.has(instances, to))) {
+          HashMap.set(instances, to, instance)
+          ids.push(to)
+        }
+        if (decoded !== undefined && Result.isFailure(decoded)) {
+          const entry = { key: this.#layout.key(this.#service.name, id), error: decoded.failure }
           this.#rejected = HashMap.set(this.#rejected, id, entry)
           rejected.push(entry)
+        } else {
+          this.#rejected = HashMap.remove(this.#rejected, id)
         }
       }
     })
-    return { ids: found.map(([id]) => id), left, rejected }
+    return { ids, left, rejected }
   }
 
   #decode(id: string, kv: KeyValue): Result.Result<ServiceInstance<M>, InvalidInstance> {
-    if (kv.lease === 0n) return refuse("the key has no lease, so nothing would remove it")
+    if (kv.lease === 0n && this.#layout.isLeaseOptional !== true) {
+      return refuse("the key has no lease, so nothing would remove it")
+    }
     if (kv.value.length > maxValueBytes) return refuse(`the value has ${kv.value.length} bytes, over ${maxValueBytes}`)
     return this.#service.codec.decode(this.#service.name, id, kv.value)
   }
@@ -361,14 +402,15 @@ const watchService = Effect.fnUntraced(function* <M>(
   invalidate: Effect.Effect<void>
 ): Effect.fn.Return<Sets<M>, never, Scope.Scope> {
   const { protect } = settings
-  const servicePrefix = keyspace.servicePrefix(service.name)
+  const layout = layoutOf(service, keyspace)
+  const servicePrefix = layout.servicePrefix(service.name)
   const range = prefix(servicePrefix)
   const sets = yield* Latest.make<InstanceSet.InstanceSet<M>, DiscoveryError>()
   const following = yield* FiberHandle.make()
   const exiting = yield* FiberHandle.make()
   /** Sets are made and published one at a time, so that a newer one never comes before an older one. */
   const turn = yield* Semaphore.make(1)
-  const view = new View(service, keyspace)
+  const view = new View(service, layout)
 
   let revision: bigint | undefined
   let freshness: InstanceSet.Freshness = InstanceSet.Freshness.Live()

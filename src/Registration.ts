@@ -93,7 +93,10 @@ export interface Registration<M = Readonly<Record<string, string>>> {
    * may still take place.
    */
   readonly update: (patch: InstancePatch<M>) => Effect.Effect<void, RegistrationError>
-  /** Publishes `"draining"`, and completes once that is in etcd or the registration has ended. */
+  /**
+   * Publishes `"draining"`, and completes once that is in etcd or the registration has ended. In a format that has no
+   * such status it does nothing.
+   */
   readonly drain: Effect.Effect<void>
   /** Fails when the registration can no longer be kept (`Superseded`, `Failed`); it never succeeds. */
   readonly awaitFailure: Effect.Effect<never, RegistrationError>

@@ -22,6 +22,7 @@ interface Room {
 const rooms: Readonly<Record<string, Room>> = {
   mod: { files: /^mod\.ts$/, uses: "all" },
   testing: { files: /^src\/testing\//, uses: "all" },
+  interop: { files: /^src\/interop\//, uses: ["model", "internal"] },
   main: { files: /^src\/(?:main|runMain)\.ts$/i, uses: ["internal"] },
   http: {
     files: /^src\/http\//,
@@ -50,7 +51,7 @@ const rooms: Readonly<Record<string, Room>> = {
   // Loaded lazily but for its types: parsers, node:fs and node:os.
   declared: {
     files: /^src\/declared\//,
-    uses: ["registration", "transport", "etcd", "failure", "policy", "model", "internal"]
+    uses: ["interop", "registration", "transport", "etcd", "failure", "policy", "model", "internal"]
   },
   registration: {
     files: /^src\/(?:Registration\.ts$|registration\/)/,

@@ -18,7 +18,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:f
 import { join, relative, sep } from "node:path"
 import process from "node:process"
 import { parseArgs } from "node:util"
+import { whyNoPackages } from "./debian.ts"
 import { obtainEtcd } from "./etcd.ts"
+import { buildPrograms } from "./go.ts"
 import { obtainRuntime, root, runtimeEnvironment, type RuntimeName, runtimeNames, versionOf } from "./runtimes.ts"
 
 /** No run of one runtime takes longer than this many milliseconds; a process that does not end by itself is a failure. */
@@ -173,6 +175,17 @@ try {
   }
 } catch (error) {
   stop(error instanceof Error ? error.message : String(error))
+}
+
+if (files.some((file) => file.startsWith("test/interop/"))) {
+  try {
+    for (const program of buildPrograms()) console.log(`go ${program}`)
+  } catch (error) {
+    // Without them the tests against the originals say that they are skipped. That must not go unnoticed in CI.
+    const reason = error instanceof Error ? error.message : String(error)
+    if (process.env["CI"] !== undefined && whyNoPackages() === undefined) stop(reason)
+    console.log(reason)
+  }
 }
 
 mkdirSync(reports, { recursive: true })

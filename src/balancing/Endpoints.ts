@@ -199,7 +199,7 @@ export const make = <A, E, R, M = Readonly<Record<string, string>>>(
     const service = (typeof options.service === "string" ? Service.make(options.service) : options.service) as Service<
       M
     >
-    const name = yield* Effect.fromResult(checkName(service.name))
+    const name = yield* Effect.fromResult(checkName(service))
     const plan = yield* Effect.fromResult(endpointsPlan(name, options))
     const balancer = yield* Effect.fromResult(Balancer.make<M>(options.strategy ?? Balancer.roundRobin))
     const registry = yield* Registry

@@ -27,6 +27,7 @@ import { HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } fr
 import { Balancer, Endpoints } from "../balancing/mod.ts"
 import { endpointsPlan } from "../balancing/EndpointsOptions.ts"
 import { checkName, type InvalidName } from "../Discovery.ts"
+import { Service } from "../model/Service.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
 import type { Registry } from "../Registry.ts"
 
@@ -102,7 +103,7 @@ export const make = <R>(
   Effect.gen(function* () {
     const { hashKey, idleTimeToLive = "5 minutes", isService, retryStatus = [502, 503, 504], service, ...rest } =
       options
-    if (service !== undefined) yield* Effect.fromResult(checkName(service))
+    if (service !== undefined) yield* Effect.fromResult(checkName(Service.make(service)))
     // What cannot be is told here, not by the first request.
     yield* Effect.fromResult(endpointsPlan(service ?? "any service", rest))
     yield* Effect.fromResult(Balancer.make(rest.strategy ?? Balancer.roundRobin))

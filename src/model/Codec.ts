@@ -9,10 +9,13 @@
  */
 import { Data, Result, Schema } from "effect"
 import { InstanceStatus, type ServiceInstance } from "./Instance.ts"
+import type { Layout } from "./Layout.ts"
 import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 const InvalidInstanceBase: TaggedErrorClass<"InvalidInstance", {
   readonly detail: string
+  /** The member of the instance that cannot be written, where it is one. */
+  readonly member?: keyof ServiceInstance
   readonly cause?: unknown
 }> = Data.TaggedError("InvalidInstance")
 
@@ -26,8 +29,10 @@ export class InvalidInstance extends InvalidInstanceBase {
 /** The largest value, in bytes, that is written or read: etcd itself takes a little more. */
 export const maxValueBytes: number = 1024 * 1024
 
-/** Instances to bytes and back. */
+/** Instances to bytes and back, and where they are kept. */
 export interface Codec<M> {
+  /** Where the instances are in etcd. Default: `<namespace>/<service>/<id>`, in the namespace of the registry. */
+  readonly layout?: Layout
   /** The value to put, or why the instance cannot be written. */
   readonly encode: (instance: ServiceInstance<M>) => Result.Result<Uint8Array, InvalidInstance>
   /** The instance that the key names and the value describes, or why it is none. */

@@ -7,20 +7,15 @@
  * @module
  */
 import { Result } from "effect"
+import { decodeKey, type Layout } from "./Layout.ts"
 import { instanceId, serviceName } from "./ServiceName.ts"
 
 /** The keys under one namespace. */
-export interface Keyspace {
+export interface Keyspace extends Layout {
   /** Without a slash at the end. */
   readonly namespace: string
   /** What the keys of all services start with. */
   readonly prefix: string
-  /** What the keys of all instances of a service start with. */
-  readonly servicePrefix: (name: string) => string
-  /** The key of an instance. */
-  readonly key: (name: string, id: string) => string
-  /** The instance of `name` that a key belongs to, or `undefined` when it belongs to none. */
-  readonly idOf: (name: string, key: Uint8Array) => string | undefined
   /** The service and the instance that a key belongs to, or `undefined` when it belongs to none. */
   readonly parse: (key: Uint8Array) => { readonly name: string; readonly id: string } | undefined
 }
@@ -32,14 +27,11 @@ export const defaultNamespace = "/services"
 export const namespaceRule =
   "it must be segments joined by '/', each a legal service name, with or without '/' in front, such as /services"
 
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
-
-const decodeText = (key: Uint8Array): string | undefined => {
-  try {
-    return utf8.decode(key)
-  } catch {
-    return undefined
-  }
+const randomId = (name: string): string => {
+  const suffix = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0"))
+    .join("")
+  const id = `${name}-${suffix}`
+  return Result.isSuccess(instanceId(id)) ? id : suffix
 }
 
 /** The keyspace under a namespace, or the rule that the namespace breaks. */
@@ -54,14 +46,17 @@ export const make = (namespace: string): Result.Result<Keyspace, string> => {
     prefix,
     servicePrefix,
     key: (name, id) => `${prefix}${name}/${id}`,
+    checkName: serviceName,
+    checkId: instanceId,
+    newId: randomId,
     idOf: (name, key) => {
-      const text = decodeText(key)
+      const text = decodeKey(key)
       if (text === undefined || !text.startsWith(servicePrefix(name))) return undefined
       const id = text.slice(prefix.length + name.length + 1)
       return Result.isSuccess(instanceId(id)) ? id : undefined
     },
     parse: (key) => {
-      const text = decodeText(key)
+      const text = decodeKey(key)
       if (text === undefined || !text.startsWith(prefix)) return undefined
       const slash = text.indexOf("/", prefix.length)
       if (slash < 0) return undefined

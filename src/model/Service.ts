@@ -4,6 +4,7 @@
  * @module
  */
 import * as Codec from "./Codec.ts"
+import type { Layout } from "./Layout.ts"
 
 /** A service by its name, with metadata of type `M` on each instance. */
 export interface Service<M = Readonly<Record<string, string>>> {
@@ -17,13 +18,20 @@ export interface DefineService {
   (name: string): Service
   /** A service whose metadata the schema describes; it is checked when registering and when discovering. */
   <M>(name: string, options: { readonly metadata: Codec.MetadataSchema<M> }): Service<M>
+  /** A service in a format of its own, such as one of `@effect-etcd/discovery/interop`. */
+  <M>(name: string, options: { readonly codec: Codec.Codec<M> }): Service<M>
 }
 
 const make: DefineService = <M>(
   name: string,
-  options?: { readonly metadata: Codec.MetadataSchema<M> }
+  options?: { readonly metadata: Codec.MetadataSchema<M> } | { readonly codec: Codec.Codec<M> }
 ): Service<M> | Service =>
-  options === undefined ? { name, codec: Codec.strings } : { name, codec: Codec.json(options.metadata) }
+  options === undefined ?
+    { name, codec: Codec.strings } :
+    { name, codec: "codec" in options ? options.codec : Codec.json(options.metadata) }
+
+/** Where the instances of a service are: where its codec says, or else in the keyspace of the registry. */
+export const layoutOf = <M>(service: Service<M>, keyspace: Layout): Layout => service.codec.layout ?? keyspace
 
 /**
  * Defines services. Nothing is checked here: an illegal name is refused, with a typed error, where it is used.

@@ -8,9 +8,8 @@ import type { EtcdError } from "../etcd/EtcdError.ts"
 import { type Codec, maxValueBytes } from "../model/Codec.ts"
 import { endpoint } from "../model/Endpoint.ts"
 import { InstanceStatus, type ServiceInstance } from "../model/Instance.ts"
-import type { Keyspace } from "../model/Keyspace.ts"
-import type { Service } from "../model/Service.ts"
-import { instanceId, serviceName } from "../model/ServiceName.ts"
+import type { Layout } from "../model/Layout.ts"
+import { layoutOf, type Service } from "../model/Service.ts"
 import * as Backoff from "../policy/Backoff.ts"
 import * as Ttl from "../policy/Ttl.ts"
 import { InvalidRegistration, type RegistrationLost } from "./RegistrationError.ts"
@@ -50,12 +49,15 @@ export interface RegistrationPolicy {
 
 /** An instance and how to keep it registered. */
 export interface RegisterOptions<M = Readonly<Record<string, string>>> extends RegistrationPolicy {
-  /** Unique within the service. Default: random. A stable id lets a restarted process take over at once. */
+  /**
+   * Unique within the service. Default: random, or as the layout of the codec says. A stable id lets a restarted process
+   * take over at once.
+   */
   readonly id?: string
   /** Absolute URLs; `host:port` means `tcp://host:port`. */
   readonly endpoints: readonly [string, ...ReadonlyArray<string>]
   readonly version?: string
-  /** Relative share of the traffic. Default: 1; 0 means none. */
+  /** Relative share of the traffic; 0 means none. Default: 1, or as the layout of the codec says. */
   readonly weight?: number
   readonly zone?: string
   /** Default: `{}`. */
@@ -144,33 +146,50 @@ export const encode = <M>(
   instance: ServiceInstance<M>
 ): Result.Result<Uint8Array, InvalidRegistration> => {
   const value = codec.encode(instance)
-  if (Result.isFailure(value)) return invalid("metadata", instance.metadata, value.failure.detail)
+  if (Result.isFailure(value)) {
+    const { detail, member = "metadata" } = value.failure
+    return invalid(member, instance[member], detail)
+  }
   return value.success.length <= maxValueBytes ?
     Result.succeed(value.success) :
     invalid("value", `${value.success.length} bytes`, `an instance must encode to at most ${maxValueBytes} bytes`)
 }
 
-const randomId = (name: string): string => {
-  const suffix = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0"))
-    .join("")
-  const id = `${name}-${suffix}`
-  return Result.isSuccess(instanceId(id)) ? id : suffix
-}
+/** Refuses an option that publishes a status which the format of the service does not know. */
+const canSay = <M>(
+  codec: Codec<M>,
+  instance: ServiceInstance<M>,
+  option: "drain" | "health",
+  value: unknown,
+  status: InstanceStatus
+): Result.Result<unknown, InvalidRegistration> =>
+  Result.mapError(
+    encode(codec, { ...instance, status }),
+    ({ rule }) => new InvalidRegistration({ field: option, value, rule: `it publishes "${status}", and ${rule}` })
+  )
+
+/** The id that whoever discovers reads from a value. */
+const idIn = <M>(
+  codec: Codec<M>,
+  { id, name }: ServiceInstance<M>,
+  value: Uint8Array
+): Result.Result<string, InvalidRegistration> =>
+  Result.mapBoth(codec.decode(name, id, value), {
+    onSuccess: (read) => read.id,
+    onFailure: ({ detail }) => new InvalidRegistration({ field: "id", value: id, rule: detail })
+  })
 
 /** Checks a registration before anything is sent. */
 export const plan = <M>(
-  keyspace: Keyspace,
+  keyspace: Layout,
   service: Service<M>,
   options: RegisterOptions<M>
 ): Effect.Effect<RegistrationPlan<M>, InvalidRegistration> =>
   Effect.fromResult(Result.gen(function* () {
+    const layout = layoutOf(service, keyspace)
     const name = yield* Result.mapError(
-      serviceName(service.name),
+      layout.checkName(service.name),
       (rule) => new InvalidRegistration({ field: "name", value: service.name, rule })
-    )
-    const id = yield* Result.mapError(
-      instanceId(options.id ?? randomId(name)),
-      (rule) => new InvalidRegistration({ field: "id", value: options.id, rule })
     )
     if (!Array.isArray(options.endpoints) || options.endpoints.length === 0) {
       return yield* invalid("endpoints", options.endpoints, "at least one endpoint is needed")
@@ -184,6 +203,10 @@ export const plan = <M>(
         )
       )
     }
+    const id = yield* Result.mapError(
+      layout.checkId(options.id ?? layout.newId(name, endpoints)),
+      (rule) => new InvalidRegistration({ field: "id", value: options.id, rule })
+    )
     const ttl = yield* Result.mapError(
       Ttl.make(options.ttl ?? Ttl.defaultTtl, options.heartbeat),
       (error) => new InvalidRegistration(error)
@@ -200,21 +223,28 @@ export const plan = <M>(
       // The schema decides whether metadata may be left out.
       metadata: options.metadata === undefined ? {} as M : options.metadata,
       endpoints,
-      weight: yield* weightOf(options.weight ?? 1),
+      weight: yield* weightOf(options.weight ?? layout.defaultWeight ?? 1),
       ...(options.zone === undefined ? {} : { zone: yield* textOf("zone", options.zone) }),
-      status: options.health === undefined ? "up" : "starting"
+      status: "up"
     }
-    yield* encode(service.codec, instance)
+    const value = yield* encode(service.codec, instance)
+    const drain = yield* duration("drain", options.drain ?? 0, 0)
+    if (!Duration.isZero(drain)) yield* canSay(service.codec, instance, "drain", drain, "draining")
+    if (options.health !== undefined) yield* canSay(service.codec, instance, "health", "a check", "starting")
     return {
-      key: keyspace.key(name, id),
+      key: layout.key(name, id),
       codec: service.codec,
-      instance,
+      instance: {
+        ...instance,
+        id: layout.hasTwins === true ? yield* idIn(service.codec, instance, value) : id,
+        status: options.health === undefined ? "up" : "starting"
+      },
       ttl,
       retry: options.retry ?? Backoff.reregister,
       claim: yield* oneOf("claim", options.claim ?? "restart", ["restart", "exclusive", "overwrite"]),
       startup: yield* oneOf("startup", options.startup ?? "await", ["await", "background"]),
       startupTimeout: yield* duration("startupTimeout", options.startupTimeout ?? "15 seconds", 1),
-      drain: yield* duration("drain", options.drain ?? 0, 0),
+      drain,
       releaseTimeout: yield* duration("releaseTimeout", options.releaseTimeout ?? "5 seconds", 1),
       health: options.health === undefined ?
         Option.none() :

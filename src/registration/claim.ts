@@ -61,10 +61,14 @@ export const make = <M>(
 ): (leaseId: LeaseId) => Effect.Effect<bigint, EtcdError | InstanceIdTaken> => {
   let waitUntil: number | undefined
 
+  const endpointsOf = (value: Uint8Array): ReadonlySet<string> | undefined => {
+    const decoded = plan.codec.decode(plan.instance.name, plan.instance.id, value)
+    return Result.isSuccess(decoded) ? new Set(decoded.success.endpoints) : undefined
+  }
+  /** Both as they are read: a format may write what means the same in more than one way. */
   const hasSameEndpoints = (holder: KeyValue): boolean => {
-    const decoded = plan.codec.decode(plan.instance.name, plan.instance.id, holder.value)
-    return Result.isSuccess(decoded) &&
-      new Set(decoded.success.endpoints).symmetricDifference(new Set(plan.instance.endpoints)).size === 0
+    const own = endpointsOf(value())
+    return own !== undefined && endpointsOf(holder.value)?.symmetricDifference(own).size === 0
   }
 
   /** Waits for the key to be free; false when one TTL has passed. */

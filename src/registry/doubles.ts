@@ -12,7 +12,7 @@ import * as Latest from "../internal/latest.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
 import * as InstanceSet from "../model/InstanceSet.ts"
 import type { Keyspace } from "../model/Keyspace.ts"
-import type { Service } from "../model/Service.ts"
+import { layoutOf, type Service } from "../model/Service.ts"
 import { type Registration, RegistrationStatus } from "../Registration.ts"
 import { checkPatch, encode, plan, type RegisterOptions } from "../registration/RegisterOptions.ts"
 import { type RegistrationError, RegistrationRefused } from "../registration/RegistrationError.ts"
@@ -34,15 +34,16 @@ export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>): Regis
     status: "up",
     ...instance
   }))
-  const setOf = <M>(service: Service<M>): Effect.Effect<InstanceSet.InstanceSet<M>, DiscoveryError> =>
-    Effect.map(Effect.fromResult(checkName(service.name)), (name) => {
+  const setOf = <M>(service: Service<M>): Effect.Effect<InstanceSet.InstanceSet<M>, DiscoveryError> => {
+    const layout = layoutOf(service, keyspace)
+    return Effect.map(Effect.fromResult(checkName(service)), (name) => {
       const rejected = new Map<string, InstanceSet.Rejected>()
       const byId = new Map<string, ServiceInstance<M>>()
       for (const instance of instances) {
         if (instance.name !== name) continue
         const read = throughCodec(service, instance)
-        const key = keyspace.key(name, instance.id)
-        if (Result.isSuccess(read)) byId.set(instance.id, read.success)
+        const key = layout.key(name, instance.id)
+        if (Result.isSuccess(read)) byId.set(read.success.id, read.success)
         else rejected.set(instance.id, { key, error: read.failure })
       }
       return InstanceSet.make({
@@ -55,6 +56,7 @@ export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>): Regis
         sequence: 0
       })
     })
+  }
   const counts = new Map<string, number>()
   for (const { name } of instances) counts.set(name, (counts.get(name) ?? 0) + 1)
   const services = Array.from(counts, ([name, instances]): ListedService => ({ name, instances }))
@@ -125,11 +127,13 @@ const registerNowhere = <M>(
 
 /** A registry whose etcd answers everything with this error. */
 export const failing = (keyspace: Keyspace, cause: EtcdError): RegistryService => {
-  const refuse = <M>({ name }: Service<M>): Effect.Effect<never, DiscoveryError> =>
-    Effect.flatMap(
-      Effect.fromResult(checkName(name)),
-      (name) => Effect.fail(new DiscoveryRefused({ prefix: keyspace.servicePrefix(name), cause }))
+  const refuse = <M>(service: Service<M>): Effect.Effect<never, DiscoveryError> => {
+    const layout = layoutOf(service, keyspace)
+    return Effect.flatMap(
+      Effect.fromResult(checkName(service)),
+      (name) => Effect.fail(new DiscoveryRefused({ prefix: layout.servicePrefix(name), cause }))
     )
+  }
   return {
     register: (service, options) =>
       Effect.flatMap(

@@ -5,6 +5,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { PermissionDenied } from "../../src/etcd/EtcdError.ts"
+import { goZero } from "../../src/interop/mod.ts"
+import { Service } from "../../src/model/Service.ts"
 import { discover, registerFromConfig, Registry } from "../../src/Registry.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { eachSharedEtcd } from "../harness/EtcdServer.ts"
@@ -172,22 +174,21 @@ describe("Registry.fromFile", () => {
 
     live("reads a file of go-zero", () =>
       Effect.gen(function* () {
-        const namespace = freshNamespace()
         const path = yield* file(
           "user.yaml",
           `Name: user.rpc\nListenOn: 0.0.0.0:8080\nEtcd:\n  Hosts:\n  - ${
             server().endpoint.slice(7)
           }\n  Key: user.rpc\n  ID: 7\n`
         )
-        const options = { namespace, env: { ADVERTISE_ADDRESS: "10.0.0.5" } }
+        const options = { env: { ADVERTISE_ADDRESS: "10.0.0.5" } }
         yield* Effect.gen(function* () {
-          const [set] = yield* Stream.runCollect(Stream.take(discover("user.rpc"), 1))
-          assert.deepEqual(set?.instances.map(({ endpoints, id }) => [id, ...endpoints]), [[
-            "7",
-            "tcp://10.0.0.5:8080"
-          ]])
+          assert.deepEqual((yield* keysIn(server(), "user.rpc/")).map(({ key, value }) => [key, value]), [
+            ["user.rpc/7", "10.0.0.5:8080"]
+          ])
+          const [set] = yield* Stream.runCollect(Stream.take(discover(Service.make("user.rpc", { codec: goZero })), 1))
+          assert.deepEqual(set?.endpoints, ["tcp://10.0.0.5:8080"])
         }).pipe(Effect.provide(Registry.fromFile(path, options)))
-        yield* assertNothingLeft(server(), namespace)
+        yield* assertNothingLeft(server(), "user.rpc/")
       }))
   })
 

@@ -15,8 +15,10 @@ import { toError } from "./real.ts"
 export { current as currentRuntime, type RuntimeName } from "../../tools/runtimes.ts"
 
 export interface ProgramOptions {
-  /** A `.ts` or `.js` file. */
+  /** A `.ts` or `.js` file, or, with `binary`, an executable. */
   readonly file: string | URL
+  /** Whether `file` is started by itself, without a runtime. */
+  readonly binary?: boolean
   /** Default: the runtime that runs the test. */
   readonly runtime?: RuntimeName
   readonly args?: ReadonlyArray<string>
@@ -49,10 +51,10 @@ export interface Program {
   readonly stderr: Effect.Effect<string>
   /**
    * The first line, of both outputs and from the start, that matches: contains the text, matches the expression, or
-   * satisfies the predicate. Fails when the program ends without it or `limit` milliseconds (default 30,000) pass.
+   * satisfies the predicate (of the line and its place). Fails when the program ends without it or `limit` milliseconds (default 30,000) pass.
    */
   readonly awaitLine: (
-    wanted: string | RegExp | ((line: string) => boolean),
+    wanted: string | RegExp | ((line: string, index: number) => boolean),
     limit?: number
   ) => Effect.Effect<string, Error>
   /** Sends a signal and waits for nothing. */
@@ -90,7 +92,10 @@ export const runProgram = (options: ProgramOptions): Effect.Effect<Program, Erro
       const name = options.runtime ?? current
       const file = options.file instanceof URL ? fileURLToPath(options.file) : options.file
       const own = options.runtimeArgs ?? (name === "deno" ? ["-A"] : [])
-      const child = spawn(runtime(name), [...(name === "deno" ? ["run"] : []), ...own, file, ...(options.args ?? [])], {
+      const [command, ...before] = options.binary === true ?
+        [file] :
+        [runtime(name), ...(name === "deno" ? ["run"] : []), ...own, file]
+      const child = spawn(command, [...before, ...(options.args ?? [])], {
         cwd: options.cwd ?? root,
         env: { ...process.env, NO_COLOR: "1", ...options.env },
         stdio: ["pipe", "pipe", "pipe"]
@@ -155,7 +160,7 @@ export const runProgram = (options: ProgramOptions): Effect.Effect<Program, Erro
                 notify()
               }, limit)
               return when<string, Error>(() => {
-                const found = lines.find((line) => matches(line.text))
+                const found = lines.find((line, index) => matches(line.text, index))
                 if (found !== undefined) return Effect.succeed(found.text)
                 if (exit !== undefined) {
                   return Effect.fail(

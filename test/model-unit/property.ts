@@ -11,11 +11,11 @@ import assert from "node:assert/strict"
 import process from "node:process"
 import { live } from "../harness/it.ts"
 
-/** Declares a test: `body` throws for a value that breaks the property. */
+/** Declares a test: `body` throws, or rejects, for a value that breaks the property. */
 export const property = <A>(
   title: string,
   values: Arbitrary.Arbitrary<A>,
-  body: (value: A) => void,
+  body: (value: A) => void | Promise<void>,
   runs: number = 500
 ): void => {
   live(title, () =>
@@ -24,9 +24,9 @@ export const property = <A>(
       const result = yield* Arbitrary.checkEffect(
         values,
         (value) =>
-          Effect.try({
-            try: () => {
-              body(value)
+          Effect.tryPromise({
+            try: async () => {
+              await body(value)
               return true
             },
             catch: (error) => error instanceof Error ? error.message : String(error)

@@ -1,0 +1,56 @@
+/**
+ * Addresses: what most formats have instead of URLs, `host:port` without a scheme.
+ *
+ * @module
+ */
+import { Result } from "effect"
+import type { InvalidInstance } from "../model/Codec.ts"
+import type { ServiceInstance } from "../model/Instance.ts"
+import { refuse } from "./format.ts"
+
+/** For formats whose addresses name no scheme. */
+export interface AddressOptions {
+  /** The scheme of the endpoints, such as `"grpc"`: read so, and written only if they have it. Default: `"tcp"`. */
+  readonly scheme?: string
+}
+
+const address = /^(?:\[[0-9a-f:.%a-z]+\]|[^\s:/?#@[\]\\]+)(?::\d{1,5})?$/i
+const withPort = /:\d{1,5}$/
+
+/** The endpoint of an address that has a port. */
+export const endpointOf = (scheme: string, text: string): Result.Result<string, InvalidInstance> =>
+  withPort.test(text) && !text.endsWith(":0") ?
+    hostEndpointOf(scheme, text) :
+    refuse(`${JSON.stringify(text)} is no address such as 10.0.0.5:8080`)
+
+/** The endpoint of an address, with a port or without. */
+export const hostEndpointOf = (scheme: string, text: string): Result.Result<string, InvalidInstance> => {
+  const url = `${scheme}://${text}`
+  return address.test(text) && URL.canParse(url) ?
+    Result.succeed(url) :
+    refuse(`${JSON.stringify(text)} is no address such as 10.0.0.5:8080`)
+}
+
+/** The one endpoint of an instance, for formats that have no place for more. */
+export const onlyEndpoint = ({ endpoints }: ServiceInstance<unknown>): Result.Result<string, InvalidInstance> => {
+  const [endpoint, another] = endpoints
+  return endpoint === undefined || another !== undefined ?
+    refuse("this format has exactly one endpoint for each instance", "endpoints") :
+    Result.succeed(endpoint)
+}
+
+/** The address of the one endpoint of an instance, which must have the scheme. */
+export const onlyAddress = (
+  scheme: string,
+  instance: ServiceInstance<unknown>,
+  parse: typeof endpointOf = endpointOf
+): Result.Result<string, InvalidInstance> =>
+  Result.flatMap(onlyEndpoint(instance), (endpoint) => {
+    const start = `${scheme}://`
+    return endpoint.startsWith(start) && Result.isSuccess(parse(scheme, endpoint.slice(start.length))) ?
+      Result.succeed(endpoint.slice(start.length)) :
+      refuse(`this format keeps no scheme: the endpoint must be ${start}host:port and no more`, "endpoints")
+  })
+
+/** Host and port of an endpoint: by convention the last segment of the keys of these formats. */
+export const authorityOf = (endpoint: string): string => /^[^:]+:\/\/(?:[^/?#@]*@)?([^/?#]*)/.exec(endpoint)?.[1] ?? ""

@@ -1,0 +1,143 @@
+/**
+ * What the formats of other frameworks have in common: strict reading of values that anybody may have written, and
+ * writing that never loses anything.
+ *
+ * @module
+ */
+import { Equal, Result, Schema } from "effect"
+import { type Codec, InvalidInstance, maxValueBytes } from "../model/Codec.ts"
+import type { ServiceInstance } from "../model/Instance.ts"
+import type { LayoutParts } from "../model/Layout.ts"
+import * as Layout from "../model/Layout.ts"
+
+/** A codec that is also a function: called with options, it makes another codec of the same format. */
+export interface Format<M, Options> extends Codec<M> {
+  (options: Options): Codec<M>
+}
+
+/** What a format is made of. */
+export interface FormatParts<M> extends Pick<Codec<M>, "encode" | "decode"> {
+  /** How messages call it. */
+  readonly title: string
+  readonly layout: LayoutParts
+  /** The instance as it is expected back where the format has more than one way to say the same. */
+  readonly normal?: (instance: ServiceInstance<M>) => ServiceInstance<M>
+}
+
+/** A format that has options, all of which may be left out. */
+export const format = <M, Options extends object>(
+  make: (options: Partial<Options>) => FormatParts<M>
+): Format<M, Partial<Options>> =>
+  Object.assign((options: Partial<Options>) => lossless(make(options)), lossless(make({})))
+
+const members = ["endpoints", "status", "weight", "zone", "version", "metadata"] as const
+
+/** A codec that refuses to write what it would not read back. */
+const lossless = <M>({ title, layout, normal = (same) => same, encode, decode }: FormatParts<M>): Codec<M> => ({
+  layout: Layout.make(layout),
+  decode,
+  encode: (instance) =>
+    Result.gen(function* () {
+      const value = yield* encode(instance)
+      // Whoever puts it refuses it, and says why.
+      if (value.length > maxValueBytes) return value
+      const read = yield* decode(instance.name, instance.id, value)
+      const expected = normal(instance)
+      for (const member of members) {
+        if (Equal.equals(read[member], expected[member])) continue
+        const found = JSON.stringify(read[member]) ?? "nothing"
+        return yield* refuse(`${title} cannot keep this: it would be read as ${found}`, member)
+      }
+      return value
+    })
+})
+
+/** A value that is no instance, or an instance that cannot be written; `member` is what cannot. */
+export const refuse = (
+  detail: string,
+  member?: keyof ServiceInstance,
+  cause?: unknown
+): Result.Result<never, InvalidInstance> =>
+  Result.fail(new InvalidInstance({ detail, ...(member === undefined ? {} : { member }), cause }))
+
+/** The weight of an instance, for formats that have whole numbers. */
+export const wholeWeight = ({ weight }: ServiceInstance<unknown>): Result.Result<number, InvalidInstance> =>
+  Number.isSafeInteger(weight) ? Result.succeed(weight) : refuse("it must be a whole number", "weight")
+
+const encoder = new TextEncoder()
+/** A byte order mark stays: no writer of these formats puts one there, and their own readers choke on it. */
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+
+/** The bytes of a text. */
+export const bytesOf = (text: string): Uint8Array => encoder.encode(text)
+
+/** The text of a value. */
+export const readText = (value: Uint8Array): Result.Result<string, InvalidInstance> => {
+  if (value.length > maxValueBytes) return refuse(`the value has ${value.length} bytes, more than ${maxValueBytes}`)
+  try {
+    return Result.succeed(utf8.decode(value))
+  } catch {
+    return refuse("the value is not UTF-8")
+  }
+}
+
+/** Reads values of JSON that the schema describes, with each name at most once in each object. */
+export const jsonReader = <A>(
+  schema: Schema.Codec<A, unknown>
+): (value: Uint8Array) => Result.Result<A, InvalidInstance> => {
+  const decode = Schema.decodeUnknownResult(schema)
+  return (value) =>
+    Result.gen(function* () {
+      const text = yield* readText(value)
+      const json = yield* parse(text)
+      const name = duplicateName(text)
+      if (name !== undefined) return yield* refuse(`${name} occurs twice`)
+      return yield* Result.mapError(
+        decode(json),
+        (cause) => new InvalidInstance({ detail: cause.message.replaceAll(/\s*\n\s*/g, " "), cause })
+      )
+    })
+}
+
+const parse = (text: string): Result.Result<unknown, InvalidInstance> => {
+  try {
+    return Result.succeed(JSON.parse(text))
+  } catch {
+    return refuse("the value is not JSON")
+  }
+}
+
+/** JSON of what may come from a user. */
+export const writeJson = (value: unknown, end = ""): Result.Result<Uint8Array, InvalidInstance> => {
+  try {
+    return Result.succeed(bytesOf(JSON.stringify(value) + end))
+  } catch (cause) {
+    return refuse("it is not JSON", "metadata", cause)
+  }
+}
+
+const colon = /\s*:/y
+
+/** The first name that an object of a JSON text has twice: which of the two counts differs from reader to reader. */
+const duplicateName = (text: string): string | undefined => {
+  const open: Array<Set<string> | undefined> = []
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at]
+    if (character === "{") open.push(new Set())
+    else if (character === "[") open.push(undefined)
+    else if (character === "}" || character === "]") open.pop()
+    else if (character === '"') {
+      const start = at
+      for (at += 1; text[at] !== '"'; at++) if (text[at] === "\\") at += 1
+      colon.lastIndex = at + 1
+      if (!colon.test(text)) continue
+      const literal = text.slice(start, at + 1)
+      const name: unknown = JSON.parse(literal)
+      const names = open.at(-1)
+      if (typeof name !== "string" || names === undefined) continue
+      if (names.has(name)) return literal
+      names.add(name)
+    }
+  }
+  return undefined
+}

@@ -1,0 +1,72 @@
+/**
+ * The format of go-kit, package `sd/etcdv3`: any key under a prefix, with an opaque value.
+ *
+ * By convention keys are `<prefix>/<host>:<port>`, and a value is a URL or `host:port`.
+ *
+ * @module
+ */
+import { Result } from "effect"
+import { type AddressOptions, authorityOf, endpointOf, onlyEndpoint } from "./address.ts"
+import { bytesOf, type Format, format, readText, refuse } from "./format.ts"
+import { path } from "./path.ts"
+
+/** What {@link goKit} can be told. */
+export interface GoKitOptions extends AddressOptions {
+  /**
+   * Whether the name of a service is its prefix to the letter, as go-kit itself takes it: `orders` then sees
+   * `orders-eu/…`, too. Default: false, which puts a slash between the name and the id.
+   */
+  readonly exactPrefix?: boolean
+}
+
+const url = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#]/i
+
+/**
+ * What go-kit's `Registrar` puts and its `Instancer` reads. The name of a service is the prefix: `/services/orders`, with
+ * or without the slash at its end.
+ *
+ * It has no metadata, weight, zone, version and status, and one endpoint for each instance. Endpoints `tcp://host:port`
+ * (or of the `scheme` in the options) are written as `host:port`, all others as they are. The default id is the address.
+ *
+ * @example
+ * ```ts
+ * import { Service } from "@effect-etcd/discovery"
+ * import { goKit } from "@effect-etcd/discovery/interop"
+ *
+ * const Orders = Service.make("/services/orders", { codec: goKit })
+ * // 10.0.0.5:8080 is at /services/orders/10.0.0.5:8080
+ * ```
+ */
+export const goKit: Format<Readonly<Record<string, string>>, GoKitOptions> = format<
+  Readonly<Record<string, string>>,
+  GoKitOptions
+>(({ exactPrefix = false, scheme = "tcp" }) => ({
+  title: "go-kit",
+  layout: {
+    servicePrefix: (name) => exactPrefix || name.endsWith("/") ? name : `${name}/`,
+    checkName: path,
+    checkId: path,
+    newId: (_, endpoints) => authorityOf(endpoints[0] ?? "")
+  },
+  encode: (instance) =>
+    Result.map(onlyEndpoint(instance), (endpoint) => {
+      const start = `${scheme}://`
+      const address = endpoint.slice(start.length)
+      return bytesOf(endpoint.startsWith(start) && Result.isSuccess(endpointOf(scheme, address)) ? address : endpoint)
+    }),
+  decode: (name, id, value) =>
+    Result.gen(function* () {
+      const text = yield* readText(value)
+      const isUrl = url.test(text) && URL.canParse(text)
+      if (!isUrl && text.includes("://")) return yield* refuse(`${JSON.stringify(text.slice(0, 200))} is no URL`)
+      const endpoint = isUrl ? text : yield* endpointOf(scheme, text)
+      return Object.freeze({
+        id,
+        name,
+        metadata: Object.freeze({}),
+        endpoints: Object.freeze([endpoint]),
+        weight: 1,
+        status: "up" as const
+      })
+    })
+}))

@@ -1,0 +1,68 @@
+/**
+ * The format of go-zero, package `core/discov`: keys `<Key>/<id>` with bare addresses as values.
+ *
+ * The id is the number of the lease, or what `ID` of the `Etcd` block says. Readers pay no heed to it: to them an
+ * instance is its address, there as long as any key holds it. After a new grant go-zero can leave two keys for a while.
+ *
+ * @module
+ */
+import { Result } from "effect"
+import { type AddressOptions, endpointOf, onlyAddress } from "./address.ts"
+import { bytesOf, type Format, format, readText } from "./format.ts"
+import { target } from "./path.ts"
+
+const number = /^-?(?:0|[1-9]\d{0,18})$/
+
+const int64 = (id: string): Result.Result<string, string> =>
+  typeof id === "string" && number.test(id) && BigInt.asIntN(64, BigInt(id)) === BigInt(id) ?
+    Result.succeed(id) :
+    Result.fail("it must be a 64-bit integer in decimal, as a string")
+
+/** As unlikely to be taken as a lease id, and like it above 0. */
+const randomInt64 = (): string => {
+  const [random = 0n] = crypto.getRandomValues(new BigUint64Array(1))
+  return String(BigInt.asUintN(63, random) || 1n)
+}
+
+/**
+ * What go-zero's `Publisher` puts and its `Subscriber` reads. The name of a service is the `Key`: `user.rpc`.
+ *
+ * It has no metadata, weight, zone, version and status, and one endpoint for each instance, `tcp://host:port` (or of the
+ * `scheme` in the options). To whoever discovers, the id of an instance is its address; keys with the same address are
+ * one instance. The `id` of a registration is the number in its key, by default a random one.
+ *
+ * @example
+ * ```ts
+ * import { Service } from "@effect-etcd/discovery"
+ * import { goZero } from "@effect-etcd/discovery/interop"
+ *
+ * const Users = Service.make("user.rpc", { codec: goZero })
+ * const UsersOverGrpc = Service.make("user.rpc", { codec: goZero({ scheme: "grpc" }) })
+ * ```
+ */
+export const goZero: Format<Readonly<Record<string, string>>, AddressOptions> = format<
+  Readonly<Record<string, string>>,
+  AddressOptions
+>(({ scheme = "tcp" }) => ({
+  title: "go-zero",
+  layout: {
+    servicePrefix: (name) => `${name}/`,
+    checkName: target,
+    checkId: int64,
+    newId: randomInt64,
+    hasTwins: true
+  },
+  encode: (instance) => Result.map(onlyAddress(scheme, instance), bytesOf),
+  decode: (name, _, value) =>
+    Result.gen(function* () {
+      const address = yield* readText(value)
+      return Object.freeze({
+        id: address,
+        name,
+        metadata: Object.freeze({}),
+        endpoints: Object.freeze([yield* endpointOf(scheme, address)]),
+        weight: 1,
+        status: "up" as const
+      })
+    })
+}))

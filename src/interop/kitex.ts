@@ -1,0 +1,77 @@
+/**
+ * The format of CloudWeGo's Kitex, package `kitex-contrib/registry-etcd`: keys `<prefix>/<service>/<host>:<port>` with
+ * JSON as values.
+ *
+ * @module
+ */
+import { Result, Schema } from "effect"
+import { instanceId, serviceName } from "../model/ServiceName.ts"
+import { authorityOf, endpointOf, onlyAddress } from "./address.ts"
+import { type Format, format, jsonReader, wholeWeight, writeJson } from "./format.ts"
+
+type Tags = Readonly<Record<string, string>>
+
+/** What {@link kitex} can be told. */
+export interface KitexOptions {
+  /**
+   * What all keys start with, `WithEtcdServicePrefix` of registry-etcd. Default: `kitex/registry-etcd`. Empty for what
+   * its deprecated constructors with authentication put.
+   */
+  readonly prefix?: string
+}
+
+const defaultWeight = 10
+
+const read = jsonReader(Schema.Struct({
+  network: Schema.Literals(["tcp", "tcp4", "tcp6"]),
+  address: Schema.String,
+  weight: Schema.optionalKey(Schema.NullOr(Schema.Int)),
+  tags: Schema.optionalKey(Schema.NullOr(Schema.Record(Schema.String, Schema.String)))
+}))
+
+/**
+ * What Kitex' registry of etcd puts and its resolver reads. Metadata are the tags.
+ *
+ * It has no zone, version and status, and one endpoint for each instance, `tcp://host:port`. The weight is a whole
+ * number; an instance that says none, or none above 0, has 10, as it has for Kitex, so that no weight means "no
+ * traffic". The default id is the address.
+ *
+ * @example
+ * ```ts
+ * import { Service } from "@effect-etcd/discovery"
+ * import { kitex } from "@effect-etcd/discovery/interop"
+ *
+ * const Echo = Service.make("echo", { codec: kitex })
+ * // 10.0.0.1:8888 is at kitex/registry-etcd/echo/10.0.0.1:8888
+ * ```
+ */
+export const kitex: Format<Readonly<Record<string, string>>, KitexOptions> = format<Tags, KitexOptions>((
+  { prefix = "kitex/registry-etcd" }
+) => ({
+  title: "Kitex",
+  layout: {
+    servicePrefix: (name) => `${prefix}/${name}/`,
+    checkName: serviceName,
+    checkId: instanceId,
+    newId: (_, endpoints) => authorityOf(endpoints[0] ?? ""),
+    defaultWeight
+  },
+  encode: (instance) =>
+    Result.gen(function* () {
+      const address = yield* onlyAddress("tcp", instance)
+      const tags = Object.keys(instance.metadata).length === 0 ? null : instance.metadata
+      return yield* writeJson({ network: "tcp", address, weight: yield* wholeWeight(instance), tags })
+    }),
+  decode: (name, id, value) =>
+    Result.gen(function* () {
+      const { address, tags, weight } = yield* read(value)
+      return Object.freeze({
+        id,
+        name,
+        metadata: tags ?? {},
+        endpoints: Object.freeze([yield* endpointOf("tcp", address)]),
+        weight: weight === undefined || weight === null || weight <= 0 ? defaultWeight : weight,
+        status: "up" as const
+      })
+    })
+}))

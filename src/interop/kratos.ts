@@ -1,0 +1,110 @@
+/**
+ * The format of go-kratos, package `contrib/registry/etcd`: keys `<namespace>/<name>/<id>` with JSON as values.
+ *
+ * @module
+ */
+import { Result, Schema } from "effect"
+import type { ServiceInstance } from "../model/Instance.ts"
+import { instanceId, serviceName } from "../model/ServiceName.ts"
+import { type Format, format, jsonReader, refuse, writeJson } from "./format.ts"
+
+type Metadata = Readonly<Record<string, string>>
+
+/** What {@link kratos} can be told. */
+export interface KratosOptions {
+  /** What all keys start with, `registry.Namespace` of kratos. Default: `/microservices`. */
+  readonly namespace?: string
+}
+
+/** What kratos' selectors take for an instance that says no weight. */
+const defaultWeight = 100
+
+const read = jsonReader(Schema.Struct({
+  id: Schema.String,
+  name: Schema.String,
+  version: Schema.optionalKey(Schema.NullOr(Schema.String)),
+  metadata: Schema.optionalKey(Schema.NullOr(Schema.Record(Schema.String, Schema.String))),
+  endpoints: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String)))
+}))
+
+const weightOf = (metadata: Metadata): number => {
+  const text = Object.hasOwn(metadata, "weight") ? metadata["weight"] ?? "" : ""
+  const weight = /^\+?\d{1,15}$/.test(text) ? Number(text) : Number.NaN
+  return Number.isNaN(weight) ? defaultWeight : weight
+}
+
+/** Metadata with the weight where kratos looks for it. */
+const withWeight = ({ metadata, weight }: ServiceInstance<Metadata>): Metadata =>
+  weight === weightOf(metadata) ? metadata : { ...metadata, weight: String(weight) }
+
+const secure: Readonly<Record<string, string>> = { http: "https", grpc: "grpcs" }
+const insecure = /^(https?|grpcs?):\/\/([^?#]*)\?isSecure=(true|false)$/
+
+/** `http://…?isSecure=true`, as kratos wrote it before 2.4, is `https://…`, as it writes it since. */
+const plain = (endpoint: string): string => {
+  const [, scheme = "", rest = "", isSecure] = insecure.exec(endpoint) ?? []
+  return rest === "" ? endpoint : `${isSecure === "true" ? secure[scheme] ?? scheme : scheme}://${rest}`
+}
+
+/**
+ * What kratos' `Registry` of etcd puts and reads. The name of a service is that of the application.
+ *
+ * It has everything but zone and status. The weight is kept in `metadata.weight`, as a whole number; an instance that
+ * says none has 100, as it has for kratos. An endpoint `http://…?isSecure=true` reads `https://…`, and `grpc` likewise.
+ * kratos itself takes the services whose names start with that of the one it looks for into its range; here a service
+ * is exactly its own.
+ *
+ * @example
+ * ```ts
+ * import { Service } from "@effect-etcd/discovery"
+ * import { kratos } from "@effect-etcd/discovery/interop"
+ *
+ * const Greeter = Service.make("helloworld", { codec: kratos })
+ * const Staging = Service.make("helloworld", { codec: kratos({ namespace: "/staging" }) })
+ * ```
+ */
+export const kratos: Format<Readonly<Record<string, string>>, KratosOptions> = format<Metadata, KratosOptions>(
+  (
+    { namespace = "/microservices" }
+  ) => ({
+    title: "kratos",
+    layout: {
+      servicePrefix: (name) => `${namespace}/${name}/`,
+      checkName: serviceName,
+      checkId: instanceId,
+      newId: () => crypto.randomUUID(),
+      defaultWeight
+    },
+    normal: (instance) => ({
+      ...instance,
+      metadata: withWeight(instance),
+      endpoints: instance.endpoints.map(plain)
+    }),
+    encode: (instance) => {
+      const { endpoints, id, name, version = "" } = instance
+      return writeJson({ id, name, version, metadata: withWeight(instance), endpoints })
+    },
+    decode: (name, id, value) =>
+      Result.gen(function* () {
+        const found = yield* read(value)
+        if (found.id !== id) return yield* refuse(`"id" must be that of the key`)
+        if (found.name !== name) return yield* refuse(`"name" must be that of the key`)
+        const endpoints = (found.endpoints ?? []).map(plain)
+        if (endpoints.length === 0) return yield* refuse(`"endpoints" is empty`)
+        const wrong = endpoints.find((endpoint) => !URL.canParse(endpoint))
+        if (wrong !== undefined) return yield* refuse(`${JSON.stringify(wrong.slice(0, 200))} is no URL`)
+        const metadata = found.metadata ?? {}
+        return Object.freeze({
+          id,
+          name,
+          ...(found.version === undefined || found.version === null || found.version === "" ?
+            {} :
+            { version: found.version }),
+          metadata,
+          endpoints: Object.freeze(endpoints),
+          weight: weightOf(metadata),
+          status: "up" as const
+        })
+      })
+  })
+)
