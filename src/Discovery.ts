@@ -387,7 +387,9 @@ class View<M> {
     if (kv.lease === 0n && this.#layout.isLeaseOptional !== true) {
       return refuse("the key has no lease, so nothing would remove it")
     }
-    if (kv.value.length > maxValueBytes) return refuse(`the value has ${kv.value.length} bytes, over ${maxValueBytes}`)
+    if (kv.value.length > maxValueBytes) {
+      return refuse(`the value has ${kv.value.length} bytes, more than ${maxValueBytes}`)
+    }
     return this.#service.codec.decode(this.#service.name, id, kv.value)
   }
 }
