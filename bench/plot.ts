@@ -1,0 +1,108 @@
+/** Small plots as SVG: bars for one size, lines where something grows. Readable on light and dark ground. */
+import { familyOf, laneOf, median, type Result, runtimesOf, show } from "./report.ts"
+
+/** Mid-tones, told apart by the colour-blind too (after Okabe and Ito). */
+const colours: Readonly<Record<string, string>> = {
+  "ours": "#0f8a5f",
+  "raw": "#d9822b",
+  "naive": "#b5559c",
+  "go-clientv3": "#3d8fd1",
+  "go-kit": "#c0504d"
+}
+const ink = "#808080"
+const width = 300
+const height = 170
+
+const text = (x: number, y: number, content: string, rest = ""): string =>
+  `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${rest}>${
+    content.replaceAll("&", "&amp;").replaceAll("<", "&lt;")
+  }</text>`
+
+const sizeOf = ({ scenario }: Result): number => Number(/-(\d+)$/.exec(scenario.name)?.[1])
+
+/** A panel: one figure on one runtime. */
+const panel = (
+  members: ReadonlyArray<Result>,
+  figure: string,
+  runtime: ReturnType<typeof runtimesOf>[number]
+): string => {
+  const [first] = members
+  if (first === undefined) return ""
+  const medianOf = (result: Result, contender: Parameters<typeof laneOf>[1]) =>
+    median(laneOf(result, contender, runtime)?.figures[figure] ?? [])
+  const contenders = first.scenario.contenders.filter((contender) =>
+    members.some((result) => !Number.isNaN(medianOf(result, contender)))
+  )
+  const values = members.flatMap((result) => contenders.map((contender) => medianOf(result, contender)))
+    .filter((value) => !Number.isNaN(value))
+  const [left, bottom, top] = [10, height - 22, 24]
+  const parts = [text(left, 14, `${figure}, ${runtime}`, `font-weight="bold"`)]
+  if (members.length === 1) {
+    const most = Math.max(...values, Number.MIN_VALUE)
+    const step = (width - 2 * left) / contenders.length
+    contenders.forEach((contender, index) => {
+      const value = medianOf(first, contender)
+      const tall = Math.max(1, (bottom - top - 14) * value / most)
+      const x = left + index * step
+      parts.push(
+        `<rect x="${(x + step * 0.15).toFixed(1)}" y="${(bottom - tall).toFixed(1)}" width="${
+          (step * 0.7).toFixed(1)
+        }" height="${tall.toFixed(1)}" fill="${colours[contender]}"/>`,
+        text(x + step / 2, bottom - tall - 4, show(value), `text-anchor="middle"`),
+        text(x + step / 2, bottom + 13, contender, `text-anchor="middle"`)
+      )
+    })
+  } else {
+    // Both axes are logarithmic: a line that is flat costs the same at every size.
+    const sizes = members.map(sizeOf)
+    const scale = (all: ReadonlyArray<number>, from: number, to: number) => {
+      const [low, high] = [Math.log(Math.min(...all)), Math.log(Math.max(...all))]
+      return (value: number) =>
+        high === low ? (from + to) / 2 : from + (to - from) * (Math.log(value) - low) / (high - low)
+    }
+    const positive = values.filter((value) => value > 0)
+    const x = scale(sizes, left + 24, width - 70)
+    const y = scale([...positive, Math.max(...positive) * 1.5], bottom - 8, top + 8)
+    for (const size of sizes) parts.push(text(x(size), bottom + 13, size.toLocaleString("en"), `text-anchor="middle"`))
+    contenders.forEach((contender, index) => {
+      const points = members.map((result) => ({ size: sizeOf(result), value: medianOf(result, contender) }))
+        .filter(({ value }) => value > 0)
+      const colour = colours[contender] ?? ink
+      parts.push(
+        `<polyline fill="none" stroke="${colour}" stroke-width="2" points="${
+          points.map(({ size, value }) => `${x(size).toFixed(1)},${y(value).toFixed(1)}`).join(" ")
+        }"/>`,
+        ...points.map(({ size, value }) =>
+          `<circle cx="${x(size).toFixed(1)}" cy="${y(value).toFixed(1)}" r="3" fill="${colour}"/>`
+        ),
+        ...points.map(({ size, value }) =>
+          text(x(size), y(value) + (index === 0 ? 14 : -6), show(value), `text-anchor="middle" fill="${colour}"`)
+        ),
+        text(width - 62, top + 14 + 14 * index, contender, `fill="${colour}"`)
+      )
+    })
+  }
+  parts.push(`<line x1="${left}" y1="${bottom}" x2="${width - left}" y2="${bottom}" stroke="${ink}"/>`)
+  return parts.join("\n")
+}
+
+/** The plot of a family of scenarios: a row for each figure, a column for each runtime. */
+export const plot = (family: string, members: ReadonlyArray<Result>, where: string): string => {
+  const [first] = members
+  const figures = first?.scenario.drawn ?? []
+  const runtimes = first === undefined ? [] : runtimesOf(first)
+  const inner = figures.flatMap((figure, row) =>
+    runtimes.map((runtime, column) =>
+      `<g transform="translate(${column * width} ${30 + row * height})">\n${panel(members, figure, runtime)}\n</g>`
+    )
+  )
+  const total = { x: Math.max(1, runtimes.length) * width, y: 30 + figures.length * height + 24 }
+  const title = members.length === 1 ? first?.scenario.about ?? family : familyOf(family)
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${total.x} ${total.y}" font-family="sans-serif" font-size="11" fill="${ink}">`,
+    text(10, 18, title, `font-size="14"`),
+    ...inner,
+    text(10, total.y - 8, where, `font-size="8"`),
+    "</svg>\n"
+  ].join("\n")
+}
