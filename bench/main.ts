@@ -99,13 +99,19 @@ const takeTurn = (scenario: Scenario, lane: Lane, { etcd, server }: Prepared): E
     const runtime = lane.runtime === "go" ? "native" : lane.runtime
     const program = yield* runProgram({
       file: lane.runtime === "go" ?
-        goProgram(scenario.program) ?? "" :
+        String(goProgram(scenario.program)) :
         new URL(`programs/${scenario.program}.ts`, import.meta.url),
       runtime,
       runtimeArgs: runtimeArgs[runtime],
       args: [lane.contender, server.endpoint, JSON.stringify(scenario.parameters)]
     })
-    return yield* (scenario.drive ?? (({ program }) => told(program)))({ program, server, etcd, before })
+    return yield* (scenario.drive ?? (({ program }) => told(program)))({
+      contender: lane.contender,
+      program,
+      server,
+      etcd,
+      before
+    })
   }))
 
 /** A turn's figures, or `undefined` when it failed, which is told and counted. */
@@ -113,7 +119,11 @@ const attempt = async (scenario: Scenario, lane: Lane, turn: Effect.Effect<Figur
   const exit = await Effect.runPromiseExit(turn)
   if (Exit.isSuccess(exit)) return exit.value
   failures += 1
-  console.error(`${scenario.name}, ${lane.contender} on ${lane.runtime}: ${Cause.pretty(exit.cause)}`)
+  console.error(
+    `${scenario.name}, ${lane.contender} on ${lane.runtime}: ${
+      Cause.pretty(exit.cause).split("\n").slice(0, 20).join("\n")
+    }`
+  )
   return undefined
 }
 
@@ -122,7 +132,7 @@ const runScenario = async (scenario: Scenario): Promise<Result> => {
     ...runtimes.flatMap((runtime) =>
       scenario.contenders.filter((contender) => !isGo(contender)).map((contender) => ({ contender, runtime }))
     ),
-    ...scenario.contenders.filter((contender) => isGo(contender) && goProgram(scenario.program) !== undefined)
+    ...scenario.contenders.filter((contender) => isGo(contender) && typeof goProgram(scenario.program) === "string")
       .map((contender) => ({ contender, runtime: "go" as const }))
   ]
   const result = { scenario, lanes: lanes.map((lane) => ({ ...lane, figures: {} as Record<string, Array<number>> })) }
@@ -158,8 +168,9 @@ const isGo = (contender: Contender): boolean => contender.startsWith("go-")
 
 let failures = 0
 const startedAt = performance.now()
-if (wanted.some(({ contenders }) => contenders.some(isGo)) && goProgram("propagation") === undefined) {
-  console.log("No Go at hand (`deno run -A tools/go.ts`): clientv3 and go-kit do not take part")
+for (const { contenders, name, program } of wanted) {
+  const missing = contenders.some(isGo) ? goProgram(program) : ""
+  if (missing instanceof Error) console.log(`${name} without ${contenders.filter(isGo).join(", ")}: ${missing.message}`)
 }
 const results: Array<Result> = []
 for (const scenario of wanted) {

@@ -32,6 +32,7 @@ export type Limit =
 
 /** One contender's turn. */
 export interface Turn {
+  readonly contender: Contender
   readonly program: Program
   readonly server: EtcdServer
   readonly etcd: Etcd
@@ -99,7 +100,7 @@ export const fill = Effect.fnUntraced(function* (
 export const chunks = <A>(all: ReadonlyArray<A>, size: number): ReadonlyArray<ReadonlyArray<A>> =>
   Array.from({ length: Math.ceil(all.length / size) }, (_, index) => all.slice(index * size, (index + 1) * size))
 
-/** Writes `i0` of a service again and again, each time with the moment of writing as its mark. */
+/** Writes `i0` of a service again and again, each time with the moment of writing as its mark; the last mark tells how many. */
 export const writeMarks = Effect.fnUntraced(function* (
   etcd: Etcd,
   { changes, every, name = "bench" }: { readonly changes: number; readonly every: number; readonly name?: string }
@@ -116,7 +117,7 @@ export const writeMarks = Effect.fnUntraced(function* (
     yield* put(String(now()))
   }
   yield* pause
-  yield* put("end")
+  yield* put(`end ${changes}`)
 })
 
 /** What etcd counts, at one moment. */

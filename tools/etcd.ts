@@ -10,7 +10,6 @@
  *
  * @module
  */
-import { execFileSync } from "node:child_process"
 import {
   chmodSync,
   copyFileSync,
@@ -24,6 +23,7 @@ import {
 } from "node:fs"
 import { dirname, join } from "node:path"
 import process from "node:process"
+import { privateApt, reasonOf, unpack, whyNoPackages } from "./debian.ts"
 import { onPath, root, versionOf } from "./runtimes.ts"
 
 export interface EtcdBinaries {
@@ -35,7 +35,6 @@ export interface EtcdBinaries {
 /** The releases of Debian whose etcd is tested: 3.4, and two of the 3.5 line. */
 const releases = ["bookworm", "trixie", "sid"] as const
 const doesNotRun = "does not run on this machine"
-const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 const cache = join(root, ".cache", "etcd")
 const listFile = join(cache, "versions.json")
@@ -86,73 +85,17 @@ const fromCache = (): ReadonlyArray<EtcdBinaries> =>
     }) :
     []
 
-/** The mirror this machine uses for Debian, from its own apt sources. */
-const mirror = (): string => {
-  const folder = "/etc/apt/sources.list.d"
-  const files = [
-    "/etc/apt/sources.list",
-    ...(existsSync(folder) ? readdirSync(folder).map((file) => join(folder, file)) : [])
-  ]
-  const text = files.filter((file) => existsSync(file)).map((file) => readFileSync(file, "utf8")).join("\n")
-  return /^(?:URIs:|deb )[^\n#]*?(https?:\/\/\S+\/debian)\/?(?:\s|$)/m.exec(text)?.[1] ?? "http://deb.debian.org/debian"
-}
-
-/** apt on lists and folders of our own. The machine's proxies stay in force, its hooks do not run. */
-const privateApt = (folder: string) => {
-  for (const path of ["state/lists/partial", "cache/archives/partial"]) {
-    mkdirSync(join(folder, path), { recursive: true })
-  }
-  const uri = mirror()
-  writeFileSync(
-    join(folder, "sources.list"),
-    releases.map((release) => `deb [signed-by=${keyring}] ${uri} ${release} main\n`).join("")
-  )
-  writeFileSync(
-    join(folder, "apt.conf"),
-    `Dir::Etc::sourcelist "${folder}/sources.list";
-Dir::Etc::sourceparts "-";
-Dir::State "${folder}/state";
-Dir::State::status "/dev/null";
-Dir::Cache "${folder}/cache";
-APT::Sandbox::User "root"; // our folders need not be readable by apt's own user
-Acquire::Languages "none";
-Acquire::Retries "2";
-Acquire::http::Timeout "20";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
-#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-`
-  )
-  return (command: string, args: ReadonlyArray<string>, cwd = folder): string =>
-    execFileSync(command, ["-c", join(folder, "apt.conf"), ...args], {
-      cwd,
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "pipe"]
-    })
-}
-
-const reasonOf = (error: unknown): string => {
-  const stderr = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : ""
-  return stderr.split("\n").at(-1) || String(error)
-}
-
 /** Fetches what the releases of Debian have and this machine has not. */
 const fromDebian = (atHand: ReadonlyArray<EtcdBinaries>, refresh: boolean): void => {
   const known = (refresh ? undefined : readJson(releasesFile)) as Record<string, string> | undefined ?? {}
   const isSettled = (version?: string) => version === doesNotRun || atHand.some((one) => one.version === version)
   if (releases.every((release) => isSettled(known[release]))) return
-  if (onPath("apt-get").length === 0 || onPath("dpkg").length === 0) {
-    return console.log("etcd: not a Debian machine, so no further versions are fetched")
-  }
-  if (!existsSync(keyring)) {
-    return console.log(`etcd: no further versions are fetched: ${keyring} (package debian-archive-keyring) is missing`)
-  }
+  const missing = whyNoPackages()
+  if (missing !== undefined) return console.log(`etcd: no further versions are fetched: ${missing}`)
   const folder = join(cache, "apt")
   try {
     console.log("etcd: looking for versions in Debian's releases …")
-    const apt = privateApt(folder)
+    const apt = privateApt(folder, releases)
     try {
       apt("apt-get", ["update"])
     } catch (error) {
@@ -171,9 +114,7 @@ const fromDebian = (atHand: ReadonlyArray<EtcdBinaries>, refresh: boolean): void
         const unpacked = join(folder, version)
         mkdirSync(unpacked, { recursive: true })
         apt("apt-get", ["download", `etcd-server=${offer}`, `etcd-client=${offer}`], unpacked)
-        for (const deb of readdirSync(unpacked).filter((file) => file.endsWith(".deb"))) {
-          execFileSync("dpkg", ["-x", join(unpacked, deb), unpacked])
-        }
+        unpack(unpacked)
         const bin = join(unpacked, "usr", "bin")
         // A package of a newer release may want a newer C library than this machine's.
         if (binaries(join(bin, "etcd"), join(bin, "etcdctl")) === undefined) {

@@ -55,7 +55,6 @@ func quantile(values []float64, q float64) float64 {
 
 // What a consumer has seen, and what that took.
 type measurement struct {
-	changes   float64
 	started   bool
 	cpuBefore float64
 	known     map[string]bool
@@ -70,16 +69,19 @@ func (m *measurement) seen(mark string) {
 		return
 	}
 	m.known[mark] = true
-	if mark != "end" {
+	changes, isEnd := strings.CutPrefix(mark, "end ")
+	if !isEnd {
 		writtenAt, err := strconv.ParseFloat(mark, 64)
 		must(err)
 		m.latencies = append(m.latencies, millis()-writtenAt)
 		return
 	}
+	count, err := strconv.ParseFloat(changes, 64)
+	must(err)
 	figures, err := json.Marshal(map[string]float64{
 		"p50 ms":            quantile(m.latencies, 0.5),
 		"p99 ms":            quantile(m.latencies, 0.99),
-		"CPU µs per change": (cpu() - m.cpuBefore) / m.changes,
+		"CPU µs per change": (cpu() - m.cpuBefore) / count,
 		"changes seen":      float64(len(m.latencies)),
 	})
 	must(err)
@@ -143,9 +145,7 @@ func kit(endpoint string, m *measurement) {
 
 func main() {
 	contender, endpoint := os.Args[1], os.Args[2]
-	var parameters struct{ Changes float64 }
-	must(json.Unmarshal([]byte(os.Args[3]), &parameters))
-	m := &measurement{changes: parameters.Changes, known: map[string]bool{}}
+	m := &measurement{known: map[string]bool{}}
 	if contender == "go-kit" {
 		kit(endpoint, m)
 	} else {

@@ -4,7 +4,7 @@ import { Etcd3 } from "etcd3"
 import { discover, Registry } from "../../mod.ts"
 import { cpu, keyOf, now, type Parsed, prefixOf, quantile, readArguments, report, service, tell } from "./measure.ts"
 
-const { endpoint, parameters: { changes }, who } = readArguments<"changes">()
+const { endpoint, who } = readArguments<never>()
 const latencies = new Map<string, number>()
 let cpuBefore: number | undefined
 let isOver = false
@@ -13,13 +13,13 @@ const seen = (mark: string | undefined): void => {
   if (mark === "start") cpuBefore ??= cpu()
   // What was written before the start is of an earlier turn.
   if (mark === undefined || mark === "start" || cpuBefore === undefined || latencies.has(mark) || isOver) return
-  if (mark === "end") {
+  if (mark.startsWith("end ")) {
     isOver = true
     const times = [...latencies.values()]
     report({
       "p50 ms": quantile(times, 0.5),
       "p99 ms": quantile(times, 0.99),
-      "CPU µs per change": (cpu() - cpuBefore) / changes,
+      "CPU µs per change": (cpu() - cpuBefore) / Number(mark.slice("end ".length)),
       "changes seen": times.length
     })
   } else {

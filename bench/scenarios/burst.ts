@@ -7,7 +7,7 @@ const perTxn = 125
 
 const drive = (instances: number): Drive =>
   Effect.fnUntraced(function* ({ etcd, program }) {
-    yield* program.awaitLine("ready")
+    yield* program.awaitLine(/^ready$/)
     const { id: lease } = yield* etcd.leaseGrant({ ttl: 600 })
     const ids = Array.from({ length: instances }, (_, index) => `i${index}`)
     for (const some of chunks(ids, perTxn)) {

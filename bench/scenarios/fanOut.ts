@@ -37,7 +37,7 @@ export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
       services: 1,
       instances: 1,
       drive: Effect.fnUntraced(function* ({ etcd, program }) {
-        yield* program.awaitLine("ready", 60_000)
+        yield* program.awaitLine(/^ready$/, 60_000)
         yield* writeMarks(etcd, { changes, every: 100, name: "bench0" })
         return yield* told(program)
       }),

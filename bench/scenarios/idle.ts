@@ -14,7 +14,7 @@ export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
     rounds: 1,
     servers: "together",
     drive: Effect.fnUntraced(function* ({ program, server }) {
-      yield* program.awaitLine("ready", 60_000)
+      yield* program.awaitLine(/^ready$/, 60_000)
       const before = yield* counters(server)
       yield* program.endInput
       const figures = yield* told(program, millis + 30_000)

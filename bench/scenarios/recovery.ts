@@ -30,7 +30,7 @@ const drive = (count: number, downMillis: number): Drive =>
     const before = yield* rangeAll(etcd, range)
 
     yield* server.kill("SIGKILL")
-    yield* program.awaitLine("set Stale")
+    yield* program.awaitLine(/^set Stale/)
     yield* Effect.sleep(downMillis)
     yield* server.start
     // A heartbeat of each lease at least: whoever thinks that it is lost has written by then.

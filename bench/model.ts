@@ -1,0 +1,258 @@
+/**
+ * How the load on etcd grows, measured: what a lease, a renewal, a watcher, an event, a write and a connection cost one
+ * etcd here, and whether a fleet's traffic costs what these constants say. `MODEL.md` explains; its tables are written
+ * from here.
+ *
+ * @module
+ */
+import { Effect, type Scope } from "effect"
+import { readFileSync, writeFileSync } from "node:fs"
+import { EtcdGrpc } from "../mod.ts"
+import { type EtcdServer, startEtcd } from "../test/harness/EtcdServer.ts"
+import { runProgram } from "../test/harness/program.ts"
+import type { RuntimeName } from "../tools/runtimes.ts"
+import { instanceValue, keyOf } from "./programs/measure.ts"
+import { type Counters, counters, since, told } from "./scenario.ts"
+
+/** What a fleet does. */
+export interface Fleet {
+  /** Client processes: each has one connection with one keepalive stream and one watch stream. */
+  readonly processes: number
+  /** R: registered instances, one lease each. */
+  readonly registrants: number
+  /** T, in seconds. */
+  readonly ttl: number
+  /** C: processes that follow services. */
+  readonly consumers: number
+  /** S: services that each consumer follows. */
+  readonly followed: number
+  /** K: services there are. */
+  readonly services: number
+  /** D: changes per second, of all services together. */
+  readonly changes: number
+}
+
+/** What it costs one etcd. */
+export interface Constants {
+  /** Of a server without clients. */
+  readonly baseCores: number
+  readonly baseMegabytes: number
+  readonly microsPerRenewal: number
+  readonly bytesPerRenewal: number
+  readonly microsPerEvent: number
+  readonly bytesPerEvent: number
+  readonly microsPerAsk: number
+  readonly bytesPerAsk: number
+  readonly microsPerWrite: number
+  readonly microsPerRegistration: number
+  readonly kilobytesPerLease: number
+  readonly kilobytesPerWatcher: number
+  readonly kilobytesPerConnection: number
+}
+
+export interface Load {
+  readonly renewals: number
+  /** Of watch streams that have heard nothing for ten seconds. */
+  readonly asks: number
+  /** Messages to etcd: renewals, writes and asks. */
+  readonly requests: number
+  readonly watchers: number
+  readonly events: number
+  readonly kilobytesOut: number
+  readonly cores: number
+  readonly megabytes: number
+}
+
+/** The model. All rates are per second. */
+export const predict = (fleet: Fleet, is: Constants): Load => {
+  const renewals = 3 * fleet.registrants / fleet.ttl
+  const followers = fleet.consumers * fleet.followed
+  const watchers = followers + fleet.registrants
+  // A change is seen by all who follow its service, and by its owner.
+  const events = fleet.changes * (followers / fleet.services + 1)
+  // A stream asks when no event has come for ten seconds; events come at random, `heard` per stream and second.
+  const heard = events / fleet.processes
+  const asks = fleet.processes * (heard === 0 ? 1 / 10 : heard / Math.expm1(10 * heard))
+  const micros = renewals * is.microsPerRenewal + events * is.microsPerEvent + asks * is.microsPerAsk +
+    fleet.changes * is.microsPerWrite
+  return {
+    renewals,
+    asks,
+    requests: renewals + fleet.changes + asks,
+    watchers,
+    events,
+    kilobytesOut: (renewals * is.bytesPerRenewal + events * is.bytesPerEvent + asks * is.bytesPerAsk) / 1000,
+    cores: is.baseCores + micros / 1e6,
+    megabytes: is.baseMegabytes +
+      (fleet.registrants * is.kilobytesPerLease + watchers * is.kilobytesPerWatcher +
+          fleet.processes * is.kilobytesPerConnection) / 1000
+  }
+}
+
+/** What some real processes do, each of them the same. */
+interface Shape {
+  readonly processes: number
+  readonly connections: number
+  readonly leases: number
+  readonly watchers: number
+  readonly services: number
+  readonly ttl: number
+  /** Per second, over all services. */
+  readonly changes: number
+}
+
+interface Observed {
+  /** Before any client came, and with all of them there. */
+  readonly idle: Counters
+  readonly ready: Counters
+  /** Over the window, per second. */
+  readonly idleCores: number
+  readonly spell: Counters
+  readonly seconds: number
+  readonly figures: ReadonlyArray<Readonly<Record<string, number>>>
+}
+
+/** Runs a shape against an etcd of its own and watches etcd for a while. */
+const observe = (
+  shape: Shape,
+  runtime: RuntimeName,
+  seconds: number
+): Effect.Effect<Observed, unknown, Scope.Scope> =>
+  Effect.scoped(Effect.gen(function* () {
+    const server: EtcdServer = yield* startEtcd({
+      args: ["--heartbeat-interval", "100", "--election-timeout", "1000"]
+    })
+    const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
+    const { id: lease } = yield* etcd.leaseGrant({ ttl: 3600 })
+    const write = (change: number) => {
+      const name = `bench${change % shape.services}`
+      return etcd.put({ key: keyOf("changing", name), value: instanceValue("changing", String(change), name), lease })
+    }
+    for (let service = 0; service < shape.services; service++) yield* write(service)
+    const before = yield* counters(server)
+    yield* Effect.sleep(2000)
+    const idle = yield* counters(server)
+    const programs = yield* Effect.forEach(Array.from({ length: shape.processes }), (_, number) =>
+      runProgram({
+        file: new URL("programs/fleet.ts", import.meta.url),
+        runtime,
+        args: ["ours", server.endpoint, JSON.stringify({ ...shape, number, millis: seconds * 1000 })]
+      }))
+    yield* Effect.forEach(programs, (program) => program.awaitLine(/^ready$/, 180_000))
+    const ready = yield* counters(server)
+    yield* Effect.forEach(programs, (program) => program.endInput)
+    const startedAt = performance.now()
+    for (let change = 0; change < shape.changes * seconds; change++) {
+      yield* Effect.sleep(Math.max(0, startedAt + change * 1000 / shape.changes - performance.now()))
+      yield* write(change)
+    }
+    const figures = yield* Effect.forEach(programs, (program) => told(program, seconds * 1000 + 60_000))
+    const last = yield* counters(server)
+    return {
+      idle,
+      ready,
+      idleCores: since(idle, before).cpuMillis / 2000,
+      spell: since(last, ready),
+      seconds: (performance.now() - startedAt) / 1000,
+      figures
+    }
+  }))
+
+const sum = (figures: Observed["figures"], name: string): number =>
+  figures.reduce((total, row) => total + (row[name] ?? 0), 0)
+
+const nothing: Shape = { processes: 1, connections: 1, leases: 0, watchers: 0, services: 1, ttl: 15, changes: 0 }
+
+/** Each constant by itself: what one more of a thing adds. */
+const measure = Effect.fnUntraced(function* (
+  runtime: RuntimeName,
+  smoke: boolean
+): Effect.fn.Return<Constants, unknown, Scope.Scope> {
+  const [many, seconds] = smoke ? [200, 2] : [5000, 20]
+  const connected = many / 20
+  const observed = {
+    leases: yield* observe({ ...nothing, leases: many, ttl: smoke ? 3 : 15 }, runtime, seconds),
+    watchers: yield* observe({ ...nothing, watchers: many, services: 10, changes: 5 }, runtime, seconds),
+    writes: yield* observe({ ...nothing, changes: 100 }, runtime, seconds),
+    connections: yield* observe({ ...nothing, connections: connected, watchers: connected }, runtime, seconds)
+  }
+  const { connections, leases, watchers, writes } = observed
+  const baseCores = leases.idleCores
+  const microsOf = ({ seconds, spell }: Observed) => 1000 * spell.cpuMillis - baseCores * 1e6 * seconds
+  const growth = ({ idle, ready }: Observed) => since(ready, idle)
+  const renewals = sum(leases.figures, "renewals")
+  const events = sum(watchers.figures, "events")
+  const asks = connected * Math.floor(seconds / 10) || Number.NaN
+  const microsPerWrite = microsOf(writes) / (100 * seconds)
+  const bytesPerWrite = writes.spell.bytesSent / (100 * seconds)
+  const kilobytesPerWatcher = growth(watchers).residentBytes / 1000 / many
+  return {
+    baseCores,
+    baseMegabytes: leases.idle.residentBytes / 1e6,
+    microsPerRenewal: microsOf(leases) / renewals,
+    bytesPerRenewal: leases.spell.bytesSent / renewals,
+    microsPerEvent: (microsOf(watchers) - 5 * seconds * microsPerWrite) / events,
+    bytesPerEvent: (watchers.spell.bytesSent - 5 * seconds * bytesPerWrite) / events,
+    microsPerAsk: microsOf(connections) / asks,
+    bytesPerAsk: connections.spell.bytesSent / asks,
+    microsPerWrite,
+    microsPerRegistration: 1000 * growth(leases).cpuMillis / many,
+    // A registration watches its own key.
+    kilobytesPerLease: growth(leases).residentBytes / 1000 / many - kilobytesPerWatcher,
+    kilobytesPerWatcher,
+    kilobytesPerConnection: growth(connections).residentBytes / 1000 / connected - kilobytesPerWatcher
+  }
+})
+
+export interface Model {
+  readonly constants: Constants
+  readonly fleet: Fleet
+  readonly predicted: Load
+  readonly measured: Load
+  readonly failures: number
+  readonly p99Renewal: number
+}
+
+/** Measures the constants and then a fleet of 10,000 processes, whose traffic a few make. */
+export const model = (runtime: RuntimeName, smoke: boolean): Effect.Effect<Model, unknown> =>
+  Effect.scoped(Effect.gen(function* () {
+    const constants = yield* measure(runtime, smoke)
+    const scale = smoke ? 100 : 10_000
+    const processes = 4
+    const shape: Shape = {
+      processes,
+      connections: smoke ? 2 : 50,
+      leases: scale / processes,
+      watchers: 5 * scale / processes,
+      services: smoke ? 10 : 100,
+      ttl: 15,
+      changes: 5
+    }
+    const fleet: Fleet = {
+      processes: processes * shape.connections,
+      registrants: scale,
+      ttl: shape.ttl,
+      consumers: scale,
+      followed: 5,
+      services: shape.services,
+      changes: shape.changes
+    }
+    const { figures, ready, seconds, spell } = yield* observe(shape, runtime, smoke ? 3 : 30)
+    return {
+      constants,
+      fleet,
+      predicted: predict(fleet, constants),
+      measured: {
+        renewals: sum(figures, "renewals") / seconds,
+        asks: Number.NaN,
+        requests: (spell.heartbeats + spell.unaryCalls) / seconds,
+        watchers: ready.watchers,
+        events: sum(figures, "events") / seconds,
+        kilobytesOut: spell.bytesSent / 1000 / seconds,
+        cores: spell.cpuMillis / 1000 / seconds,
+        megabytes: (ready.residentBytes + spell.residentBytes) / 1e6
+      },
+      failures: sum(figures, "failures"),
+      p99Renewal: Math.max(...figures.map((row) => row["p99 ms of a renewal"] ?? 0))
+    }
+  }))
