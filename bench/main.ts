@@ -19,7 +19,8 @@ import { runProgram } from "../test/harness/program.ts"
 import { eventually } from "../test/harness/real.ts"
 import { type RuntimeName, runtimeNames } from "../tools/runtimes.ts"
 import { goProgram } from "./go.ts"
-import { environment, type Lane, type Result, table, verdicts, writeResults } from "./report.ts"
+import { contradictions, model, tables, writeModel } from "./model.ts"
+import { environment, type Lane, type Result, table, verdicts, whereOf, writeResults } from "./report.ts"
 import { type Contender, counters, type Figures, fill, type Scenario, told } from "./scenario.ts"
 import * as burst from "./scenarios/burst.ts"
 import * as coldStart from "./scenarios/coldStart.ts"
@@ -44,11 +45,14 @@ const { positionals, values } = parseArgs({
 const { smoke } = values
 const all = [propagation, registration, burst, coldStart, fanOut, recovery, idle, sets]
   .flatMap(({ scenarios }) => scenarios(smoke))
-const wanted = all.filter(({ name }) => positionals.length === 0 || positionals.some((text) => name.startsWith(text)))
+const isWanted = (name: string) => positionals.length === 0 || positionals.some((text) => name.startsWith(text))
+const wanted = all.filter(({ name }) => isWanted(name))
 const runtimes = runtimeNames.filter((name) => values.runtime === "all" || values.runtime === name)
 const rounds = Number(values.rounds ?? (smoke ? 1 : 5))
-if (runtimes.length === 0 || wanted.length === 0 || !(rounds >= 1)) {
-  console.error(`scenarios: ${all.map(({ name }) => name).join(", ")}; runtimes: ${runtimeNames.join(", ")}, all`)
+if (runtimes.length === 0 || (wanted.length === 0 && !isWanted("model")) || !(rounds >= 1)) {
+  console.error(
+    `scenarios: ${all.map(({ name }) => name).join(", ")}, model; runtimes: ${runtimeNames.join(", ")}, all`
+  )
   process.exit(2)
 }
 
@@ -179,12 +183,23 @@ for (const scenario of wanted) {
   console.log(table(result, verdicts(result, results, smoke)))
 }
 const short = results.flatMap((result) => verdicts(result, results, smoke)).filter(({ holds }) => !holds)
-const report = { ...environment(runtimes), rounds, results }
+const [modelRuntime = "deno"] = runtimes
+const measured = isWanted("model") ? await Effect.runPromise(model(modelRuntime, smoke)) : undefined
+if (measured !== undefined) {
+  console.log("\n### model\n")
+  console.log(Object.values(tables(measured)).join("\n\n"))
+}
+const wrong = measured === undefined || smoke ? [] : contradictions(measured)
+const machine = environment(runtimes)
+const report = { ...machine, rounds, results, ...(measured === undefined ? {} : { model: measured }) }
 if (values.json !== undefined) writeFileSync(values.json, JSON.stringify(report, undefined, 2) + "\n")
-if (values.results) writeResults(report)
-for (const { text } of short) console.log(`falls short: ${text}`)
+if (values.results) {
+  writeResults(report)
+  if (measured !== undefined) writeModel(measured, whereOf(machine))
+}
+for (const text of [...short.map(({ text }) => text), ...wrong]) console.log(`falls short: ${text}`)
 console.log(
   `${wanted.length} scenarios in ${((performance.now() - startedAt) / 60_000).toFixed(1)} minutes: ` +
-    `${short.length} figures fall short, ${failures} turns failed`
+    `${short.length + wrong.length} figures fall short, ${failures} turns failed`
 )
-process.exit(short.length === 0 && failures === 0 ? 0 : 1)
+process.exit(short.length + wrong.length === 0 && failures === 0 ? 0 : 1)

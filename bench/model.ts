@@ -7,11 +7,13 @@
  */
 import { Effect, type Scope } from "effect"
 import { readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { EtcdGrpc } from "../mod.ts"
 import { type EtcdServer, startEtcd } from "../test/harness/EtcdServer.ts"
 import { runProgram } from "../test/harness/program.ts"
-import type { RuntimeName } from "../tools/runtimes.ts"
+import { root, type RuntimeName } from "../tools/runtimes.ts"
 import { instanceValue, keyOf } from "./programs/measure.ts"
+import { markdownTable, show } from "./report.ts"
 import { type Counters, counters, since, told } from "./scenario.ts"
 
 /** What a fleet does. */
@@ -182,7 +184,8 @@ const measure = Effect.fnUntraced(function* (
   const growth = ({ idle, ready }: Observed) => since(ready, idle)
   const renewals = sum(leases.figures, "renewals")
   const events = sum(watchers.figures, "events")
-  const asks = connected * Math.floor(seconds / 10) || Number.NaN
+  // None in the short spell of a smoke run.
+  const asks = connected * Math.floor(seconds / 10)
   const microsPerWrite = microsOf(writes) / (100 * seconds)
   const bytesPerWrite = writes.spell.bytesSent / (100 * seconds)
   const kilobytesPerWatcher = growth(watchers).residentBytes / 1000 / many
@@ -193,8 +196,8 @@ const measure = Effect.fnUntraced(function* (
     bytesPerRenewal: leases.spell.bytesSent / renewals,
     microsPerEvent: (microsOf(watchers) - 5 * seconds * microsPerWrite) / events,
     bytesPerEvent: (watchers.spell.bytesSent - 5 * seconds * bytesPerWrite) / events,
-    microsPerAsk: microsOf(connections) / asks,
-    bytesPerAsk: connections.spell.bytesSent / asks,
+    microsPerAsk: asks === 0 ? 0 : microsOf(connections) / asks,
+    bytesPerAsk: asks === 0 ? 0 : connections.spell.bytesSent / asks,
     microsPerWrite,
     microsPerRegistration: 1000 * growth(leases).cpuMillis / many,
     // A registration watches its own key.
@@ -256,3 +259,131 @@ export const model = (runtime: RuntimeName, smoke: boolean): Effect.Effect<Model
       p99Renewal: Math.max(...figures.map((row) => row["p99 ms of a renewal"] ?? 0))
     }
   }))
+
+/** How far the simulation may be from what was predicted. Memory and CPU of a garbage collector are not exact. */
+const tolerance: Readonly<Partial<Record<keyof Load, number>>> = {
+  renewals: 0.05,
+  watchers: 0.01,
+  events: 0.05,
+  kilobytesOut: 0.1,
+  cores: 0.35,
+  megabytes: 0.35
+}
+
+/** What the simulation contradicts. */
+export const contradictions = ({ failures, measured, predicted }: Model): ReadonlyArray<string> => [
+  ...(failures === 0 ? [] : [`model: ${failures} renewals or watches failed`]),
+  ...Object.entries(tolerance).flatMap(([name, allowed]) => {
+    const [is, was] = [measured[name as keyof Load], predicted[name as keyof Load]]
+    return Math.abs(is / was - 1) <= allowed ? [] : [`model: ${name} is ${show(is)}, predicted was ${show(was)}`]
+  })
+]
+
+/** Renewals that an etcd is given at most: a tenth of what a cluster is published to serve. */
+const renewalBudget = 3000
+
+/** A fleet of so many instances as it is usual: each process serves one and follows some. */
+const usual = (registrants: number): Fleet => ({
+  processes: registrants,
+  registrants,
+  ttl: Math.max(15, Math.ceil(3 * registrants / renewalBudget)),
+  consumers: registrants,
+  followed: 5,
+  services: Math.max(5, registrants / 100),
+  changes: 2 * registrants / 3600
+})
+
+/** The measured parts of `MODEL.md`, by the name of their place in it. */
+export const tables = (
+  { constants, fleet, measured, p99Renewal, predicted }: Model
+): Readonly<Record<string, string>> => ({
+  constants: markdownTable([
+    ["", "costs one etcd"],
+    ["without clients", `${show(constants.baseCores)} cores, ${show(constants.baseMegabytes)} MB`],
+    ["registration (grant, Txn, watch of the own key)", `${show(constants.microsPerRegistration)} µs of CPU, once`],
+    ["lease with its key", `${show(constants.kilobytesPerLease)} kB`],
+    ["renewal", `${show(constants.microsPerRenewal)} µs, ${show(constants.bytesPerRenewal)} bytes out`],
+    ["watcher", `${show(constants.kilobytesPerWatcher)} kB`],
+    ["event to one watcher", `${show(constants.microsPerEvent)} µs, ${show(constants.bytesPerEvent)} bytes out`],
+    [
+      "question of a silent watch stream",
+      `${show(constants.microsPerAsk)} µs, ${show(constants.bytesPerAsk)} bytes out`
+    ],
+    ["write of one instance", `${show(constants.microsPerWrite)} µs`],
+    ["connection with its watch stream", `${show(constants.kilobytesPerConnection)} kB`]
+  ]),
+  check: [
+    `R = C = ${fleet.registrants}, T = ${fleet.ttl} s, S = ${fleet.followed}, K = ${fleet.services}, D = ${fleet.changes}/s, over ${fleet.processes} connections:`,
+    "",
+    markdownTable([
+      ["", "predicted", "measured", "off by"],
+      ...(["renewals", "requests", "watchers", "events", "kilobytesOut", "cores", "megabytes"] as const).map((name) => [
+        titles[name],
+        show(predicted[name]),
+        show(measured[name]),
+        `${(100 * (measured[name] / predicted[name] - 1)).toFixed(0)} %`
+      ])
+    ]),
+    "",
+    `The slowest one in a hundred renewals took ${show(p99Renewal)} ms.`
+  ].join("\n"),
+  operator: markdownTable([
+    [
+      "R",
+      "TTL at least",
+      "renewals/s",
+      "RPC/s",
+      "watchers",
+      "events/s",
+      "MB/s out",
+      "cores",
+      "MB of memory",
+      "MB read when all start"
+    ],
+    ...[100, 1000, 5000, 10_000, 50_000, 100_000].map((registrants) => {
+      const one = usual(registrants)
+      const load = predict(one, constants)
+      const read = one.consumers * one.followed * (registrants / one.services) * constants.bytesPerEvent / 1e6
+      return [
+        registrants.toLocaleString("en"),
+        `${one.ttl} s`,
+        show(load.renewals),
+        show(load.requests),
+        load.watchers.toLocaleString("en"),
+        show(load.events),
+        show(load.kilobytesOut / 1000),
+        show(load.cores),
+        show(load.megabytes),
+        show(read)
+      ]
+    })
+  ])
+})
+
+const titles: Readonly<Record<keyof Load, string>> = {
+  renewals: "renewals/s",
+  asks: "questions/s",
+  requests: "messages to etcd/s",
+  watchers: "watchers",
+  events: "events/s",
+  kilobytesOut: "kB/s from etcd",
+  cores: "cores of etcd",
+  megabytes: "resident MB of etcd"
+}
+
+/** Puts the tables into their places. */
+export const writeModel = (measured: Model, where: ReadonlyArray<string>): void => {
+  const file = join(root, "bench", "MODEL.md")
+  let text = readFileSync(file, "utf8")
+  for (
+    const [name, content] of Object.entries({
+      ...tables(measured),
+      where: where.map((line) => `- ${line}`).join("\n")
+    })
+  ) {
+    const place = new RegExp(`(<!-- ${name} -->\n)[\\s\\S]*?(\n<!-- /${name} -->)`)
+    if (!place.test(text)) throw new Error(`MODEL.md has no place for ${name}`)
+    text = text.replace(place, (_, begin: string, end: string) => `${begin}\n${content}\n${end}`)
+  }
+  writeFileSync(file, text)
+}

@@ -8,6 +8,7 @@ import os from "node:os"
 import { join } from "node:path"
 import { versions as etcdVersions } from "../test/harness/versions.ts"
 import { findRuntime, root, type RuntimeName, versionOf } from "../tools/runtimes.ts"
+import type { Model } from "./model.ts"
 import { plot } from "./plot.ts"
 import type { Contender, Scenario } from "./scenario.ts"
 
@@ -34,6 +35,7 @@ export interface Report {
   readonly versions: Readonly<Record<string, string>>
   readonly rounds: number
   readonly results: ReadonlyArray<Result>
+  readonly model?: Model
 }
 
 export const median = (values: ReadonlyArray<number>): number => {
@@ -127,10 +129,15 @@ export const table = (result: Result, verdicts: ReadonlyArray<Verdict>): string 
       ])
     }
   }
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? []
+  return [`\n### ${name}`, `\n${about}; median of ${turns} (min–max)\n`, markdownTable(rows)].join("\n")
+}
+
+/** Rows, the first of which is the head; for people as well as for Markdown. */
+export const markdownTable = (rows: ReadonlyArray<ReadonlyArray<string>>): string => {
+  const widths = rows[0]?.map((_, column) => Math.max(3, ...rows.map((row) => row[column]?.length ?? 0))) ?? []
   const lines = rows.map((row) => `| ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`)
   const rule = `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`
-  return [`\n### ${name}`, `\n${about}; median of ${turns} (min–max)\n`, lines[0], rule, ...lines.slice(1)].join("\n")
+  return [lines[0], rule, ...lines.slice(1)].join("\n")
 }
 
 const versionOfPackage = (name: string): string =>
@@ -150,18 +157,24 @@ export const environment = (runtimes: ReadonlyArray<RuntimeName>): Omit<Report, 
   }
 })
 
+/** On what it was measured, and when. */
+export const whereOf = ({ date, machine, versions }: Omit<Report, "rounds" | "results">): ReadonlyArray<string> => [
+  machine,
+  Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", "),
+  date
+]
+
 /** The family of a scenario: its name without the size. */
 export const familyOf = (name: string): string => name.replace(/-\d+$/, "")
 
 /** Writes the figures, the table, and a plot of each family. */
 export const writeResults = (report: Report): void => {
+  if (report.results.length === 0) return
   const folder = join(root, "bench", "results")
   mkdirSync(folder, { recursive: true })
   const write = (name: string, text: string) => writeFileSync(join(folder, name), text)
   write("results.json", JSON.stringify(report, undefined, 1) + "\n")
-  const where = `${report.machine}; ${
-    Object.entries(report.versions).map(([name, version]) => `${name} ${version}`).join(", ")
-  }; ${report.date}; ${report.rounds} alternations`
+  const where = [...whereOf(report), `${report.rounds} alternations`].join("; ")
   const families = [...new Set(report.results.map(({ scenario }) => familyOf(scenario.name)))]
   for (const family of families) {
     const members = report.results.filter(({ scenario }) => familyOf(scenario.name) === family)
