@@ -7,7 +7,7 @@
 import { Effect, type Scope } from "effect"
 import { readFileSync } from "node:fs"
 import { Etcd, type EtcdError, type LeaseId } from "../mod.ts"
-import type { EtcdServer } from "../test/harness/EtcdServer.ts"
+import { type EtcdServer, startEtcd } from "../test/harness/EtcdServer.ts"
 import type { Program } from "../test/harness/program.ts"
 import { instanceValue, keyOf, now } from "./programs/measure.ts"
 
@@ -74,6 +74,10 @@ export interface Scenario {
   /** The figures that are drawn; default: the first. */
   readonly drawn?: ReadonlyArray<string>
 }
+
+/** A server with etcd's own timers, not the quick ones of the tests: an idle server must be idle. */
+export const startServer = (smoke: boolean): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
+  startEtcd(smoke ? {} : { args: ["--heartbeat-interval", "100", "--election-timeout", "1000"] })
 
 /** Puts what a scenario wants to be there, under one lease; as many operations to a Txn as etcd allows. */
 export const fill = Effect.fnUntraced(function* (

@@ -9,7 +9,7 @@ const ours = Effect.gen(function* () {
   yield* Effect.forEach(
     Array.from({ length: count }, (_, index) => `i${index}`),
     (id) => registerService({ name: service, ...instanceOptions(id, "") }),
-    { concurrency: "unbounded", discard: true }
+    { concurrency: 100, discard: true }
   )
   yield* Stream.runForEach(discover(service), (set) =>
     Effect.sync(() => {

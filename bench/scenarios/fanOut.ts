@@ -5,7 +5,7 @@ import { counters, type Scenario, since, told, writeMarks } from "../scenario.ts
 export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
   const subscriptions = smoke ? 100 : 1000
   const services = smoke ? 10 : 100
-  const changes = smoke ? 5 : 40
+  const changes = smoke ? 5 : 15
   return [
     {
       name: "fan-out",

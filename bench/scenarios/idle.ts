@@ -4,7 +4,7 @@ import { counters, type Scenario, since, told } from "../scenario.ts"
 
 export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
   const each = smoke ? 10 : 100
-  const millis = smoke ? 3000 : 60_000
+  const millis = smoke ? 2000 : 60_000
   return [{
     name: "idle",
     about: `${each} registrations and ${each} subscriptions for ${millis / 1000} s in which nothing changes`,

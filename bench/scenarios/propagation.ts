@@ -16,7 +16,7 @@ const rereads = ["naive", "go-kit"]
 const drive = (changes: number): Drive =>
   Effect.fnUntraced(function* (turn) {
     const { contender, etcd, program, server } = turn
-    const pace = rereads.includes(contender) ? { changes: changes >> 4, every: 100 } : { changes, every: 5 }
+    const pace = rereads.includes(contender) ? { changes: changes >> 5, every: 100 } : { changes, every: 5 }
     yield* program.awaitLine(/^ready$/)
     const ownBytes = yield* bytesOfPut(turn)
     const before = yield* counters(server)
@@ -31,14 +31,14 @@ const drive = (changes: number): Drive =>
   })
 
 export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
-  const changes = smoke ? 48 : 400
+  const changes = smoke ? 64 : 400
   const [few, some, many] = smoke ? [10, 100, 1000] : [10, 1000, 10_000]
   return [few, some, many].map((instances): Scenario => ({
     name: `propagation-${instances}`,
     about: `${changes} changes, one each 5 ms, among ${instances} instances` +
-      (instances === many ? `; for ${rereads.join(" and ")} ${changes >> 4}, one each 100 ms` : ""),
+      (instances === many ? `; for ${rereads.join(" and ")} ${changes >> 5}, one each 100 ms` : ""),
     program: "propagation",
-    contenders: ["ours", "raw", "go-clientv3", ...(instances === many ? ["naive", "go-kit"] as const : [])],
+    contenders: ["ours", "raw", ...(instances === many ? ["naive", "go-clientv3", "go-kit"] as const : [])],
     parameters: {},
     instances,
     drive: drive(changes),

@@ -8,6 +8,7 @@ export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> =>
     program: "sets",
     contenders: ["ours", "raw"],
     parameters: { instances, updates: smoke ? 200 : 2000 },
+    rounds: 3,
     limits: [],
     drawn: ["ns per change", "ns per decoded instance"]
   }))
