@@ -49,7 +49,8 @@ const isWanted = (name: string) => positionals.length === 0 || positionals.some(
 const wanted = all.filter(({ name }) => isWanted(name))
 const runtimes = runtimeNames.filter((name) => values.runtime === "all" || values.runtime === name)
 const rounds = Number(values.rounds ?? (smoke ? 1 : 5))
-if (runtimes.length === 0 || (wanted.length === 0 && !isWanted("model")) || !(rounds >= 1)) {
+const isContradiction = smoke && values.results
+if (isContradiction || runtimes.length === 0 || (wanted.length === 0 && !isWanted("model")) || !(rounds >= 1)) {
   console.error(
     `scenarios: ${all.map(({ name }) => name).join(", ")}, model; runtimes: ${runtimeNames.join(", ")}, all`
   )

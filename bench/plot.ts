@@ -53,7 +53,7 @@ const panel = (
       )
     })
   } else {
-    // Both axes are logarithmic: a line that is flat costs the same at every size.
+    // Both axes are logarithmic, and the upright one has a decade at least: a line that looks flat is flat.
     const sizes = members.map(sizeOf)
     const scale = (all: ReadonlyArray<number>, from: number, to: number) => {
       const [low, high] = [Math.log(Math.min(...all)), Math.log(Math.max(...all))]
@@ -62,7 +62,8 @@ const panel = (
     }
     const positive = values.filter((value) => value > 0)
     const x = scale(sizes, left + 24, width - 70)
-    const y = scale([...positive, Math.max(...positive) * 1.5], bottom - 8, top + 8)
+    const least = Math.min(...positive)
+    const y = scale([least, 10 * least, 1.5 * Math.max(...positive)], bottom - 18, top + 8)
     for (const size of sizes) parts.push(text(x(size), bottom + 13, size.toLocaleString("en"), `text-anchor="middle"`))
     contenders.forEach((contender, index) => {
       const points = members.map((result) => ({ size: sizeOf(result), value: medianOf(result, contender) }))
@@ -87,7 +88,7 @@ const panel = (
 }
 
 /** The plot of a family of scenarios: a row for each figure, a column for each runtime. */
-export const plot = (family: string, members: ReadonlyArray<Result>, where: string): string => {
+export const plot = (family: string, members: ReadonlyArray<Result>, where: ReadonlyArray<string>): string => {
   const [first] = members
   const figures = first?.scenario.drawn ?? []
   const runtimes = first === undefined ? [] : runtimesOf(first)
@@ -96,13 +97,13 @@ export const plot = (family: string, members: ReadonlyArray<Result>, where: stri
       `<g transform="translate(${column * width} ${30 + row * height})">\n${panel(members, figure, runtime)}\n</g>`
     )
   )
-  const total = { x: Math.max(1, runtimes.length) * width, y: 30 + figures.length * height + 24 }
+  const total = { x: Math.max(1, runtimes.length) * width, y: 30 + figures.length * height + 12 * where.length + 8 }
   const title = members.length === 1 ? first?.scenario.about ?? family : familyOf(family)
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${total.x} ${total.y}" font-family="sans-serif" font-size="11" fill="${ink}">`,
     text(10, 18, title, `font-size="14"`),
     ...inner,
-    text(10, total.y - 8, where, `font-size="8"`),
+    ...where.map((line, index) => text(10, total.y - 8 - 12 * (where.length - 1 - index), line, `font-size="8"`)),
     "</svg>\n"
   ].join("\n")
 }

@@ -174,7 +174,7 @@ export const writeResults = (report: Report): void => {
   mkdirSync(folder, { recursive: true })
   const write = (name: string, text: string) => writeFileSync(join(folder, name), text)
   write("results.json", JSON.stringify(report, undefined, 1) + "\n")
-  const where = [...whereOf(report), `${report.rounds} alternations`].join("; ")
+  const where = [...whereOf(report), `${report.rounds} alternations`]
   const families = [...new Set(report.results.map(({ scenario }) => familyOf(scenario.name)))]
   for (const family of families) {
     const members = report.results.filter(({ scenario }) => familyOf(scenario.name) === family)
@@ -182,5 +182,8 @@ export const writeResults = (report: Report): void => {
   }
   const sections = report.results.map((result) => table(result, verdicts(result, report.results, false)))
   const pictures = families.map((family) => `![${family}](${family}.svg)`)
-  write("README.md", [`# Results`, "", where, ...sections, "", ...pictures].join("\n") + "\n")
+  write(
+    "README.md",
+    [`# Results`, "", ...where.map((line) => `- ${line}`), ...sections, "", ...pictures].join("\n") + "\n"
+  )
 }
