@@ -9,11 +9,11 @@
  *
  * @module
  */
-import { Cause, Effect, Exit, type Scope } from "effect"
+import { Cause, Effect, type Scope } from "effect"
 import { writeFileSync } from "node:fs"
 import process from "node:process"
 import { parseArgs } from "node:util"
-import { Etcd, EtcdGrpc } from "../mod.ts"
+import { type Etcd, EtcdGrpc } from "../mod.ts"
 import type { EtcdServer } from "../test/harness/EtcdServer.ts"
 import { runProgram } from "../test/harness/program.ts"
 import { eventually } from "../test/harness/real.ts"
@@ -49,10 +49,14 @@ const isWanted = (name: string) => positionals.length === 0 || positionals.some(
 const wanted = all.filter(({ name }) => isWanted(name))
 const runtimes = runtimeNames.filter((name) => values.runtime === "all" || values.runtime === name)
 const rounds = Number(values.rounds ?? (smoke ? 1 : 5))
-const isContradiction = smoke && values.results
-if (isContradiction || runtimes.length === 0 || (wanted.length === 0 && !isWanted("model")) || !(rounds >= 1)) {
+const isNothing = wanted.length === 0 && !isWanted("model")
+// What is checked in is of one run: of all scenarios, or of the model.
+const isPartial = values.results && (smoke || (wanted.length > 0 && wanted.length < all.length))
+if (isNothing || isPartial || runtimes.length === 0 || !(rounds >= 1)) {
   console.error(
-    `scenarios: ${all.map(({ name }) => name).join(", ")}, model; runtimes: ${runtimeNames.join(", ")}, all`
+    `--results is for whole runs; rounds are at least 1; scenarios: ${
+      all.map(({ name }) => name).join(", ")
+    }, model; runtimes: ${runtimeNames.join(", ")}, all`
   )
   process.exit(2)
 }
@@ -116,55 +120,50 @@ const takeTurn = (scenario: Scenario, lane: Lane, { etcd, server }: Prepared): E
     })
   }))
 
-/** A turn's figures, or `undefined` when it failed, which is told and counted. */
-const attempt = async (scenario: Scenario, lane: Lane, turn: Effect.Effect<Figures, unknown>) => {
-  const exit = await Effect.runPromiseExit(turn)
-  if (Exit.isSuccess(exit)) return exit.value
-  failures += 1
-  console.error(
-    `${scenario.name}, ${lane.contender} on ${lane.runtime}: ${
-      Cause.pretty(exit.cause).split("\n").slice(0, 20).join("\n")
-    }`
-  )
-  return undefined
-}
+/** What comes of it, or `undefined` when it failed: that is told and counted, and the rest goes on. */
+const attempt = <A>(what: string, effect: Effect.Effect<A, unknown>): Effect.Effect<A | undefined> =>
+  Effect.catchCause(effect, (cause) =>
+    Effect.sync(() => {
+      failures += 1
+      console.error(`${what}: ${Cause.pretty(cause).split("\n").slice(0, 20).join("\n")}`)
+      return undefined
+    }))
 
-const runScenario = async (scenario: Scenario): Promise<Result> => {
-  const lanes: ReadonlyArray<Lane> = [
-    ...runtimes.flatMap((runtime) =>
-      scenario.contenders.filter((contender) => !isGo(contender)).map((contender) => ({ contender, runtime }))
-    ),
-    ...scenario.contenders.filter((contender) => isGo(contender) && typeof go(scenario.program) === "string")
-      .map((contender) => ({ contender, runtime: "go" as const }))
-  ]
-  const result = { scenario, lanes: lanes.map((lane) => ({ ...lane, figures: {} as Record<string, Array<number>> })) }
-  const times = Math.min(rounds, scenario.rounds ?? rounds)
-  const note = (lane: (typeof result.lanes)[number], figures: Figures | undefined) => {
-    for (const [figure, value] of Object.entries(figures ?? {})) (lane.figures[figure] ??= []).push(value)
-  }
-  const alone = (lane: Lane) =>
-    Effect.scoped(Effect.flatMap(prepare(scenario), (prepared) => takeTurn(scenario, lane, prepared)))
+const lanesOf = ({ contenders, program }: Scenario): ReadonlyArray<Lane> => [
+  ...runtimes.flatMap((runtime) =>
+    contenders.filter((contender) => !isGo(contender)).map((contender) => ({ contender, runtime }))
+  ),
+  ...contenders.filter((contender) => isGo(contender) && typeof go(program) === "string")
+    .map((contender) => ({ contender, runtime: "go" as const }))
+]
 
-  for (let round = 0; round < times; round++) {
-    if (scenario.servers === "together") {
-      await Promise.all(result.lanes.map(async (lane) => note(lane, await attempt(scenario, lane, alone(lane)))))
-    } else if (scenario.servers === "each") {
-      for (const lane of result.lanes) note(lane, await attempt(scenario, lane, alone(lane)))
-    }
-  }
-  if ((scenario.servers ?? "one") === "one") {
-    await Effect.runPromise(Effect.scoped(Effect.gen(function* () {
-      const prepared = yield* prepare(scenario)
-      for (let round = 0; round < times; round++) {
-        for (const lane of result.lanes) {
-          note(lane, yield* Effect.promise(() => attempt(scenario, lane, takeTurn(scenario, lane, prepared))))
-          yield* prepared.cleanUp
-        }
-      }
-    })))
-  }
-  return result
-}
+/** Milliseconds between the beginnings of turns that are taken at the same time. */
+const stagger = smoke ? 500 : 2000
+
+/** Lets the contenders take turns, as often as asked for. */
+const runScenario = (scenario: Scenario): Effect.Effect<Result> =>
+  Effect.gen(function* () {
+    const { name, servers = "one" } = scenario
+    const times = Math.min(rounds, scenario.rounds ?? rounds)
+    const lanes = lanesOf(scenario).map((lane) => ({ ...lane, figures: {} as Record<string, Array<number>> }))
+    const alternate = Effect.gen(function* () {
+      const shared = servers === "one" ? yield* prepare(scenario) : undefined
+      const takeTurns = Effect.forEach(lanes, (lane, index) =>
+        Effect.gen(function* () {
+          // Beside each other, but they do not all begin at once.
+          if (servers === "together") yield* Effect.sleep(index * stagger)
+          const turn = shared === undefined ?
+            Effect.flatMap(prepare(scenario), (own) => takeTurn(scenario, lane, own)) :
+            takeTurn(scenario, lane, shared)
+          const figures = yield* attempt(`${name}, ${lane.contender} on ${lane.runtime}`, Effect.scoped(turn))
+          for (const [figure, value] of Object.entries(figures ?? {})) (lane.figures[figure] ??= []).push(value)
+          if (shared !== undefined) yield* shared.cleanUp
+        }), { concurrency: servers === "together" ? "unbounded" : 1, discard: true })
+      for (let round = 0; round < times; round++) yield* takeTurns
+    })
+    yield* attempt(name, Effect.scoped(alternate))
+    return { scenario, lanes }
+  })
 
 /** Go takes part where it is at hand; a smoke run does not fetch it. */
 const go = (program: string): string | Error => smoke ? new Error("a smoke run is without Go") : goProgram(program)
@@ -181,13 +180,13 @@ for (const { contenders, name, program } of wanted) {
 }
 const results: Array<Result> = []
 for (const scenario of wanted) {
-  const result = await runScenario(scenario)
+  const result = await Effect.runPromise(runScenario(scenario))
   results.push(result)
   console.log(table(result, verdicts(result, results, smoke)))
 }
 const short = results.flatMap((result) => verdicts(result, results, smoke)).filter(({ holds }) => !holds)
 const [modelRuntime = "deno"] = runtimes
-const measured = isWanted("model") ? await Effect.runPromise(model(modelRuntime, smoke)) : undefined
+const measured = isWanted("model") ? await Effect.runPromise(attempt("model", model(modelRuntime, smoke))) : undefined
 if (measured !== undefined) {
   console.log("\n### model\n")
   console.log(Object.values(tables(measured)).join("\n\n"))

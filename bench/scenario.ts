@@ -6,7 +6,7 @@
  */
 import { Effect, type Scope } from "effect"
 import { readFileSync } from "node:fs"
-import { Etcd, type EtcdError, type LeaseId } from "../mod.ts"
+import type { Etcd, EtcdError, LeaseId } from "../mod.ts"
 import { type EtcdServer, startEtcd } from "../test/harness/EtcdServer.ts"
 import type { Program } from "../test/harness/program.ts"
 import { instanceValue, keyOf, now } from "./programs/measure.ts"

@@ -84,10 +84,10 @@ export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
     },
     {
       name: "heartbeats",
-      about: `${heartbeatMillis / 1000} s of heartbeats of ${many} registrations, all contenders at the same time`,
+      about: `${heartbeatMillis / 1000} s of heartbeats of ${many} registrations, contenders beside each other`,
       program: "registration",
       contenders: ["ours", "raw", "go-clientv3"],
-      parameters: { count: many, concurrency: 50, ttl, settleMillis, heartbeatMillis },
+      parameters: { count: many, concurrency: many, ttl, settleMillis, heartbeatMillis },
       // It is CPU that is compared, of processes that do little: they need not wait for each other.
       servers: "together",
       drive: drive(many, heartbeatMillis),
