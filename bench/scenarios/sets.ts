@@ -1,4 +1,4 @@
-/** What sets cost in nanoseconds, without etcd. */
+/** What sets cost in nanoseconds of CPU, without etcd. */
 import type { Scenario } from "../scenario.ts"
 
 export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> =>
