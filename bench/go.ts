@@ -7,6 +7,9 @@ import { join } from "node:path"
 import { buildGo } from "../tools/go.ts"
 import { root } from "../tools/runtimes.ts"
 
+/** What `tools/go.ts` fetches: the binaries do not tell. */
+export const goVersions = "1.24 (clientv3 3.5.16, go-kit 0.13.0)"
+
 const built = new Map<string, string | Error>()
 
 /** The executable of a program in `go/`, fetched and built when it is first asked for; or why there is none. */

@@ -194,7 +194,7 @@ if (measured !== undefined) {
   console.log(Object.values(tables(measured)).join("\n\n"))
 }
 const wrong = measured === undefined || smoke ? [] : contradictions(measured)
-const machine = environment(runtimes)
+const machine = environment(runtimes, results)
 const report = { ...machine, rounds, results, ...(measured === undefined ? {} : { model: measured }) }
 if (values.json !== undefined) writeFileSync(values.json, JSON.stringify(report, undefined, 2) + "\n")
 if (values.results) {

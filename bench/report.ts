@@ -8,6 +8,7 @@ import os from "node:os"
 import { join } from "node:path"
 import { versions as etcdVersions } from "../test/harness/versions.ts"
 import { findRuntime, root, type RuntimeName, versionOf } from "../tools/runtimes.ts"
+import { goVersions } from "./go.ts"
 import type { Model } from "./model.ts"
 import { plot } from "./plot.ts"
 import type { Contender, Scenario } from "./scenario.ts"
@@ -144,7 +145,10 @@ const versionOfPackage = (name: string): string =>
   JSON.parse(readFileSync(join(root, "node_modules", name, "package.json"), "utf8")).version
 
 /** The day, the machine and what runs on it; nothing that names a host or a path. */
-export const environment = (runtimes: ReadonlyArray<RuntimeName>): Omit<Report, "rounds" | "results"> => ({
+export const environment = (
+  runtimes: ReadonlyArray<RuntimeName>,
+  results: ReadonlyArray<Result>
+): Omit<Report, "rounds" | "results"> => ({
   date: new Date().toISOString().slice(0, 10),
   machine: `${os.cpus().length} × ${os.cpus()[0]?.model.trim()}, ${
     (os.totalmem() / 2 ** 30).toFixed(0)
@@ -153,7 +157,8 @@ export const environment = (runtimes: ReadonlyArray<RuntimeName>): Omit<Report, 
     ...Object.fromEntries(runtimes.map((name) => [name, versionOf(findRuntime(name) ?? name) ?? "?"])),
     etcd: etcdVersions[0] ?? "?",
     etcd3: versionOfPackage("etcd3"),
-    effect: versionOfPackage("effect")
+    effect: versionOfPackage("effect"),
+    ...(results.some(({ lanes }) => lanes.some(({ runtime }) => runtime === "go")) ? { go: goVersions } : {})
   }
 })
 
