@@ -61,27 +61,39 @@ const panel = (
         high === low ? (from + to) / 2 : from + (to - from) * (Math.log(value) - low) / (high - low)
     }
     const positive = values.filter((value) => value > 0)
-    const x = scale(sizes, left + 24, width - 70)
+    const x = scale(sizes, left + 10, width - 115)
     const least = Math.min(...positive)
-    const y = scale([least, 10 * least, 1.5 * Math.max(...positive)], bottom - 18, top + 8)
-    for (const size of sizes) parts.push(text(x(size), bottom + 13, size.toLocaleString("en"), `text-anchor="middle"`))
+    const y = scale([least, 10 * least, 1.5 * Math.max(...positive)], bottom - 8, top + 8)
+    const points = members.flatMap((result) =>
+      contenders.map((contender) => ({
+        contender,
+        size: sizeOf(result),
+        value: medianOf(result, contender),
+        colour: colours[contender] ?? ink
+      }))
+    ).filter(({ value }) => value > 0)
     contenders.forEach((contender, index) => {
-      const points = members.map((result) => ({ size: sizeOf(result), value: medianOf(result, contender) }))
-        .filter(({ value }) => value > 0)
+      const own = points.filter((point) => point.contender === contender)
       const colour = colours[contender] ?? ink
       parts.push(
         `<polyline fill="none" stroke="${colour}" stroke-width="2" points="${
-          points.map(({ size, value }) => `${x(size).toFixed(1)},${y(value).toFixed(1)}`).join(" ")
+          own.map(({ size, value }) => `${x(size).toFixed(1)},${y(value).toFixed(1)}`).join(" ")
         }"/>`,
-        ...points.map(({ size, value }) =>
-          `<circle cx="${x(size).toFixed(1)}" cy="${y(value).toFixed(1)}" r="3" fill="${colour}"/>`
-        ),
-        ...points.map(({ size, value }) =>
-          text(x(size), y(value) + (index === 0 ? 14 : -6), show(value), `text-anchor="middle" fill="${colour}"`)
-        ),
         text(width - 62, top + 14 + 14 * index, contender, `fill="${colour}"`)
       )
     })
+    for (const size of sizes) {
+      parts.push(text(x(size), bottom + 13, size.toLocaleString("en"), `text-anchor="middle"`))
+      let free = Infinity
+      // From below, each label above its point and above the label before it.
+      for (const { colour, value } of points.filter((point) => point.size === size).sort((a, b) => a.value - b.value)) {
+        free = Math.min(y(value) - 6, free - 11)
+        parts.push(
+          `<circle cx="${x(size).toFixed(1)}" cy="${y(value).toFixed(1)}" r="3" fill="${colour}"/>`,
+          text(x(size) - 4, free, show(value), `fill="${colour}"`)
+        )
+      }
+    }
   }
   parts.push(`<line x1="${left}" y1="${bottom}" x2="${width - left}" y2="${bottom}" stroke="${ink}"/>`)
   return parts.join("\n")

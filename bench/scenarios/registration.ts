@@ -39,10 +39,10 @@ const shared: ReadonlyArray<Limit> = [
 const sharedKeepAlive: Limit = { figure: "keepalive streams", exactly: 1 }
 
 export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
-  const [inSequence, many, most] = smoke ? [20, 100, 500] : [200, 1000, 10_000]
+  const [inSequence, many, most] = smoke ? [20, 100, 200] : [200, 1000, 10_000]
   // Heartbeats are sent three times in it.
-  const ttl = smoke ? 3 : 15
-  const heartbeatMillis = smoke ? 1500 : 10_000
+  const ttl = smoke ? 6 : 15
+  const heartbeatMillis = smoke ? 2000 : 10_000
   const settleMillis = smoke ? 500 : 2000
   return [
     {
