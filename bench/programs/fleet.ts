@@ -47,7 +47,7 @@ const keepLease = Effect.fnUntraced(function* (etcd: Etcd, index: number) {
 /** Watches until the end, and completes once etcd has created the watch. */
 const watch = Effect.fnUntraced(function* (etcd: Etcd, range: KeyRange) {
   const created = yield* Deferred.make<void>()
-  yield* Stream.runForEach(etcd.watch(range), (response) => {
+  yield* Stream.runForEach(etcd.watch({ ...range, progressTimeout: "30 seconds" }), (response) => {
     if (response._tag === "Events") events += response.events.length
     return response._tag === "Created" ? Deferred.succeed(created, undefined) : Effect.void
   }).pipe(
@@ -63,7 +63,7 @@ const follow = (etcd: Etcd, index: number) => watch(etcd, prefix(prefixOf(`bench
 const main = Effect.gen(function* () {
   const etcds = yield* Effect.forEach(
     Array.from({ length: parameters.connections }),
-    () => EtcdGrpc.make({ endpoints: [endpoint], requestTimeout: "30 seconds" }),
+    () => EtcdGrpc.make({ endpoints: [endpoint], dialTimeout: "30 seconds", requestTimeout: "30 seconds" }),
     { concurrency: 10 }
   )
   const share = <A, E, R>(count: number, run: (etcd: Etcd, index: number) => Effect.Effect<A, E, R>) =>
