@@ -1,162 +1,209 @@
 /**
  * The benchmark: what this library and its rivals cost, beside each other.
  *
- *     deno task bench [scenario …] [--runtime deno|bun|node|all] [--rounds N] [--json file]
+ *     deno task bench [name …] [--runtime deno|bun|node|all] [--rounds N] [--json file] [--results] [--smoke]
  *
- * Each round runs every contender once, in a process of its own, against a fresh etcd of its own; rounds alternate.
- * What is printed is the median with its spread, and the ratio of medians to the first rival. Machines are noisy: the
- * ratios are what counts.
+ * `README.md` here says how it measures. It exits with 1 when a figure falls short of its limit or a turn failed.
+ * `--results` writes the table, the figures and the plots into `results/`; `--smoke` runs every scenario once with small
+ * numbers, and only what must hold on every machine counts.
  *
  * @module
  */
-import { Effect, type Scope } from "effect"
+import { Cause, Effect, type Scope } from "effect"
 import { writeFileSync } from "node:fs"
 import process from "node:process"
 import { parseArgs } from "node:util"
-import { Etcd, EtcdGrpc } from "../mod.ts"
-import { type EtcdServer, startEtcd } from "../test/harness/EtcdServer.ts"
-import { type Program, runProgram } from "../test/harness/program.ts"
-import { runtimeNames } from "../tools/runtimes.ts"
-import { instanceValue, keyOf, now } from "./scenarios/measure.ts"
-
-interface Scenario {
-  readonly name: string
-  readonly program: string
-  /** The first is ours, the second is what it is compared with. */
-  readonly contenders: ReadonlyArray<string>
-  /** Instances that are there before a contender starts. */
-  readonly instances: number
-  /** What the program is told. */
-  readonly count: number
-  readonly drive?: (program: Program) => Effect.Effect<void, unknown, Etcd>
-}
-
-const changes = 400
-
-/** Writes one instance again and again, each time with the moment of writing. */
-const writeChanges = (program: Program): Effect.Effect<void, unknown, Etcd> =>
-  Effect.gen(function* () {
-    const etcd = yield* Etcd
-    yield* program.awaitLine("ready")
-    const lease = yield* etcd.range({ key: keyOf("i0") })
-    const put = (mark: string) =>
-      etcd.put({ key: keyOf("i0"), value: instanceValue("i0", mark), lease: lease.kvs[0]?.lease ?? 0n })
-    yield* put("start")
-    yield* Effect.sleep("200 millis")
-    for (let change = 0; change < changes; change++) {
-      yield* Effect.sleep("5 millis")
-      yield* put(String(now()))
-    }
-    yield* Effect.sleep("200 millis")
-    yield* put("end")
-  })
-
-const scenarios: ReadonlyArray<Scenario> = [
-  ...[10, 1000, 10_000].map((instances): Scenario => ({
-    name: `propagation-${instances}`,
-    program: "propagation.ts",
-    contenders: instances === 10_000 ? ["ours", "raw", "naive"] : ["ours", "raw"],
-    instances,
-    count: changes,
-    drive: writeChanges
-  })),
-  ...[10_000, 50_000].map((instances): Scenario => ({
-    name: `first-set-${instances}`,
-    program: "firstSet.ts",
-    contenders: ["ours", "raw"],
-    instances,
-    count: instances
-  })),
-  { name: "registration-1000", program: "registration.ts", contenders: ["ours", "raw"], instances: 0, count: 1000 }
-]
-
-const fill = Effect.fnUntraced(function* (instances: number) {
-  const etcd = yield* Etcd
-  const { id: lease } = yield* etcd.leaseGrant({ ttl: 3600 })
-  const batch = 100
-  for (let start = 0; start < instances; start += batch) {
-    yield* etcd.txn({
-      then: Array.from({ length: Math.min(batch, instances - start) }, (_, index) => {
-        const id = `i${start + index}`
-        return { _tag: "Put", request: { key: keyOf(id), value: instanceValue(id, ""), lease } }
-      })
-    })
-  }
-})
-
-type Figures = Readonly<Record<string, number>>
-
-const runOnce = (
-  scenario: Scenario,
-  runtime: (typeof runtimeNames)[number],
-  who: string
-): Effect.Effect<Figures, unknown, Scope.Scope> =>
-  Effect.gen(function* () {
-    const server: EtcdServer = yield* startEtcd()
-    return yield* Effect.gen(function* () {
-      yield* fill(scenario.instances)
-      const program = yield* runProgram({
-        file: new URL(`scenarios/${scenario.program}`, import.meta.url),
-        runtime,
-        args: [who, server.endpoint, String(scenario.count)]
-      })
-      if (scenario.drive !== undefined) yield* scenario.drive(program)
-      const line = yield* program.awaitLine(/^figures /, 60_000)
-      const figures: Figures = JSON.parse(line.slice("figures ".length))
-      return figures
-    }).pipe(Effect.provide(EtcdGrpc.layer({ endpoints: [server.endpoint] })))
-  })
-
-const median = (values: ReadonlyArray<number>): number =>
-  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
-
-const show = (value: number): string => value >= 100 ? value.toFixed(0) : value.toPrecision(3)
+import { type Etcd, EtcdGrpc } from "../mod.ts"
+import type { EtcdServer } from "../test/harness/EtcdServer.ts"
+import { runProgram } from "../test/harness/program.ts"
+import { eventually } from "../test/harness/real.ts"
+import { type RuntimeName, runtimeNames } from "../tools/runtimes.ts"
+import { goProgram } from "./go.ts"
+import { contradictions, model, tables, writeModel } from "./model.ts"
+import { environment, type Lane, type Result, table, verdicts, whereOf, writeResults } from "./report.ts"
+import { type Contender, counters, type Figures, fill, type Scenario, startServer, told } from "./scenario.ts"
+import * as burst from "./scenarios/burst.ts"
+import * as coldStart from "./scenarios/coldStart.ts"
+import * as fanOut from "./scenarios/fanOut.ts"
+import * as idle from "./scenarios/idle.ts"
+import * as propagation from "./scenarios/propagation.ts"
+import * as recovery from "./scenarios/recovery.ts"
+import * as registration from "./scenarios/registration.ts"
+import * as sets from "./scenarios/sets.ts"
 
 const { positionals, values } = parseArgs({
   args: process.argv.slice(2),
   allowPositionals: true,
   options: {
     runtime: { type: "string", default: "deno" },
-    rounds: { type: "string", default: "5" },
-    json: { type: "string" }
+    rounds: { type: "string" },
+    json: { type: "string" },
+    results: { type: "boolean", default: false },
+    smoke: { type: "boolean", default: false }
   }
 })
+const { smoke } = values
+const all = [propagation, registration, burst, coldStart, fanOut, recovery, idle, sets]
+  .flatMap(({ scenarios }) => scenarios(smoke))
+const isWanted = (name: string) => positionals.length === 0 || positionals.some((text) => name.startsWith(text))
+const wanted = all.filter(({ name }) => isWanted(name))
 const runtimes = runtimeNames.filter((name) => values.runtime === "all" || values.runtime === name)
-const wanted = scenarios.filter(({ name }) =>
-  positionals.length === 0 || positionals.some((text) => name.startsWith(text))
-)
-const rounds = Number(values.rounds)
-if (runtimes.length === 0 || wanted.length === 0 || !(rounds >= 1)) {
-  console.error(`scenarios: ${scenarios.map(({ name }) => name).join(", ")}; runtimes: ${runtimeNames.join(", ")}, all`)
+const rounds = Number(values.rounds ?? (smoke ? 1 : 5))
+const isNothing = wanted.length === 0 && !isWanted("model")
+// What is checked in is of one run: of all scenarios, or of the model.
+const isPartial = values.results && (smoke || (wanted.length > 0 && wanted.length < all.length))
+if (isNothing || isPartial || runtimes.length === 0 || !(rounds >= 1)) {
+  console.error(
+    `--results is for whole runs; rounds are at least 1; scenarios: ${
+      all.map(({ name }) => name).join(", ")
+    }, model; runtimes: ${runtimeNames.join(", ")}, all`
+  )
   process.exit(2)
 }
 
-const results: Array<object> = []
-for (const runtime of runtimes) {
-  for (const scenario of wanted) {
-    const figures = new Map<string, Array<Figures>>(scenario.contenders.map((who) => [who, []]))
-    for (let round = 0; round < rounds; round++) {
-      for (const [who, rows] of figures) {
-        rows.push(await Effect.runPromise(Effect.scoped(runOnce(scenario, runtime, who))))
-      }
-    }
-    console.log(`\n${scenario.name} on ${runtime}, median of ${rounds} (min–max)`)
-    const [ours = "", rival = ""] = scenario.contenders
-    for (const figure of Object.keys(figures.get(ours)?.[0] ?? {})) {
-      const of = (who: string) => (figures.get(who) ?? []).map((row) => row[figure] ?? Number.NaN)
-      const cells = scenario.contenders.map((who) =>
-        `${who} ${show(median(of(who)))} (${show(Math.min(...of(who)))}–${show(Math.max(...of(who)))})`
-      )
-      const ratio = median(of(ours)) / median(of(rival))
-      console.log(`  ${figure.padEnd(32)} ${cells.join("   ")}   ${ours}/${rival} ${ratio.toFixed(2)}`)
-      results.push({
-        scenario: scenario.name,
-        runtime,
-        figure,
-        ratio,
-        ...Object.fromEntries(scenario.contenders.map((who) => [who, of(who)]))
+const runtimeArgs: Readonly<Record<RuntimeName | "native", ReadonlyArray<string>>> = {
+  deno: ["-A", "--v8-flags=--expose-gc"],
+  bun: [],
+  node: ["--expose-gc"],
+  native: []
+}
+
+/** A server with what a scenario wants to be there before, and what it takes to clean up after a turn. */
+const prepare = (scenario: Scenario): Effect.Effect<Prepared, unknown, Scope.Scope> =>
+  Effect.gen(function* () {
+    const server = yield* startServer(smoke)
+    const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
+    const own = yield* fill(etcd, scenario)
+    const quiet = yield* counters(server)
+    return {
+      server,
+      etcd,
+      cleanUp: Effect.gen(function* () {
+        const { leases } = yield* etcd.leaseLeases
+        const left = leases.filter((lease) => lease !== own)
+        yield* Effect.forEach(left, (lease) => Effect.ignore(etcd.leaseRevoke(lease)), { concurrency: 50 })
+        // The program was killed: etcd needs a moment to notice.
+        yield* eventually(Effect.gen(function* () {
+          const { connections, keepAliveStreams, watchers, watchStreams } = yield* counters(server)
+          const isQuiet = keepAliveStreams === 0 && watchStreams === 0 && watchers === 0 &&
+            !(connections > quiet.connections)
+          if (!isQuiet) return yield* Effect.fail("etcd still has clients")
+        }))
       })
     }
+  })
+
+interface Prepared {
+  readonly server: EtcdServer
+  readonly etcd: Etcd
+  readonly cleanUp: Effect.Effect<void, unknown>
+}
+
+const takeTurn = (scenario: Scenario, lane: Lane, { etcd, server }: Prepared): Effect.Effect<Figures, unknown> =>
+  Effect.scoped(Effect.gen(function* () {
+    const before = yield* counters(server)
+    const runtime = lane.runtime === "go" ? "native" : lane.runtime
+    const program = yield* runProgram({
+      file: lane.runtime === "go" ?
+        String(go(scenario.program)) :
+        new URL(`programs/${scenario.program}.ts`, import.meta.url),
+      runtime,
+      runtimeArgs: runtimeArgs[runtime],
+      args: [lane.contender, server.endpoint, JSON.stringify(scenario.parameters)]
+    })
+    return yield* (scenario.drive ?? (({ program }) => told(program)))({
+      contender: lane.contender,
+      program,
+      server,
+      etcd,
+      before
+    })
+  }))
+
+/** What comes of it, or `undefined` when it failed: that is told and counted, and the rest goes on. */
+const attempt = <A>(what: string, effect: Effect.Effect<A, unknown>): Effect.Effect<A | undefined> =>
+  Effect.catchCause(effect, (cause) =>
+    Effect.sync(() => {
+      failures += 1
+      console.error(`${what}: ${Cause.pretty(cause).split("\n").slice(0, 20).join("\n")}`)
+      return undefined
+    }))
+
+const lanesOf = ({ contenders, program }: Scenario): ReadonlyArray<Lane> => [
+  ...runtimes.flatMap((runtime) =>
+    contenders.filter((contender) => !isGo(contender)).map((contender) => ({ contender, runtime }))
+  ),
+  ...contenders.filter((contender) => isGo(contender) && typeof go(program) === "string")
+    .map((contender) => ({ contender, runtime: "go" as const }))
+]
+
+/** Milliseconds between the beginnings of turns that are taken at the same time. */
+const stagger = smoke ? 500 : 2000
+
+/** Lets the contenders take turns, as often as asked for. */
+const runScenario = (scenario: Scenario): Effect.Effect<Result> =>
+  Effect.gen(function* () {
+    const { name, servers = "one" } = scenario
+    const times = Math.min(rounds, scenario.rounds ?? rounds)
+    const lanes = lanesOf(scenario).map((lane) => ({ ...lane, figures: {} as Record<string, Array<number>> }))
+    const alternate = Effect.gen(function* () {
+      const shared = servers === "one" ? yield* prepare(scenario) : undefined
+      const takeTurns = Effect.forEach(lanes, (lane, index) =>
+        Effect.gen(function* () {
+          // Beside each other, but they do not all begin at once.
+          if (servers === "together") yield* Effect.sleep(index * stagger)
+          const turn = shared === undefined ?
+            Effect.flatMap(prepare(scenario), (own) => takeTurn(scenario, lane, own)) :
+            takeTurn(scenario, lane, shared)
+          const figures = yield* attempt(`${name}, ${lane.contender} on ${lane.runtime}`, Effect.scoped(turn))
+          for (const [figure, value] of Object.entries(figures ?? {})) (lane.figures[figure] ??= []).push(value)
+          if (shared !== undefined) yield* shared.cleanUp
+        }), { concurrency: servers === "together" ? "unbounded" : 1, discard: true })
+      for (let round = 0; round < times; round++) yield* takeTurns
+    })
+    yield* attempt(name, Effect.scoped(alternate))
+    return { scenario, lanes }
+  })
+
+/** Go takes part where it is at hand; a smoke run does not fetch it. */
+const go = (program: string): string | Error => smoke ? new Error("a smoke run is without Go") : goProgram(program)
+
+const isGo = (contender: Contender): boolean => contender.startsWith("go-")
+
+let failures = 0
+const startedAt = performance.now()
+for (const { contenders, name, program } of wanted) {
+  const missing = contenders.some(isGo) ? go(program) : ""
+  if (missing instanceof Error && !smoke) {
+    console.log(`${name} without ${contenders.filter(isGo).join(", ")}: ${missing.message}`)
   }
 }
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`)
+const results: Array<Result> = []
+for (const scenario of wanted) {
+  const result = await Effect.runPromise(runScenario(scenario))
+  results.push(result)
+  console.log(table(result, verdicts(result, results, smoke)))
+}
+const short = results.flatMap((result) => verdicts(result, results, smoke)).filter(({ holds }) => !holds)
+// What the fleet runs on makes no difference to etcd: the last one will do.
+const measured = isWanted("model") ?
+  await Effect.runPromise(attempt("model", model(runtimes.at(-1) ?? "deno", smoke))) :
+  undefined
+if (measured !== undefined) {
+  console.log("\n### model\n")
+  console.log(Object.values(tables(measured)).join("\n\n"))
+}
+const wrong = measured === undefined || smoke ? [] : contradictions(measured)
+const machine = environment(runtimes, results)
+const report = { ...machine, rounds, results, ...(measured === undefined ? {} : { model: measured }) }
+if (values.json !== undefined) writeFileSync(values.json, JSON.stringify(report, undefined, 2) + "\n")
+if (values.results) {
+  writeResults(report)
+  if (measured !== undefined) writeModel(measured, whereOf(machine))
+}
+for (const text of [...short.map(({ text }) => text), ...wrong]) console.log(`falls short: ${text}`)
+console.log(
+  `${wanted.length} scenarios in ${((performance.now() - startedAt) / 60_000).toFixed(1)} minutes: ` +
+    `${short.length + wrong.length} figures fall short, ${failures} turns failed`
+)
+process.exit(short.length + wrong.length === 0 && failures === 0 ? 0 : 1)

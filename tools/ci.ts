@@ -31,7 +31,8 @@ const steps: Readonly<Record<string, () => ReadonlyArray<string>>> = {
   "doc-tests": () => tool("test", "--doc"),
   etcd: () => tool("etcd"),
   package: () => tool("check_package"),
-  examples: () => tool("examples")
+  examples: () => tool("examples"),
+  bench: () => [deno, "run", "-A", "bench/main.ts", "--smoke"]
 }
 
 const wanted = process.argv.slice(2)

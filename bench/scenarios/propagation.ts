@@ -1,73 +1,60 @@
-/** How long a change takes to reach a consumer, and what it costs there. The benchmark writes; see `bench/main.ts`. */
-import { Effect, Option, Stream } from "effect"
-import { Etcd3 } from "etcd3"
-import { discover, Registry } from "../../mod.ts"
-import { cpu, now, quantile, readArguments, report, service } from "./measure.ts"
+/** A change reaches a consumer: how soon, and at what cost, with how many instances around it. */
+import { Effect } from "effect"
+import { counters, type Drive, type Scenario, since, told, type Turn, writeMarks } from "../scenario.ts"
 
-const { count: changes, endpoint, who } = readArguments()
-const latencies: Array<number> = []
-let cpuBefore = 0
+/** Bytes that etcd answers the benchmark's own puts with, for each. */
+const bytesOfPut = Effect.fnUntraced(function* ({ etcd, server }: Turn) {
+  const puts = 20
+  const before = yield* counters(server)
+  for (let put = 0; put < puts; put++) yield* etcd.put({ key: "/other", value: "" })
+  return (yield* counters(server)).bytesSent / puts - before.bytesSent / puts
+})
 
-const seen = (mark: string | undefined): void => {
-  if (mark === undefined || mark === "") return
-  if (mark === "start") {
-    cpuBefore = cpu()
-    return
-  }
-  if (mark !== "end") {
-    latencies.push(now() - Number(mark))
-    return
-  }
-  report({
-    "p50 ms": quantile(latencies, 0.5),
-    "p99 ms": quantile(latencies, 0.99),
-    "CPU µs per change": (cpu() - cpuBefore) / changes
+/** Who reads everything again cannot follow at the pace of the others: fewer changes, with time to breathe. */
+const rereads = ["naive", "go-kit"]
+
+const drive = (changes: number): Drive =>
+  Effect.fnUntraced(function* (turn) {
+    const { contender, etcd, program, server } = turn
+    const pace = rereads.includes(contender) ? { changes: changes >> 5, every: 100 } : { changes, every: 5 }
+    yield* program.awaitLine(/^ready$/)
+    const ownBytes = yield* bytesOfPut(turn)
+    const before = yield* counters(server)
+    yield* writeMarks(etcd, pace)
+    const figures = yield* told(program)
+    const { bytesSent, cpuMillis } = since(yield* counters(server), before)
+    return {
+      ...figures,
+      "bytes from etcd per change": bytesSent / (pace.changes + 2) - ownBytes,
+      "CPU µs of etcd per change": 1000 * cpuMillis / pace.changes
+    }
   })
+
+export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
+  const changes = smoke ? 64 : 400
+  const [few, some, many] = smoke ? [10, 100, 1000] : [10, 1000, 10_000]
+  return [few, some, many].map((instances): Scenario => ({
+    name: `propagation-${instances}`,
+    about: `${changes} changes, one each 5 ms, among ${instances} instances` +
+      (instances === many ? `; for ${rereads.join(" and ")} ${changes >> 5}, one each 100 ms` : ""),
+    program: "propagation",
+    contenders: ["ours", "raw", ...(instances === many ? ["naive", "go-clientv3", "go-kit"] as const : [])],
+    parameters: {},
+    instances,
+    drive: drive(changes),
+    limits: [
+      { figure: "p50 ms", comparedWith: { contender: "raw" }, atMost: 1.3 },
+      { figure: "p99 ms", comparedWith: { contender: "raw" }, atMost: 1.3 },
+      { figure: "CPU µs per change", comparedWith: { contender: "raw" }, atMost: 1.5 },
+      { figure: "bytes from etcd per change", comparedWith: { contender: "raw" }, atMost: 1.05 },
+      ...(instances === many ?
+        [
+          { figure: "p50 ms", comparedWith: { scenario: `propagation-${few}` }, atMost: 1.2 },
+          { figure: "p50 ms", comparedWith: { contender: "go-kit" as const }, atMost: 1 / 30 },
+          { figure: "CPU µs per change", comparedWith: { contender: "go-kit" as const }, atMost: 1 / 20 }
+        ] :
+        [])
+    ],
+    drawn: ["p50 ms", "CPU µs per change"]
+  }))
 }
-
-const ours = discover(service).pipe(
-  Stream.runForEach((set) =>
-    Effect.sync(() => {
-      if (latencies.length === 0 && cpuBefore === 0) console.log("ready")
-      seen(Option.getOrUndefined(set.get("i0"))?.metadata["mark"])
-    })
-  ),
-  Effect.provide(Registry.layerEtcd({ endpoints: [endpoint] }))
-)
-
-const raw = async (): Promise<void> => {
-  const client = new Etcd3({ hosts: endpoint })
-  const prefix = `/services/${service}/`
-  const instances = new Map<string, { readonly metadata: { readonly mark: string } }>()
-  const { kvs } = await client.getAll().prefix(prefix).exec()
-  for (const { key, value } of kvs) instances.set(key.toString(), JSON.parse(value.toString()))
-  const watcher = await client.watch().prefix(prefix).create()
-  watcher.on("put", ({ key, value }) => {
-    const instance = JSON.parse(value.toString())
-    instances.set(key.toString(), instance)
-    if (key.toString() === `${prefix}i0`) seen(instance.metadata.mark)
-  })
-  watcher.on("delete", ({ key }) => instances.delete(key.toString()))
-  console.log("ready")
-}
-
-/** Reads the whole prefix again for each event, as go-kit's `sd/etcdv3` instancer does. */
-const naive = async (): Promise<void> => {
-  const client = new Etcd3({ hosts: endpoint })
-  const prefix = `/services/${service}/`
-  const read = async () => {
-    const { kvs } = await client.getAll().prefix(prefix).exec()
-    const instances = new Map(kvs.map(({ key, value }) => [key.toString(), JSON.parse(value.toString())]))
-    seen(instances.get(`${prefix}i0`)?.metadata.mark)
-  }
-  const watcher = await client.watch().prefix(prefix).create()
-  let reading = Promise.resolve()
-  watcher.on("put", () => {
-    reading = reading.then(read)
-  })
-  console.log("ready")
-}
-
-if (who === "ours") await Effect.runPromise(ours)
-else if (who === "raw") await raw()
-else await naive()

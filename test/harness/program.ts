@@ -15,12 +15,10 @@ import { toError } from "./real.ts"
 export { current as currentRuntime, type RuntimeName } from "../../tools/runtimes.ts"
 
 export interface ProgramOptions {
-  /** A `.ts` or `.js` file, or, with `binary`, an executable. */
+  /** A `.ts` or `.js` file; with `"native"` an executable. */
   readonly file: string | URL
-  /** Whether `file` is started by itself, without a runtime. */
-  readonly binary?: boolean
   /** Default: the runtime that runs the test. */
-  readonly runtime?: RuntimeName
+  readonly runtime?: RuntimeName | "native"
   readonly args?: ReadonlyArray<string>
   /** Added to the environment of the test process. */
   readonly env?: Readonly<Record<string, string>>
@@ -43,7 +41,7 @@ export interface ProgramExit {
 
 export interface Program {
   readonly pid: number
-  readonly runtime: RuntimeName
+  readonly runtime: RuntimeName | "native"
   /** What it has printed so far, in the order of arrival. */
   readonly lines: Effect.Effect<ReadonlyArray<Line>>
   /** The standard output so far. */
@@ -92,10 +90,10 @@ export const runProgram = (options: ProgramOptions): Effect.Effect<Program, Erro
       const name = options.runtime ?? current
       const file = options.file instanceof URL ? fileURLToPath(options.file) : options.file
       const own = options.runtimeArgs ?? (name === "deno" ? ["-A"] : [])
-      const [command, ...before] = options.binary === true ?
+      const [command, ...first] = name === "native" ?
         [file] :
         [runtime(name), ...(name === "deno" ? ["run"] : []), ...own, file]
-      const child = spawn(command, [...before, ...(options.args ?? [])], {
+      const child = spawn(command ?? file, [...first, ...(options.args ?? [])], {
         cwd: options.cwd ?? root,
         env: { ...process.env, NO_COLOR: "1", ...options.env },
         stdio: ["pipe", "pipe", "pipe"]

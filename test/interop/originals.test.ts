@@ -18,7 +18,7 @@ const skip = existsSync(peer) ? false : `no Go programs: ${whyNoGo() ?? "`deno t
 describe("the originals", () => {
   eachSharedEtcd((server) => {
     const start = (...args: ReadonlyArray<string>) =>
-      runProgram({ file: peer, binary: true, args: [server().endpoint, ...args] })
+      runProgram({ file: peer, runtime: "native", args: [server().endpoint, ...args] })
 
     /** Waits for what a program says after what was waited for before. */
     const lines = (program: Program) => {

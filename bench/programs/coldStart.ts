@@ -1,17 +1,17 @@
-/** How long a consumer waits for its first complete set. */
+/** How long a consumer waits for its first complete set, and the memory that takes. */
 import { Effect, Stream } from "effect"
 import { Etcd3 } from "etcd3"
 import { discover, Registry } from "../../mod.ts"
-import { cpu, readArguments, report, residentBytes, service } from "./measure.ts"
+import { cpu, type Parsed, peakBytes, prefixOf, readArguments, report, service } from "./measure.ts"
 
-const { count, endpoint, who } = readArguments()
+const { endpoint, parameters: { instances: count }, who } = readArguments<"instances">()
 
 const done = (size: number, startedAt: number, cpuBefore: number): void => {
   if (size !== count) throw new Error(`${size} instances instead of ${count}`)
   report({
     "ms": performance.now() - startedAt,
     "CPU ms": (cpu() - cpuBefore) / 1000,
-    "resident MB": residentBytes() / 1e6
+    "peak MB": peakBytes() / 1e6
   })
 }
 
@@ -20,8 +20,8 @@ const raw = async (): Promise<void> => {
   await client.get("warm")
   const cpuBefore = cpu()
   const startedAt = performance.now()
-  const { kvs } = await client.getAll().prefix(`/services/${service}/`).exec()
-  const instances = new Map<string, unknown>()
+  const { kvs } = await client.getAll().prefix(prefixOf()).exec()
+  const instances = new Map<string, Parsed>()
   for (const { key, value } of kvs) instances.set(key.toString(), JSON.parse(value.toString()))
   done(instances.size, startedAt, cpuBefore)
 }
@@ -30,9 +30,9 @@ const ours = Effect.gen(function* () {
   yield* Stream.runHead(discover("warm"))
   const cpuBefore = cpu()
   const startedAt = performance.now()
-  yield* discover(service).pipe(
-    Stream.take(1),
-    Stream.runForEach((set) => Effect.sync(() => done(set.size, startedAt, cpuBefore)))
+  yield* Stream.runForEach(
+    Stream.take(discover(service), 1),
+    (set) => Effect.sync(() => done(set.size, startedAt, cpuBefore))
   )
 }).pipe(Effect.provide(Registry.layerEtcd({ endpoints: [endpoint] })))
 
