@@ -1,8 +1,8 @@
 /**
  * The {@link Etcd} contract over gRPC: the client of real etcd servers, 3.4 and later.
  *
- * The package `etcd3` gives etcd's messages and the gRPC client; it is loaded when a client is made, and nowhere else.
- * Its own leases, watches and retries are not used.
+ * The package `etcd3` gives etcd's methods and messages; it is loaded when a client is made, and nowhere else. The calls
+ * are made over one HTTP/2 connection of our own: see `grpc/Channel.ts`.
  *
  * What to know:
  *
@@ -15,18 +15,18 @@
  *   and can be started again at once.
  * - An auth token is fetched when the first operation needs it and renewed when the server does not know it any more.
  * - Connections are made directly, whatever HTTP proxy the environment names.
- * - Timeouts of connections and streams run on Effect's `Clock`; the deadline of a single request is gRPC's own.
+ * - Timeouts of connections and streams run on Effect's `Clock`; the deadline of a single request runs on real
+ *   time, here and on the server.
  * - When the scope closes, whatever is pending fails with `Cancelled`, and so does every operation after it. No socket
  *   or timer stays behind.
  *
  * @module
  */
 import { Config, Effect, Layer, Option, type Scope } from "effect"
-import { Buffer } from "node:buffer"
-import { checkServerIdentity, type PeerCertificate } from "node:tls"
 import { Etcd, type LeaseId } from "./Etcd.ts"
 import { EtcdError, Unknown } from "./EtcdError.ts"
-import { type Channel, Client, type Duplex, type Metadata, type OpenChannel, type Rpc } from "./grpc/Client.ts"
+import type { Method } from "./grpc/Channel.ts"
+import { Client, type Protocol, type Rpc } from "./grpc/Client.ts"
 import { messageOf } from "./grpc/failures.ts"
 import { makeKeepAlive } from "./grpc/KeepAlive.ts"
 import {
@@ -48,7 +48,7 @@ import {
   toRangeResponse,
   toTxnResponse
 } from "./grpc/messages.ts"
-import { type Address, type EtcdGrpcOptions, type Identity, type Settings, settingsOf } from "./grpc/settings.ts"
+import { type EtcdGrpcOptions, settingsOf } from "./grpc/settings.ts"
 import { keyText, makeWatch } from "./grpc/Watches.ts"
 
 export type { EtcdGrpcOptions, EtcdGrpcTls } from "./grpc/settings.ts"
@@ -62,8 +62,8 @@ export type { EtcdGrpcOptions, EtcdGrpcTls } from "./grpc/settings.ts"
 export const make: (options: EtcdGrpcOptions) => Effect.Effect<Etcd, EtcdError, Scope.Scope> = Effect.fnUntraced(
   function* (options: EtcdGrpcOptions) {
     const settings = yield* settingsOf(options)
-    const open = yield* Effect.tryPromise({
-      try: () => loadGrpc(settings),
+    const protocol = yield* Effect.tryPromise({
+      try: loadProtocol,
       catch: (cause) => {
         const detail = `the package etcd3 cannot be loaded; Deno needs --allow-net --allow-read --allow-env for it (${
           messageOf(cause)
@@ -71,7 +71,7 @@ export const make: (options: EtcdGrpcOptions) => Effect.Effect<Etcd, EtcdError, 
         return new EtcdError({ reason: new Unknown({ detail }), method: "connect", cause })
       }
     })
-    return etcdOf(yield* Client.make(settings, open))
+    return etcdOf(yield* Client.make(settings, protocol))
   }
 )
 
@@ -170,88 +170,43 @@ const etcdOf = (client: Client): Etcd => ({
 
 const headerOnly = ({ header }: HeaderOnlyMessage) => ({ header: toHeader(header) })
 
-/** States of a gRPC channel. */
-const ready = 2
-const shutdown = 4
-
-/** A generated method: takes the client it runs on as `this`, so that it can run on that of another service. */
-type Method = (this: object, ...args: Array<unknown>) => unknown
-
-/** The class of grpc-js that makes credentials. `etcd3` exports only instances. */
-interface CredentialsClass {
-  readonly createSsl: (
-    ca: Buffer | null,
-    key: Buffer | null,
-    cert: Buffer | null,
-    options: { readonly checkServerIdentity: (name: string, certificate: PeerCertificate) => Error | undefined }
-  ) => object
+/** A method as the generated stubs describe it. */
+interface MethodDefinition {
+  readonly originalName: string
+  readonly path: string
+  readonly requestSerialize: Method["encode"]
+  readonly responseDeserialize: Method["decode"]
 }
 
-/** Loads `etcd3`; opens gRPC channels with it. */
-const loadGrpc = async ({ keepAliveTime, maxReceiveBytes }: Settings): Promise<OpenChannel> => {
+/** A class of clients that `etcd3` has generated for a service. */
+interface Stub {
+  readonly service: Readonly<Record<string, MethodDefinition>>
+}
+
+/** Loads `etcd3` and takes from it how etcd's methods are called and their messages written. */
+const loadProtocol = async (): Promise<Protocol> => {
   const { Etcd3 } = await import("etcd3")
 
-  /** With the pool in reach that gives raw gRPC clients, without retries and circuit breakers around each call. */
-  class Pool extends Etcd3 {
-    async host() {
-      return await this.pool.withConnection("KV", ({ metadata, resource }) => ({ metadata, host: resource }))
+  /** With the pool in reach that has the stubs. It connects when it is used, and it is not. */
+  class Stubs extends Etcd3 {
+    async of(name: Rpc["service"]) {
+      const { constructor } = await this.pool.withConnection(name, ({ client }) => client)
+      return Object.values((constructor as unknown as Stub).service)
     }
   }
 
-  const channelOptions = {
-    "grpc.keepalive_time_ms": keepAliveTime,
-    "grpc.keepalive_timeout_ms": 5000,
-    "grpc.max_receive_message_length": maxReceiveBytes,
-    "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.max_reconnect_backoff_ms": 1000,
-    "grpc.service_config_disable_resolution": 1,
-    "grpc.enable_http_proxy": 0,
-    "grpc.enable_channelz": 0
-  }
-
-  return async ({ tls, url }: Address): Promise<Channel> => {
-    const pool = new Pool({ hosts: url, grpcOptions: channelOptions })
-    const { host: plain, metadata } = await pool.host()
-    const host = tls === undefined ? plain : secured(plain, url, tls, channelOptions)
-    if (host !== plain) pool.close()
-
-    const carrier = host.getServiceClient("KV")
-    const channel = carrier.getChannel()
-    const invoke = ({ method, service }: Rpc, ...args: Array<unknown>): unknown => {
-      const client = host.getServiceClient(service) as unknown as Record<string, Method>
-      return client[method]?.apply(carrier, args)
-    }
-    return {
-      isReady: () => channel.getConnectivityState(false) === ready,
-      whenReady: (listener) => {
-        const look = () => {
-          const state = channel.getConnectivityState(true)
-          if (state === ready) listener()
-          else if (state !== shutdown) channel.watchConnectivityState(state, Infinity, look)
-        }
-        look()
-      },
-      metadata: (): Metadata => metadata.clone(),
-      unary: (rpc, message, metadata, deadline, callback) =>
-        invoke(rpc, message, metadata, { deadline }, callback) as { readonly cancel: () => void },
-      duplex: (rpc, metadata) => invoke(rpc, metadata, {}) as Duplex,
-      close: () => host.close()
+  const stubs = new Stubs({ hosts: "127.0.0.1:2379" })
+  const methods = new Map<string, Method>()
+  for (const name of ["Auth", "KV", "Lease", "Maintenance", "Watch"] as const) {
+    for (const { originalName, path, requestSerialize, responseDeserialize } of await stubs.of(name)) {
+      methods.set(`${name}.${originalName}`, { path, encode: requestSerialize, decode: responseDeserialize })
     }
   }
-}
+  stubs.close()
 
-/**
- * The same host with credentials that know whom to expect.
- *
- * grpc-js can only ask for the name in the URL, and Deno and Bun refuse to ask for an IP address at all. So any name is
- * asked for, and the certificate is compared with the one that counts.
- */
-const secured = <Host extends object>(host: Host, url: string, tls: Identity, channelOptions: object): Host => {
-  const { constructor } = Reflect.get(host, "channelCredentials") as object
-  const pem = (text: string | undefined) => text === undefined ? null : Buffer.from(text)
-  const credentials = (constructor as unknown as CredentialsClass).createSsl(pem(tls.ca), pem(tls.key), pem(tls.cert), {
-    checkServerIdentity: (_name, certificate) => checkServerIdentity(tls.subject, certificate)
-  })
-  const options = { ...channelOptions, "grpc.ssl_target_name_override": tls.serverName }
-  return Reflect.construct(host.constructor, [url, credentials, options]) as Host
+  return ({ method, service }) => {
+    const found = methods.get(`${service}.${method}`)
+    if (found === undefined) throw new Error(`etcd3 does not know ${service}.${method}`)
+    return found
+  }
 }

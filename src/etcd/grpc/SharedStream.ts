@@ -2,7 +2,7 @@
  * One bidirectional stream per client for everybody who needs it: opened when somebody does, open for as long as the
  * client lives, replaced when it has ended and somebody needs it again.
  *
- * gRPC's callbacks only put messages into a queue. One fiber takes them out and hands them to the stream's
+ * The callbacks of a stream only put messages into a queue. One fiber takes them out and hands them to the stream's
  * {@link Session}, and tells the session when the stream has ended.
  *
  * @module
@@ -10,7 +10,7 @@
 import { Cause, Effect, Exit, Option, Queue, Semaphore } from "effect"
 import { type EtcdErrorReason, Unknown } from "../EtcdError.ts"
 import type { Access, Client, Rpc } from "./Client.ts"
-import { clientClosed, type Failure, messageOf, tokenRenewed } from "./failures.ts"
+import { clientClosed, type Failure, GrpcStatus, messageOf, tokenRenewed } from "./failures.ts"
 
 /** One open stream, as seen by its session. */
 export interface Line {
@@ -84,13 +84,17 @@ const failureOfExit = (exit: Exit.Exit<never, Failure>): Failure => {
   })
 }
 
+const endedByServer = new GrpcStatus(14, "the server ended the stream")
+
 const openLine = <Message>(client: Client, rpc: Rpc, access: Access, inbox: Queue.Queue<Message, Failure>): Line => {
   const { connection } = access
   const endpoint = connection.endpoint.address.url
-  const metadata = access.metadata.clone()
   // A member that has lost its cluster ends the stream instead of keeping it open in silence.
-  metadata.set("hasleader", "true")
-  const stream = connection.channel.duplex(rpc, metadata)
+  const headers = { ...access.headers, hasleader: "true" }
+  const stream = connection.channel.duplex(client.protocol(rpc), headers, {
+    onMessages: (messages) => Queue.offerAllUnsafe(inbox, messages as ReadonlyArray<Message>),
+    onEnd: (status) => end(client.failed(access, status.code === 0 ? endedByServer : status))
+  })
 
   let open = true
   const end = (failure: Failure) => {
@@ -103,13 +107,6 @@ const openLine = <Message>(client: Client, rpc: Rpc, access: Access, inbox: Queu
     Queue.failCauseUnsafe(inbox, Cause.fail(stale ? tokenRenewed(failure) : failure))
   }
   connection.streams.add(end)
-  const onEnd = (error: unknown) => {
-    if (open) end(client.failed(access, error))
-  }
-  // The listener stays: cancelling a stream makes it emit one more error, which nobody else would catch.
-  stream.on("error", onEnd)
-  stream.on("end", () => onEnd({ code: 14, details: "the server ended the stream" }))
-  stream.on("data", (message) => Queue.offerUnsafe(inbox, message as Message))
 
   return {
     endpoint,
