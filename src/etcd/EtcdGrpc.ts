@@ -30,23 +30,18 @@ import { Client, type Protocol, type Rpc } from "./grpc/Client.ts"
 import { messageOf } from "./grpc/failures.ts"
 import { makeKeepAlive } from "./grpc/KeepAlive.ts"
 import {
+  decode,
   fromDeleteRangeRequest,
   fromPutRequest,
   fromRangeRequest,
   fromTxnRequest,
-  type HeaderOnlyMessage,
   int64,
   integer,
-  type LeaseGrantMessage,
   type LeaseLeasesMessage,
   type LeaseTimeToLiveMessage,
   type StatusMessage,
-  toDeleteRangeResponse,
   toHeader,
-  toPlain,
-  toPutResponse,
-  toRangeResponse,
-  toTxnResponse
+  toPlain
 } from "./grpc/messages.ts"
 import { type EtcdGrpcOptions, settingsOf } from "./grpc/settings.ts"
 import { keyText, makeWatch } from "./grpc/Watches.ts"
@@ -113,69 +108,81 @@ const rpc = (service: Rpc["service"], method: string): Rpc => ({ service, method
 const hex = (id: LeaseId) => () => id.toString(16)
 
 /** The operations of the contract on a client. */
-const etcdOf = (client: Client): Etcd => ({
-  range: (request) =>
-    client.call(rpc("KV", "range"), () => fromRangeRequest(request), toRangeResponse, () => keyText(request)),
-  put: (request) => client.call(rpc("KV", "put"), () => fromPutRequest(request), toPutResponse, () => keyText(request)),
-  deleteRange: (request) =>
-    client.call(
-      rpc("KV", "deleteRange"),
-      () => fromDeleteRangeRequest(request),
-      toDeleteRangeResponse,
-      () => keyText(request)
-    ),
-  txn: (request) => client.call(rpc("KV", "txn"), () => fromTxnRequest(request), toTxnResponse),
-  leaseGrant: ({ id = 0n, ttl }) =>
-    client.call(
-      rpc("Lease", "leaseGrant"),
-      () => ({ ID: int64(id, "id"), TTL: integer(ttl, "ttl") }),
-      ({ ID, TTL, header }: LeaseGrantMessage) => ({ header: toHeader(header), id: BigInt(ID), ttl: Number(TTL) }),
-      hex(id)
-    ),
-  leaseRevoke: (id) => client.call(rpc("Lease", "leaseRevoke"), () => ({ ID: int64(id, "id") }), headerOnly, hex(id)),
-  leaseTimeToLive: ({ id, keys = false }) =>
-    client.call(
-      rpc("Lease", "leaseTimeToLive"),
-      () => ({ ID: int64(id, "id"), keys }),
-      (message: LeaseTimeToLiveMessage) => ({
+const etcdOf = (client: Client): Etcd => {
+  /** Answers that are rare are read by `etcd3`. */
+  const rarely =
+    <Message, Response>(rpc: Rpc, convert: (message: Message) => Response) => (bytes: Uint8Array): Response =>
+      convert(client.protocol(rpc).decode(bytes) as Message)
+  const timeToLive = rpc("Lease", "leaseTimeToLive")
+  const leases = rpc("Lease", "leaseLeases")
+  const status = rpc("Maintenance", "status")
+  return {
+    range: (request) =>
+      client.call(rpc("KV", "range"), () => fromRangeRequest(request), decode.range, () => keyText(request)),
+    put: (request) => client.call(rpc("KV", "put"), () => fromPutRequest(request), decode.put, () => keyText(request)),
+    deleteRange: (request) =>
+      client.call(
+        rpc("KV", "deleteRange"),
+        () => fromDeleteRangeRequest(request),
+        decode.deleteRange,
+        () => keyText(request)
+      ),
+    txn: (request) => client.call(rpc("KV", "txn"), () => fromTxnRequest(request), decode.txn),
+    leaseGrant: ({ id = 0n, ttl }) =>
+      client.call(
+        rpc("Lease", "leaseGrant"),
+        () => ({ ID: int64(id, "id"), TTL: integer(ttl, "ttl") }),
+        decode.lease,
+        hex(id)
+      ),
+    leaseRevoke: (id) =>
+      client.call(rpc("Lease", "leaseRevoke"), () => ({ ID: int64(id, "id") }), decode.headerOnly, hex(id)),
+    leaseTimeToLive: ({ id, keys = false }) =>
+      client.call(
+        timeToLive,
+        () => ({ ID: int64(id, "id"), keys }),
+        rarely(timeToLive, (message: LeaseTimeToLiveMessage) => ({
+          header: toHeader(message.header),
+          id: BigInt(message.ID),
+          ttl: Number(message.TTL),
+          grantedTtl: Number(message.grantedTTL),
+          keys: message.keys.map(toPlain)
+        })),
+        hex(id)
+      ),
+    leaseLeases: client.call(
+      leases,
+      () => ({}),
+      rarely(leases, (message: LeaseLeasesMessage) => ({
         header: toHeader(message.header),
-        id: BigInt(message.ID),
-        ttl: Number(message.TTL),
-        grantedTtl: Number(message.grantedTTL),
-        keys: message.keys.map(toPlain)
-      }),
-      hex(id)
+        leases: message.leases.map(({ ID }) => BigInt(ID))
+      }))
     ),
-  leaseLeases: client.call(
-    rpc("Lease", "leaseLeases"),
-    () => ({}),
-    ({ header, leases }: LeaseLeasesMessage) => ({
-      header: toHeader(header),
-      leases: leases.map(({ ID }) => BigInt(ID))
-    })
-  ),
-  leaseKeepAlive: makeKeepAlive(client),
-  watch: makeWatch(client),
-  compact: ({ physical = false, revision }) =>
-    client.call(rpc("KV", "compact"), () => ({ revision: int64(revision, "revision"), physical }), headerOnly),
-  status: client.call(rpc("Maintenance", "status"), () => ({}), (message: StatusMessage) => ({
-    header: toHeader(message.header),
-    version: message.version,
-    dbSize: BigInt(message.dbSize),
-    leader: BigInt(message.leader),
-    raftIndex: BigInt(message.raftIndex),
-    raftTerm: BigInt(message.raftTerm)
-  }))
-})
-
-const headerOnly = ({ header }: HeaderOnlyMessage) => ({ header: toHeader(header) })
+    leaseKeepAlive: makeKeepAlive(client),
+    watch: makeWatch(client),
+    compact: ({ physical = false, revision }) =>
+      client.call(rpc("KV", "compact"), () => ({ revision: int64(revision, "revision"), physical }), decode.headerOnly),
+    status: client.call(
+      status,
+      () => ({}),
+      rarely(status, (message: StatusMessage) => ({
+        header: toHeader(message.header),
+        version: message.version,
+        dbSize: BigInt(message.dbSize),
+        leader: BigInt(message.leader),
+        raftIndex: BigInt(message.raftIndex),
+        raftTerm: BigInt(message.raftTerm)
+      }))
+    )
+  }
+}
 
 /** A method as the generated stubs describe it. */
 interface MethodDefinition {
   readonly originalName: string
   readonly path: string
-  readonly requestSerialize: Method["encode"]
-  readonly responseDeserialize: Method["decode"]
+  readonly requestSerialize: Method<unknown>["encode"]
+  readonly responseDeserialize: Method<unknown>["decode"]
 }
 
 /** A class of clients that `etcd3` has generated for a service. */
@@ -196,7 +203,7 @@ const loadProtocol = async (): Promise<Protocol> => {
   }
 
   const stubs = new Stubs({ hosts: "127.0.0.1:2379" })
-  const methods = new Map<string, Method>()
+  const methods = new Map<string, Method<unknown>>()
   for (const name of ["Auth", "KV", "Lease", "Maintenance", "Watch"] as const) {
     for (const { originalName, path, requestSerialize, responseDeserialize } of await stubs.of(name)) {
       methods.set(`${name}.${originalName}`, { path, encode: requestSerialize, decode: responseDeserialize })

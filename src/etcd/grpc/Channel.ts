@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { Effect } from "effect"
+import { Effect, Result } from "effect"
 import { Buffer } from "node:buffer"
 import {
   type ClientHttp2Session,
@@ -22,11 +22,11 @@ import { GrpcStatus, messageOf } from "./failures.ts"
 import type { Address } from "./settings.ts"
 
 /** A method as it is on the wire. */
-export interface Method {
+export interface Method<Answer> {
   /** Such as `/etcdserverpb.KV/Range`. */
   readonly path: string
   readonly encode: (message: object) => Uint8Array
-  readonly decode: (bytes: Uint8Array) => unknown
+  readonly decode: (bytes: Uint8Array) => Answer
 }
 
 /** Headers that go along with a call. */
@@ -44,9 +44,9 @@ export interface Duplex extends Call {
 }
 
 /** What is told of a {@link Duplex}. */
-export interface DuplexListener {
+export interface DuplexListener<Answer> {
   /** What has arrived at once, in order. */
-  readonly onMessages: (messages: ReadonlyArray<unknown>) => void
+  readonly onMessages: (messages: ReadonlyArray<Answer>) => void
   /** The last that is told. */
   readonly onEnd: (status: GrpcStatus) => void
 }
@@ -64,6 +64,8 @@ const silence = new GrpcStatus(14, `no answer to a ping within ${pingTimeout} ms
 
 /** HTTP/2 numbers the calls of a connection with the odd numbers of 31 bits. */
 const mostCalls = 2 ** 30 - 1
+
+const noMessage = new GrpcStatus(13, "the answer has no message")
 
 const connectionClosed = new GrpcStatus(14, "the connection was closed")
 
@@ -149,14 +151,14 @@ export class Channel {
   }
 
   /** Sends one message and calls back with the answer or the reason why there is none. `timeout`: milliseconds. */
-  unary(
-    { decode, path }: Method,
+  unary<Answer>(
+    { decode, path }: Method<Answer>,
     message: Uint8Array,
     headers: Headers,
     timeout: number,
-    callback: (status: GrpcStatus | undefined, answer: unknown) => void
+    callback: (outcome: Result.Result<Answer, GrpcStatus>) => void
   ): Call {
-    let answer: unknown
+    let answer: Answer | undefined
     const deadline = setTimeout(() => exchange.end(new GrpcStatus(4, `no answer within ${timeout} ms`)), timeout)
     const exchange = this.#begin(path, { ...headers, "grpc-timeout": `${Math.ceil(timeout)}m` }, {
       onMessages: ([first]) => {
@@ -164,9 +166,8 @@ export class Channel {
       },
       onEnd: (status) => {
         clearTimeout(deadline)
-        if (status.code !== 0) return callback(status, undefined)
-        if (answer === undefined) return callback(new GrpcStatus(13, "the answer has no message"), undefined)
-        callback(undefined, answer)
+        if (status.code !== 0) return callback(Result.fail(status))
+        callback(answer === undefined ? Result.fail(noMessage) : Result.succeed(answer))
       }
     })
     exchange.finish(message)
@@ -179,7 +180,11 @@ export class Channel {
   }
 
   /** Opens a stream in both directions. */
-  duplex({ decode, encode, path }: Method, headers: Headers, { onEnd, onMessages }: DuplexListener): Duplex {
+  duplex<Answer>(
+    { decode, encode, path }: Method<Answer>,
+    headers: Headers,
+    { onEnd, onMessages }: DuplexListener<Answer>
+  ): Duplex {
     const exchange = this.#begin(path, headers, { onMessages: (messages) => onMessages(messages.map(decode)), onEnd })
     return {
       write: (message) => exchange.write(encode(message)),

@@ -34,7 +34,7 @@ export interface Rpc {
 }
 
 /** How the methods of etcd are called. */
-export type Protocol = (rpc: Rpc) => Method
+export type Protocol = (rpc: Rpc) => Method<unknown>
 
 interface Endpoint {
   readonly address: Address
@@ -108,45 +108,48 @@ export class Client {
   }
 
   /** Sends one request and waits for its answer. Nothing is repeated, except with a new token where the old was stale. */
-  readonly call = <Message, Response>(
+  readonly call = <Response>(
     rpc: Rpc,
     encode: () => object,
-    decode: (message: Message) => Response,
+    decode: (bytes: Uint8Array) => Response,
     key?: () => string
   ): Effect.Effect<Response, EtcdError> => {
-    const method = this.protocol(rpc)
+    const method = { ...this.protocol(rpc), decode }
     return sendable(() => method.encode(encode())).pipe(
       Effect.flatMap((message) => this.#send(method, message)),
-      Effect.map((message) => decode(message as Message)),
       Effect.mapError((failure) => toError(failure, rpc.method, key?.())),
       Effect.withSpan(`etcd.${rpc.method}`, { kind: "client" }, { captureStackTrace: false })
     )
   }
 
-  readonly #send = Effect.fnUntraced(
-    { self: this },
-    function* (this: Client, method: Method, message: Uint8Array): Effect.fn.Return<unknown, Failure> {
-      const access = yield* this.access
-      const first = yield* Effect.result(this.#invoke(access, method, message))
-      if (first._tag === "Success") return first.success
-      if (!this.isStaleToken(first.failure.reason.detail)) return yield* Effect.fail(first.failure)
-      this.dropToken(access)
-      const again = yield* this.#authorize(access.connection)
-      return yield* Effect.mapError(
-        this.#invoke(again, method, message),
-        (failure) => this.isStaleToken(failure.reason.detail) ? tokenRenewed(failure) : failure
-      )
-    }
-  )
+  #send<Answer>(method: Method<Answer>, message: Uint8Array): Effect.Effect<Answer, Failure> {
+    const isStale = ({ reason }: Failure) => this.isStaleToken(reason.detail)
+    return Effect.flatMap(
+      this.access,
+      (access) =>
+        Effect.catchIf(this.#invoke(access, method, message), isStale, () => {
+          this.dropToken(access)
+          return Effect.flatMap(this.#authorize(access.connection), (again) =>
+            Effect.mapError(
+              this.#invoke(again, method, message),
+              (failure) => isStale(failure) ? tokenRenewed(failure) : failure
+            ))
+        })
+    )
+  }
 
   /** Sends a request once, over a given connection. */
-  #invoke(access: Access, method: Method, message: Uint8Array): Effect.Effect<unknown, Failure> {
+  #invoke<Answer>(access: Access, method: Method<Answer>, message: Uint8Array): Effect.Effect<Answer, Failure> {
     return Effect.callback((resume) => {
       const { connection: { channel }, headers } = access
       const { requestTimeout } = this.settings
-      const call = channel.unary(method, message, headers, requestTimeout, (failed, answer) => {
+      const call = channel.unary(method, message, headers, requestTimeout, (outcome) => {
         this.#calls.delete(close)
-        resume(failed === undefined ? Effect.succeed(answer) : Effect.fail(this.failed(access, failed)))
+        resume(
+          outcome._tag === "Success" ?
+            Effect.succeed(outcome.success) :
+            Effect.fail(this.failed(access, outcome.failure))
+        )
       })
       const close = () => {
         call.cancel()

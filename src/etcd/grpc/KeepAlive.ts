@@ -7,44 +7,44 @@
  * @module
  */
 import { Deferred, Effect, Exit } from "effect"
-import { invalidArgument, type LeaseKeepAliveRequest, type LeaseKeepAliveResponse } from "../Etcd.ts"
+import { invalidArgument, type LeaseId, type LeaseKeepAliveRequest, type LeaseKeepAliveResponse } from "../Etcd.ts"
 import { DeadlineExceeded, type EtcdError, LeaseNotFound, Unavailable } from "../EtcdError.ts"
 import type { Client } from "./Client.ts"
 import { type Failure, toError } from "./failures.ts"
-import { type LeaseKeepAliveMessage, toHeader } from "./messages.ts"
+import { decode } from "./messages.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
 
-type Answer = Deferred.Deferred<LeaseKeepAliveMessage, Failure>
+type Answer = Deferred.Deferred<LeaseKeepAliveResponse, Failure>
 
-class Heartbeats implements Session<LeaseKeepAliveMessage> {
+class Heartbeats implements Session<LeaseKeepAliveResponse> {
   readonly line: Line
   readonly guard = Effect.never
   /** By lease, the oldest first. */
-  readonly #waiting = new Map<string, Array<Answer>>()
+  readonly #waiting = new Map<LeaseId, Array<Answer>>()
   #failure: Failure | undefined
 
   constructor(line: Line) {
     this.line = line
   }
 
-  send(id: string): Effect.Effect<LeaseKeepAliveMessage, Failure> {
+  send(id: LeaseId): Effect.Effect<LeaseKeepAliveResponse, Failure> {
     return Effect.suspend(() => {
       if (this.#failure !== undefined) return Effect.fail(this.#failure)
       const answer: Answer = Deferred.makeUnsafe()
       const waiting = this.#waiting.get(id)
       if (waiting === undefined) this.#waiting.set(id, [answer])
       else waiting.push(answer)
-      this.line.send({ ID: id })
+      this.line.send({ ID: String(id) })
       return Deferred.await(answer)
     })
   }
 
-  readonly receive = (messages: ReadonlyArray<LeaseKeepAliveMessage>): void => {
+  readonly receive = (messages: ReadonlyArray<LeaseKeepAliveResponse>): void => {
     for (const message of messages) {
-      const waiting = this.#waiting.get(message.ID)
+      const waiting = this.#waiting.get(message.id)
       const answer = waiting?.shift()
-      if (waiting?.length === 0) this.#waiting.delete(message.ID)
+      if (waiting?.length === 0) this.#waiting.delete(message.id)
       if (answer !== undefined) Deferred.doneUnsafe(answer, Exit.succeed(message))
     }
   }
@@ -63,13 +63,14 @@ export const makeKeepAlive = (
   client: Client
 ): (request: LeaseKeepAliveRequest) => Effect.Effect<LeaseKeepAliveResponse, EtcdError> => {
   const method = "leaseKeepAlive"
-  const session = sharedStream<LeaseKeepAliveMessage, Heartbeats>(
+  const session = sharedStream<LeaseKeepAliveResponse, Heartbeats>(
     client,
     { service: "Lease", method },
+    decode.lease,
     (line) => new Heartbeats(line)
   )
 
-  const beat = Effect.fnUntraced(function* (id: string, timeout: number) {
+  const beat = Effect.fnUntraced(function* (id: LeaseId, timeout: number) {
     const heartbeats = yield* session
     const answer = yield* heartbeats.send(id).pipe(Effect.timeoutOrElse({
       duration: timeout,
@@ -80,8 +81,7 @@ export const makeKeepAlive = (
           return Effect.fail({ reason: new DeadlineExceeded({ detail }), endpoint: heartbeats.line.endpoint })
         })
     }))
-    const ttl = Number(answer.TTL)
-    if (ttl > 0) return { header: toHeader(answer.header), id: BigInt(id), ttl }
+    if (answer.ttl > 0) return answer
     const reason = new LeaseNotFound({ detail: "etcdserver: requested lease not found" })
     return yield* Effect.fail<Failure>({ reason, endpoint: heartbeats.line.endpoint })
   })
@@ -91,6 +91,6 @@ export const makeKeepAlive = (
     const millis = positiveMillis(timeout)
     if (millis === undefined) return Effect.fail(invalidArgument(method, "timeout must be positive and finite", key))
     if (BigInt.asIntN(64, id) !== id) return Effect.fail(invalidArgument(method, "id must fit into 64 bits", key))
-    return Effect.mapError(beat(String(id), millis), (failure) => toError(failure, method, key))
+    return Effect.mapError(beat(id, millis), (failure) => toError(failure, method, key))
   }
 }

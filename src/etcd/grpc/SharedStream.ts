@@ -9,6 +9,7 @@
  */
 import { Cause, Effect, Exit, Option, Queue, Semaphore } from "effect"
 import { type EtcdErrorReason, Unknown } from "../EtcdError.ts"
+import type { Method } from "./Channel.ts"
 import type { Access, Client, Rpc } from "./Client.ts"
 import { clientClosed, type Failure, GrpcStatus, messageOf, tokenRenewed } from "./failures.ts"
 
@@ -37,6 +38,7 @@ export interface Session<Message> {
 export const sharedStream = <Message, S extends Session<Message>>(
   client: Client,
   rpc: Rpc,
+  decode: (bytes: Uint8Array) => Message,
   makeSession: (line: Line) => S
 ): Effect.Effect<S, Failure> => {
   const opening = Semaphore.makeUnsafe(1)
@@ -66,7 +68,7 @@ export const sharedStream = <Message, S extends Session<Message>>(
     const inbox = yield* Queue.unbounded<Message, Failure>()
     if (client.isClosed) return yield* Effect.fail(clientClosed)
     openedAt = client.now()
-    const line = openLine(client, rpc, access, inbox)
+    const line = openLine(client, { ...client.protocol(rpc), decode }, access, inbox)
     const session = current = makeSession(line)
     client.run(serve(line, session, inbox))
     return session
@@ -86,13 +88,18 @@ const failureOfExit = (exit: Exit.Exit<never, Failure>): Failure => {
 
 const endedByServer = new GrpcStatus(14, "the server ended the stream")
 
-const openLine = <Message>(client: Client, rpc: Rpc, access: Access, inbox: Queue.Queue<Message, Failure>): Line => {
+const openLine = <Message>(
+  client: Client,
+  method: Method<Message>,
+  access: Access,
+  inbox: Queue.Queue<Message, Failure>
+): Line => {
   const { connection } = access
   const endpoint = connection.endpoint.address.url
   // A member that has lost its cluster ends the stream instead of keeping it open in silence.
   const headers = { ...access.headers, hasleader: "true" }
-  const stream = connection.channel.duplex(client.protocol(rpc), headers, {
-    onMessages: (messages) => Queue.offerAllUnsafe(inbox, messages as ReadonlyArray<Message>),
+  const stream = connection.channel.duplex(method, headers, {
+    onMessages: (messages) => Queue.offerAllUnsafe(inbox, messages),
     onEnd: (status) => end(client.failed(access, status.code === 0 ? endedByServer : status))
   })
 
