@@ -321,19 +321,19 @@ class View<M> {
     const rejected: Array<InstanceSet.Rejected> = []
     this.#instances = HashMap.mutate(this.#instances, (instances) => {
       for (const [id, kv] of found) {
-        const before = HashMap.get(instances, id)
-        const decoded = kv === undefined ? undefined : this.#decode(id, kv)
         if (kv === undefined) this.#known.delete(id)
         else this.#known.set(id, { createRevision: kv.createRevision, modRevision: kv.modRevision, lease: kv.lease })
+        const decoded = kv === undefined ? undefined : this.#decode(id, kv)
         if (decoded !== undefined && Result.isSuccess(decoded)) {
           HashMap.set(instances, id, decoded.success)
-          this.#rejected = HashMap.remove(this.#rejected, id)
+          this.#accept(id)
           continue
         }
+        const before = HashMap.get(instances, id)
         HashMap.remove(instances, id)
         if (Option.isSome(before)) left.push(before.value)
         if (decoded === undefined) {
-          this.#rejected = HashMap.remove(this.#rejected, id)
+          this.#accept(id)
         } else {
           const entry = { key: this.#keyspace.key(this.#service.name, id), error: decoded.failure }
           this.#rejected = HashMap.set(this.#rejected, id, entry)
@@ -342,6 +342,10 @@ class View<M> {
       }
     })
     return { ids: found.map(([id]) => id), left, rejected }
+  }
+
+  #accept(id: string): void {
+    if (!HashMap.isEmpty(this.#rejected)) this.#rejected = HashMap.remove(this.#rejected, id)
   }
 
   #decode(id: string, kv: KeyValue): Result.Result<ServiceInstance<M>, InvalidInstance> {
