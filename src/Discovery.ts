@@ -32,7 +32,7 @@ import { type Etcd, type KeyValue, prefix, rangeAll, type WatchEvent } from "./e
 import type { EtcdError } from "./etcd/EtcdError.ts"
 import { follow, type Followed } from "./etcd/follow.ts"
 import * as Latest from "./internal/latest.ts"
-import { InvalidInstance } from "./model/Codec.ts"
+import { InvalidInstance, maxValueBytes } from "./model/Codec.ts"
 import type { ServiceInstance } from "./model/Instance.ts"
 import * as InstanceSet from "./model/InstanceSet.ts"
 import type { Keyspace } from "./model/Keyspace.ts"
@@ -349,11 +349,13 @@ class View<M> {
   }
 
   #decode(id: string, kv: KeyValue): Result.Result<ServiceInstance<M>, InvalidInstance> {
-    return kv.lease === 0n ?
-      Result.fail(new InvalidInstance({ detail: "the key has no lease, so nothing would remove it" })) :
-      this.#service.codec.decode(this.#service.name, id, kv.value)
+    if (kv.lease === 0n) return refuse("the key has no lease, so nothing would remove it")
+    if (kv.value.length > maxValueBytes) return refuse(`the value has ${kv.value.length} bytes, over ${maxValueBytes}`)
+    return this.#service.codec.decode(this.#service.name, id, kv.value)
   }
 }
+
+const refuse = (detail: string): Result.Result<never, InvalidInstance> => Result.fail(new InvalidInstance({ detail }))
 
 /** Follows one service for a scope and gives its sets. */
 const watchService = Effect.fnUntraced(function* <M>(

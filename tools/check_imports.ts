@@ -46,6 +46,7 @@ const rooms: Readonly<Record<string, Room>> = {
     files: /^src\/(?:Discovery\.ts$|discovery\/)/,
     uses: ["session", "following", "etcd", "failure", "policy", "model", "internal"]
   },
+  kv: { files: /^src\/kv\//, uses: ["session", "following", "etcd", "failure", "policy", "internal"] },
   session: { files: /^src\/Session\.ts$/, uses: ["following", "etcd", "failure", "policy", "model", "internal"] },
   following: { files: /^src\/etcd\/follow\.ts$/, uses: ["etcd", "failure", "policy", "internal"] },
   transport: {

@@ -69,7 +69,7 @@ const step = (text: string) => console.log(`package: ${text}`)
 /** Examples name the package by its sources; a user names it by its name. */
 const asUserWrites = (source: string): string =>
   source.replaceAll('"../mod.ts"', `"${manifest.name}"`)
-    .replaceAll('"../src/testing/mod.ts"', `"${manifest.name}/testing"`)
+    .replaceAll(/"\.\.\/src\/(\w+)\/mod\.ts"/g, `"${manifest.name}/$1"`)
 
 buildNpm()
 obtainEtcd()

@@ -85,9 +85,30 @@ const count = (report: string): Counts => {
   return { known: leaves.length, passed: leaves.length - failed - skipped, failed, skipped }
 }
 
+/** Every password of the tests contains this. Nothing that the suite prints may. */
+const secret = "s3cret"
+
+/** Passes on what is said and tells whether the secret was in it. */
+const passOn = (from: NodeJS.ReadableStream, to: NodeJS.WritableStream): () => boolean => {
+  let found = false
+  let tail = ""
+  from.setEncoding("utf8").on("data", (text: string) => {
+    to.write(text)
+    found ||= (tail + text).includes(secret)
+    tail = text.slice(-secret.length)
+  })
+  return () => found
+}
+
 const run = (command: string, args: ReadonlyArray<string>, env: Record<string, string>): Promise<boolean> =>
   new Promise((resolve) => {
-    const child = spawn(command, args, { cwd: root, stdio: "inherit", env: { ...process.env, ...env } })
+    const color: Record<string, string> = process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}
+    const child = spawn(command, args, {
+      cwd: root,
+      stdio: ["inherit", "pipe", "pipe"],
+      env: { ...process.env, ...color, ...env }
+    })
+    const told = [passOn(child.stdout, process.stdout), passOn(child.stderr, process.stderr)]
     const timer = setTimeout(() => {
       console.error(`\nstill running after ${limit / 60_000} minutes: killed`)
       child.kill("SIGKILL")
@@ -97,9 +118,11 @@ const run = (command: string, args: ReadonlyArray<string>, env: Record<string, s
       console.error(String(error))
       resolve(false)
     })
-    child.once("exit", (code) => {
+    child.once("close", (code) => {
       clearTimeout(timer)
-      resolve(code === 0)
+      const leaked = told.some((found) => found())
+      if (leaked) console.error(`\na secret of the tests ("${secret}") was printed`)
+      resolve(code === 0 && !leaked)
     })
   })
 

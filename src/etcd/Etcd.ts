@@ -400,7 +400,8 @@ export const rangeAll: (
   }
 })
 
-const after = (key: Uint8Array): Uint8Array => {
+/** The first key after a key. */
+export const after = (key: Uint8Array): Uint8Array => {
   const next = new Uint8Array(key.length + 1)
   next.set(key)
   return next

@@ -94,6 +94,8 @@ const advice: Record<EtcdErrorReason["_tag"], string> = {
   Unknown: "etcd's log may say more"
 }
 
+const secureAdvice = "check the certificates on both sides (tls: ca, cert, key, serverName)"
+
 const retryable: ReadonlySet<EtcdErrorReason["_tag"]> = new Set([
   "Unavailable",
   "DeadlineExceeded",
@@ -127,7 +129,9 @@ export class EtcdError extends EtcdErrorBase {
   override get message(): string {
     const key = this.key === undefined ? "" : ` ${JSON.stringify(this.key)}`
     const endpoint = this.endpoint === undefined ? "" : ` at ${this.endpoint}`
-    return `etcd ${this.method}${key}${endpoint}: ${this.reason._tag}: ${this.reason.detail}; ${
+    const isSecure = this.reason._tag === "Unavailable" && this.endpoint?.startsWith("https:") === true
+    const next = isSecure ? `${secureAdvice}; ` : ""
+    return `etcd ${this.method}${key}${endpoint}: ${this.reason._tag}: ${this.reason.detail}; ${next}${
       advice[this.reason._tag]
     }`
   }

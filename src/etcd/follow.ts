@@ -37,6 +37,8 @@ export interface FollowOptions {
   readonly range: Required<KeyRange> | { readonly key: string }
   /** The state at this revision is known already: begin with the watch. Default: begin with the list. */
   readonly knownAt?: bigint
+  /** Events carry what the key held before. Default `false`. */
+  readonly prevKv?: boolean
   readonly progressEvery: Duration.Duration
   readonly progressTimeout: Duration.Duration
   readonly retry: Schedule.Schedule<unknown, EtcdError>
@@ -105,6 +107,7 @@ export const follow = Effect.fnUntraced(function* (
     const watching = etcd.watch({
       ...options.range,
       startRevision,
+      prevKv: options.prevKv ?? false,
       progressEvery: options.progressEvery,
       progressTimeout: options.progressTimeout
     }).pipe(

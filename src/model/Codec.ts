@@ -23,6 +23,9 @@ export class InvalidInstance extends InvalidInstanceBase {
   }
 }
 
+/** The largest value, in bytes, that is written or read: etcd itself takes a little more. */
+export const maxValueBytes: number = 1024 * 1024
+
 /** Instances to bytes and back. */
 export interface Codec<M> {
   /** The value to put, or why the instance cannot be written. */
@@ -76,7 +79,13 @@ const utf8 = new TextDecoder("utf-8", { fatal: true })
 const invalid = (detail: string, cause?: unknown): Result.Result<never, InvalidInstance> =>
   Result.fail(new InvalidInstance({ detail, cause }))
 
-const explain = (error: Schema.SchemaError): string => error.message.replaceAll(/\s*\n\s*/g, " ")
+/** Some errors quote the value, which somebody else has chosen: what is told of it stays short. */
+const longestDetail = 500
+
+const explain = (error: Schema.SchemaError): string => {
+  const text = error.message.replaceAll(/\s*\n\s*/g, " ")
+  return text.length <= longestDetail ? text : `${text.slice(0, longestDetail)}…`
+}
 
 /** The JSON envelope with metadata that the schema describes. */
 export const json = <M>(metadata: MetadataSchema<M>): Codec<M> => make(metadata, (_): _ is M => false)

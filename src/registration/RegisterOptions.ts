@@ -5,7 +5,7 @@
  */
 import { Duration, Effect, Option, Result, type Schedule } from "effect"
 import type { EtcdError } from "../etcd/EtcdError.ts"
-import type { Codec } from "../model/Codec.ts"
+import { type Codec, maxValueBytes } from "../model/Codec.ts"
 import { endpoint } from "../model/Endpoint.ts"
 import { InstanceStatus, type ServiceInstance } from "../model/Instance.ts"
 import type { Keyspace } from "../model/Keyspace.ts"
@@ -137,9 +137,6 @@ export const checkPatch = <M>(
       ...(status === undefined ? {} : { status: yield* oneOf("status", status, InstanceStatus.literals) })
     }
   })
-
-/** The largest value that is put, in bytes. */
-export const maxValueBytes = 1024 * 1024
 
 /** The bytes of an instance, or why it cannot be registered. */
 export const encode = <M>(

@@ -356,6 +356,25 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
+    title: "watch reports its progress while another watch of the client is never silent",
+    body: (subject) =>
+      Effect.gen(function* () {
+        const { elapse, etcd, root } = subject
+        const options = { progressEvery: "1 second", progressTimeout: "1 second" } as const
+        const idle = yield* open(etcd, { key: `${root}a`, ...options })
+        const busy = yield* open(etcd, { key: `${root}b`, ...options })
+        yield* Effect.forever(
+          Effect.gen(function* () {
+            yield* etcd.put({ key: `${root}b`, value: "" })
+            yield* busy.next
+            yield* elapse(100)
+          })
+        ).pipe(Effect.raceFirst(Effect.gen(function* () {
+          for (let i = 0; i < 2; i++) assert.equal((yield* Effect.timeout(idle.next, "4 seconds"))._tag, "Progress")
+        })))
+      })
+  },
+  {
     title: "watch refuses an empty key and a range whose end does not follow its start",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {

@@ -99,6 +99,27 @@ describe("examples", () => {
       assert.deepEqual(yield* keys(etcd), [])
     }))
 
+  it.live("kv.ts reads and writes typed values, and its watcher sees the worker come and leave", () =>
+    Effect.gen(function* () {
+      const etcd = yield* startEtcd()
+      const program = yield* start(etcd, "kv")
+      assert.deepEqual(yield* program.exit, { code: 0, signal: null })
+      const said = (yield* program.stdout).trim().split("\n")
+      const news = ["worker w1 came", "worker w1 left"]
+      assert.deepEqual(said.filter((line) => !news.includes(line)), [
+        "listed: 0 workers",
+        "/example-kv/jobs/backup: pg_dump at 2026-01-01T02:00:00.000Z",
+        "/example-kv/jobs/report: report at 2026-01-01T06:00:00.000Z",
+        "2 jobs at revision 3",
+        `cannot write "/example-kv/jobs/backup": Expected a value with a length of at least 1 at ["command"]; nothing was sent`,
+        "pg_dump is put off to 2026-01-01T03:00:00.000Z, version 2",
+        "w1 has the job, 1 remaining",
+        "running: false, 1 job deleted"
+      ])
+      assert.deepEqual(said.filter((line) => news.includes(line)), news)
+      assert.equal(yield* etcdctl(etcd, "get", "", "--from-key", "--keys-only"), "")
+    }))
+
   const greetings = ["alice called bob: hello, this is bob", "bob called alice: hello, this is alice"]
 
   it.live("two_services.ts finds the other one in the same process", () =>

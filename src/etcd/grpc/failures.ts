@@ -52,10 +52,10 @@ export const failureOf = ({ code, details }: GrpcStatus, endpoint: string): Fail
   endpoint
 })
 
-/** The text of an error, also of one that only collects others (several addresses, all refused). */
+/** The text of an error in one line, also of one that only collects others (several addresses, all refused). */
 export const messageOf = (error: unknown): string => {
   if (!(error instanceof Error)) return String(error)
-  if (error.message !== "") return error.message
+  if (error.message !== "") return error.message.trim().replaceAll(/\s*\n\s*/g, " ")
   return error instanceof AggregateError ? error.errors.map(messageOf).join(", ") : error.name
 }
 

@@ -1,0 +1,57 @@
+/**
+ * A key with its decoded value and its place in history.
+ *
+ * @module
+ */
+import { Result } from "effect"
+import type { KeyValue, LeaseId } from "../etcd/Etcd.ts"
+import { invalid, type InvalidValue, keyText, type ValueCodec } from "./Key.ts"
+
+/** A key with its value, as of its last write. */
+export interface Entry<A> {
+  readonly key: string
+  readonly value: A
+  /** The revision of its last write: etcd's `mod_revision`. */
+  readonly revision: bigint
+  /** The revision at which the key was created. */
+  readonly createRevision: bigint
+  /** Number of writes since the key was created: `1n` after the first. */
+  readonly version: bigint
+  /** The lease the key is attached to, `0n` for none. */
+  readonly lease: LeaseId
+}
+
+/** The keys under a prefix, or some of them, at one revision. */
+export interface Listing<A> {
+  readonly revision: bigint
+  /** In the byte order of their keys. */
+  readonly entries: ReadonlyArray<Entry<A>>
+  /** The keys whose values are none: each is left out of `entries`, the others are not affected. */
+  readonly rejected: ReadonlyArray<InvalidValue>
+}
+
+/** Decodes a key. */
+export const readEntry = <A>(codec: ValueCodec<A>, kv: KeyValue): Result.Result<Entry<A>, InvalidValue> => {
+  const { createRevision, lease, modRevision: revision, version } = kv
+  return Result.flatMap(keyText(kv.key, revision), (key) =>
+    Result.mapBoth(codec.decode(kv.value), {
+      onSuccess: (value) => ({ key, value, revision, createRevision, version, lease }),
+      onFailure: (cause) => invalid(key, cause, revision)
+    }))
+}
+
+/** Decodes many keys. */
+export const readListing = <A>(
+  codec: ValueCodec<A>,
+  kvs: ReadonlyArray<KeyValue>,
+  revision: bigint
+): Listing<A> => {
+  const entries: Array<Entry<A>> = []
+  const rejected: Array<InvalidValue> = []
+  for (const kv of kvs) {
+    const entry = readEntry(codec, kv)
+    if (Result.isSuccess(entry)) entries.push(entry.success)
+    else rejected.push(entry.failure)
+  }
+  return { revision, entries, rejected }
+}

@@ -1,0 +1,50 @@
+/**
+ * All of etcd at hand: keys and values typed by Schema, transactions, leases and watches, over an `Etcd`.
+ *
+ * {@link Kv} has the daily operations and `watch`; {@link Txn}, {@link Compare} and {@link Op} are the parts of a
+ * transaction; {@link Lease} is a lease as a scoped resource.
+ *
+ * @example
+ * ```ts
+ * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { Kv, Lease } from "@effect-etcd/discovery/kv"
+ * import { Effect, Option, Schema } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const limit = Kv.key("/app/limit", Schema.Int)
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* Kv.put(limit, 10)
+ *   const raised = yield* Kv.update(limit, (before) => Option.getOrElse(before, () => 0) + 5)
+ *   assert.equal(raised.value, 15)
+ *
+ *   const lease = yield* Lease.scoped("10 seconds")
+ *   yield* Kv.put("/app/nodes/a", "10.0.0.5", { lease })
+ *   assert.equal((yield* Kv.getPrefix("/app/nodes/")).entries.length, 1)
+ * })
+ *
+ * // With etcd: EtcdGrpc.layer({ endpoints: ["http://127.0.0.1:2379"] })
+ * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(EtcdMemory.layer())))
+ * ```
+ *
+ * @module
+ */
+export * as Compare from "./Compare.ts"
+export type { Entry, Listing } from "./Entry.ts"
+export {
+  type AnyCodec,
+  type AnyKey,
+  type AnyPrefix,
+  InvalidValue,
+  type Key,
+  type KeyLike,
+  type Prefix,
+  type PrefixLike,
+  type ValueCodec,
+  type ValueOf
+} from "./Key.ts"
+export * as Kv from "./Kv.ts"
+export * as Lease from "./Lease.ts"
+export * as Op from "./Op.ts"
+export * as Txn from "./Txn.ts"
+export type { KvEvent, WatchOptions } from "./watch.ts"

@@ -1,0 +1,595 @@
+/**
+ * The promises of `./kv` that depend neither on time nor on trouble: run on the engine and on each etcd.
+ *
+ * Each check has a part of the keyspace to itself and speaks of revisions relative to the one it began at. No two run at
+ * the same time.
+ *
+ * @module
+ */
+import { type Cause, Effect, Exit, Option, Queue, Schedule, Schema, type Scope, Stream } from "effect"
+import assert from "node:assert/strict"
+import { Etcd } from "../../src/etcd/Etcd.ts"
+import { EtcdError } from "../../src/etcd/EtcdError.ts"
+import { Compare, InvalidValue, Kv, Lease, Op, Txn } from "../../src/kv/mod.ts"
+
+/** One promise. */
+export interface Check {
+  /** A sentence about an operation. */
+  readonly title: string
+  readonly body: (root: string) => Effect.Effect<void, unknown, Etcd | Scope.Scope>
+}
+
+/** The newest revision. */
+export const revisionNow: Effect.Effect<bigint, EtcdError, Etcd> = Effect.map(
+  Effect.flatMap(Etcd, (etcd) => etcd.range({ key: "/revision" })),
+  ({ header }) => header.revision
+)
+
+/** The elements of a stream, one after the other, for the lifetime of the scope. */
+export const reader = Effect.fnUntraced(function* <A, E, R>(stream: Stream.Stream<A, E, R>) {
+  const queue = yield* Queue.unbounded<A, E | Cause.Done>()
+  yield* stream.pipe(
+    Stream.runForEach((value) => Queue.offer(queue, value)),
+    Effect.onExit((exit) => Exit.isSuccess(exit) ? Queue.end(queue) : Queue.failCause(queue, exit.cause)),
+    Effect.forkScoped({ startImmediately: true })
+  )
+  return Queue.take(queue)
+})
+
+/** What an operation fails with, as far as tests compare it. */
+const failure = <A, E, R>(operation: Effect.Effect<A, E, R>): Effect.Effect<unknown, A, R> =>
+  Effect.map(Effect.flip(operation), (error) => {
+    if (error instanceof EtcdError) return [error.reason._tag, error.key]
+    if (error instanceof InvalidValue) return [error._tag, error.key, error.revision, error.detail]
+    return error
+  })
+
+const entry = <A>(key: string, value: A, revision: bigint, more: object = {}) => ({
+  key,
+  value,
+  revision,
+  createRevision: revision,
+  version: 1n,
+  lease: 0n,
+  ...more
+})
+
+const User = Schema.Struct({ name: Schema.String, since: Schema.Date })
+const since = new Date("2026-01-01T00:00:00Z")
+
+const grant = Effect.acquireRelease(Lease.grant("600 seconds"), (lease) => Effect.ignore(Lease.revoke(lease)))
+
+/** All of them. */
+export const checks: ReadonlyArray<Check> = [
+  {
+    title: "put and get: text, JSON of a schema, bytes; with the place in history",
+    body: (root) =>
+      Effect.gen(function* () {
+        const at = yield* revisionNow
+        const user = Kv.key(`${root}user`, User)
+        const blob = Kv.key(`${root}blob`, Kv.bytes)
+        assert.deepEqual(yield* Kv.get(`${root}text`), Option.none())
+        assert.equal(yield* Kv.put(`${root}text`, "höhe"), at + 1n)
+        yield* Kv.put(user, { name: "alice", since })
+        yield* Kv.put(user, { name: "bob", since })
+        yield* Kv.put(blob, new Uint8Array([0xff, 0]))
+        assert.deepEqual(yield* Kv.get(`${root}text`), Option.some(entry(`${root}text`, "höhe", at + 1n)))
+        assert.deepEqual(
+          yield* Kv.get(user),
+          Option.some(
+            entry(`${root}user`, { name: "bob", since }, at + 3n, { createRevision: at + 2n, version: 2n })
+          )
+        )
+        assert.deepEqual(
+          Option.map(yield* Kv.get(user, { revision: at + 2n }), ({ value }) => value.name),
+          Option.some("alice")
+        )
+        assert.deepEqual(
+          Option.map(yield* Kv.get(blob, { serializable: true }), ({ value }) => [...value]),
+          Option.some([0xff, 0])
+        )
+        // What others see is plain JSON.
+        assert.deepEqual(
+          Option.map(yield* Kv.get(`${root}user`), ({ value }) => value),
+          Option.some(`{"name":"bob","since":"2026-01-01T00:00:00.000Z"}`)
+        )
+      })
+  },
+  {
+    title: "get of a value that is none names the key, the revision and what the schema said",
+    body: (root) =>
+      Effect.gen(function* () {
+        const limit = Kv.key(`${root}limit`, Schema.Int)
+        const revision = yield* Kv.put(`${root}limit`, "1.5")
+        const error = yield* Effect.flip(Kv.get(limit))
+        assert.ok(error instanceof InvalidValue)
+        assert.deepEqual(
+          [error.key, error.revision, error.message],
+          [
+            limit.name,
+            revision,
+            `cannot read "${limit.name}" as of revision ${revision}: Expected an integer; correct the value or the schema`
+          ]
+        )
+        yield* Kv.put(`${root}limit`, "many")
+        assert.match((yield* Effect.flip(Kv.get(limit))).message, /JSON/)
+        yield* Kv.put(Kv.key(`${root}limit`, Kv.bytes), new Uint8Array([0xff]))
+        assert.deepEqual(yield* failure(Kv.get(`${root}limit`)), [
+          "InvalidValue",
+          limit.name,
+          revision + 2n,
+          "the value is not UTF-8"
+        ])
+      })
+  },
+  {
+    title: "what cannot be is refused before anything is sent",
+    body: (root) =>
+      Effect.gen(function* () {
+        const limit = Kv.key(`${root}limit`, Schema.Int)
+        const nothing = new Proxy({}, {
+          get: (_, name) => assert.fail(`${String(name)} was called`)
+        }) as Etcd
+        const empty = ["InvalidArgument", ""]
+        const refusals = {
+          get: Kv.get(""),
+          put: Kv.put("", "x"),
+          half: Kv.get("\ud800"),
+          delete: Kv.delete(""),
+          deletePrefix: Kv.deletePrefix(""),
+          exists: Kv.exists(Kv.key("", Schema.Int)),
+          compareAndSet: Kv.compareAndSet("", { revision: 1n }, "x"),
+          update: Kv.update("", () => "x"),
+          inTxn: Kv.txn(Txn.when().then(Op.get("a"), Txn.when().then(Op.put("", "x")))),
+          compare: Kv.txn(Txn.when(Compare.value("").equals("x")).then()),
+          watch: Stream.runDrain(Kv.watch("")),
+          revision: Kv.get("a", { revision: 0n }),
+          version: Kv.txn(Txn.when(Compare.version("a").equals(1.5)).then()),
+          pageSize: Stream.runDrain(Kv.pages("a", { pageSize: 0 })),
+          watchRevision: Stream.runDrain(Kv.watch("a", { revision: 0n })),
+          progress: Stream.runDrain(Kv.watch("a", { progressEvery: 0 })),
+          value: Kv.put(limit, 1.5),
+          text: Kv.put("a", "\ud800"),
+          valueInTxn: Kv.txn(Txn.when().then(Op.put(limit, 1.5))),
+          compared: Kv.txn(Txn.when(Compare.value(limit).equals(1.5)).then()),
+          ttl: Lease.grant(5),
+          session: Effect.scoped(Lease.scoped("1 second")),
+          heartbeat: Effect.scoped(Lease.scoped("4 seconds", { heartbeat: "3 seconds" }))
+        }
+        const invalid = ["InvalidValue", limit.name, undefined, "Expected an integer"]
+        assert.deepEqual(
+          yield* Effect.all(Object.fromEntries(
+            Object.entries<Effect.Effect<unknown, unknown, Etcd>>(refusals).map(([name, effect]) => [
+              name,
+              failure(effect).pipe(Effect.provideService(Etcd, nothing))
+            ])
+          )),
+          {
+            get: empty,
+            put: empty,
+            half: ["InvalidArgument", "\ud800"],
+            delete: empty,
+            deletePrefix: empty,
+            exists: empty,
+            compareAndSet: empty,
+            update: empty,
+            inTxn: empty,
+            compare: empty,
+            watch: empty,
+            revision: ["InvalidArgument", "a"],
+            version: ["InvalidArgument", "a"],
+            pageSize: ["InvalidArgument", "a"],
+            watchRevision: ["InvalidArgument", "a"],
+            progress: ["InvalidArgument", "a"],
+            value: invalid,
+            text: ["InvalidValue", "a", undefined, "the value is not well-formed Unicode"],
+            valueInTxn: invalid,
+            compared: invalid,
+            ttl: ["InvalidArgument", undefined],
+            session: ["InvalidArgument", undefined],
+            heartbeat: ["InvalidArgument", undefined]
+          }
+        )
+      })
+  },
+  {
+    title: "getPrefix and pages: one revision, in order; what does not decode is rejected and affects nothing else",
+    body: (root) =>
+      Effect.gen(function* () {
+        const at = yield* revisionNow
+        const limits = Kv.prefix(`${root}limits/`, Schema.Int)
+        for (const [index, name] of ["a", "b", "c", "d"].entries()) yield* Kv.put(limits.key(name), index)
+        yield* Kv.put(`${root}limits/bad`, "?")
+        yield* Kv.put(`${root}limits`, "beside it")
+        yield* Effect.flatMap(Etcd, (etcd) =>
+          etcd.put({ key: new Uint8Array([...new TextEncoder().encode(`${root}limits/`), 0xff]), value: "1" }))
+        const { entries, rejected, revision } = yield* Kv.getPrefix(limits)
+        assert.equal(revision, at + 7n)
+        assert.deepEqual(entries, [
+          entry(`${root}limits/a`, 0, at + 1n),
+          entry(`${root}limits/b`, 1, at + 2n),
+          entry(`${root}limits/c`, 2, at + 3n),
+          entry(`${root}limits/d`, 3, at + 4n)
+        ])
+        assert.deepEqual(
+          rejected.map(({ detail, key, revision }) => [key, revision, /JSON|UTF-8/.exec(detail)?.[0]]),
+          [[`${root}limits/bad`, at + 5n, "JSON"], [`${root}limits/\ufffd`, at + 7n, "UTF-8"]]
+        )
+        assert.deepEqual((yield* Kv.getPrefix(limits, { revision: at + 2n })).entries.length, 2)
+        assert.equal((yield* Kv.getPrefix(`${root}none/`)).entries.length, 0)
+
+        // A write between two pages is not in the second one.
+        const pages = yield* Kv.pages(limits, { pageSize: 3 }).pipe(
+          Stream.tap(() =>
+            Kv.put(limits.key("z"), 9)
+          ),
+          Stream.map((
+            { entries, rejected, revision }
+          ) => [entries.map(({ value }) => value), rejected.length, revision]),
+          Stream.runCollect
+        )
+        assert.deepEqual(pages, [[[0, 1], 1, at + 7n], [[2, 3], 1, at + 7n]])
+        assert.deepEqual(
+          (yield* Stream.runCollect(Kv.pages(`${root}none/`))).map(({ entries }) => entries),
+          [[]]
+        )
+      })
+  },
+  {
+    title: "delete, deletePrefix, count and exists tell what there was; a prefix is exactly that",
+    body: (root) =>
+      Effect.gen(function* () {
+        for (const name of ["a/1", "a/2", "a/3", "ab"]) yield* Kv.put(root + name, "x")
+        const before = yield* revisionNow
+        assert.deepEqual(
+          [yield* Kv.exists(`${root}a/1`), yield* Kv.exists(`${root}a`), yield* Kv.count(`${root}a/`)],
+          [true, false, 3]
+        )
+        assert.deepEqual([yield* Kv.delete(`${root}a/1`), yield* Kv.delete(`${root}a/1`)], [true, false])
+        assert.equal(yield* Kv.deletePrefix(`${root}a/`), 2)
+        assert.equal(yield* Kv.deletePrefix(`${root}a/`), 0)
+        assert.deepEqual(
+          [yield* Kv.count(root), yield* Kv.count(root, { revision: before }), yield* Kv.exists(`${root}ab`)],
+          [1, 4, true]
+        )
+        assert.equal(yield* Kv.exists(`${root}a/1`, { revision: before }), true)
+      })
+  },
+  {
+    title: "putIfAbsent writes once and tells what is there",
+    body: (root) =>
+      Effect.gen(function* () {
+        const limit = Kv.key(`${root}limit`, Schema.Int)
+        const lease = yield* grant
+        const first = yield* Kv.putIfAbsent(limit, 1, { lease })
+        assert.ok(first.succeeded)
+        assert.deepEqual(yield* Kv.putIfAbsent(limit, 2), {
+          succeeded: false,
+          current: entry(limit.name, 1, first.revision, { lease: lease.id })
+        })
+      })
+  },
+  {
+    title: "compareAndSet writes on the revision that was seen, and keeps the lease",
+    body: (root) =>
+      Effect.gen(function* () {
+        const limit = Kv.key(`${root}limit`, Schema.Int)
+        const lease = yield* grant
+        const revision = yield* Kv.put(limit, 1, { lease })
+        const seen = Option.getOrThrow(yield* Kv.get(limit))
+        assert.deepEqual(yield* Kv.compareAndSet(limit, seen, 2), { succeeded: true, revision: revision + 1n })
+        const current = entry(limit.name, 2, revision + 1n, { createRevision: revision, version: 2n, lease: lease.id })
+        assert.deepEqual(yield* Kv.compareAndSet(limit, seen, 3), { succeeded: false, current: Option.some(current) })
+        assert.ok((yield* Kv.compareAndSet(limit, current, 4, { lease: 0n })).succeeded)
+        assert.deepEqual(Option.map(yield* Kv.get(limit), ({ lease }) => lease), Option.some(0n))
+        yield* Kv.delete(limit)
+        assert.deepEqual(yield* Kv.compareAndSet(limit, current, 5), { succeeded: false, current: Option.none() })
+        assert.ok((yield* Kv.compareAndSet(limit, { revision: 0n }, 6)).succeeded)
+      })
+  },
+  {
+    title: "update: nobody's is lost among ten at once, and the entry is as etcd has it",
+    body: (root) =>
+      Effect.gen(function* () {
+        const visits = Kv.key(`${root}visits`, Schema.Int)
+        const visit = Kv.update(visits, (before) => Option.getOrElse(before, () => 0) + 1, {
+          retry: Schedule.spaced("1 millis")
+        })
+        const entries = yield* Effect.all(Array.from({ length: 10 }, () => visit), { concurrency: "unbounded" })
+        assert.deepEqual(entries.map(({ value }) => value).sort((a, b) => a - b), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+        assert.deepEqual(
+          entries.find(({ value }) => value === 10),
+          Option.getOrUndefined(yield* Kv.get(visits))
+        )
+      })
+  },
+  {
+    title: "update keeps the lease unless told otherwise; what its function fails with is written nowhere",
+    body: (root) =>
+      Effect.gen(function* () {
+        const limit = Kv.key(`${root}limit`, Schema.Int)
+        const [lease, other] = [yield* grant, yield* grant]
+        yield* Kv.put(limit, 1, { lease })
+        const double = (before: Option.Option<number>) => Option.getOrElse(before, () => 0) * 2
+        assert.equal((yield* Kv.update(limit, double)).lease, lease.id)
+        const moved = yield* Kv.update(limit, double, { lease: other })
+        assert.deepEqual(Option.some(moved), yield* Kv.get(limit))
+        assert.deepEqual([moved.lease, moved.value], [other.id, 4])
+        const refused = yield* Effect.flip(Kv.updateEffect(limit, () => Effect.fail("no" as const)))
+        assert.equal(refused, "no")
+        assert.deepEqual(yield* Kv.get(limit), Option.some(moved))
+      })
+  },
+  {
+    title: "txn: each branch answers with what its operations answer by themselves, at one revision",
+    body: (root) =>
+      Effect.gen(function* () {
+        const limits = Kv.prefix(`${root}limits/`, Schema.Int)
+        const [a, b] = [limits.key("a"), limits.key("b")]
+        yield* Kv.put(a, 1)
+        const at = yield* Kv.put(a, 2)
+        const txn = Txn.when(Compare.version(a).equals(2), Compare.absent(b))
+          .then(Op.put(b, 3), Op.get(b), Op.get(`${root}none`), Op.getPrefix(limits), Op.delete(a), Op.exists(a))
+          .otherwise(Op.count(limits), Op.deletePrefix(limits))
+        assert.deepEqual(yield* Kv.txn(txn), {
+          succeeded: true,
+          revision: at + 1n,
+          results: [
+            at + 1n,
+            Option.some(entry(b.name, 3, at + 1n)),
+            Option.none(),
+            {
+              revision: at + 1n,
+              entries: [
+                entry(a.name, 2, at, { createRevision: at - 1n, version: 2n }),
+                entry(b.name, 3, at + 1n)
+              ],
+              rejected: []
+            },
+            true,
+            false
+          ]
+        })
+        assert.deepEqual(yield* Kv.txn(txn), { succeeded: false, revision: at + 2n, results: [1, 1] })
+        const before = yield* Kv.txn(Txn.when().then(Op.getPrefix(limits, { revision: at })))
+        assert.ok(before.succeeded)
+        assert.deepEqual(
+          [before.revision, before.results[0].revision, before.results[0].entries.map(({ value }) => value)],
+          [at + 2n, at, [2]]
+        )
+        assert.deepEqual(
+          yield* Kv.txn(Txn.when(Compare.exists(b)).then(Op.put(b, 1))),
+          { succeeded: false, revision: at + 2n, results: [] }
+        )
+      })
+  },
+  {
+    title: "txn inside of a txn",
+    body: (root) =>
+      Effect.gen(function* () {
+        const inner = Txn.when(Compare.value(`${root}a`).equals("1")).then(Op.get(`${root}a`)).otherwise(
+          Op.put(`${root}a`, "1")
+        )
+        const outer = Txn.when().then(inner, Op.count(root))
+        const first = yield* Kv.txn(outer)
+        assert.deepEqual(first, {
+          succeeded: true,
+          revision: first.revision,
+          results: [{ succeeded: false, revision: first.revision, results: [first.revision] }, 1]
+        })
+        const second = yield* Kv.txn(outer)
+        assert.deepEqual(second, {
+          succeeded: true,
+          revision: first.revision,
+          results: [{
+            succeeded: true,
+            revision: first.revision,
+            results: [Option.some(entry(`${root}a`, "1", first.revision))]
+          }, 1]
+        })
+      })
+  },
+  {
+    title: "Compare: every target and every operator",
+    body: (root) =>
+      Effect.gen(function* () {
+        const key = `${root}k`
+        const lease = yield* grant
+        const create = yield* Kv.put(key, "m")
+        const mod = yield* Kv.put(key, "m", { lease })
+        const typed = Kv.key(`${root}typed`, Schema.Int)
+        yield* Kv.put(typed, 10)
+        const holds = (comparison: Compare.Comparison<InvalidValue>) =>
+          Effect.map(Kv.txn(Txn.when(comparison).then()), ({ succeeded }) => succeeded)
+        /** Against something below, the same, and something above: equals, notEquals, greaterThan, lessThan. */
+        const all = <V, E extends InvalidValue>(compare: Compare.Ordered<V, E>, values: readonly [V, V, V]) =>
+          Effect.forEach(values, (value) =>
+            Effect.all([
+              holds(compare.equals(value)),
+              holds(compare.notEquals(value)),
+              holds(compare.greaterThan(value)),
+              holds(compare.lessThan(value))
+            ]))
+        const [less, same, more] = [[false, true, true, false], [true, false, false, false], [false, true, false, true]]
+        const expected = [less, same, more]
+        assert.deepEqual(yield* all(Compare.value(key), ["a", "m", "z"]), expected)
+        assert.deepEqual(yield* all(Compare.version(key), [1, 2n, 3]), expected)
+        assert.deepEqual(yield* all(Compare.createRevision(key), [create - 1n, create, create + 1n]), expected)
+        assert.deepEqual(yield* all(Compare.modRevision(key), [mod - 1n, mod, mod + 1n]), expected)
+        assert.deepEqual(yield* all(Compare.lease(key), [lease.id - 1n, lease.id, lease.id + 1n]), expected)
+        assert.deepEqual(
+          yield* Effect.all([
+            holds(Compare.value(typed).equals(10)),
+            holds(Compare.value(typed).notEquals(10)),
+            holds(Compare.value(`${root}none`).notEquals("x")),
+            holds(Compare.version(`${root}none`).equals(0)),
+            holds(Compare.exists(key)),
+            holds(Compare.absent(key)),
+            holds(Compare.exists(`${root}none`)),
+            holds(Compare.absent(`${root}none`)),
+            // On each key of a prefix.
+            holds(Compare.version(Kv.prefix(root)).greaterThan(0)),
+            holds(Compare.version(Kv.prefix(root)).greaterThan(1)),
+            holds(Compare.absent(Kv.prefix(root))),
+            holds(Compare.absent(Kv.prefix(`${root}none/`)))
+          ]),
+          [true, false, false, true, true, false, false, true, true, false, false, true]
+        )
+      })
+  },
+  {
+    title: "watch tells what is there, then every change with its revision, and what there was when asked",
+    body: (root) =>
+      Effect.gen(function* () {
+        const limits = Kv.prefix(`${root}limits/`, Schema.Int)
+        const [a, b] = [limits.key("a"), limits.key("b")]
+        const at = yield* Kv.put(a, 1)
+        const next = yield* reader(Kv.watch(limits, { previous: true }))
+        assert.deepEqual(yield* next, {
+          _tag: "Listed",
+          relisted: false,
+          revision: at,
+          entries: [entry(a.name, 1, at)],
+          rejected: []
+        })
+        yield* Kv.put(`${root}limits`, "not below the prefix")
+        yield* Kv.txn(Txn.when().then(Op.put(a, 2), Op.put(b, 3)))
+        const second = entry(a.name, 2, at + 2n, { createRevision: at, version: 2n })
+        assert.deepEqual([yield* next, yield* next], [
+          { _tag: "Put", revision: at + 2n, entry: second, previous: Option.some(entry(a.name, 1, at)) },
+          { _tag: "Put", revision: at + 2n, entry: entry(b.name, 3, at + 2n), previous: Option.none() }
+        ])
+        yield* Kv.put(b.name, "?")
+        const rejected = yield* next
+        assert.ok(rejected._tag === "Rejected" && rejected.error instanceof InvalidValue)
+        assert.deepEqual([rejected.key, rejected.revision, rejected.error.revision], [b.name, at + 3n, at + 3n])
+        yield* Kv.deletePrefix(limits)
+        assert.deepEqual([yield* next, yield* next], [
+          { _tag: "Deleted", revision: at + 4n, key: a.name, previous: Option.some(second) },
+          { _tag: "Deleted", revision: at + 4n, key: b.name, previous: Option.none() }
+        ])
+      })
+  },
+  {
+    title: "watch of one key, from a revision on, without what there was before",
+    body: (root) =>
+      Effect.gen(function* () {
+        const key = `${root}k`
+        const at = yield* Kv.put(key, "1")
+        yield* Kv.put(`${key}2`, "beside it")
+        yield* Kv.put(key, "2")
+        yield* Kv.delete(key)
+        const next = yield* reader(Kv.watch(key, { revision: at + 1n }))
+        assert.deepEqual([yield* next, yield* next], [
+          {
+            _tag: "Put",
+            revision: at + 2n,
+            entry: entry(key, "2", at + 2n, { createRevision: at, version: 2n }),
+            previous: Option.none()
+          },
+          { _tag: "Deleted", revision: at + 3n, key, previous: Option.none() }
+        ])
+      })
+  },
+  {
+    title: "watch from a revision that is compacted lists, and says that changes were missed",
+    body: (root) =>
+      Effect.gen(function* () {
+        const key = `${root}k`
+        const at = yield* Kv.put(key, "1")
+        const revision = yield* Kv.put(key, "2")
+        yield* Effect.flatMap(Etcd, (etcd) => etcd.compact({ revision }))
+        const next = yield* reader(Kv.watch(key, { revision: at }))
+        assert.deepEqual(yield* next, {
+          _tag: "Listed",
+          relisted: true,
+          revision,
+          entries: [entry(key, "2", revision, { createRevision: at, version: 2n })],
+          rejected: []
+        })
+        yield* Kv.delete(key)
+        assert.equal((yield* next)._tag, "Deleted")
+      })
+  },
+  {
+    title: "a reader that is slow misses nothing of 5,000 changes, though no more than a part of them waits for it",
+    body: (root) =>
+      Effect.gen(function* () {
+        const numbers = Kv.prefix(root, Schema.Int)
+        const at = yield* revisionNow
+        const pull = yield* Stream.toPull(Kv.watch(numbers))
+        assert.deepEqual((yield* pull).map(({ _tag }) => _tag), ["Listed"])
+        const keys = Array.from({ length: 100 }, (_, index) => numbers.key(String(index)))
+        yield* Effect.forEach(
+          Array.from({ length: 50 }, (_, batch) => batch),
+          (batch) => Kv.txn(Txn.when().then(...keys.map((key) => Op.put(key, batch))))
+        )
+        const sizes: Array<number> = []
+        const taken: Array<readonly [bigint, number]> = []
+        while (taken.length < 5000) {
+          const events = yield* pull
+          sizes.push(events.length)
+          for (const event of events) {
+            assert.ok(event._tag === "Put")
+            taken.push([event.revision, event.entry.value])
+          }
+        }
+        assert.deepEqual(
+          taken,
+          Array.from({ length: 5000 }, (_, index) => {
+            const batch = Math.floor(index / 100)
+            return [at + BigInt(batch + 1), batch]
+          })
+        )
+        assert.ok((sizes[0] ?? 0) < 2500, String(sizes))
+      })
+  },
+  {
+    title: "Lease: a lease of one's own, its time, its keys, one heartbeat, and the list",
+    body: (root) =>
+      Effect.gen(function* () {
+        const lease = yield* grant
+        yield* Kv.put(`${root}a`, "1", { lease })
+        yield* Kv.put(`${root}b`, "1", { lease: lease.id })
+        const { granted, keys, remaining } = Option.getOrThrow(yield* Lease.timeToLive(lease))
+        assert.deepEqual([granted, [...keys].sort()], [lease.ttl, [`${root}a`, `${root}b`]])
+        assert.ok(Number(remaining) !== 0)
+        assert.deepEqual(yield* Lease.keepAliveOnce(lease), lease.ttl)
+        assert.ok((yield* Lease.leases).includes(lease.id))
+        yield* Lease.revoke(lease)
+        assert.equal(yield* Kv.count(root), 0)
+        assert.deepEqual(yield* Lease.timeToLive(lease.id), Option.none())
+        const gone = ["LeaseNotFound", lease.id.toString(16)]
+        assert.deepEqual(
+          [yield* failure(Lease.keepAliveOnce(lease)), yield* failure(Lease.revoke(lease))],
+          [gone, gone]
+        )
+        assert.deepEqual(
+          yield* Effect.map(failure(Kv.put(`${root}a`, "1", { lease })), (error) => String(error).split(",")[0]),
+          "LeaseNotFound"
+        )
+        assert.ok(!(yield* Lease.leases).includes(lease.id))
+        const chosen = yield* Lease.grant("600 seconds", { id: lease.id })
+        assert.deepEqual([chosen.id, yield* failure(Lease.grant("600 seconds", { id: lease.id }))], [
+          lease.id,
+          ["LeaseExists", lease.id.toString(16)]
+        ])
+        yield* Lease.revoke(chosen)
+      })
+  },
+  {
+    title: "Lease.scoped: keys are there as long as the scope is open; one revoked elsewhere is lost",
+    body: (root) =>
+      Effect.gen(function* () {
+        const id = yield* Effect.scoped(Effect.gen(function* () {
+          const lease = yield* Lease.scoped("10 seconds")
+          yield* Kv.put(`${root}a`, "1", { lease })
+          const { granted, keys } = Option.getOrThrow(yield* lease.timeToLive)
+          assert.deepEqual([granted, keys], [yield* lease.keepAliveOnce, [`${root}a`]])
+          assert.ok(yield* Kv.exists(`${root}a`))
+          return lease.id
+        }))
+        assert.deepEqual([yield* Kv.exists(`${root}a`), yield* Lease.timeToLive(id)], [false, Option.none()])
+      })
+  }
+]

@@ -1,0 +1,132 @@
+import { Effect, Option, Stream } from "effect"
+import assert from "node:assert/strict"
+import { Etcd } from "../../src/etcd/Etcd.ts"
+import * as EtcdGrpc from "../../src/etcd/EtcdGrpc.ts"
+import { Kv, type KvEvent, Lease } from "../../src/kv/mod.ts"
+import { eachEtcd, etcdctl, startEtcd } from "../harness/EtcdServer.ts"
+import { describe, live } from "../harness/it.ts"
+import { makeProxy } from "../harness/Proxy.ts"
+import { eventually } from "../harness/real.ts"
+import { reader, revisionNow } from "./checks.ts"
+
+/** A program that notices trouble within seconds. */
+const at = ({ endpoint }: { readonly endpoint: string }) =>
+  Effect.provide(EtcdGrpc.layer({ endpoints: [endpoint], dialTimeout: "1 second", requestTimeout: "2 seconds" }))
+
+const quick = { progressEvery: "1 second", progressTimeout: "1 second" } as const
+
+const show = (event: KvEvent<string>): string => {
+  switch (event._tag) {
+    case "Listed":
+      return `${event.relisted ? "Relisted" : "Listed"} ${event.entries.map(({ key, value }) => `${key}=${value}`)}`
+    case "Put":
+      return `${event.entry.key}=${event.entry.value}`
+    case "Deleted":
+      return `-${event.key}`
+    case "Rejected":
+      return event.error.message
+  }
+}
+
+const watched = Stream.map(Kv.watch(Kv.prefix("/app/"), quick), show)
+
+/** What is read until that. */
+const until = <E>(next: Effect.Effect<string, E>, last: string): Effect.Effect<ReadonlyArray<string>, E> =>
+  Effect.gen(function* () {
+    const seen: Array<string> = []
+    while (seen.at(-1) !== last) seen.push(yield* next)
+    return seen
+  })
+
+describe("Kv.watch", () => {
+  eachEtcd((version) => {
+    live("misses nothing and tells nothing twice when etcd is killed and started again", () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd({ version })
+        yield* Effect.gen(function* () {
+          yield* Kv.put("/app/a", "1")
+          const next = yield* reader(watched)
+          assert.equal(yield* next, "Listed /app/a=1")
+          yield* Kv.put("/app/a", "2")
+          yield* server.kill("SIGKILL")
+          yield* server.start
+          yield* etcdctl(server, "put", "/app/b", "1")
+          yield* etcdctl(server, "del", "/app/a")
+          assert.deepEqual(yield* until(next, "-/app/a"), ["/app/a=2", "/app/b=1", "-/app/a"])
+        }).pipe(at(server))
+      }))
+  })
+
+  live("that was cut off while its history was compacted lists again, and says so", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const proxy = yield* makeProxy(server)
+      yield* Effect.gen(function* () {
+        const next = yield* reader(watched)
+        assert.equal(yield* next, "Listed ")
+        yield* proxy.refuse
+        yield* proxy.reset
+        yield* Effect.gen(function* () {
+          yield* Kv.put("/app/a", "1")
+          yield* Kv.put("/app/b", "1")
+          yield* Kv.delete("/app/a")
+          yield* etcdctl(server, "compact", String(yield* revisionNow))
+        }).pipe(at(server))
+        yield* proxy.accept
+        assert.equal(yield* next, "Relisted /app/b=1")
+        yield* Kv.put("/app/b", "2")
+        assert.equal(yield* next, "/app/b=2")
+      }).pipe(at(proxy))
+    }))
+})
+
+describe("Lease", () => {
+  /** A heartbeat of a program that sends them itself: puts its key, and puts it back when its lease was lost. */
+  const registration = () => {
+    let lease: bigint | undefined
+    const register = Effect.gen(function* () {
+      const { id } = yield* Lease.grant("2 seconds")
+      yield* Kv.put("/app/node", "10.0.0.5", { lease: id })
+      lease = id
+      return id
+    })
+    return Effect.suspend(() => lease === undefined ? register : Effect.as(Lease.keepAliveOnce(lease), lease)).pipe(
+      Effect.catchIf(
+        (error) => error._tag === "EtcdError" && error.reason._tag === "LeaseNotFound",
+        () => register
+      )
+    )
+  }
+
+  const leaseOf = (key: string) => Effect.map(Kv.get(key), Option.map(({ lease }) => lease))
+
+  live(
+    "of 2 seconds ends without heartbeats; the next one takes it up again; one that is scoped stays",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const gone = Effect.flatMap(Kv.exists("/app/node"), (exists) => exists ? Effect.fail("there") : Effect.void)
+        yield* Effect.gen(function* () {
+          const kept = yield* Lease.scoped("2 seconds")
+          yield* Kv.put("/app/kept", "10.0.0.6", { lease: kept })
+          const heartbeat = registration()
+          const began = performance.now()
+          const first = yield* heartbeat
+          assert.equal(yield* heartbeat, first)
+          assert.deepEqual(yield* leaseOf("/app/node"), Option.some(first))
+          yield* eventually(Effect.provideService(gone, Etcd, yield* Etcd))
+          // How much later than that depends on the machine; on the engine's clock it is exact (trouble.test.ts).
+          assert.ok(performance.now() - began >= 1990, `${performance.now() - began} ms`)
+          const second = yield* heartbeat
+          assert.notEqual(second, first)
+          assert.deepEqual(yield* leaseOf("/app/node"), Option.some(second))
+          assert.equal(yield* heartbeat, second)
+
+          assert.deepEqual(yield* leaseOf("/app/kept"), Option.some(kept.id))
+          yield* Lease.revoke(kept)
+          const cause = yield* kept.lost
+          assert.equal(cause.reason._tag, "LeaseNotFound")
+        }).pipe(Effect.scoped, at(server))
+      })
+  )
+})

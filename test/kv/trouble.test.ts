@@ -1,0 +1,352 @@
+import { Effect, Option, Schema, Stream } from "effect"
+import assert from "node:assert/strict"
+import { Etcd } from "../../src/etcd/Etcd.ts"
+import { EtcdError, TooLarge } from "../../src/etcd/EtcdError.ts"
+import { Kv, type KvEvent, Lease, Op, Txn } from "../../src/kv/mod.ts"
+import { reregister } from "../../src/policy/Backoff.ts"
+import { FaultyEtcd } from "../../src/testing/mod.ts"
+import { describe } from "../harness/it.ts"
+import { collect, elapse, failureOf, settle, start, verify, withDraw, world } from "../virtual/support.ts"
+
+/** An operator who sees etcd as it is, and a program that reaches it through faults. */
+const setUp = Effect.gen(function* () {
+  const { operator, replace } = yield* world
+  const { etcd, faults } = yield* FaultyEtcd.make(operator)
+  return {
+    faults,
+    operator,
+    replace: Effect.andThen(replace(), faults.breakWatches()),
+    other: Effect.provideService(Etcd, operator),
+    mine: Effect.provideService(Etcd, etcd),
+    watched: (target: Parameters<typeof Kv.watch>[0], options?: Parameters<typeof Kv.watch>[1]) =>
+      collect(Stream.provideService(Kv.watch(target, options), Etcd, etcd)),
+    pulled: (target: Parameters<typeof Kv.watch>[0]) =>
+      Effect.map(
+        Stream.toPull(Stream.provideService(Kv.watch(target), Etcd, etcd)),
+        (pull) => Effect.map(pull, (events) => events.map(show))
+      ),
+    /** Writes `k0` to `k99` at one revision. */
+    hundred: (value: number) =>
+      Effect.provideService(
+        Kv.txn(Txn.when().then(...Array.from({ length: 100 }, (_, index) => Op.put(`k${index}`, String(value))))),
+        Etcd,
+        operator
+      ).pipe(Effect.andThen(settle)),
+    compact: Effect.flatMap(operator.status, ({ header }) => operator.compact({ revision: header.revision }))
+  }
+})
+
+const show = (event: KvEvent<unknown>): string => {
+  const { _tag, revision } = event
+  switch (_tag) {
+    case "Listed":
+      return `${event.relisted ? "Relisted" : _tag} ${event.entries.map(({ key, value }) => `${key}=${value}`)}`
+    case "Put":
+      return `${event.entry.key}=${event.entry.value} @${revision}`
+    case "Deleted":
+      return `-${event.key} @${revision}`
+    case "Rejected":
+      return `!${event.key} @${revision}`
+  }
+}
+
+const all = Kv.prefix("")
+
+describe("Kv.watch", () => {
+  verify(
+    "tells each change once over broken, silent and refused connections, and nothing about them",
+    () =>
+      Effect.gen(function* () {
+        const { faults, other, watched } = yield* setUp
+        yield* other(Kv.put("a", "1"))
+        const { exit, seen } = yield* watched(all)
+        yield* faults.breakWatches()
+        yield* other(Kv.put("a", "2"))
+        yield* elapse("10 seconds")
+        yield* faults.silenceWatches
+        yield* other(Kv.put("a", "3"))
+        yield* elapse("1 minute")
+        yield* faults.outage
+        yield* other(Kv.delete("a"))
+        yield* elapse("1 hour")
+        yield* faults.clear
+        yield* elapse("10 seconds")
+        yield* other(Kv.put("a", "4"))
+        yield* settle
+        assert.deepEqual(seen.map(show), ["Listed a=1", "a=2 @3", "a=3 @4", "-a @5", "a=4 @6"])
+        assert.equal(exit(), undefined)
+      })
+  )
+
+  verify("begins when etcd comes up, with what is there then", () =>
+    Effect.gen(function* () {
+      const { faults, other, watched } = yield* setUp
+      yield* faults.outage
+      const { seen } = yield* watched(all)
+      yield* elapse("1 hour")
+      assert.deepEqual(seen, [])
+      yield* other(Kv.put("a", "1"))
+      yield* faults.clear
+      yield* elapse("10 seconds")
+      assert.deepEqual(seen.map(show), ["Listed a=1"])
+    }))
+
+  verify("lists again when history was compacted while it was away, and says so", () =>
+    Effect.gen(function* () {
+      const { compact, faults, other, watched } = yield* setUp
+      yield* other(Kv.put("a", "1"))
+      const { seen } = yield* watched(all)
+      yield* faults.outage
+      yield* other(Kv.put("a", "2"))
+      yield* other(Kv.put("b", "1"))
+      yield* other(Kv.delete("a"))
+      yield* compact
+      yield* faults.clear
+      yield* elapse("10 seconds")
+      yield* other(Kv.put("b", "2"))
+      yield* settle
+      assert.deepEqual(seen.map(show), ["Listed a=1", "Relisted b=1", "b=2 @6"])
+    }))
+
+  verify("lists again when another history has taken the place of the one it knew", () =>
+    Effect.gen(function* () {
+      const { other, replace, watched } = yield* setUp
+      yield* other(Kv.put("a", "1"))
+      yield* other(Kv.put("a", "2"))
+      const { seen } = yield* watched(all)
+      yield* replace
+      yield* other(Kv.put("b", "1"))
+      yield* elapse("10 seconds")
+      assert.deepEqual(seen.map(show), ["Listed a=2", "Relisted b=1"])
+    }))
+
+  verify(
+    "has no watch in etcd while its reader is behind, and goes on from where it was",
+    () =>
+      Effect.gen(function* () {
+        const { faults, hundred, pulled } = yield* setUp
+        const pull = yield* pulled(all)
+        assert.deepEqual(yield* pull, ["Listed "])
+        for (let n = 0; n < 10; n++) yield* hundred(n)
+        assert.equal((yield* faults.openWatches).length, 1)
+        yield* hundred(10)
+        assert.equal((yield* faults.openWatches).length, 0)
+        for (let n = 11; n < 30; n++) yield* hundred(n)
+        yield* elapse("1 hour")
+        const first = yield* pull
+        assert.deepEqual([first.length, first[0], first.at(-1)], [1100, "k0=0 @2", "k99=10 @12"])
+        // It catches up as slowly as it reads: what waits for it never grows beyond that.
+        const later: Array<ReadonlyArray<string>> = []
+        while (later.flat().length < 1900) later.push(yield* Effect.tap(pull, settle))
+        assert.deepEqual(
+          later.map((events) => [events.length, events[0], events.at(-1)]),
+          [
+            [100, "k0=11 @13", "k99=11 @13"],
+            [1100, "k0=12 @14", "k99=22 @24"],
+            [100, "k0=23 @25", "k99=23 @25"],
+            [600, "k0=24 @26", "k99=29 @31"]
+          ]
+        )
+        assert.equal((yield* faults.openWatches).length, 1)
+      })
+  )
+
+  verify(
+    "takes no more than it has room for, however much history etcd has for it at once",
+    () =>
+      Effect.gen(function* () {
+        const { hundred, operator } = yield* setUp
+        for (let n = 0; n < 40; n++) yield* hundred(n)
+        // No faults between: they hand on one answer at a time.
+        const pull = yield* Stream.toPull(Stream.provideService(Kv.watch(all, { revision: 2n }), Etcd, operator))
+        const sizes: Array<number> = []
+        while (sizes.reduce((sum, size) => sum + size, 0) < 4000) {
+          const events = yield* pull
+          sizes.push(events.length)
+          yield* settle
+        }
+        assert.ok(Math.max(...sizes) === 1100, String(sizes))
+      })
+  )
+
+  verify("lists again when its reader was so far behind that the history is gone", () =>
+    Effect.gen(function* () {
+      const { compact, hundred, pulled } = yield* setUp
+      const pull = yield* pulled(Kv.prefix("k1"))
+      yield* pull
+      for (let n = 0; n < 96; n++) yield* hundred(n)
+      yield* compact
+      const [first, ...more] = [yield* pull, yield* pull]
+      assert.deepEqual([first.length, first.at(-1)], [1034, "k19=93 @95"])
+      const keys = [1, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]
+      assert.deepEqual(more, [[`Relisted ${keys.map((key) => `k${key}=95`)}`]])
+    }))
+
+  verify("keeps no watch and no fiber when its reader leaves, whatever it was doing", () =>
+    Effect.gen(function* () {
+      const { faults, other, watched } = yield* setUp
+      const watching = yield* watched(all)
+      assert.equal((yield* faults.openWatches).length, 1)
+      yield* watching.interrupt
+      assert.equal((yield* faults.openWatches).length, 0)
+      yield* faults.outage
+      const trying = yield* watched(all)
+      yield* elapse("1 second")
+      yield* trying.interrupt
+      const calls = (yield* faults.calls()).length
+      yield* other(Kv.put("a", "1"))
+      yield* elapse("1 hour")
+      assert.equal((yield* faults.calls()).length, calls)
+    }))
+
+  verify("fails with what trying again cannot mend", () =>
+    Effect.gen(function* () {
+      const { faults, watched } = yield* setUp
+      yield* faults.set([{ fault: FaultyEtcd.permissionDenied }])
+      const error = failureOf(yield* watched("secret"))
+      assert.ok(error instanceof EtcdError)
+      assert.deepEqual([error.reason._tag, error.key], ["PermissionDenied", "secret"])
+    }))
+})
+
+describe("Kv.update", () => {
+  const counter = Kv.key("n", Schema.Int)
+  const increment = Kv.update(counter, (before) => Option.getOrElse(before, () => 0) + 1)
+  const rival = FaultyEtcd.meanwhile((etcd) => Effect.provideService(Kv.put("n", "100"), Etcd, etcd).pipe(Effect.orDie))
+
+  verify("tries again after a conflict, with what is there then", () =>
+    Effect.gen(function* () {
+      const { faults, mine } = yield* setUp
+      yield* faults.set([{ method: "txn", nth: 1, times: 3, fault: rival }])
+      const { exit } = yield* start(mine(increment))
+      yield* elapse("1 second")
+      const ended = exit()
+      assert.ok(ended?._tag === "Success")
+      assert.deepEqual([ended.value.value, ended.value.version], [101, 4n])
+    }))
+
+  verify("gives up after 20 more attempts unless told otherwise", () =>
+    Effect.gen(function* () {
+      const { faults, mine } = yield* setUp
+      yield* faults.set([{ method: "txn", fault: rival }])
+      const updating = yield* start(mine(increment))
+      yield* elapse("1 minute").pipe(withDraw(1))
+      const error = failureOf(updating)
+      assert.ok(error?._tag === "UpdateConflict")
+      assert.deepEqual([error.key, error.attempts, (yield* faults.calls("txn")).length], ["n", 21, 21])
+    }))
+
+  verify("is never applied twice: an answer that was lost is not tried again", () =>
+    Effect.gen(function* () {
+      const { faults, mine, other } = yield* setUp
+      yield* faults.set([{ method: "txn", fault: FaultyEtcd.answerLost }])
+      const updating = yield* start(mine(increment))
+      yield* elapse("1 hour")
+      const error = failureOf(updating)
+      assert.ok(error?._tag === "EtcdError" && error.reason._tag === "DeadlineExceeded")
+      assert.deepEqual(Option.map(yield* other(Kv.get(counter)), ({ value }) => value), Option.some(1))
+      assert.equal((yield* faults.calls("txn")).length, 1)
+    }))
+})
+
+describe("Kv.pages", () => {
+  const fill = Kv.txn(Txn.when().then(...Array.from({ length: 9 }, (_, index) => Op.put(`k${index}`, ""))))
+  const sizes = Kv.pages("k", { pageSize: 8 }).pipe(Stream.map(({ entries }) => entries.length))
+
+  verify("asks for less when a page is too large for an answer", () =>
+    Effect.gen(function* () {
+      const { faults, mine, other } = yield* setUp
+      yield* other(fill)
+      yield* faults.set([{ method: "range", nth: 1, times: 1, fault: FaultyEtcd.fails(new TooLarge({ detail: "" })) }])
+      assert.deepEqual(yield* mine(Stream.runCollect(sizes)), [2, 2, 2, 2, 1])
+      yield* faults.set([{ method: "range", fault: FaultyEtcd.fails(new TooLarge({ detail: "" })) }])
+      const error = yield* Effect.flip(mine(Stream.runCollect(sizes)))
+      assert.equal(error.reason._tag, "TooLarge")
+    }))
+
+  verify("fails when its revision is compacted between two pages, rather than mix two", () =>
+    Effect.gen(function* () {
+      const { compact, mine, other } = yield* setUp
+      yield* other(fill)
+      const seen: Array<number> = []
+      const error = yield* sizes.pipe(
+        Stream.runForEach((size) =>
+          Effect.andThen(Effect.sync(() => seen.push(size)), Effect.andThen(other(Kv.put("k", "")), compact))
+        ),
+        mine,
+        Effect.flip
+      )
+      assert.ok(error instanceof EtcdError)
+      assert.deepEqual([seen, error.reason._tag], [[8], "Compacted"])
+    }))
+})
+
+describe("Lease", () => {
+  verify(
+    "that nobody keeps alive runs out after its time; the next heartbeat says so, and it is taken up again",
+    () =>
+      Effect.gen(function* () {
+        const { mine } = yield* setUp
+        const register = Effect.gen(function* () {
+          const { id } = yield* Lease.grant("2 seconds")
+          yield* Kv.put("a", "here", { lease: id })
+          return id
+        }).pipe(mine)
+        const first = yield* register
+        yield* elapse(1999)
+        assert.equal(yield* mine(Kv.exists("a")), true)
+        yield* elapse(1001)
+        assert.equal(yield* mine(Kv.exists("a")), false)
+        const error = yield* Effect.flip(mine(Lease.keepAliveOnce(first)))
+        assert.equal(error.reason._tag, "LeaseNotFound")
+        const second = yield* register
+        yield* elapse("1 second")
+        assert.deepEqual(yield* mine(Lease.keepAliveOnce(second)), (yield* mine(Lease.grant("2 seconds"))).ttl)
+        yield* elapse(1999)
+        assert.deepEqual(Option.map(yield* mine(Kv.get("a")), ({ lease }) => lease), Option.some(second))
+      })
+  )
+
+  verify(
+    "scoped is kept alive; lost one time to live after the last answer, and its holder can begin again",
+    () =>
+      Effect.gen(function* () {
+        const { faults, mine, other } = yield* setUp
+        const held: Array<bigint> = []
+        const announce = Effect.gen(function* () {
+          const lease = yield* Lease.scoped("9 seconds", { retry: reregister })
+          yield* Kv.put("a", "here", { lease })
+          held.push(lease.id)
+          return yield* lease.lost
+        }).pipe(Effect.scoped, Effect.retry(reregister), Effect.forever)
+        yield* start(mine(announce))
+        yield* elapse("1 hour")
+        assert.deepEqual(Option.map(yield* other(Kv.get("a")), ({ lease }) => [lease]), Option.some(held))
+        yield* faults.blackhole
+        yield* elapse("1 minute")
+        assert.deepEqual([yield* other(Kv.exists("a")), held.length], [false, 1])
+        yield* faults.clear
+        yield* elapse("10 seconds")
+        assert.deepEqual(Option.map(yield* other(Kv.get("a")), ({ lease }) => lease), Option.some(held[1]))
+      })
+  )
+
+  verify(
+    "scoped grants once unless told otherwise, and leaves nothing behind when that is interrupted",
+    () =>
+      Effect.gen(function* () {
+        const { faults, mine, other } = yield* setUp
+        yield* faults.set([{ method: "leaseGrant", fault: FaultyEtcd.unavailable }])
+        const error = yield* Effect.flip(Effect.scoped(mine(Lease.scoped("9 seconds"))))
+        assert.deepEqual([error.reason._tag, (yield* faults.calls("leaseGrant")).length], ["Unavailable", 1])
+        yield* faults.set([{ method: "leaseGrant", fault: FaultyEtcd.answerLost }])
+        const granting = yield* start(Effect.scoped(mine(Lease.scoped("9 seconds", { retry: reregister }))))
+        yield* elapse("10 seconds")
+        assert.equal((yield* other(Lease.leases)).length, 1)
+        const interrupted = yield* start(granting.interrupt)
+        yield* elapse("1 minute")
+        assert.ok(interrupted.exit() !== undefined)
+        assert.deepEqual(yield* other(Lease.leases), [])
+      })
+  )
+})
