@@ -51,7 +51,7 @@ import {
   RegistrationRefused,
   StartupTimeout
 } from "./registration/RegistrationError.ts"
-import * as Session from "./Session.ts"
+import type * as Session from "./Session.ts"
 
 /** Where a registration stands. `since` is in milliseconds of the epoch. */
 export type RegistrationStatus = Data.TaggedEnum<{
