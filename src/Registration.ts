@@ -51,7 +51,7 @@ import {
   RegistrationRefused,
   StartupTimeout
 } from "./registration/RegistrationError.ts"
-import * as Session from "./Session.ts"
+import type * as Session from "./Session.ts"
 
 /** Where a registration stands. `since` is in milliseconds of the epoch. */
 export type RegistrationStatus = Data.TaggedEnum<{
@@ -130,12 +130,13 @@ const isRefusal = ({ reason }: EtcdError): boolean =>
 /** Keeps an instance registered until the scope closes. */
 export const make = <M>(
   etcd: Etcd,
+  sessions: Session.Sessions,
   plan: RegistrationPlan<M>,
   followOptions: Omit<FollowOptions, "range" | "knownAt">
 ): Effect.Effect<Registration<M>, RegistrationError, Scope.Scope> =>
   Effect.uninterruptibleMask(Effect.fnUntraced(function* (restore) {
     const scope = yield* Scope.fork(yield* Effect.scope)
-    const { registration, started } = yield* keep(etcd, plan, followOptions).pipe(Scope.provide(scope))
+    const { registration, started } = yield* keep(etcd, sessions, plan, followOptions).pipe(Scope.provide(scope))
     if (plan.startup === "await") {
       yield* restore(started).pipe(
         Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
@@ -146,6 +147,7 @@ export const make = <M>(
 
 const keep = Effect.fnUntraced(function* <M>(
   etcd: Etcd,
+  sessions: Session.Sessions,
   plan: RegistrationPlan<M>,
   followOptions: Omit<FollowOptions, "range" | "knownAt">
 ): Effect.fn.Return<
@@ -293,9 +295,14 @@ const keep = Effect.fnUntraced(function* <M>(
   })
 
   const tenure = Effect.gen(function* () {
-    const session = yield* Session.make(etcd, { ttl: plan.ttl, releaseTimeout: () => releaseTimeout, retry: persist })
+    const session = yield* sessions.open({
+      ttl: plan.ttl,
+      releaseTimeout: () => releaseTimeout,
+      retry: persist,
+      onLost: (leaseId, cause) => Queue.offerUnsafe(inbox, { _tag: "LeaseLost", leaseId, cause })
+    })
     const { leaseId } = session
-    const previousLeases = Array.from(ownLeases)
+    const previousLease = Array.from(ownLeases).at(-1)
     ownLeases.add(leaseId)
     const revision = yield* persist(claim(leaseId)).pipe(
       Effect.raceFirst(Effect.flatMap(session.lost, Effect.fail))
@@ -310,11 +317,7 @@ const keep = Effect.fnUntraced(function* <M>(
     yield* Metric.update(registered, 1)
     const claimedAt = yield* monotonicMillis
 
-    yield* Effect.forEach(previousLeases.slice(-1), (id) => Effect.ignore(etcd.leaseRevoke(id))).pipe(Effect.forkScoped)
-    yield* session.lost.pipe(
-      Effect.flatMap((cause) => Queue.offer(inbox, { _tag: "LeaseLost", leaseId, cause })),
-      Effect.forkScoped({ startImmediately: true })
-    )
+    if (previousLease !== undefined) yield* Effect.forkScoped(Effect.ignore(etcd.leaseRevoke(previousLease)))
     yield* follow(
       etcd,
       { ...followOptions, range: { key }, knownAt: revision },

@@ -2,12 +2,12 @@
  * One bidirectional stream per client for everybody who needs it: opened when somebody does, open for as long as the
  * client lives, replaced when it has ended and somebody needs it again.
  *
- * The callbacks of a stream only put messages into a queue. One fiber takes them out and hands them to the stream's
- * {@link Session}, and tells the session when the stream has ended.
+ * What arrives is handed to the stream's {@link Session}, which passes it on and waits for nothing. One fiber guards the
+ * session and tells it when the stream has ended.
  *
  * @module
  */
-import { Cause, Effect, Exit, Option, Queue, Semaphore } from "effect"
+import { Cause, Deferred, Effect, Exit, Option, Semaphore } from "effect"
 import { type EtcdErrorReason, Unknown } from "../EtcdError.ts"
 import type { Method } from "./Channel.ts"
 import type { Access, Client, Rpc } from "./Client.ts"
@@ -45,11 +45,8 @@ export const sharedStream = <Message, S extends Session<Message>>(
   let current: S | undefined
   let openedAt = -Infinity
 
-  const serve = (line: Line, session: S, inbox: Queue.Dequeue<Message, Failure>): Effect.Effect<void> =>
-    Effect.raceFirst(
-      Effect.forever(Effect.map(Queue.takeAll(inbox), session.receive), { disableYield: true }),
-      session.guard
-    ).pipe(
+  const serve = (line: Line, session: S, ended: Deferred.Deferred<never, Failure>): Effect.Effect<void> =>
+    Effect.raceFirst(Deferred.await(ended), session.guard).pipe(
       Effect.onExit((exit) =>
         Effect.sync(() => {
           const failure = failureOfExit(exit)
@@ -65,12 +62,15 @@ export const sharedStream = <Message, S extends Session<Message>>(
     if (current !== undefined) return current
     yield* client.pauseSince(openedAt)
     const access = yield* client.access
-    const inbox = yield* Queue.unbounded<Message, Failure>()
+    const ended = yield* Deferred.make<never, Failure>()
     if (client.isClosed) return yield* Effect.fail(clientClosed)
     openedAt = client.now()
-    const line = openLine(client, { ...client.protocol(rpc), decode }, access, inbox)
+    const line = openLine(client, { ...client.protocol(rpc), decode }, access, {
+      receive: (messages) => session.receive(messages),
+      ended: (failure) => Deferred.doneUnsafe(ended, Exit.fail(failure))
+    })
     const session = current = makeSession(line)
-    client.run(serve(line, session, inbox))
+    client.run(serve(line, session, ended))
     return session
   })
 
@@ -92,14 +92,14 @@ const openLine = <Message>(
   client: Client,
   method: Method<Message>,
   access: Access,
-  inbox: Queue.Queue<Message, Failure>
+  { ended, receive }: Pick<Session<Message>, "ended" | "receive">
 ): Line => {
   const { connection } = access
   const endpoint = connection.endpoint.address.url
   // A member that has lost its cluster ends the stream instead of keeping it open in silence.
   const headers = { ...access.headers, hasleader: "true" }
   const stream = connection.channel.duplex(method, headers, {
-    onMessages: (messages) => Queue.offerAllUnsafe(inbox, messages),
+    onMessages: receive,
     onEnd: (status) => end(client.failed(access, status.code === 0 ? endedByServer : status))
   })
 
@@ -111,7 +111,7 @@ const openLine = <Message>(
     stream.cancel()
     const stale = client.isStaleToken(failure.reason.detail)
     if (stale) client.dropToken(access)
-    Queue.failCauseUnsafe(inbox, Cause.fail(stale ? tokenRenewed(failure) : failure))
+    ended(stale ? tokenRenewed(failure) : failure)
   }
   connection.streams.add(end)
 
