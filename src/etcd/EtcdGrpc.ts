@@ -1,8 +1,9 @@
 /**
  * The {@link Etcd} contract over gRPC: the client of real etcd servers, 3.4 and later.
  *
- * The package `etcd3` gives etcd's methods and messages; it is loaded when a client is made, and nowhere else. The calls
- * are made over one HTTP/2 connection of our own: see `grpc/Channel.ts`.
+ * The package `etcd3` gives etcd's methods and messages and the gRPC client; it is loaded when a client is made, and
+ * nowhere else. Its own leases, watches and retries are not used. Messages of every day are read here: see
+ * `grpc/messages.ts`.
  *
  * What to know:
  *
@@ -23,10 +24,12 @@
  * @module
  */
 import { Config, Effect, Layer, Option, type Scope } from "effect"
+import { Buffer } from "node:buffer"
+import { checkServerIdentity, type PeerCertificate } from "node:tls"
 import { Etcd, type LeaseId } from "./Etcd.ts"
 import { EtcdError, Unknown } from "./EtcdError.ts"
-import type { Method } from "./grpc/Channel.ts"
-import { Client, type Protocol, type Rpc } from "./grpc/Client.ts"
+import type { Handle, Method } from "./grpc/Channel.ts"
+import { Client, type Grpc, type Rpc } from "./grpc/Client.ts"
 import { messageOf } from "./grpc/failures.ts"
 import { makeKeepAlive } from "./grpc/KeepAlive.ts"
 import {
@@ -43,7 +46,7 @@ import {
   toHeader,
   toPlain
 } from "./grpc/messages.ts"
-import { type EtcdGrpcOptions, settingsOf } from "./grpc/settings.ts"
+import { type Address, type EtcdGrpcOptions, type Identity, type Settings, settingsOf } from "./grpc/settings.ts"
 import { keyText, makeWatch } from "./grpc/Watches.ts"
 
 export type { EtcdGrpcOptions, EtcdGrpcTls } from "./grpc/settings.ts"
@@ -57,8 +60,8 @@ export type { EtcdGrpcOptions, EtcdGrpcTls } from "./grpc/settings.ts"
 export const make: (options: EtcdGrpcOptions) => Effect.Effect<Etcd, EtcdError, Scope.Scope> = Effect.fnUntraced(
   function* (options: EtcdGrpcOptions) {
     const settings = yield* settingsOf(options)
-    const protocol = yield* Effect.tryPromise({
-      try: loadProtocol,
+    const grpc = yield* Effect.tryPromise({
+      try: () => loadGrpc(settings),
       catch: (cause) => {
         const detail = `the package etcd3 cannot be loaded; Deno needs --allow-net --allow-read --allow-env for it (${
           messageOf(cause)
@@ -66,7 +69,7 @@ export const make: (options: EtcdGrpcOptions) => Effect.Effect<Etcd, EtcdError, 
         return new EtcdError({ reason: new Unknown({ detail }), method: "connect", cause })
       }
     })
-    return etcdOf(yield* Client.make(settings, protocol))
+    return etcdOf(yield* Client.make(settings, grpc))
   }
 )
 
@@ -190,30 +193,81 @@ interface Stub {
   readonly service: Readonly<Record<string, MethodDefinition>>
 }
 
-/** Loads `etcd3` and takes from it how etcd's methods are called and their messages written. */
-const loadProtocol = async (): Promise<Protocol> => {
+/** The class of grpc-js that makes credentials. `etcd3` exports only instances. */
+interface CredentialsClass {
+  readonly createSsl: (
+    ca: Buffer | null,
+    key: Buffer | null,
+    cert: Buffer | null,
+    options: { readonly checkServerIdentity: (name: string, certificate: PeerCertificate) => Error | undefined }
+  ) => object
+}
+
+/** Loads `etcd3`; takes from it how etcd's methods are called, and opens gRPC clients with it. */
+const loadGrpc = async ({ keepAliveTime, maxReceiveBytes }: Settings): Promise<Grpc> => {
   const { Etcd3 } = await import("etcd3")
 
-  /** With the pool in reach that has the stubs. It connects when it is used, and it is not. */
-  class Stubs extends Etcd3 {
+  /** With the pool in reach that gives raw gRPC clients, without retries and circuit breakers around each call. */
+  class Pool extends Etcd3 {
     async of(name: Rpc["service"]) {
-      const { constructor } = await this.pool.withConnection(name, ({ client }) => client)
-      return Object.values((constructor as unknown as Stub).service)
+      return await this.pool.withConnection(name, ({ client, metadata, resource }) => ({ client, metadata, resource }))
     }
   }
 
-  const stubs = new Stubs({ hosts: "127.0.0.1:2379" })
+  /** Is never connected. */
+  const stubs = new Pool({ hosts: "127.0.0.1:2379" })
   const methods = new Map<string, Method<unknown>>()
   for (const name of ["Auth", "KV", "Lease", "Maintenance", "Watch"] as const) {
-    for (const { originalName, path, requestSerialize, responseDeserialize } of await stubs.of(name)) {
+    const { client: { constructor } } = await stubs.of(name)
+    const definitions = Object.values((constructor as unknown as Stub).service)
+    for (const { originalName, path, requestSerialize, responseDeserialize } of definitions) {
       methods.set(`${name}.${originalName}`, { path, encode: requestSerialize, decode: responseDeserialize })
     }
   }
   stubs.close()
 
-  return ({ method, service }) => {
-    const found = methods.get(`${service}.${method}`)
-    if (found === undefined) throw new Error(`etcd3 does not know ${service}.${method}`)
-    return found
+  const channelOptions = {
+    "grpc.keepalive_time_ms": keepAliveTime,
+    "grpc.keepalive_timeout_ms": 5000,
+    "grpc.max_receive_message_length": maxReceiveBytes,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1000,
+    "grpc.service_config_disable_resolution": 1,
+    // The connection is this client's own, and goes with it.
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc.enable_retries": 0,
+    "grpc.enable_http_proxy": 0,
+    "grpc.enable_channelz": 0
   }
+
+  return {
+    protocol: ({ method, service }) => {
+      const found = methods.get(`${service}.${method}`)
+      if (found === undefined) throw new Error(`etcd3 does not know ${service}.${method}`)
+      return found
+    },
+    open: async ({ tls, url }: Address): Promise<Handle> => {
+      const pool = new Pool({ hosts: url, grpcOptions: channelOptions })
+      const { client, metadata, resource } = await pool.of("KV")
+      if (tls === undefined) return { client, metadata }
+      pool.close()
+      return { client: secured(resource, url, tls, channelOptions).getServiceClient("KV"), metadata }
+    }
+  }
+}
+
+/**
+ * The same host with credentials that know whom to expect.
+ *
+ * grpc-js can only ask for the name in the URL, and Deno and Bun refuse to ask for an IP address at all. So any name is
+ * asked for, and the certificate is compared with the one that counts.
+ */
+const secured = <Host extends object>(host: Host, url: string, tls: Identity, channelOptions: object): Host => {
+  const { constructor } = Reflect.get(host, "channelCredentials") as object
+  const pem = (text: string | undefined) => text === undefined ? null : Buffer.from(text)
+  const credentials = (constructor as unknown as CredentialsClass).createSsl(pem(tls.ca), pem(tls.key), pem(tls.cert), {
+    checkServerIdentity: (_name, certificate) => checkServerIdentity(tls.subject, certificate)
+  })
+  const options = { ...channelOptions, "grpc.ssl_target_name_override": tls.serverName }
+  return Reflect.construct(host.constructor, [url, credentials, options]) as Host
 }

@@ -336,7 +336,7 @@ describe("EtcdGrpc calls", () => {
         (i) => etcd.put({ key: `${i}`, value: "1" }),
         { concurrency: "unbounded" }
       )
-      assert.deepEqual([yield* proxy.connections, yield* proxy.accepted], [1, 1])
+      assert.deepEqual([yield* proxy.connections, yield* proxy.accepted], [1, 2])
     }))
 
   live(

@@ -9,8 +9,9 @@
  * @module
  */
 import { Clock, Deferred, Effect, Exit, FiberSet, Redacted, type Scope, Semaphore } from "effect"
+import type { Buffer } from "node:buffer"
 import { type EtcdError, InvalidArgument, Unavailable } from "../EtcdError.ts"
-import { type Channel, connect, type Headers, type Method } from "./Channel.ts"
+import { type Channel, connect, type Headers, type Method, type Open } from "./Channel.ts"
 import {
   clientClosed,
   type Failure,
@@ -33,8 +34,11 @@ export interface Rpc {
   readonly method: string
 }
 
-/** How the methods of etcd are called. */
-export type Protocol = (rpc: Rpc) => Method<unknown>
+/** How the methods of etcd are called, and clients to call them with. */
+export interface Grpc {
+  readonly protocol: (rpc: Rpc) => Method<unknown>
+  readonly open: Open
+}
 
 interface Endpoint {
   readonly address: Address
@@ -63,10 +67,11 @@ const pause = 100
 /** See the module's description. */
 export class Client {
   readonly settings: Settings
-  readonly protocol: Protocol
+  readonly protocol: Grpc["protocol"]
   /** Runs an effect for as long as the client lives. */
   readonly run: (effect: Effect.Effect<void>) => void
   readonly #clock: Clock.Clock
+  readonly #open: Open
   readonly #endpoints: ReadonlyArray<Endpoint>
   /** How to end each call that is waited for. */
   readonly #calls = new Set<() => void>()
@@ -77,22 +82,23 @@ export class Client {
   #token: string | undefined
   #closed = false
 
-  static readonly make: (settings: Settings, protocol: Protocol) => Effect.Effect<Client, never, Scope.Scope> = Effect
-    .fnUntraced(function* (settings: Settings, protocol: Protocol) {
+  static readonly make: (settings: Settings, grpc: Grpc) => Effect.Effect<Client, never, Scope.Scope> = Effect
+    .fnUntraced(function* (settings: Settings, grpc: Grpc) {
       const run = yield* FiberSet.makeRuntime<never, void, never>()
-      const client = new Client(settings, protocol, yield* Clock.Clock, run)
+      const client = new Client(settings, grpc, yield* Clock.Clock, run)
       yield* Effect.addFinalizer(() => Effect.sync(() => client.#close()))
       return client
     })
 
   private constructor(
     settings: Settings,
-    protocol: Protocol,
+    { open, protocol }: Grpc,
     clock: Clock.Clock,
     run: (effect: Effect.Effect<void>) => void
   ) {
     this.settings = settings
     this.protocol = protocol
+    this.#open = open
     this.#clock = clock
     this.run = run
     this.#endpoints = settings.addresses.map((address) => ({ address }))
@@ -122,7 +128,7 @@ export class Client {
     )
   }
 
-  #send<Answer>(method: Method<Answer>, message: Uint8Array): Effect.Effect<Answer, Failure> {
+  #send<Answer>(method: Method<Answer>, message: Buffer): Effect.Effect<Answer, Failure> {
     const isStale = ({ reason }: Failure) => this.isStaleToken(reason.detail)
     return Effect.flatMap(
       this.access,
@@ -139,7 +145,7 @@ export class Client {
   }
 
   /** Sends a request once, over a given connection. */
-  #invoke<Answer>(access: Access, method: Method<Answer>, message: Uint8Array): Effect.Effect<Answer, Failure> {
+  #invoke<Answer>(access: Access, method: Method<Answer>, message: Buffer): Effect.Effect<Answer, Failure> {
     return Effect.callback((resume) => {
       const { connection: { channel }, headers } = access
       const { requestTimeout } = this.settings
@@ -233,7 +239,7 @@ export class Client {
     endpoint.connection?.channel.close()
     endpoint.connection = undefined
     const attempt = Effect.map(
-      connect(address, this.settings),
+      connect(address, this.#open),
       (channel): Connection => {
         if (this.#closed) channel.close()
         return endpoint.connection = { endpoint, channel, streams: new Set() }

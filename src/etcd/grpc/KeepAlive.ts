@@ -63,24 +63,23 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
 
   ended(failure: Failure): void {
     this.#failure = failure
-    for (const { resume } of this.#all()) resume(Effect.fail(failure))
+    const now = this.#client.now()
+    for (const { resume, timeout, until } of this.#all()) {
+      resume(Effect.fail(until > now ? failure : this.#failureOf(noAnswer(timeout))))
+    }
     this.#waiting.clear()
   }
 
   readonly guard: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
     this.#wake.closeUnsafe()
     const now = this.#client.now()
-    const late = this.#all().filter(({ until }) => until <= now)
-    if (late.length > 0) {
-      const reasons = late.map(({ resume, timeout }) => {
-        const reason = new DeadlineExceeded({ detail: `no answer to a heartbeat within ${timeout} ms` })
-        resume(Effect.fail(this.#failureOf(reason)))
-        return reason
-      })
-      this.#line.abandon(new Unavailable({ detail: `another heartbeat: ${reasons[0]?.detail}` }))
+    const waiting = this.#all()
+    const late = waiting.find(({ until }) => until <= now)
+    if (late !== undefined) {
+      this.#line.abandon(new Unavailable({ detail: `another heartbeat: ${noAnswer(late.timeout).detail}` }))
       return Effect.never
     }
-    this.#looksAt = Math.min(...this.#all().map(({ until }) => until))
+    this.#looksAt = Math.min(...waiting.map(({ until }) => until))
     return this.#looksAt === Infinity ?
       Latch.await(this.#wake) :
       Effect.raceFirst(Effect.sleep(Math.ceil(this.#looksAt - now)), Latch.await(this.#wake))
@@ -94,6 +93,8 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
     return { reason, endpoint: this.#line.endpoint }
   }
 }
+
+const noAnswer = (timeout: number) => new DeadlineExceeded({ detail: `no answer to a heartbeat within ${timeout} ms` })
 
 const leaseNotFound = new LeaseNotFound({ detail: "etcdserver: requested lease not found" })
 
