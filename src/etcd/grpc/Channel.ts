@@ -104,28 +104,37 @@ export class Channel {
     timeout: number,
     callback: (outcome: Result.Result<Answer, GrpcStatus>) => void
   ): Call {
-    let told = false
-    const tell = (outcome: Result.Result<Answer, GrpcStatus>) => {
-      if (told) return
-      told = true
+    let open = true
+    const end = (outcome: Result.Result<Answer, GrpcStatus>) => {
+      if (!open) return
+      open = false
       callback(outcome)
     }
-    const call = this.isReady ?
+    if (!this.isReady) {
+      queueMicrotask(() => end(Result.fail(connectionClosed)))
+      return {
+        cancel: () => {
+          open = false
+        }
+      }
+    }
+    const metadata = this.#metadata(headers)
+    const options = { deadline: Date.now() + timeout }
+    const call = withoutStack(() =>
       this.#client.makeUnaryRequest(
         path,
         asItIs,
         decode,
         message,
-        this.#metadata(headers),
-        { deadline: Date.now() + timeout },
-        (error, answer) => tell(error === null ? Result.succeed(answer as Answer) : Result.fail(statusOf(error)))
-      ) :
-      undefined
-    if (call === undefined) queueMicrotask(() => tell(Result.fail(connectionClosed)))
+        metadata,
+        options,
+        (error, answer) => end(error === null ? Result.succeed(answer as Answer) : Result.fail(statusOf(error)))
+      )
+    )
     return {
       cancel: () => {
-        told = true
-        call?.cancel()
+        open = false
+        call.cancel()
       }
     }
   }
@@ -187,6 +196,17 @@ export class Channel {
     const metadata = this.#noHeaders.clone()
     for (const [name, value] of entries) metadata.set(name, value)
     return metadata
+  }
+}
+
+/** grpc-js takes the stack of each call for the error it may end with, whose stack nobody sees. */
+const withoutStack = <A>(call: () => A): A => {
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = 0
+  try {
+    return call()
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
   }
 }
 
