@@ -365,7 +365,7 @@ const watchService = Effect.fnUntraced(function* <M>(
   const { protect } = settings
   const servicePrefix = keyspace.servicePrefix(service.name)
   const range = prefix(servicePrefix)
-  const sets = yield* Latest.make<InstanceSet.InstanceSet<M>, DiscoveryError>()
+  const sets = Latest.make<InstanceSet.InstanceSet<M>, DiscoveryError>()
   const following = yield* FiberHandle.make()
   const exiting = yield* FiberHandle.make()
   /** Sets are made and published one at a time, so that a newer one never comes before an older one. */

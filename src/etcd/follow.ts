@@ -67,7 +67,7 @@ export const follow = Effect.fnUntraced(function* (
   tell: (followed: Followed) => Effect.Effect<void>
 ): Effect.fn.Return<never, EtcdError> {
   const silence = Duration.sum(options.progressEvery, options.progressTimeout)
-  const backoff = yield* Steps.make(options.retry)
+  const backoff = Steps.make(options.retry)
   const turn = yield* Semaphore.make(1)
   let next = options.knownAt === undefined ? undefined : options.knownAt + 1n
   let newest: ResponseHeader | undefined
@@ -158,7 +158,7 @@ export const follow = Effect.fnUntraced(function* (
         Effect.andThen(Effect.suspend(() => watch(next ?? 1n)))
       )
     )
-    if ((yield* monotonicMillis) - openedAt >= healthySpell) yield* backoff.reset
+    if ((yield* monotonicMillis) - openedAt >= healthySpell) backoff.reset()
     const lostHistory = failure.reason._tag === "Compacted"
     if (lostHistory) {
       next = undefined
