@@ -360,7 +360,10 @@ const keep = Effect.fnUntraced(function* <M>(
     const ownKey = yield* ownKeys.enter(
       key,
       grantedAt,
-      (seen) => Queue.offerUnsafe(inbox, { _tag: "KeySeen", leaseId, seen })
+      (seen) => {
+        const isKnown = !seen.listed && seen.revision <= seenAt
+        if (!isKnown) Queue.offerUnsafe(inbox, { _tag: "KeySeen", leaseId, seen })
+      }
     )
     const previousLease = Array.from(ownLeases).at(-1)
     ownLeases.add(leaseId)

@@ -58,7 +58,7 @@ const make = Effect.fnUntraced(function* (
     register: (service, options) =>
       plan(keyspace, service, { ...defaults, ...options }).pipe(
         Effect.flatMap((plan) => withinClient(Registration.make(registrar, plan))),
-        Effect.withSpan("registerService", { attributes: { service: service.name } })
+        Effect.withSpan("registerService", { attributes: { service: service.name } }, { captureStackTrace: false })
       ),
     discover: (service, options) => discovery.discover(service, { ...defaults, ...options }),
     getInstances: (service) =>
