@@ -18,6 +18,7 @@ import {
   Exit,
   FiberHandle,
   HashMap,
+  identity,
   Metric,
   Option,
   Random,
@@ -370,6 +371,8 @@ const watchService = Effect.fnUntraced(function* <M>(
   const exiting = yield* FiberHandle.make()
   /** Sets are made and published one at a time, so that a newer one never comes before an older one. */
   const turn = yield* Semaphore.make(1)
+  // Only protection publishes sets besides what is followed.
+  const inTurn: typeof turn.withPermit = protect === undefined ? identity : turn.withPermit
   const view = new View(service, keyspace)
 
   let revision: bigint | undefined
@@ -443,7 +446,7 @@ const watchService = Effect.fnUntraced(function* <M>(
         freshness = InstanceSet.Freshness.Live()
         return yield* emit(nothing)
     }
-  }, turn.withPermit)
+  }, inTurn)
 
   const run = FiberHandle.run(
     following,

@@ -15,7 +15,7 @@
  *
  * @module
  */
-import { Deferred, Duration, Effect, Option, type Schedule, Semaphore, Stream } from "effect"
+import { Deferred, Duration, Effect, identity, Option, type Schedule, Semaphore, Stream } from "effect"
 import { monotonicMillis, sleepUntil } from "../internal/monotonic.ts"
 import * as Steps from "../internal/steps.ts"
 import { type Etcd, type KeyRange, type KeyValue, rangeAll, type ResponseHeader, type WatchEvent } from "./Etcd.ts"
@@ -102,6 +102,8 @@ export const follow = Effect.fnUntraced(function* (
       Effect.andThen(Effect.uninterruptible(turn.withPermit(resume))),
       Effect.andThen(Effect.never)
     )
+    // Only a watch that is catching up has two that tell.
+    const inTurn: typeof turn.withPermit = interrupted ? turn.withPermit : identity
     const watching = etcd.watch({
       ...options.range,
       startRevision,
@@ -131,7 +133,7 @@ export const follow = Effect.fnUntraced(function* (
           }
           newest = header
         }
-      }, turn.withPermit)),
+      }, inTurn)),
       Effect.andThen(Effect.never),
       Effect.raceFirst(hung)
     )
