@@ -113,7 +113,7 @@ class Lease {
 /** Sends the heartbeats of many leases. */
 class Keeper {
   readonly #etcd: Etcd
-  readonly #context: Context.Context<never>
+  readonly #fork: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
   readonly #timers: Timers
   /** The moment that was planned last. */
   #planned = -Infinity
@@ -121,7 +121,7 @@ class Keeper {
   constructor(etcd: Etcd, timers: Timers, context: Context.Context<never>) {
     this.#etcd = etcd
     this.#timers = timers
-    this.#context = context
+    this.#fork = Effect.runForkWith(context)
   }
 
   /** Sends the next heartbeat one period after the last was sent. */
@@ -141,7 +141,7 @@ class Keeper {
     if (lease.failure !== undefined && now >= lease.deadline) return lease.end("lost", lease.failure)
     // Past the deadline without a failure means that this process was held up: the answer to this heartbeat decides.
     const timeout = Math.min(replyTimeout, lease.every, now < lease.deadline ? lease.deadline - now : Infinity)
-    lease.sending = Effect.runForkWith(this.#context)(this.#send(lease, now, timeout))
+    lease.sending = this.#fork(this.#send(lease, now, timeout))
   }
 
   #send(lease: Lease, sentAt: number, timeout: number): Effect.Effect<void> {
