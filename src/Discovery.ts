@@ -18,6 +18,7 @@ import {
   Exit,
   FiberHandle,
   HashMap,
+  identity,
   Metric,
   Option,
   Random,
@@ -367,11 +368,13 @@ const watchService = Effect.fnUntraced(function* <M>(
   const { protect } = settings
   const servicePrefix = keyspace.servicePrefix(service.name)
   const range = prefix(servicePrefix)
-  const sets = yield* Latest.make<InstanceSet.InstanceSet<M>, DiscoveryError>()
+  const sets = Latest.make<InstanceSet.InstanceSet<M>, DiscoveryError>()
   const following = yield* FiberHandle.make()
   const exiting = yield* FiberHandle.make()
   /** Sets are made and published one at a time, so that a newer one never comes before an older one. */
   const turn = yield* Semaphore.make(1)
+  // Only protection publishes sets besides what is followed.
+  const inTurn: typeof turn.withPermit = protect === undefined ? identity : turn.withPermit
   const view = new View(service, keyspace)
 
   let revision: bigint | undefined
@@ -445,7 +448,7 @@ const watchService = Effect.fnUntraced(function* <M>(
         freshness = InstanceSet.Freshness.Live()
         return yield* emit(nothing)
     }
-  }, turn.withPermit)
+  }, inTurn)
 
   const run = FiberHandle.run(
     following,

@@ -6,8 +6,8 @@
  * passed, on the monotonic clock, since the last acknowledged heartbeat was *sent*. When the process itself was held up
  * for longer than that (a sleeping laptop, a blocked event loop), one more heartbeat asks etcd before anything is decided.
  *
- * All sessions of one {@link Sessions} are kept by one fiber, which sleeps until the next heartbeat is due; a heartbeat
- * has a fiber of its own only until it is answered. Heartbeats that would go out shortly after one another go out
+ * No fiber waits for the time of a heartbeat: a timer that all sessions share does, and a heartbeat has a fiber of its
+ * own only until it is answered. Heartbeats that would go out shortly after one another go out
  * together, and then stay together.
  *
  * Closing the scope revokes the lease.
@@ -15,18 +15,20 @@
  * @module
  */
 import { type Context, Deferred, Duration, Effect, Exit, type Fiber, Metric, Option, type Scope } from "effect"
-import type { Etcd, LeaseId } from "./etcd/Etcd.ts"
+import type { Etcd, LeaseId, ResponseHeader } from "./etcd/Etcd.ts"
 import type { EtcdError } from "./etcd/EtcdError.ts"
-import { Alarm } from "./internal/Alarm.ts"
-import { Deadline, Deadlines } from "./internal/Deadlines.ts"
+import { Deadline } from "./internal/Deadlines.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
 import * as Steps from "./internal/steps.ts"
+import type { Timers } from "./internal/Timers.ts"
 import * as Backoff from "./policy/Backoff.ts"
 import type { Ttl } from "./policy/Ttl.ts"
 
 /** A lease that is kept alive. */
 export interface Session {
   readonly leaseId: LeaseId
+  /** A revision that was there when the lease was granted: whatever is put under it comes later. */
+  readonly grantedAt: bigint
   /** Completes when the lease is lost, with what showed it. */
   readonly lost: Effect.Effect<EtcdError>
 }
@@ -68,10 +70,15 @@ const heartbeats = Metric.counter("etcd_discovery_heartbeats", {
   incremental: true
 })
 
+/** Random numbers for leases to come: asking for one at a time costs more than the rest of a grant. */
+const random = new BigUint64Array(64)
+let unused = 0
+
 /** A random positive int64. */
 const randomLeaseId = (): LeaseId => {
-  const [bits = 0n] = crypto.getRandomValues(new BigUint64Array(1))
-  return BigInt.asUintN(63, bits) || 1n
+  if (unused === 0) unused = crypto.getRandomValues(random).length
+  unused -= 1
+  return BigInt.asUintN(63, random[unused] ?? 0n) || 1n
 }
 
 /** A lease from its grant on. All times are milliseconds of the monotonic clock. */
@@ -106,19 +113,15 @@ class Lease {
 /** Sends the heartbeats of many leases. */
 class Keeper {
   readonly #etcd: Etcd
-  readonly #context: Context.Context<never>
-  readonly #deadlines = new Deadlines()
-  readonly #alarm: Alarm
+  readonly #fork: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
+  readonly #timers: Timers
   /** The moment that was planned last. */
   #planned = -Infinity
 
-  constructor(etcd: Etcd, context: Context.Context<never>) {
+  constructor(etcd: Etcd, timers: Timers, context: Context.Context<never>) {
     this.#etcd = etcd
-    this.#context = context
-    this.#alarm = new Alarm(context, (now) => {
-      this.#deadlines.run(now)
-      return this.#deadlines.earliest ?? Infinity
-    })
+    this.#timers = timers
+    this.#fork = Effect.runForkWith(context)
   }
 
   /** Sends the next heartbeat one period after the last was sent. */
@@ -126,11 +129,11 @@ class Keeper {
     const latest = sentAt + lease.every
     const isTogether = this.#planned <= latest && this.#planned >= latest - lease.every * company
     this.#planned = isTogether ? this.#planned : latest
-    this.#set(lease, this.#planned)
+    this.#timers.set(lease.next, this.#planned)
   }
 
   leave(lease: Lease): void {
-    this.#deadlines.delete(lease.next)
+    this.#timers.delete(lease.next)
     lease.sending?.interruptUnsafe()
   }
 
@@ -138,7 +141,7 @@ class Keeper {
     if (lease.failure !== undefined && now >= lease.deadline) return lease.end("lost", lease.failure)
     // Past the deadline without a failure means that this process was held up: the answer to this heartbeat decides.
     const timeout = Math.min(replyTimeout, lease.every, now < lease.deadline ? lease.deadline - now : Infinity)
-    lease.sending = Effect.runForkWith(this.#context)(this.#send(lease, now, timeout))
+    lease.sending = this.#fork(this.#send(lease, now, timeout))
   }
 
   #send(lease: Lease, sentAt: number, timeout: number): Effect.Effect<void> {
@@ -159,60 +162,55 @@ class Keeper {
 
   readonly #retry = Effect.fnUntraced({ self: this }, function* (this: Keeper, lease: Lease, failure: EtcdError) {
     lease.failure = failure
-    const retry = lease.retry ??= yield* Steps.make(Backoff.heartbeat)
+    const retry = lease.retry ??= Steps.make(Backoff.heartbeat)
     const delay = Option.getOrElse(yield* retry.next(undefined), () => Duration.zero)
-    this.#set(lease, Math.min(lease.deadline, this.#alarm.now() + Duration.toMillis(delay)))
+    this.#timers.set(lease.next, Math.min(lease.deadline, this.#timers.now() + Duration.toMillis(delay)))
   })
-
-  #set(lease: Lease, at: number): void {
-    this.#deadlines.set(lease.next, at)
-    this.#alarm.set(at)
-  }
 }
 
-/** The sessions of an etcd, kept in the context in which this runs. Nothing runs while there is none. */
-export const make = (etcd: Etcd): Effect.Effect<Sessions> =>
-  Effect.map(Effect.context<never>(), (context): Sessions => {
-    const keeper = new Keeper(etcd, context)
-    return {
-      open: Effect.fnUntraced(function* (options) {
-        const lost = Deferred.makeUnsafe<EtcdError>()
-        const leaseId = randomLeaseId()
-        const lease = new Lease(leaseId, Duration.toMillis(options.ttl.heartbeat), keeper.due, (cause) => {
-          Deferred.doneUnsafe(lost, Exit.succeed(cause))
-          options.onLost(leaseId, cause)
-        })
-
-        yield* Effect.addFinalizer(() =>
-          Effect.suspend(() => {
-            keeper.leave(lease)
-            if (lease.state === "gone") return Effect.void
-            return lease.state === "held" ? release(etcd, leaseId, options.releaseTimeout()) : abandon(etcd, leaseId)
-          })
-        )
-
-        /** Answers with when it was sent. */
-        const sent = (request: Effect.Effect<{ readonly ttl: number }, EtcdError>) =>
-          Effect.flatMap(monotonicMillis, (sentAt) =>
-            Effect.map(request, ({ ttl }) => {
-              lease.deadline = sentAt + ttl * 1000
-              return sentAt
-            }))
-        const grant = sent(etcd.leaseGrant({ id: leaseId, ttl: options.ttl.seconds })).pipe(
-          // An earlier attempt was applied after all.
-          Effect.catchIf(
-            (error) => error.reason._tag === "LeaseExists",
-            () => sent(etcd.leaseKeepAlive({ id: leaseId, timeout: replyTimeout }))
-          ),
-          Effect.uninterruptible
-        )
-        const sentAt = yield* options.retry(grant)
-        lease.state = "held"
-        keeper.keep(lease, sentAt)
-        return { leaseId, lost: Deferred.await(lost) }
+/** The sessions of an etcd; their heartbeats go out in this context. Nothing runs while there is none. */
+export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>): Sessions => {
+  const keeper = new Keeper(etcd, timers, context)
+  return {
+    open: Effect.fnUntraced(function* (options) {
+      const lost = Deferred.makeUnsafe<EtcdError>()
+      const leaseId = randomLeaseId()
+      const lease = new Lease(leaseId, Duration.toMillis(options.ttl.heartbeat), keeper.due, (cause) => {
+        Deferred.doneUnsafe(lost, Exit.succeed(cause))
+        options.onLost(leaseId, cause)
       })
-    }
-  })
+
+      yield* Effect.addFinalizer(() =>
+        Effect.suspend(() => {
+          keeper.leave(lease)
+          if (lease.state === "gone") return Effect.void
+          return lease.state === "held" ? release(etcd, leaseId, options.releaseTimeout()) : abandon(etcd, leaseId)
+        })
+      )
+
+      const confirmed = (
+        request: Effect.Effect<{ readonly header: ResponseHeader; readonly ttl: number }, EtcdError>
+      ) =>
+        Effect.flatMap(monotonicMillis, (sentAt) =>
+          Effect.map(request, ({ header, ttl }) => {
+            lease.deadline = sentAt + ttl * 1000
+            return { sentAt, revision: header.revision }
+          }))
+      const grant = confirmed(etcd.leaseGrant({ id: leaseId, ttl: options.ttl.seconds })).pipe(
+        // An earlier attempt was applied after all.
+        Effect.catchIf(
+          (error) => error.reason._tag === "LeaseExists",
+          () => confirmed(etcd.leaseKeepAlive({ id: leaseId, timeout: replyTimeout }))
+        ),
+        Effect.uninterruptible
+      )
+      const { revision: grantedAt, sentAt } = yield* options.retry(grant)
+      lease.state = "held"
+      keeper.keep(lease, sentAt)
+      return { leaseId, grantedAt, lost: Deferred.await(lost) }
+    })
+  }
+}
 
 const revoke = (etcd: Etcd, id: LeaseId): Effect.Effect<void, EtcdError> =>
   etcd.leaseRevoke(id).pipe(

@@ -21,9 +21,6 @@ export class Alarm {
   #closed = false
 
   /** `due` does what there is to do, and answers with when to ring again: `Infinity` for never. */
-  static readonly make = (due: (now: number) => number): Effect.Effect<Alarm> =>
-    Effect.map(Effect.context<never>(), (context) => new Alarm(context, due))
-
   constructor(context: Context.Context<never>, due: (now: number) => number) {
     this.#clock = Context.get(context, Clock.Clock)
     this.#context = context
@@ -44,6 +41,12 @@ export class Alarm {
     if (this.#isRinging) return
     this.#fiber?.interruptUnsafe()
     this.#fiber = Effect.runForkWith(this.#context)(this.#ring)
+  }
+
+  /** Nothing is due any more, so that the process can end. */
+  stop(): void {
+    this.#at = Infinity
+    if (!this.#isRinging) this.#fiber?.interruptUnsafe()
   }
 
   get close(): Effect.Effect<void> {

@@ -111,13 +111,13 @@ export const makeKeepAlive = (
   )
 
   return ({ id, timeout = client.settings.requestTimeout }) => {
-    const key = id.toString(16)
+    const key = () => id.toString(16)
     const millis = positiveMillis(timeout)
-    if (millis === undefined) return Effect.fail(invalidArgument(method, "timeout must be positive and finite", key))
-    if (BigInt.asIntN(64, id) !== id) return Effect.fail(invalidArgument(method, "id must fit into 64 bits", key))
+    if (millis === undefined) return Effect.fail(invalidArgument(method, "timeout must be positive and finite", key()))
+    if (BigInt.asIntN(64, id) !== id) return Effect.fail(invalidArgument(method, "id must fit into 64 bits", key()))
     return session.pipe(
       Effect.flatMap((heartbeats) => heartbeats.send(id, millis)),
-      Effect.mapError((failure) => toError(failure, method, key))
+      Effect.mapError((failure) => toError(failure, method, key()))
     )
   }
 }
