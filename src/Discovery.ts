@@ -18,6 +18,7 @@ import {
   Exit,
   FiberHandle,
   HashMap,
+  identity,
   Metric,
   Option,
   Random,
@@ -376,11 +377,15 @@ class View<M> {
           this.#rejected = HashMap.set(this.#rejected, id, entry)
           rejected.push(entry)
         } else {
-          this.#rejected = HashMap.remove(this.#rejected, id)
+          this.#accept(id)
         }
       }
     })
     return { ids, left, rejected }
+  }
+
+  #accept(id: string): void {
+    if (!HashMap.isEmpty(this.#rejected)) this.#rejected = HashMap.remove(this.#rejected, id)
   }
 
   #decode(id: string, kv: KeyValue): Result.Result<ServiceInstance<M>, InvalidInstance> {
@@ -407,11 +412,13 @@ const watchService = Effect.fnUntraced(function* <M>(
   const layout = layoutOf(service, keyspace)
   const servicePrefix = layout.servicePrefix(service.name)
   const range = prefix(servicePrefix)
-  const sets = yield* Latest.make<InstanceSet.InstanceSet<M>, DiscoveryError>()
+  const sets = Latest.make<InstanceSet.InstanceSet<M>, DiscoveryError>()
   const following = yield* FiberHandle.make()
   const exiting = yield* FiberHandle.make()
   /** Sets are made and published one at a time, so that a newer one never comes before an older one. */
   const turn = yield* Semaphore.make(1)
+  // Only protection publishes sets besides what is followed.
+  const inTurn: typeof turn.withPermit = protect === undefined ? identity : turn.withPermit
   const view = new View(service, layout)
 
   let revision: bigint | undefined
@@ -485,7 +492,7 @@ const watchService = Effect.fnUntraced(function* <M>(
         freshness = InstanceSet.Freshness.Live()
         return yield* emit(nothing)
     }
-  }, turn.withPermit)
+  }, inTurn)
 
   const run = FiberHandle.run(
     following,

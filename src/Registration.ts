@@ -35,12 +35,15 @@ import {
 } from "effect"
 import type { Etcd, KeyValue, LeaseId } from "./etcd/Etcd.ts"
 import type { EtcdError } from "./etcd/EtcdError.ts"
-import { follow, type Followed, type FollowOptions } from "./etcd/follow.ts"
+import type { FollowOptions } from "./etcd/follow.ts"
+import { Deadline } from "./internal/Deadlines.ts"
 import * as Latest from "./internal/latest.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
 import * as Steps from "./internal/steps.ts"
+import { Timers } from "./internal/Timers.ts"
 import type { ServiceInstance } from "./model/Instance.ts"
 import * as Claim from "./registration/claim.ts"
+import * as OwnKeys from "./registration/ownKeys.ts"
 import { checkPatch, encode, type InstancePatch, type RegistrationPlan } from "./registration/RegisterOptions.ts"
 import {
   type Holder,
@@ -104,7 +107,7 @@ export interface Registration<M = Readonly<Record<string, string>>> {
 
 type Message<M> =
   | { readonly _tag: "LeaseLost"; readonly leaseId: LeaseId; readonly cause: EtcdError }
-  | { readonly _tag: "KeySeen"; readonly leaseId: LeaseId; readonly kv: KeyValue | undefined; readonly listed: boolean }
+  | { readonly _tag: "KeySeen"; readonly leaseId: LeaseId; readonly seen: OwnKeys.SeenKey }
   | {
     readonly _tag: "Change"
     readonly change: (instance: ServiceInstance<M>) => ServiceInstance<M>
@@ -130,15 +133,39 @@ const isRefusal = ({ reason }: EtcdError): boolean =>
   reason._tag === "PermissionDenied" || reason._tag === "Unauthenticated" || reason._tag === "InvalidArgument" ||
   reason._tag === "TooLarge"
 
+/** What the registrations of one registry share. */
+export interface Registrar {
+  readonly etcd: Etcd
+  readonly sessions: Session.Sessions
+  readonly ownKeys: OwnKeys.OwnKeys
+  readonly timers: Timers
+  readonly followOptions: Omit<FollowOptions, "range" | "knownAt">
+}
+
+/** What registrations share, run in the context in which this is made. Nothing runs while there are none. */
+export const makeRegistrar = (
+  etcd: Etcd,
+  followOptions: Omit<FollowOptions, "range" | "knownAt">
+): Effect.Effect<Registrar> =>
+  Effect.map(Effect.context<never>(), (context) => {
+    const timers = new Timers(context)
+    return {
+      etcd,
+      sessions: Session.make(etcd, timers, context),
+      ownKeys: OwnKeys.make(etcd, followOptions, context),
+      timers,
+      followOptions
+    }
+  })
+
 /** Keeps an instance registered until the scope closes. */
 export const make = <M>(
-  etcd: Etcd,
-  plan: RegistrationPlan<M>,
-  followOptions: Omit<FollowOptions, "range" | "knownAt">
+  registrar: Registrar,
+  plan: RegistrationPlan<M>
 ): Effect.Effect<Registration<M>, RegistrationError, Scope.Scope> =>
   Effect.uninterruptibleMask(Effect.fnUntraced(function* (restore) {
     const scope = yield* Scope.fork(yield* Effect.scope)
-    const { registration, started } = yield* keep(etcd, plan, followOptions).pipe(Scope.provide(scope))
+    const { registration, started } = yield* keep(registrar, plan).pipe(Scope.provide(scope))
     if (plan.startup === "await") {
       yield* restore(started).pipe(
         Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
@@ -148,9 +175,8 @@ export const make = <M>(
   }))
 
 const keep = Effect.fnUntraced(function* <M>(
-  etcd: Etcd,
-  plan: RegistrationPlan<M>,
-  followOptions: Omit<FollowOptions, "range" | "knownAt">
+  { etcd, followOptions, ownKeys, sessions, timers }: Registrar,
+  plan: RegistrationPlan<M>
 ): Effect.fn.Return<
   { readonly registration: Registration<M>; readonly started: Effect.Effect<void, RegistrationError> },
   never,
@@ -158,16 +184,19 @@ const keep = Effect.fnUntraced(function* <M>(
 > {
   const { key, codec } = plan
   const inbox = yield* Queue.unbounded<Message<M>>()
-  const claimed = yield* Deferred.make<void>()
-  const failed = yield* Deferred.make<never, RegistrationError>()
-  const released = yield* Deferred.make<void>()
-  const statuses = yield* Latest.make<RegistrationStatus>()
-  const backoff = yield* Steps.make(plan.retry)
+  /** Claimed for the first time, or failed before. */
+  const started = Deferred.makeUnsafe<void, RegistrationError>()
+  const failed = Deferred.makeUnsafe<never, RegistrationError>()
+  const released = Deferred.makeUnsafe<void>()
+  const statuses = Latest.make<RegistrationStatus>()
+  const backoff = Steps.make(plan.retry)
 
   let instance = plan.instance
   let status: RegistrationStatus = RegistrationStatus.Registering({ attempt: 1 })
   let lease: LeaseId | undefined
   let lastRevision: bigint | undefined
+  /** What is told of the key counts when it is newer than this. */
+  let seenAt = 0n
   let lastFailure: EtcdError | RegistrationLost | undefined
   let attempt = 1
   let lostAt: number | undefined
@@ -204,19 +233,28 @@ const keep = Effect.fnUntraced(function* <M>(
     return !isExhausted
   })
 
-  /** Repeats what can succeed unchanged, under the backoff of the registration. */
-  const persist = Effect.fnUntraced(function* <A, E>(effect: Effect.Effect<A, EtcdError | E>) {
-    while (true) {
-      const result = yield* Effect.result(effect)
-      if (Result.isSuccess(result)) return result.success
-      const { failure } = result
-      if (!isEtcdError(failure) || !failure.retryable || !(yield* awaitAttempt(failure))) {
-        return yield* Effect.fail(failure)
-      }
-    }
-  })
+  /** Repeats what can succeed unchanged, under the backoff of the registration; gives up when the lease is lost. */
+  const persist = <A, E>(
+    effect: Effect.Effect<A, EtcdError | E>,
+    lost: Effect.Effect<EtcdError> = Effect.never
+  ): Effect.Effect<A, EtcdError | E> => {
+    const again = (failure: EtcdError | E): Effect.Effect<A, EtcdError | E> =>
+      isEtcdError(failure) && failure.retryable ?
+        Effect.flatMap(
+          awaitAttempt(failure),
+          (isWorthIt) => isWorthIt ? Effect.catch(effect, again) : Effect.fail(failure)
+        ) :
+        Effect.fail(failure)
+    return Effect.catch(effect, (failure) => Effect.raceFirst(again(failure), Effect.flatMap(lost, Effect.fail)))
+  }
 
-  const value = (): Uint8Array => Result.getOrThrow(encode(codec, instance))
+  let encoded: { readonly instance: ServiceInstance<M>; readonly value: Uint8Array } | undefined
+  const value = (): Uint8Array => {
+    if (encoded?.instance !== instance) {
+      encoded = { instance, value: Result.getOrThrow(encode(codec, instance)) }
+    }
+    return encoded.value
+  }
 
   const claim = Claim.make(etcd, {
     plan,
@@ -287,7 +325,7 @@ const keep = Effect.fnUntraced(function* <M>(
     return undefined
   })
 
-  const seen = Effect.fnUntraced(function* (session: Session.Session, kv: KeyValue | undefined, listed: boolean) {
+  const see = Effect.fnUntraced(function* (session: Session.Session, { kv, listed }: OwnKeys.SeenKey) {
     if (kv === undefined || kv.lease !== session.leaseId) return endedBy(kv)
     const isNews = listed || (lastRevision !== undefined && kv.modRevision > lastRevision)
     if (!isNews || Claim.sameBytes(kv.value, value())) return undefined
@@ -295,56 +333,70 @@ const keep = Effect.fnUntraced(function* <M>(
     return Result.isSuccess(answer) ? answer.success : undefined
   })
 
-  const tenure = Effect.gen(function* () {
-    const session = yield* Session.make(etcd, { ttl: plan.ttl, releaseTimeout: () => releaseTimeout, retry: persist })
-    const { leaseId } = session
-    const previousLeases = Array.from(ownLeases)
-    ownLeases.add(leaseId)
-    const revision = yield* persist(claim(leaseId)).pipe(
-      Effect.raceFirst(Effect.flatMap(session.lost, Effect.fail))
+  /** Passes over what is older than what is known. A list that seems so may be of another history: etcd is asked. */
+  const look = Effect.fnUntraced(function* (session: Session.Session, seen: OwnKeys.SeenKey) {
+    if (seen.revision > seenAt) {
+      if (seen.listed) seenAt = seen.revision
+      return yield* see(session, seen)
+    }
+    if (!seen.listed) return undefined
+    const answer = yield* Effect.result(
+      etcd.range({ key }).pipe(
+        Effect.retry({ schedule: plan.retry, while: (error) => error.retryable }),
+        Effect.raceFirst(Effect.flatMap(session.lost, Effect.fail))
+      )
     )
+    if (Result.isFailure(answer)) return undefined
+    const { header, kvs } = answer.success
+    seenAt = header.revision
+    return yield* see(session, { ...seen, kv: kvs[0] })
+  })
+
+  const tenure = Effect.gen(function* () {
+    const session = yield* sessions.open({
+      ttl: plan.ttl,
+      releaseTimeout: () => releaseTimeout,
+      retry: persist,
+      onLost: (leaseId, cause) => Queue.offerUnsafe(inbox, { _tag: "LeaseLost", leaseId, cause })
+    })
+    const { leaseId, grantedAt } = session
+    const ownKey = yield* ownKeys.enter(
+      key,
+      grantedAt,
+      (seen) => {
+        const isKnown = !seen.listed && seen.revision <= seenAt
+        if (!isKnown) Queue.offerUnsafe(inbox, { _tag: "KeySeen", leaseId, seen })
+      }
+    )
+    const previousLease = Array.from(ownLeases).at(-1)
+    ownLeases.add(leaseId)
+    const revision = yield* persist(claim(session), session.lost)
+    ownKey.claimed(revision)
     lease = leaseId
     lastRevision = revision
+    seenAt = revision
     attempt = 1
     lostAt = undefined
     isWaiting = false
     yield* settle(leaseId, revision)
-    yield* Deferred.succeed(claimed, undefined)
+    Deferred.doneUnsafe(started, Exit.void)
     yield* Metric.update(registered, 1)
     const claimedAt = yield* monotonicMillis
 
-    yield* Effect.forEach(previousLeases.slice(-1), (id) => Effect.ignore(etcd.leaseRevoke(id))).pipe(Effect.forkScoped)
-    yield* session.lost.pipe(
-      Effect.flatMap((cause) => Queue.offer(inbox, { _tag: "LeaseLost", leaseId, cause })),
-      Effect.forkScoped({ startImmediately: true })
-    )
-    yield* follow(
-      etcd,
-      { ...followOptions, range: { key }, knownAt: revision },
-      (followed) =>
-        Effect.forEach(seenKeys(followed), (found) => Queue.offer(inbox, { _tag: "KeySeen", leaseId, ...found }), {
-          discard: true
-        })
-    ).pipe(
-      Effect.catch((error) =>
-        Effect.logWarning(`the key ${JSON.stringify(key)} cannot be watched; its loss will be noticed late`, error)
-      ),
-      Effect.forkScoped({ startImmediately: true })
-    )
-
+    if (previousLease !== undefined) yield* Effect.forkScoped(Effect.ignore(etcd.leaseRevoke(previousLease)))
     let ended: Ended | undefined
     while (ended === undefined) {
       const message: Message<M> = pending ?? (yield* Queue.take(inbox))
       if (message._tag === "Change") ended = yield* change(session, message)
       else if (message.leaseId !== leaseId) continue
       else if (message._tag === "LeaseLost") ended = message.cause
-      else ended = yield* seen(session, message.kv, message.listed)
+      else ended = yield* look(session, message.seen)
     }
     lease = undefined
     if (ended._tag !== "InstanceIdTaken") {
       lostAt = yield* Clock.currentTimeMillis
       attempt = 0
-      if ((yield* monotonicMillis) - claimedAt >= plan.ttl.seconds * 1000) yield* backoff.reset
+      if ((yield* monotonicMillis) - claimedAt >= plan.ttl.seconds * 1000) backoff.reset()
       yield* setStatus(RegistrationStatus.Recovering({ since: lostAt, attempt: 0, cause: ended }))
       yield* Effect.logWarning(`the registration of ${JSON.stringify(key)} was lost; registering again`, ended)
       yield* Metric.update(lost, 1)
@@ -353,7 +405,10 @@ const keep = Effect.fnUntraced(function* <M>(
   })
 
   const fail = (next: RegistrationStatus, error: RegistrationError) =>
-    Effect.andThen(setStatus(next), Deferred.fail(failed, error))
+    Effect.map(setStatus(next), () => {
+      Deferred.doneUnsafe(started, Exit.fail(error))
+      Deferred.doneUnsafe(failed, Exit.fail(error))
+    })
 
   const main = Effect.gen(function* () {
     while (true) {
@@ -428,18 +483,23 @@ const keep = Effect.fnUntraced(function* <M>(
   }
   yield* Effect.addFinalizer(() => drainBeforeRelease)
 
-  const startupTimeout = Effect.gen(function* () {
-    yield* Effect.sleep(plan.startupTimeout)
-    if (isWaiting) yield* Effect.sleep(Duration.seconds(plan.ttl.seconds + 2))
-    return yield* new StartupTimeout({
-      key,
-      after: plan.startupTimeout,
-      ...(isEtcdError(lastFailure) ? { cause: lastFailure } : {})
+  /** Waits for the first claim, and for a holder of the key one TTL longer. */
+  const awaitStart = Effect.suspend(() => {
+    let isProlonged = false
+    const deadline = new Deadline((now) => {
+      if (isWaiting && !isProlonged) {
+        isProlonged = true
+        return timers.set(deadline, now + (plan.ttl.seconds + 2) * 1000)
+      }
+      const cause = isEtcdError(lastFailure) ? { cause: lastFailure } : {}
+      Deferred.doneUnsafe(started, Exit.fail(new StartupTimeout({ key, after: plan.startupTimeout, ...cause })))
     })
+    timers.set(deadline, timers.now() + Duration.toMillis(plan.startupTimeout))
+    return Effect.onExit(Deferred.await(started), () => Effect.sync(() => timers.delete(deadline)))
   })
 
   return {
-    started: Effect.raceAllFirst([Deferred.await(claimed), Deferred.await(failed), startupTimeout]),
+    started: awaitStart,
     registration: {
       get instance() {
         return instance
@@ -467,17 +527,6 @@ const isReleased = new InvalidRegistration({
 
 const isEtcdError = (error: unknown): error is EtcdError =>
   error instanceof Error && "_tag" in error && error._tag === "EtcdError"
-
-/** What a followed key says: one entry for each time it was seen. */
-const seenKeys = (
-  followed: Followed
-): ReadonlyArray<{ readonly kv: KeyValue | undefined; readonly listed: boolean }> => {
-  if (followed._tag === "Listed") return [{ kv: followed.kvs[0], listed: true }]
-  if (followed._tag === "Changed") {
-    return followed.events.map(({ type, kv }) => ({ kv: type === "put" ? kv : undefined, listed: false }))
-  }
-  return []
-}
 
 /** Checks health for ever and tells each change of it. */
 const gate = Effect.fnUntraced(function* (

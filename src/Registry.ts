@@ -50,6 +50,7 @@ const make = Effect.fnUntraced(function* (
   const etcd = yield* Etcd
   const scope = yield* Effect.scope
   const discovery = yield* Discovery.make(etcd, keyspace)
+  const registrar = yield* Registration.makeRegistrar(etcd, settings)
   /** Ends with the scope of the caller, or with the registry's own client when that comes first: while it still works. */
   const withinClient = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E, Scope.Scope> =>
     client === "shared" ? effect : Effect.flatMap(
@@ -59,8 +60,8 @@ const make = Effect.fnUntraced(function* (
   return {
     register: (service, options) =>
       plan(keyspace, service, { ...defaults, ...options }).pipe(
-        Effect.flatMap((plan) => withinClient(Registration.make(etcd, plan, settings))),
-        Effect.withSpan("registerService", { attributes: { service: service.name } })
+        Effect.flatMap((plan) => withinClient(Registration.make(registrar, plan))),
+        Effect.withSpan("registerService", { attributes: { service: service.name } }, { captureStackTrace: false })
       ),
     discover: (service, options) => discovery.discover(service, { ...defaults, ...options }),
     getInstances: (service) =>

@@ -2,26 +2,33 @@
  * A session: a lease that is kept alive for a scope.
  *
  * The lease is granted under an id chosen here, so that a grant whose answer was lost is recognised when it is repeated
- * and can be revoked whatever became of it. One fiber sends heartbeats. It counts the lease as lost when etcd says so,
- * or when one time to live has passed, on the monotonic clock, since the last acknowledged heartbeat was *sent*. When
- * the process itself was held up for longer than that (a sleeping laptop, a blocked event loop), one more heartbeat
- * asks etcd before anything is decided.
+ * and can be revoked whatever became of it. A lease counts as lost when etcd says so, or when one time to live has
+ * passed, on the monotonic clock, since the last acknowledged heartbeat was *sent*. When the process itself was held up
+ * for longer than that (a sleeping laptop, a blocked event loop), one more heartbeat asks etcd before anything is decided.
+ *
+ * No fiber waits for the time of a heartbeat: a timer that all sessions share does, and a heartbeat has a fiber of its
+ * own only until it is answered. Heartbeats that would go out shortly after one another go out
+ * together, and then stay together.
  *
  * Closing the scope revokes the lease.
  *
  * @module
  */
-import { Deferred, Duration, Effect, Metric, Option, type Scope } from "effect"
-import type { Etcd, LeaseId } from "./etcd/Etcd.ts"
+import { type Context, Deferred, Duration, Effect, Exit, type Fiber, Metric, Option, type Scope } from "effect"
+import type { Etcd, LeaseId, ResponseHeader } from "./etcd/Etcd.ts"
 import type { EtcdError } from "./etcd/EtcdError.ts"
-import { monotonicMillis, sleepUntil } from "./internal/monotonic.ts"
+import { Deadline } from "./internal/Deadlines.ts"
+import { monotonicMillis } from "./internal/monotonic.ts"
 import * as Steps from "./internal/steps.ts"
+import type { Timers } from "./internal/Timers.ts"
 import * as Backoff from "./policy/Backoff.ts"
 import type { Ttl } from "./policy/Ttl.ts"
 
 /** A lease that is kept alive. */
 export interface Session {
   readonly leaseId: LeaseId
+  /** A revision that was there when the lease was granted: whatever is put under it comes later. */
+  readonly grantedAt: bigint
   /** Completes when the lease is lost, with what showed it. */
   readonly lost: Effect.Effect<EtcdError>
 }
@@ -33,6 +40,20 @@ export interface SessionOptions {
   readonly releaseTimeout: () => Duration.Duration
   /** Repeats the grant when it failed: one that was applied unheard is recognised, it is the same lease. */
   readonly retry: <A>(grant: Effect.Effect<A, EtcdError>) => Effect.Effect<A, EtcdError>
+  /** Told at once when the lease is lost, after it was granted. */
+  readonly onLost: (leaseId: LeaseId, cause: EtcdError) => void
+}
+
+/** The sessions of one etcd. */
+export interface Sessions {
+  /**
+   * Grants a lease and keeps it alive until the scope closes.
+   *
+   * Fails as the grant does. Interrupting it, at any step, leaves no lease behind that etcd still answers for. When the
+   * scope closes, the lease is revoked, with all its keys; when etcd does not answer within `releaseTimeout` that is
+   * logged as a warning, and the lease runs out by itself.
+   */
+  readonly open: (options: SessionOptions) => Effect.Effect<Session, EtcdError, Scope.Scope>
 }
 
 /** How long an answer to a heartbeat is waited for at most; less when the lease is about to run out. */
@@ -41,100 +62,155 @@ const replyTimeout = Duration.toMillis("3 seconds")
 /** How long revoking a lease may take that may not even exist. */
 const giveUpTimeout = Duration.seconds(1)
 
+/** By which part of its period a heartbeat may be early, to go out with others. */
+const company = 0.05
+
 const heartbeats = Metric.counter("etcd_discovery_heartbeats", {
   description: "Heartbeats that etcd acknowledged",
   incremental: true
 })
 
+/** Random numbers for leases to come: asking for one at a time costs more than the rest of a grant. */
+const random = new BigUint64Array(64)
+let unused = 0
+
 /** A random positive int64. */
-const randomLeaseId: Effect.Effect<LeaseId> = Effect.sync(() => {
-  const [bits = 0n] = crypto.getRandomValues(new BigUint64Array(1))
-  return BigInt.asUintN(63, bits) || 1n
-})
+const randomLeaseId = (): LeaseId => {
+  if (unused === 0) unused = crypto.getRandomValues(random).length
+  unused -= 1
+  return BigInt.asUintN(63, random[unused] ?? 0n) || 1n
+}
 
-/**
- * Grants a lease and keeps it alive until the scope closes.
- *
- * Fails as the grant does. Interrupting it, at any step, leaves no lease behind that etcd still answers for. One fiber
- * starts. When the scope closes, the lease is revoked, with all its keys; when etcd does not answer within
- * `releaseTimeout` that is logged as a warning, and the lease runs out by itself.
- */
-export const make = Effect.fnUntraced(function* (
-  etcd: Etcd,
-  options: SessionOptions
-): Effect.fn.Return<Session, EtcdError, Scope.Scope> {
-  const leaseId = yield* randomLeaseId
-  const lost = yield* Deferred.make<EtcdError>()
-  let state: "unconfirmed" | "held" | "lost" | "gone" = "unconfirmed"
-  let deadline = 0
+/** A lease from its grant on. All times are milliseconds of the monotonic clock. */
+class Lease {
+  readonly id: LeaseId
+  /** Between two heartbeats. */
+  readonly every: number
+  readonly onEnd: (cause: EtcdError) => void
+  readonly next: Deadline
+  state: "unconfirmed" | "held" | "lost" | "gone" = "unconfirmed"
+  /** When etcd may drop it, as far as is known. */
+  deadline = 0
+  /** What became of the last heartbeat, if it was not answered. */
+  failure: EtcdError | undefined
+  retry: Steps.Steps<void> | undefined
+  /** The heartbeat that has no answer yet. */
+  sending: Fiber.Fiber<void> | undefined
 
-  yield* Effect.addFinalizer(() =>
-    Effect.suspend(() => {
-      if (state === "gone") return Effect.void
-      return state === "held" ? release(etcd, leaseId, options.releaseTimeout()) : abandon(etcd, leaseId)
+  constructor(id: LeaseId, every: number, due: (lease: Lease, now: number) => void, onEnd: (cause: EtcdError) => void) {
+    this.id = id
+    this.every = every
+    this.onEnd = onEnd
+    this.next = new Deadline((now) => due(this, now))
+  }
+
+  end(state: "lost" | "gone", cause: EtcdError): void {
+    this.state = state
+    this.onEnd(cause)
+  }
+}
+
+/** Sends the heartbeats of many leases. */
+class Keeper {
+  readonly #etcd: Etcd
+  readonly #fork: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
+  readonly #timers: Timers
+  /** The moment that was planned last. */
+  #planned = -Infinity
+
+  constructor(etcd: Etcd, timers: Timers, context: Context.Context<never>) {
+    this.#etcd = etcd
+    this.#timers = timers
+    this.#fork = Effect.runForkWith(context)
+  }
+
+  /** Sends the next heartbeat one period after the last was sent. */
+  keep(lease: Lease, sentAt: number): void {
+    const latest = sentAt + lease.every
+    const isTogether = this.#planned <= latest && this.#planned >= latest - lease.every * company
+    this.#planned = isTogether ? this.#planned : latest
+    this.#timers.set(lease.next, this.#planned)
+  }
+
+  leave(lease: Lease): void {
+    this.#timers.delete(lease.next)
+    lease.sending?.interruptUnsafe()
+  }
+
+  readonly due = (lease: Lease, now: number): void => {
+    if (lease.failure !== undefined && now >= lease.deadline) return lease.end("lost", lease.failure)
+    // Past the deadline without a failure means that this process was held up: the answer to this heartbeat decides.
+    const timeout = Math.min(replyTimeout, lease.every, now < lease.deadline ? lease.deadline - now : Infinity)
+    lease.sending = this.#fork(this.#send(lease, now, timeout))
+  }
+
+  #send(lease: Lease, sentAt: number, timeout: number): Effect.Effect<void> {
+    return Effect.matchEffect(this.#etcd.leaseKeepAlive({ id: lease.id, timeout }), {
+      onSuccess: ({ ttl }) => {
+        lease.deadline = sentAt + ttl * 1000
+        lease.failure = undefined
+        lease.retry = undefined
+        this.keep(lease, sentAt)
+        return Metric.update(heartbeats, 1)
+      },
+      onFailure: (failure) =>
+        failure.reason._tag === "LeaseNotFound" ?
+          Effect.sync(() => lease.end("gone", failure)) :
+          this.#retry(lease, failure)
     })
-  )
+  }
 
-  const renew = Effect.fnUntraced(function* (timeout: number) {
-    const sentAt = yield* monotonicMillis
-    const { ttl } = yield* etcd.leaseKeepAlive({ id: leaseId, timeout })
-    deadline = sentAt + ttl * 1000
-    return sentAt
+  readonly #retry = Effect.fnUntraced({ self: this }, function* (this: Keeper, lease: Lease, failure: EtcdError) {
+    lease.failure = failure
+    const retry = lease.retry ??= Steps.make(Backoff.heartbeat)
+    const delay = Option.getOrElse(yield* retry.next(undefined), () => Duration.zero)
+    this.#timers.set(lease.next, Math.min(lease.deadline, this.#timers.now() + Duration.toMillis(delay)))
   })
+}
 
-  const grant = Effect.gen(function* () {
-    const sentAt = yield* monotonicMillis
-    const { ttl } = yield* etcd.leaseGrant({ id: leaseId, ttl: options.ttl.seconds })
-    deadline = sentAt + ttl * 1000
-    return sentAt
-  }).pipe(
-    // An earlier attempt was applied after all.
-    Effect.catchIf((error) => error.reason._tag === "LeaseExists", () => renew(replyTimeout)),
-    Effect.uninterruptible
-  )
-
-  const every = Duration.toMillis(options.ttl.heartbeat)
-  const retry = yield* Steps.make(Backoff.heartbeat)
-
-  const keep = Effect.fnUntraced(function* (grantedAt: number): Effect.fn.Return<EtcdError> {
-    let next = grantedAt + every
-    let failure: EtcdError | undefined
-    while (true) {
-      yield* sleepUntil(next)
-      const now = yield* monotonicMillis
-      if (failure !== undefined && now >= deadline) return failure
-      // Past the deadline without a failure means that this process was held up: the answer to this heartbeat decides.
-      const timeout = Math.min(replyTimeout, every, now < deadline ? deadline - now : Infinity)
-      const answer = yield* Effect.result(renew(timeout))
-      if (answer._tag === "Success") {
-        failure = undefined
-        next = answer.success + every
-        yield* retry.reset
-        yield* Metric.update(heartbeats, 1)
-      } else if (answer.failure.reason._tag === "LeaseNotFound") {
-        state = "gone"
-        return answer.failure
-      } else {
-        failure = answer.failure
-        const delay = Option.getOrElse(yield* retry.next(undefined), () => Duration.zero)
-        next = Math.min(deadline, (yield* monotonicMillis) + Duration.toMillis(delay))
-      }
-    }
-  })
-
-  const grantedAt = yield* options.retry(grant)
-  state = "held"
-  yield* keep(grantedAt).pipe(
-    Effect.tap(() =>
-      Effect.sync(() => {
-        if (state === "held") state = "lost"
+/** The sessions of an etcd; their heartbeats go out in this context. Nothing runs while there is none. */
+export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>): Sessions => {
+  const keeper = new Keeper(etcd, timers, context)
+  return {
+    open: Effect.fnUntraced(function* (options) {
+      const lost = Deferred.makeUnsafe<EtcdError>()
+      const leaseId = randomLeaseId()
+      const lease = new Lease(leaseId, Duration.toMillis(options.ttl.heartbeat), keeper.due, (cause) => {
+        Deferred.doneUnsafe(lost, Exit.succeed(cause))
+        options.onLost(leaseId, cause)
       })
-    ),
-    Effect.flatMap((cause) => Deferred.succeed(lost, cause)),
-    Effect.forkScoped({ startImmediately: true })
-  )
-  return { leaseId, lost: Deferred.await(lost) }
-})
+
+      yield* Effect.addFinalizer(() =>
+        Effect.suspend(() => {
+          keeper.leave(lease)
+          if (lease.state === "gone") return Effect.void
+          return lease.state === "held" ? release(etcd, leaseId, options.releaseTimeout()) : abandon(etcd, leaseId)
+        })
+      )
+
+      const confirmed = (
+        request: Effect.Effect<{ readonly header: ResponseHeader; readonly ttl: number }, EtcdError>
+      ) =>
+        Effect.flatMap(monotonicMillis, (sentAt) =>
+          Effect.map(request, ({ header, ttl }) => {
+            lease.deadline = sentAt + ttl * 1000
+            return { sentAt, revision: header.revision }
+          }))
+      const grant = confirmed(etcd.leaseGrant({ id: leaseId, ttl: options.ttl.seconds })).pipe(
+        // An earlier attempt was applied after all.
+        Effect.catchIf(
+          (error) => error.reason._tag === "LeaseExists",
+          () => confirmed(etcd.leaseKeepAlive({ id: leaseId, timeout: replyTimeout }))
+        ),
+        Effect.uninterruptible
+      )
+      const { revision: grantedAt, sentAt } = yield* options.retry(grant)
+      lease.state = "held"
+      keeper.keep(lease, sentAt)
+      return { leaseId, grantedAt, lost: Deferred.await(lost) }
+    })
+  }
+}
 
 const revoke = (etcd: Etcd, id: LeaseId): Effect.Effect<void, EtcdError> =>
   etcd.leaseRevoke(id).pipe(

@@ -29,7 +29,7 @@ export interface ConnectionOptions<A> {
   /** How long calls in flight are waited for before the client is closed under them. */
   readonly closeTimeout: Duration.Duration
   /** The delays after failures in a row. */
-  readonly backoff: Effect.Effect<Steps.Steps<unknown>>
+  readonly backoff: () => Steps.Steps<unknown>
   /** Milliseconds, monotonic. */
   readonly now: () => number
   /** Runs what supervises; ends with the endpoints. */
@@ -165,7 +165,7 @@ export class Connection<A> {
     const { backoff, id, now, onFailure, service } = this.#options
     const error = new ConnectFailed({ service, id, cause })
     return Effect.gen({ self: this }, function* () {
-      this.#steps ??= yield* backoff
+      this.#steps ??= backoff()
       const delay = yield* this.#steps.next(error)
       if (!this.#isConnecting(client)) return
       const until = now() + Option.match(delay, { onNone: () => Infinity, onSome: Duration.toMillis })

@@ -430,7 +430,7 @@ class Clients<A, M> implements Endpoints<A, M> {
       connect: (scope) => connect(instance, scope),
       connectTimeout: plan.connectTimeout,
       closeTimeout: plan.closeTimeout,
-      backoff: Steps.make(plan.connectBackoff),
+      backoff: () => Steps.make(plan.connectBackoff),
       now: this.#now,
       run,
       fork,
@@ -516,7 +516,7 @@ class Clients<A, M> implements Endpoints<A, M> {
       if (call.isRefused) return yield* fail("refused")
       if (now >= call.deadline) return yield* fail("timeout")
       if (call.sent >= plan.attempts) return yield* fail("attempts")
-      steps ??= yield* Steps.make(plan.backoff)
+      steps ??= Steps.make(plan.backoff)
       const delay = yield* steps.next(undefined)
       if (Option.isNone(delay)) return yield* fail("attempts")
       if (now + Duration.toMillis(delay.value) >= call.deadline) return yield* fail("timeout")

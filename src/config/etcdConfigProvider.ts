@@ -84,7 +84,7 @@ export const etcdConfigProvider: (
   const prefix = options.prefix.endsWith("/") ? options.prefix : `${options.prefix}/`
   const keepsEmpty = options.preserveEmptyStrings ?? false
   const etcd = yield* Etcd
-  const snapshots = yield* Latest.make<ConfigProvider.ConfigProvider, ConfigError>()
+  const snapshots = Latest.make<ConfigProvider.ConfigProvider, ConfigError>()
   let root = nowhere
 
   const put = (tree: Place, { key, value }: Pick<KeyValue, "key"> & { readonly value: Uint8Array | undefined }) => {

@@ -45,7 +45,7 @@ export const followConfig = Effect.fnUntraced(function* <A>(
   const settings = yield* Effect.fromResult(settingsOf(options))
   const decode = yield* decoderOf(key, schema, options.format ?? "json")
   const etcd = yield* Etcd
-  const states = yield* Latest.make<ConfigState<A>, ConfigError>()
+  const states = Latest.make<ConfigState<A>, ConfigError>()
 
   let state: ConfigState<A> | undefined
   /** What etcd holds, as far as it was seen: a list that shows the same changes nothing. */

@@ -197,7 +197,7 @@ const staler = (a: InstanceSet.Freshness, b: InstanceSet.Freshness): InstanceSet
 const merge = <const Sources extends Readonly<Record<string, MergeSource>>>(given: Sources): Merged<Sources> =>
   Stream.unwrap(Effect.gen(function* () {
     const sources = yield* Effect.fromResult(Result.all(Object.entries(given).map(sourceOf)))
-    const latest = yield* Latest.make<InstanceSet.InstanceSet<unknown>, unknown>()
+    const latest = Latest.make<InstanceSet.InstanceSet<unknown>, unknown>()
     /** Sets are made and published one at a time, so that a newer one never comes before an older one. */
     const turn = yield* Semaphore.make(1)
     const union = new Union(sources)

@@ -337,8 +337,11 @@ export interface Etcd {
 /** The service key of {@link Etcd}. */
 export const Etcd: Context.Service<Etcd, Etcd> = Context.Service("@effect-etcd/discovery/Etcd")
 
-/** Keys a page of {@link rangeAll} asks for at first. */
+/** Keys that the first page of {@link rangeAll} asks for; those after it ask for about {@link pageBytes}. */
 const pageLimit = 2000
+
+/** Small enough to leave the connection to others in between, large enough that its round trip does not count. */
+const pageBytes = 4 * 1024 * 1024
 
 /**
  * Reads a range of any size at one revision, in pages.
@@ -355,6 +358,7 @@ export const rangeAll: (
   request: Omit<RangeRequest, "limit" | "sort" | "countOnly">
 ): Effect.fn.Return<RangeResponse, EtcdError> {
   let limit = pageLimit
+  let mostKeys = Infinity
   let key: Bytes = request.key
   let kvs: Array<KeyValue> = []
   let first: RangeResponse | undefined
@@ -370,7 +374,7 @@ export const rangeAll: (
     if (answer._tag === "Failure") {
       const reason = answer.failure.reason._tag
       if (reason === "TooLarge" && limit > 1) {
-        limit = Math.max(1, limit >> 2)
+        mostKeys = limit = Math.max(1, limit >> 2)
       } else if (reason === "Compacted" && request.revision === undefined && first !== undefined) {
         first = undefined
         key = request.key
@@ -382,12 +386,17 @@ export const rangeAll: (
     }
     const { kvs: more } = answer.success
     first ??= answer.success
-    for (const kv of more) kvs.push(kv)
+    let bytes = 0
+    for (const kv of more) {
+      bytes += kv.key.length + kv.value.length
+      kvs.push(kv)
+    }
     const last = more.at(-1)
     if (!answer.success.more || last === undefined) {
       return { header: first.header, kvs, more: false, count: BigInt(kvs.length) }
     }
     key = after(last.key)
+    limit = Math.min(mostKeys, Math.max(1, Math.floor(more.length * pageBytes / bytes)))
   }
 })
 

@@ -1,8 +1,9 @@
 /**
  * The {@link Etcd} contract over gRPC: the client of real etcd servers, 3.4 and later.
  *
- * The package `etcd3` gives etcd's messages and the gRPC client; it is loaded when a client is made, and nowhere else.
- * Its own leases, watches and retries are not used.
+ * The package `etcd3` gives etcd's methods and messages and the gRPC client; it is loaded when a client is made, and
+ * nowhere else. Its own leases, watches and retries are not used. Messages of every day are read here: see
+ * `grpc/messages.ts`.
  *
  * What to know:
  *
@@ -15,7 +16,8 @@
  *   and can be started again at once.
  * - An auth token is fetched when the first operation needs it and renewed when the server does not know it any more.
  * - Connections are made directly, whatever HTTP proxy the environment names.
- * - Timeouts of connections and streams run on Effect's `Clock`; the deadline of a single request is gRPC's own.
+ * - Timeouts of connections and streams run on Effect's `Clock`; the deadline of a single request runs on real
+ *   time, here and on the server.
  * - When the scope closes, whatever is pending fails with `Cancelled`, and so does every operation after it. No socket
  *   or timer stays behind.
  *
@@ -26,27 +28,23 @@ import { Buffer } from "node:buffer"
 import { checkServerIdentity, type PeerCertificate } from "node:tls"
 import { Etcd, type LeaseId } from "./Etcd.ts"
 import { EtcdError, Unknown } from "./EtcdError.ts"
-import { type Channel, Client, type Duplex, type Metadata, type OpenChannel, type Rpc } from "./grpc/Client.ts"
+import type { Handle, Method } from "./grpc/Channel.ts"
+import { Client, type Grpc, type Rpc } from "./grpc/Client.ts"
 import { messageOf } from "./grpc/failures.ts"
 import { makeKeepAlive } from "./grpc/KeepAlive.ts"
 import {
+  decode,
   fromDeleteRangeRequest,
   fromPutRequest,
   fromRangeRequest,
   fromTxnRequest,
-  type HeaderOnlyMessage,
   int64,
   integer,
-  type LeaseGrantMessage,
   type LeaseLeasesMessage,
   type LeaseTimeToLiveMessage,
   type StatusMessage,
-  toDeleteRangeResponse,
   toHeader,
-  toPlain,
-  toPutResponse,
-  toRangeResponse,
-  toTxnResponse
+  toPlain
 } from "./grpc/messages.ts"
 import { type Address, type EtcdGrpcOptions, type Identity, type Settings, settingsOf } from "./grpc/settings.ts"
 import { keyText, makeWatch } from "./grpc/Watches.ts"
@@ -62,7 +60,7 @@ export type { EtcdGrpcOptions, EtcdGrpcTls } from "./grpc/settings.ts"
 export const make: (options: EtcdGrpcOptions) => Effect.Effect<Etcd, EtcdError, Scope.Scope> = Effect.fnUntraced(
   function* (options: EtcdGrpcOptions) {
     const settings = yield* settingsOf(options)
-    const open = yield* Effect.tryPromise({
+    const grpc = yield* Effect.tryPromise({
       try: () => loadGrpc(settings),
       catch: (cause) => {
         const detail = `the package etcd3 cannot be loaded; Deno needs --allow-net --allow-read --allow-env for it (${
@@ -71,7 +69,7 @@ export const make: (options: EtcdGrpcOptions) => Effect.Effect<Etcd, EtcdError, 
         return new EtcdError({ reason: new Unknown({ detail }), method: "connect", cause })
       }
     })
-    return etcdOf(yield* Client.make(settings, open))
+    return etcdOf(yield* Client.make(settings, grpc))
   }
 )
 
@@ -113,69 +111,87 @@ const rpc = (service: Rpc["service"], method: string): Rpc => ({ service, method
 const hex = (id: LeaseId) => () => id.toString(16)
 
 /** The operations of the contract on a client. */
-const etcdOf = (client: Client): Etcd => ({
-  range: (request) =>
-    client.call(rpc("KV", "range"), () => fromRangeRequest(request), toRangeResponse, () => keyText(request)),
-  put: (request) => client.call(rpc("KV", "put"), () => fromPutRequest(request), toPutResponse, () => keyText(request)),
-  deleteRange: (request) =>
-    client.call(
-      rpc("KV", "deleteRange"),
-      () => fromDeleteRangeRequest(request),
-      toDeleteRangeResponse,
-      () => keyText(request)
-    ),
-  txn: (request) => client.call(rpc("KV", "txn"), () => fromTxnRequest(request), toTxnResponse),
-  leaseGrant: ({ id = 0n, ttl }) =>
-    client.call(
-      rpc("Lease", "leaseGrant"),
-      () => ({ ID: int64(id, "id"), TTL: integer(ttl, "ttl") }),
-      ({ ID, TTL, header }: LeaseGrantMessage) => ({ header: toHeader(header), id: BigInt(ID), ttl: Number(TTL) }),
-      hex(id)
-    ),
-  leaseRevoke: (id) => client.call(rpc("Lease", "leaseRevoke"), () => ({ ID: int64(id, "id") }), headerOnly, hex(id)),
-  leaseTimeToLive: ({ id, keys = false }) =>
-    client.call(
-      rpc("Lease", "leaseTimeToLive"),
-      () => ({ ID: int64(id, "id"), keys }),
-      (message: LeaseTimeToLiveMessage) => ({
+const etcdOf = (client: Client): Etcd => {
+  /** Answers that are rare are read by `etcd3`. */
+  const rarely =
+    <Message, Response>(rpc: Rpc, convert: (message: Message) => Response) => (bytes: Uint8Array): Response =>
+      convert(client.protocol(rpc).decode(bytes) as Message)
+  const timeToLive = rpc("Lease", "leaseTimeToLive")
+  const leases = rpc("Lease", "leaseLeases")
+  const status = rpc("Maintenance", "status")
+  return {
+    range: (request) =>
+      client.call(rpc("KV", "range"), () => fromRangeRequest(request), decode.range, () => keyText(request)),
+    put: (request) => client.call(rpc("KV", "put"), () => fromPutRequest(request), decode.put, () => keyText(request)),
+    deleteRange: (request) =>
+      client.call(
+        rpc("KV", "deleteRange"),
+        () => fromDeleteRangeRequest(request),
+        decode.deleteRange,
+        () => keyText(request)
+      ),
+    txn: (request) => client.call(rpc("KV", "txn"), () => fromTxnRequest(request), decode.txn),
+    leaseGrant: ({ id = 0n, ttl }) =>
+      client.call(
+        rpc("Lease", "leaseGrant"),
+        () => ({ ID: int64(id, "id"), TTL: integer(ttl, "ttl") }),
+        decode.lease,
+        hex(id)
+      ),
+    leaseRevoke: (id) =>
+      client.call(rpc("Lease", "leaseRevoke"), () => ({ ID: int64(id, "id") }), decode.headerOnly, hex(id)),
+    leaseTimeToLive: ({ id, keys = false }) =>
+      client.call(
+        timeToLive,
+        () => ({ ID: int64(id, "id"), keys }),
+        rarely(timeToLive, (message: LeaseTimeToLiveMessage) => ({
+          header: toHeader(message.header),
+          id: BigInt(message.ID),
+          ttl: Number(message.TTL),
+          grantedTtl: Number(message.grantedTTL),
+          keys: message.keys.map(toPlain)
+        })),
+        hex(id)
+      ),
+    leaseLeases: client.call(
+      leases,
+      () => ({}),
+      rarely(leases, (message: LeaseLeasesMessage) => ({
         header: toHeader(message.header),
-        id: BigInt(message.ID),
-        ttl: Number(message.TTL),
-        grantedTtl: Number(message.grantedTTL),
-        keys: message.keys.map(toPlain)
-      }),
-      hex(id)
+        leases: message.leases.map(({ ID }) => BigInt(ID))
+      }))
     ),
-  leaseLeases: client.call(
-    rpc("Lease", "leaseLeases"),
-    () => ({}),
-    ({ header, leases }: LeaseLeasesMessage) => ({
-      header: toHeader(header),
-      leases: leases.map(({ ID }) => BigInt(ID))
-    })
-  ),
-  leaseKeepAlive: makeKeepAlive(client),
-  watch: makeWatch(client),
-  compact: ({ physical = false, revision }) =>
-    client.call(rpc("KV", "compact"), () => ({ revision: int64(revision, "revision"), physical }), headerOnly),
-  status: client.call(rpc("Maintenance", "status"), () => ({}), (message: StatusMessage) => ({
-    header: toHeader(message.header),
-    version: message.version,
-    dbSize: BigInt(message.dbSize),
-    leader: BigInt(message.leader),
-    raftIndex: BigInt(message.raftIndex),
-    raftTerm: BigInt(message.raftTerm)
-  }))
-})
+    leaseKeepAlive: makeKeepAlive(client),
+    watch: makeWatch(client),
+    compact: ({ physical = false, revision }) =>
+      client.call(rpc("KV", "compact"), () => ({ revision: int64(revision, "revision"), physical }), decode.headerOnly),
+    status: client.call(
+      status,
+      () => ({}),
+      rarely(status, (message: StatusMessage) => ({
+        header: toHeader(message.header),
+        version: message.version,
+        dbSize: BigInt(message.dbSize),
+        leader: BigInt(message.leader),
+        raftIndex: BigInt(message.raftIndex),
+        raftTerm: BigInt(message.raftTerm)
+      }))
+    )
+  }
+}
 
-const headerOnly = ({ header }: HeaderOnlyMessage) => ({ header: toHeader(header) })
+/** A method as the generated stubs describe it. */
+interface MethodDefinition {
+  readonly originalName: string
+  readonly path: string
+  readonly requestSerialize: Method<unknown>["encode"]
+  readonly responseDeserialize: Method<unknown>["decode"]
+}
 
-/** States of a gRPC channel. */
-const ready = 2
-const shutdown = 4
-
-/** A generated method: takes the client it runs on as `this`, so that it can run on that of another service. */
-type Method = (this: object, ...args: Array<unknown>) => unknown
+/** A class of clients that `etcd3` has generated for a service. */
+interface Stub {
+  readonly service: Readonly<Record<string, MethodDefinition>>
+}
 
 /** The class of grpc-js that makes credentials. `etcd3` exports only instances. */
 interface CredentialsClass {
@@ -187,16 +203,28 @@ interface CredentialsClass {
   ) => object
 }
 
-/** Loads `etcd3`; opens gRPC channels with it. */
-const loadGrpc = async ({ keepAliveTime, maxReceiveBytes }: Settings): Promise<OpenChannel> => {
+/** Loads `etcd3`; takes from it how etcd's methods are called, and opens gRPC clients with it. */
+const loadGrpc = async ({ keepAliveTime, maxReceiveBytes }: Settings): Promise<Grpc> => {
   const { Etcd3 } = await import("etcd3")
 
   /** With the pool in reach that gives raw gRPC clients, without retries and circuit breakers around each call. */
   class Pool extends Etcd3 {
-    async host() {
-      return await this.pool.withConnection("KV", ({ metadata, resource }) => ({ metadata, host: resource }))
+    async of(name: Rpc["service"]) {
+      return await this.pool.withConnection(name, ({ client, metadata, resource }) => ({ client, metadata, resource }))
     }
   }
+
+  /** Is never connected. */
+  const stubs = new Pool({ hosts: "127.0.0.1:2379" })
+  const methods = new Map<string, Method<unknown>>()
+  for (const name of ["Auth", "KV", "Lease", "Maintenance", "Watch"] as const) {
+    const { client: { constructor } } = await stubs.of(name)
+    const definitions = Object.values((constructor as unknown as Stub).service)
+    for (const { originalName, path, requestSerialize, responseDeserialize } of definitions) {
+      methods.set(`${name}.${originalName}`, { path, encode: requestSerialize, decode: responseDeserialize })
+    }
+  }
+  stubs.close()
 
   const channelOptions = {
     "grpc.keepalive_time_ms": keepAliveTime,
@@ -205,37 +233,25 @@ const loadGrpc = async ({ keepAliveTime, maxReceiveBytes }: Settings): Promise<O
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1000,
     "grpc.service_config_disable_resolution": 1,
+    // The connection is this client's own, and goes with it.
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc.enable_retries": 0,
     "grpc.enable_http_proxy": 0,
     "grpc.enable_channelz": 0
   }
 
-  return async ({ tls, url }: Address): Promise<Channel> => {
-    const pool = new Pool({ hosts: url, grpcOptions: channelOptions })
-    const { host: plain, metadata } = await pool.host()
-    const host = tls === undefined ? plain : secured(plain, url, tls, channelOptions)
-    if (host !== plain) pool.close()
-
-    const carrier = host.getServiceClient("KV")
-    const channel = carrier.getChannel()
-    const invoke = ({ method, service }: Rpc, ...args: Array<unknown>): unknown => {
-      const client = host.getServiceClient(service) as unknown as Record<string, Method>
-      return client[method]?.apply(carrier, args)
-    }
-    return {
-      isReady: () => channel.getConnectivityState(false) === ready,
-      whenReady: (listener) => {
-        const look = () => {
-          const state = channel.getConnectivityState(true)
-          if (state === ready) listener()
-          else if (state !== shutdown) channel.watchConnectivityState(state, Infinity, look)
-        }
-        look()
-      },
-      metadata: (): Metadata => metadata.clone(),
-      unary: (rpc, message, metadata, deadline, callback) =>
-        invoke(rpc, message, metadata, { deadline }, callback) as { readonly cancel: () => void },
-      duplex: (rpc, metadata) => invoke(rpc, metadata, {}) as Duplex,
-      close: () => host.close()
+  return {
+    protocol: ({ method, service }) => {
+      const found = methods.get(`${service}.${method}`)
+      if (found === undefined) throw new Error(`etcd3 does not know ${service}.${method}`)
+      return found
+    },
+    open: async ({ tls, url }: Address): Promise<Handle> => {
+      const pool = new Pool({ hosts: url, grpcOptions: channelOptions })
+      const { client, metadata, resource } = await pool.of("KV")
+      if (tls === undefined) return { client, metadata }
+      pool.close()
+      return { client: secured(resource, url, tls, channelOptions).getServiceClient("KV"), metadata }
     }
   }
 }

@@ -40,7 +40,7 @@
  *
  * @module
  */
-import { Clock, Effect, Layer, type Scope } from "effect"
+import { Effect, Layer, type Scope } from "effect"
 import { Etcd } from "./Etcd.ts"
 import { openClient } from "./memory/Client.ts"
 import { Timekeeper } from "./memory/Timekeeper.ts"
@@ -68,11 +68,10 @@ export interface Engine {
 /** Starts an engine. It ends with the scope, and its clients with it. */
 export const engine: (options?: Options) => Effect.Effect<Engine, never, Scope.Scope> = Effect.fnUntraced(
   function* (options: Options = {}) {
-    const clock = yield* Clock.Clock
     const context = yield* Effect.context<never>()
     const settings = { ...defaults, ...options }
     const timekeeper = yield* Effect.acquireRelease(
-      Effect.sync(() => new Timekeeper(settings, clock, context)),
+      Effect.sync(() => new Timekeeper(settings, context)),
       (timekeeper) => timekeeper.close
     )
     return { connect: openClient(timekeeper) }

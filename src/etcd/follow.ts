@@ -15,7 +15,7 @@
  *
  * @module
  */
-import { Deferred, Duration, Effect, Option, type Schedule, Semaphore, Stream } from "effect"
+import { Deferred, Duration, Effect, identity, Option, type Schedule, Semaphore, Stream } from "effect"
 import { monotonicMillis, sleepUntil } from "../internal/monotonic.ts"
 import * as Steps from "../internal/steps.ts"
 import { type Etcd, type KeyRange, type KeyValue, rangeAll, type ResponseHeader, type WatchEvent } from "./Etcd.ts"
@@ -69,7 +69,7 @@ export const follow = Effect.fnUntraced(function* (
   tell: (followed: Followed) => Effect.Effect<void>
 ): Effect.fn.Return<never, EtcdError> {
   const silence = Duration.sum(options.progressEvery, options.progressTimeout)
-  const backoff = yield* Steps.make(options.retry)
+  const backoff = Steps.make(options.retry)
   const turn = yield* Semaphore.make(1)
   let next = options.knownAt === undefined ? undefined : options.knownAt + 1n
   let newest: ResponseHeader | undefined
@@ -104,6 +104,8 @@ export const follow = Effect.fnUntraced(function* (
       Effect.andThen(Effect.uninterruptible(turn.withPermit(resume))),
       Effect.andThen(Effect.never)
     )
+    // Only a watch that is catching up has two that tell.
+    const inTurn: typeof turn.withPermit = interrupted ? turn.withPermit : identity
     const watching = etcd.watch({
       ...options.range,
       startRevision,
@@ -134,7 +136,7 @@ export const follow = Effect.fnUntraced(function* (
           }
           newest = header
         }
-      }, turn.withPermit)),
+      }, inTurn)),
       Effect.andThen(Effect.never),
       Effect.raceFirst(hung)
     )
@@ -161,7 +163,7 @@ export const follow = Effect.fnUntraced(function* (
         Effect.andThen(Effect.suspend(() => watch(next ?? 1n)))
       )
     )
-    if ((yield* monotonicMillis) - openedAt >= healthySpell) yield* backoff.reset
+    if ((yield* monotonicMillis) - openedAt >= healthySpell) backoff.reset()
     const lostHistory = failure.reason._tag === "Compacted"
     if (lostHistory) {
       next = undefined

@@ -10,23 +10,24 @@ export interface Steps<Input> {
   /** The delay before the next attempt, or none when the schedule is over. */
   readonly next: (input: Input) => Effect.Effect<Option.Option<Duration.Duration>>
   /** Begins afresh. */
-  readonly reset: Effect.Effect<void>
+  readonly reset: () => void
 }
 
-/** Takes a schedule step by step. */
-export const make = Effect.fnUntraced(function* <Input>(
-  schedule: Schedule.Schedule<unknown, Input>
-): Effect.fn.Return<Steps<Input>> {
-  let step = yield* Schedule.toStep(schedule)
+/** Takes a schedule step by step. It begins with the first step: most schedules are for what does not happen. */
+export const make = <Input>(schedule: Schedule.Schedule<unknown, Input>): Steps<Input> => {
+  const begin = Schedule.toStep(schedule)
+  let step: Effect.Success<typeof begin> | undefined
   return {
-    next: (input) =>
-      Clock.currentTimeMillis.pipe(
-        Effect.flatMap((now) => step(now, input)),
+    next: Effect.fnUntraced(function* (input) {
+      const now = yield* Clock.currentTimeMillis
+      step ??= yield* begin
+      return yield* step(now, input).pipe(
         Effect.map(([, delay]) => Option.some(delay)),
         Pull.catchDone(() => Effect.succeed(Option.none<Duration.Duration>()))
-      ),
-    reset: Effect.map(Schedule.toStep(schedule), (fresh) => {
-      step = fresh
-    })
+      )
+    }),
+    reset: () => {
+      step = undefined
+    }
   }
-})
+}

@@ -7,6 +7,7 @@ import { Clock, Deferred, Duration, Effect, Option, Result } from "effect"
 import type { Etcd, KeyValue, LeaseId, TxnResponse } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { follow, type FollowOptions } from "../etcd/follow.ts"
+import type { Session } from "../Session.ts"
 import type { RegistrationPlan } from "./RegisterOptions.ts"
 import { InstanceIdTaken } from "./RegistrationError.ts"
 
@@ -58,7 +59,7 @@ export const holderOf = (kv: KeyValue): { readonly leaseId: LeaseId; readonly re
 export const make = <M>(
   etcd: Etcd,
   { plan, followOptions, value, isOwn, lastRevision, onWait }: ClaimContext<M>
-): (leaseId: LeaseId) => Effect.Effect<bigint, EtcdError | InstanceIdTaken> => {
+): (session: Session) => Effect.Effect<bigint, EtcdError | InstanceIdTaken> => {
   let waitUntil: number | undefined
 
   const endpointsOf = (value: Uint8Array): ReadonlySet<string> | undefined => {
@@ -71,8 +72,8 @@ export const make = <M>(
     return own !== undefined && endpointsOf(holder.value)?.symmetricDifference(own).size === 0
   }
 
-  /** Waits for the key to be free; false when one TTL has passed. */
-  const awaitFree = Effect.fnUntraced(function* (revision: bigint) {
+  /** Waits for the key to be free, while the lease is held; false when one TTL has passed. */
+  const awaitFree = Effect.fnUntraced(function* (revision: bigint, lost: Session["lost"]) {
     const now = yield* Clock.currentTimeMillis
     waitUntil ??= now + plan.ttl.seconds * 1000 + Duration.toMillis(expiryGrace)
     const free = yield* Deferred.make<void>()
@@ -86,12 +87,13 @@ export const make = <M>(
           Effect.void
     ).pipe(
       Effect.raceFirst(Deferred.await(free)),
+      Effect.raceFirst(Effect.flatMap(lost, Effect.fail)),
       Effect.timeoutOption(Math.max(0, waitUntil - now)),
       Effect.map(Option.isSome)
     )
   })
 
-  return Effect.fnUntraced(function* (leaseId): Effect.fn.Return<bigint, EtcdError | InstanceIdTaken> {
+  return Effect.fnUntraced(function* ({ leaseId, lost }): Effect.fn.Return<bigint, EtcdError | InstanceIdTaken> {
     let expected = 0n
     while (true) {
       const bytes = value()
@@ -114,7 +116,7 @@ export const make = <M>(
       if (plan.claim === "overwrite" || (plan.claim === "restart" && hasSameEndpoints(holder))) continue
       if (plan.claim === "exclusive") return yield* taken
       yield* onWait
-      if (!(yield* awaitFree(response.header.revision))) return yield* taken
+      if (!(yield* awaitFree(response.header.revision, lost))) return yield* taken
       expected = 0n
     }
   })

@@ -85,7 +85,7 @@ const registerNowhere = <M>(
 ): Effect.Effect<Registration<M>, RegistrationError, Scope.Scope> =>
   Effect.gen(function* () {
     const { codec, instance: planned, key } = yield* plan(keyspace, service, options)
-    const statuses = yield* Latest.make<RegistrationStatus>()
+    const statuses = Latest.make<RegistrationStatus>()
     let instance: ServiceInstance<M> = options.health === undefined ? planned : { ...planned, status: "up" }
     let status: RegistrationStatus = RegistrationStatus.Registered({ leaseId: 1n, revision: 1n })
     const setStatus = (next: RegistrationStatus) =>

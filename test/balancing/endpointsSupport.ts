@@ -29,7 +29,7 @@ export const instanceOf = (given: string | Partial<ServiceInstance> & { readonly
 
 /** A registry in which the test says what there is. Its sets are those of one watch. */
 export const fake: Effect.Effect<Fake> = Effect.gen(function* () {
-  const sets = yield* Latest.make<InstanceSet.InstanceSet<unknown> | EtcdError>()
+  const sets = Latest.make<InstanceSet.InstanceSet<unknown> | EtcdError>()
   const history = new InstanceSet.History()
   let byId = HashMap.empty<string, ServiceInstance>()
   let revision = 0n

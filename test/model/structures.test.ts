@@ -2,7 +2,7 @@
  * The structures inside of the engine, each against the simplest thing that does the same.
  */
 import { Arbitrary, Effect, Schema } from "effect"
-import { Deadline, Deadlines } from "../../src/etcd/memory/Deadlines.ts"
+import { Deadline, Deadlines } from "../../src/internal/Deadlines.ts"
 import * as IntervalTree from "../../src/etcd/memory/IntervalTree.ts"
 import { fromText, type Interval, interval, isPoint, toText } from "../../src/etcd/memory/keys.ts"
 import { SortedIndex } from "../../src/etcd/memory/SortedIndex.ts"

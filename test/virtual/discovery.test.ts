@@ -242,7 +242,7 @@ describe("discover", () => {
         assert.equal(sets.seen.length, 1)
         const [set] = sets.seen
         assert.deepEqual([set?.size, set?.has("0000"), set?.has("2400")], [2498, false, false])
-        assert.equal((yield* one.faults.calls("range")).length, 4)
+        assert.equal((yield* one.faults.calls("range")).length, 3)
       })
   )
 

@@ -128,8 +128,8 @@ describe("heartbeats", () => {
       () =>
         Effect.gen(function* () {
           const { operator, process } = yield* world
-          const one = yield* process()
           const pause = yield* pausable
+          const one = yield* process().pipe(Effect.provideService(Clock.Clock, pause.clock))
           const kept = yield* register(one).pipe(Effect.provideService(Clock.Clock, pause.clock))
           const [lease = 0n] = yield* leasesIn(operator)
           yield* elapse("12 seconds")

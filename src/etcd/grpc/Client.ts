@@ -9,12 +9,14 @@
  * @module
  */
 import { Clock, Deferred, Effect, Exit, FiberSet, Redacted, type Scope, Semaphore } from "effect"
+import type { Buffer } from "node:buffer"
 import { type EtcdError, InvalidArgument, Unavailable } from "../EtcdError.ts"
-import { dial } from "./dial.ts"
+import { type Channel, connect, type Headers, type Method, type Open } from "./Channel.ts"
 import {
   clientClosed,
   type Failure,
   failureOf,
+  type GrpcStatus,
   isTransport,
   messageOf,
   namesStaleToken,
@@ -32,47 +34,18 @@ export interface Rpc {
   readonly method: string
 }
 
-/** gRPC metadata, as far as it is used here. */
-export interface Metadata {
-  readonly clone: () => Metadata
-  readonly set: (name: string, value: string) => void
+/** How the methods of etcd are called, and clients to call them with. */
+export interface Grpc {
+  readonly protocol: (rpc: Rpc) => Method<unknown>
+  readonly open: Open
 }
-
-/** A bidirectional gRPC stream, as far as it is used here. */
-export interface Duplex {
-  readonly write: (message: object) => void
-  readonly cancel: () => void
-  readonly on: (event: "data" | "end" | "error", listener: (argument: unknown) => void) => unknown
-}
-
-/** A gRPC channel to one endpoint. All services share it, so that an endpoint has one state. */
-export interface Channel {
-  readonly isReady: () => boolean
-  /** Connects, and calls back once that has worked. */
-  readonly whenReady: (listener: () => void) => void
-  /** Metadata of its own, without content. */
-  readonly metadata: () => Metadata
-  readonly unary: (
-    rpc: Rpc,
-    message: object,
-    metadata: Metadata,
-    deadline: number,
-    callback: (error: unknown, response: unknown) => void
-  ) => { readonly cancel: () => void }
-  readonly duplex: (rpc: Rpc, metadata: Metadata) => Duplex
-  /** Lets go of the connection once its last call has ended. */
-  readonly close: () => void
-}
-
-/** Makes a channel to an address, not connected yet. */
-export type OpenChannel = (address: Address) => Promise<Channel>
 
 interface Endpoint {
   readonly address: Address
   connection?: Connection | undefined
 }
 
-/** A channel in use. */
+/** A connection in use. */
 export interface Connection {
   readonly endpoint: Endpoint
   readonly channel: Channel
@@ -83,8 +56,8 @@ export interface Connection {
 /** A connection with what a call on it must carry. */
 export interface Access {
   readonly connection: Connection
-  readonly metadata: Metadata
-  /** Is part of the metadata, unless there is no authentication. */
+  readonly headers: Headers
+  /** Is part of the headers, unless there is no authentication. */
   readonly token?: string
 }
 
@@ -94,12 +67,14 @@ const pause = 100
 /** See the module's description. */
 export class Client {
   readonly settings: Settings
+  readonly protocol: Grpc["protocol"]
   /** Runs an effect for as long as the client lives. */
   readonly run: (effect: Effect.Effect<void>) => void
   readonly #clock: Clock.Clock
-  readonly #open: OpenChannel
+  readonly #open: Open
   readonly #endpoints: ReadonlyArray<Endpoint>
-  readonly #calls = new Set<{ readonly cancel: () => void }>()
+  /** How to end each call that is waited for. */
+  readonly #calls = new Set<() => void>()
   readonly #authenticating = Semaphore.makeUnsafe(1)
   #current = 0
   #connecting: Deferred.Deferred<Connection, Failure> | undefined
@@ -107,24 +82,25 @@ export class Client {
   #token: string | undefined
   #closed = false
 
-  static readonly make: (settings: Settings, open: OpenChannel) => Effect.Effect<Client, never, Scope.Scope> = Effect
-    .fnUntraced(function* (settings: Settings, open: OpenChannel) {
+  static readonly make: (settings: Settings, grpc: Grpc) => Effect.Effect<Client, never, Scope.Scope> = Effect
+    .fnUntraced(function* (settings: Settings, grpc: Grpc) {
       const run = yield* FiberSet.makeRuntime<never, void, never>()
-      const client = new Client(settings, open, yield* Clock.Clock, run)
+      const client = new Client(settings, grpc, yield* Clock.Clock, run)
       yield* Effect.addFinalizer(() => Effect.sync(() => client.#close()))
       return client
     })
 
   private constructor(
     settings: Settings,
-    open: OpenChannel,
+    { open, protocol }: Grpc,
     clock: Clock.Clock,
     run: (effect: Effect.Effect<void>) => void
   ) {
     this.settings = settings
+    this.protocol = protocol
+    this.#open = open
     this.#clock = clock
     this.run = run
-    this.#open = open
     this.#endpoints = settings.addresses.map((address) => ({ address }))
   }
 
@@ -138,56 +114,65 @@ export class Client {
   }
 
   /** Sends one request and waits for its answer. Nothing is repeated, except with a new token where the old was stale. */
-  readonly call = <Message, Response>(
+  readonly call = <Response>(
     rpc: Rpc,
     encode: () => object,
-    decode: (message: Message) => Response,
+    decode: (bytes: Uint8Array) => Response,
     key?: () => string
-  ): Effect.Effect<Response, EtcdError> =>
-    sendable(encode).pipe(
-      Effect.flatMap((message) => this.#send(rpc, message)),
-      Effect.map((message) => decode(message as Message)),
+  ): Effect.Effect<Response, EtcdError> => {
+    const method = { ...this.protocol(rpc), decode }
+    return sendable(() => method.encode(encode())).pipe(
+      Effect.flatMap((message) => this.#send(method, message)),
       Effect.mapError((failure) => toError(failure, rpc.method, key?.())),
       Effect.withSpan(`etcd.${rpc.method}`, { kind: "client" }, { captureStackTrace: false })
     )
+  }
 
-  readonly #send = Effect.fnUntraced(
-    { self: this },
-    function* (this: Client, rpc: Rpc, message: object): Effect.fn.Return<unknown, Failure> {
-      const access = yield* this.access
-      const first = yield* Effect.result(this.#invoke(access, rpc, message))
-      if (first._tag === "Success") return first.success
-      if (!this.isStaleToken(first.failure.reason.detail)) return yield* Effect.fail(first.failure)
-      this.dropToken(access)
-      const again = yield* this.#authorize(access.connection)
-      return yield* Effect.mapError(
-        this.#invoke(again, rpc, message),
-        (failure) => this.isStaleToken(failure.reason.detail) ? tokenRenewed(failure) : failure
-      )
-    }
-  )
+  #send<Answer>(method: Method<Answer>, message: Buffer): Effect.Effect<Answer, Failure> {
+    const isStale = ({ reason }: Failure) => this.isStaleToken(reason.detail)
+    return Effect.flatMap(
+      this.access,
+      (access) =>
+        Effect.catchIf(this.#invoke(access, method, message), isStale, () => {
+          this.dropToken(access)
+          return Effect.flatMap(this.#authorize(access.connection), (again) =>
+            Effect.mapError(
+              this.#invoke(again, method, message),
+              (failure) => isStale(failure) ? tokenRenewed(failure) : failure
+            ))
+        })
+    )
+  }
 
   /** Sends a request once, over a given connection. */
-  #invoke(access: Access, rpc: Rpc, message: object): Effect.Effect<unknown, Failure> {
+  #invoke<Answer>(access: Access, method: Method<Answer>, message: Buffer): Effect.Effect<Answer, Failure> {
     return Effect.callback((resume) => {
-      const { connection: { channel }, metadata } = access
-      const deadline = Date.now() + this.settings.requestTimeout
-      const call = channel.unary(rpc, message, metadata, deadline, (error, response) => {
-        this.#calls.delete(call)
-        resume(error === null ? Effect.succeed(response) : Effect.fail(this.failed(access, error)))
+      const { connection: { channel }, headers } = access
+      const { requestTimeout } = this.settings
+      const call = channel.unary(method, message, headers, requestTimeout, (outcome) => {
+        this.#calls.delete(close)
+        resume(
+          outcome._tag === "Success" ?
+            Effect.succeed(outcome.success) :
+            Effect.fail(this.failed(access, outcome.failure))
+        )
       })
-      this.#calls.add(call)
+      const close = () => {
+        call.cancel()
+        resume(Effect.fail(clientClosed))
+      }
+      this.#calls.add(close)
       return Effect.sync(() => {
-        this.#calls.delete(call)
+        this.#calls.delete(close)
         call.cancel()
       })
     })
   }
 
-  /** What an error on a connection means, for the caller and for the choice of the endpoint. */
-  failed(access: Access, error: unknown): Failure {
+  /** What a failure on a connection means, for the caller and for the choice of the endpoint. */
+  failed(access: Access, status: GrpcStatus): Failure {
     if (this.#closed) return clientClosed
-    const failure = failureOf(error, access.connection.endpoint.address.url)
+    const failure = failureOf(status, access.connection.endpoint.address.url)
     if (isTransport(failure.reason)) this.rotate(access.connection)
     // A server that was restored from a backup may wait for ever for the moment at which the token was issued.
     if (failure.reason._tag === "DeadlineExceeded") this.dropToken(access)
@@ -214,7 +199,7 @@ export class Client {
   /** A connection that is ready, and what to send with every call. */
   readonly access: Effect.Effect<Access, Failure> = Effect.suspend(() => {
     const connection = this.#endpoints[this.#current]?.connection
-    return connection?.channel.isReady() === true && !this.#closed ?
+    return connection?.channel.isReady === true && !this.#closed ?
       this.#authorize(connection) :
       Effect.flatMap(this.#connect(), (connection) => this.#authorize(connection))
   })
@@ -253,20 +238,18 @@ export class Client {
     const { address } = endpoint
     endpoint.connection?.channel.close()
     endpoint.connection = undefined
-    let opened: Channel | undefined
-    const attempt = Effect.gen({ self: this }, function* () {
-      yield* dial(address)
-      const channel = yield* Effect.tryPromise({ try: () => this.#open(address), catch: messageOf })
-      opened = channel
-      yield* Effect.callback<void>((resume) => channel.whenReady(() => resume(Effect.void)))
-      return endpoint.connection = { endpoint, channel, streams: new Set() }
-    })
+    const attempt = Effect.map(
+      connect(address, this.#open),
+      (channel): Connection => {
+        if (this.#closed) channel.close()
+        return endpoint.connection = { endpoint, channel, streams: new Set() }
+      }
+    )
     return attempt.pipe(
       Effect.timeoutOrElse({
         duration: timeout,
         orElse: () => Effect.fail(`no answer within ${Math.round(timeout)} ms`)
       }),
-      Effect.onError(() => Effect.sync(() => opened?.close())),
       Effect.mapError((detail) => ({ reason: new Unavailable({ detail }), endpoint: address.url }))
     )
   }
@@ -288,13 +271,9 @@ export class Client {
   }
 
   #authorize(connection: Connection): Effect.Effect<Access, Failure> {
-    const metadata = connection.channel.metadata()
-    if (this.settings.credentials === undefined) return Effect.succeed({ connection, metadata })
+    if (this.settings.credentials === undefined) return Effect.succeed({ connection, headers: {} })
     const token = this.#token === undefined ? this.#authenticate(connection) : Effect.succeed(this.#token)
-    return Effect.map(token, (token) => {
-      if (token !== "") metadata.set("token", token)
-      return { connection, metadata, token }
-    })
+    return Effect.map(token, (token) => ({ connection, headers: token === "" ? {} : { token }, token }))
   }
 
   /** A new token, asked for once however many wait for it. Empty where the cluster has no authentication. */
@@ -303,8 +282,8 @@ export class Client {
       const { credentials } = this.settings
       if (this.#token !== undefined || credentials === undefined) return Effect.succeed(this.#token ?? "")
       const request = { name: credentials.username, password: Redacted.value(credentials.password) }
-      const access = { connection, metadata: connection.channel.metadata() }
-      return this.#invoke(access, { service: "Auth", method: "authenticate" }, request).pipe(
+      const method = this.protocol({ service: "Auth", method: "authenticate" })
+      return this.#invoke({ connection, headers: {} }, method, method.encode(request)).pipe(
         Effect.map((answer) => (answer as { readonly token: string }).token),
         Effect.catchIf(
           (failure) => failure.reason.detail.includes("authentication is not enabled"),
@@ -323,13 +302,13 @@ export class Client {
   /** The streams end with the fibers that serve them. */
   #close(): void {
     this.#closed = true
-    for (const call of this.#calls) call.cancel()
+    for (const close of this.#calls) close()
     for (const { connection } of this.#endpoints) connection?.channel.close()
   }
 }
 
 /** The message of a request, which is checked by being encoded. */
-export const sendable = (encode: () => object): Effect.Effect<object, Failure> =>
+export const sendable = <Message>(encode: () => Message): Effect.Effect<Message, Failure> =>
   Effect.try({
     try: encode,
     catch: (error) => ({

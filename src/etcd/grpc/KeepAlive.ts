@@ -4,93 +4,120 @@
  * etcd answers the heartbeats of a stream in their order. So an answer for a lease belongs to the oldest heartbeat of
  * that lease which has none yet, also when whoever sent it has left meanwhile.
  *
+ * A stream on which one heartbeat stays without an answer is given up, with all that wait on it.
+ *
  * @module
  */
-import { Deferred, Effect, Exit } from "effect"
-import { invalidArgument, type LeaseKeepAliveRequest, type LeaseKeepAliveResponse } from "../Etcd.ts"
+import { Effect, Latch } from "effect"
+import { invalidArgument, type LeaseId, type LeaseKeepAliveRequest, type LeaseKeepAliveResponse } from "../Etcd.ts"
 import { DeadlineExceeded, type EtcdError, LeaseNotFound, Unavailable } from "../EtcdError.ts"
 import type { Client } from "./Client.ts"
 import { type Failure, toError } from "./failures.ts"
-import { type LeaseKeepAliveMessage, toHeader } from "./messages.ts"
+import { decode } from "./messages.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
 
-type Answer = Deferred.Deferred<LeaseKeepAliveMessage, Failure>
+/** A heartbeat that has no answer yet. */
+interface Waiting {
+  /** Milliseconds that its answer may take. */
+  readonly timeout: number
+  readonly until: number
+  readonly resume: (answer: Effect.Effect<LeaseKeepAliveResponse, Failure>) => void
+}
 
-class Heartbeats implements Session<LeaseKeepAliveMessage> {
-  readonly line: Line
-  readonly guard = Effect.never
+class Heartbeats implements Session<LeaseKeepAliveResponse> {
+  readonly #client: Client
+  readonly #line: Line
   /** By lease, the oldest first. */
-  readonly #waiting = new Map<string, Array<Answer>>()
+  readonly #waiting = new Map<LeaseId, Array<Waiting>>()
+  readonly #wake = Latch.makeUnsafe(false)
+  /** When the guard looks again. */
+  #looksAt = Infinity
   #failure: Failure | undefined
 
-  constructor(line: Line) {
-    this.line = line
+  constructor(client: Client, line: Line) {
+    this.#client = client
+    this.#line = line
   }
 
-  send(id: string): Effect.Effect<LeaseKeepAliveMessage, Failure> {
-    return Effect.suspend(() => {
-      if (this.#failure !== undefined) return Effect.fail(this.#failure)
-      const answer: Answer = Deferred.makeUnsafe()
+  send(id: LeaseId, timeout: number): Effect.Effect<LeaseKeepAliveResponse, Failure> {
+    return Effect.callback((resume) => {
+      if (this.#failure !== undefined) return resume(Effect.fail(this.#failure))
+      const one = { timeout, until: this.#client.now() + timeout, resume }
       const waiting = this.#waiting.get(id)
-      if (waiting === undefined) this.#waiting.set(id, [answer])
-      else waiting.push(answer)
-      this.line.send({ ID: id })
-      return Deferred.await(answer)
+      if (waiting === undefined) this.#waiting.set(id, [one])
+      else waiting.push(one)
+      if (one.until < this.#looksAt) this.#wake.openUnsafe()
+      this.#line.send({ ID: String(id) })
     })
   }
 
-  readonly receive = (messages: ReadonlyArray<LeaseKeepAliveMessage>): void => {
+  readonly receive = (messages: ReadonlyArray<LeaseKeepAliveResponse>): void => {
     for (const message of messages) {
-      const waiting = this.#waiting.get(message.ID)
-      const answer = waiting?.shift()
-      if (waiting?.length === 0) this.#waiting.delete(message.ID)
-      if (answer !== undefined) Deferred.doneUnsafe(answer, Exit.succeed(message))
+      const waiting = this.#waiting.get(message.id)
+      const oldest = waiting?.shift()
+      if (waiting?.length === 0) this.#waiting.delete(message.id)
+      oldest?.resume(message.ttl > 0 ? Effect.succeed(message) : Effect.fail(this.#failureOf(leaseNotFound)))
     }
   }
 
   ended(failure: Failure): void {
     this.#failure = failure
-    for (const waiting of this.#waiting.values()) {
-      for (const answer of waiting) Deferred.doneUnsafe(answer, Exit.fail(failure))
+    const now = this.#client.now()
+    for (const { resume, timeout, until } of this.#all()) {
+      resume(Effect.fail(until > now ? failure : this.#failureOf(noAnswer(timeout))))
     }
     this.#waiting.clear()
   }
+
+  readonly guard: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
+    this.#wake.closeUnsafe()
+    const now = this.#client.now()
+    const waiting = this.#all()
+    const late = waiting.find(({ until }) => until <= now)
+    if (late !== undefined) {
+      this.#line.abandon(new Unavailable({ detail: `another heartbeat: ${noAnswer(late.timeout).detail}` }))
+      return Effect.never
+    }
+    this.#looksAt = Math.min(...waiting.map(({ until }) => until))
+    return this.#looksAt === Infinity ?
+      Latch.await(this.#wake) :
+      Effect.raceFirst(Effect.sleep(Math.ceil(this.#looksAt - now)), Latch.await(this.#wake))
+  }))
+
+  #all(): ReadonlyArray<Waiting> {
+    return Array.from(this.#waiting.values()).flat()
+  }
+
+  #failureOf(reason: Failure["reason"]): Failure {
+    return { reason, endpoint: this.#line.endpoint }
+  }
 }
+
+const noAnswer = (timeout: number) => new DeadlineExceeded({ detail: `no answer to a heartbeat within ${timeout} ms` })
+
+const leaseNotFound = new LeaseNotFound({ detail: "etcdserver: requested lease not found" })
 
 /** `Etcd.leaseKeepAlive` of a client. */
 export const makeKeepAlive = (
   client: Client
 ): (request: LeaseKeepAliveRequest) => Effect.Effect<LeaseKeepAliveResponse, EtcdError> => {
   const method = "leaseKeepAlive"
-  const session = sharedStream<LeaseKeepAliveMessage, Heartbeats>(
+  const session = sharedStream<LeaseKeepAliveResponse, Heartbeats>(
     client,
     { service: "Lease", method },
-    (line) => new Heartbeats(line)
+    decode.lease,
+    (line) => new Heartbeats(client, line)
   )
 
-  const beat = Effect.fnUntraced(function* (id: string, timeout: number) {
-    const heartbeats = yield* session
-    const answer = yield* heartbeats.send(id).pipe(Effect.timeoutOrElse({
-      duration: timeout,
-      orElse: () =>
-        Effect.suspend(() => {
-          const detail = `no answer to a heartbeat within ${timeout} ms`
-          heartbeats.line.abandon(new Unavailable({ detail: `another heartbeat: ${detail}` }))
-          return Effect.fail({ reason: new DeadlineExceeded({ detail }), endpoint: heartbeats.line.endpoint })
-        })
-    }))
-    const ttl = Number(answer.TTL)
-    if (ttl > 0) return { header: toHeader(answer.header), id: BigInt(id), ttl }
-    const reason = new LeaseNotFound({ detail: "etcdserver: requested lease not found" })
-    return yield* Effect.fail<Failure>({ reason, endpoint: heartbeats.line.endpoint })
-  })
-
   return ({ id, timeout = client.settings.requestTimeout }) => {
-    const key = id.toString(16)
+    const key = () => id.toString(16)
     const millis = positiveMillis(timeout)
-    if (millis === undefined) return Effect.fail(invalidArgument(method, "timeout must be positive and finite", key))
-    if (BigInt.asIntN(64, id) !== id) return Effect.fail(invalidArgument(method, "id must fit into 64 bits", key))
-    return Effect.mapError(beat(String(id), millis), (failure) => toError(failure, method, key))
+    if (millis === undefined) return Effect.fail(invalidArgument(method, "timeout must be positive and finite", key()))
+    if (BigInt.asIntN(64, id) !== id) return Effect.fail(invalidArgument(method, "id must fit into 64 bits", key()))
+    return session.pipe(
+      Effect.flatMap((heartbeats) => heartbeats.send(id, millis)),
+      Effect.mapError((failure) => toError(failure, method, key()))
+    )
   }
 }

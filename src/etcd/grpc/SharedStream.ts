@@ -2,15 +2,16 @@
  * One bidirectional stream per client for everybody who needs it: opened when somebody does, open for as long as the
  * client lives, replaced when it has ended and somebody needs it again.
  *
- * gRPC's callbacks only put messages into a queue. One fiber takes them out and hands them to the stream's
- * {@link Session}, and tells the session when the stream has ended.
+ * What arrives is handed to the stream's {@link Session}, which passes it on and waits for nothing. One fiber guards the
+ * session and tells it when the stream has ended.
  *
  * @module
  */
-import { Cause, Effect, Exit, Option, Queue, Semaphore } from "effect"
+import { Cause, Deferred, Effect, Exit, Option, Semaphore } from "effect"
 import { type EtcdErrorReason, Unknown } from "../EtcdError.ts"
+import type { Method } from "./Channel.ts"
 import type { Access, Client, Rpc } from "./Client.ts"
-import { clientClosed, type Failure, messageOf, tokenRenewed } from "./failures.ts"
+import { clientClosed, type Failure, GrpcStatus, messageOf, tokenRenewed } from "./failures.ts"
 
 /** One open stream, as seen by its session. */
 export interface Line {
@@ -37,21 +38,18 @@ export interface Session<Message> {
 export const sharedStream = <Message, S extends Session<Message>>(
   client: Client,
   rpc: Rpc,
+  decode: (bytes: Uint8Array) => Message,
   makeSession: (line: Line) => S
 ): Effect.Effect<S, Failure> => {
   const opening = Semaphore.makeUnsafe(1)
   let current: S | undefined
   let openedAt = -Infinity
 
-  const serve = (line: Line, session: S, inbox: Queue.Dequeue<Message, Failure>): Effect.Effect<void> =>
-    Effect.raceFirst(
-      Effect.forever(Effect.map(Queue.takeAll(inbox), session.receive), { disableYield: true }),
-      session.guard
-    ).pipe(
+  const serve = (line: Line, session: S, ended: Deferred.Deferred<never, Failure>): Effect.Effect<void> =>
+    Effect.raceFirst(Deferred.await(ended), session.guard).pipe(
       Effect.onExit((exit) =>
         Effect.sync(() => {
           const failure = failureOfExit(exit)
-          if (current === session) current = undefined
           line.end(failure)
           session.ended(failure)
         })
@@ -63,12 +61,19 @@ export const sharedStream = <Message, S extends Session<Message>>(
     if (current !== undefined) return current
     yield* client.pauseSince(openedAt)
     const access = yield* client.access
-    const inbox = yield* Queue.unbounded<Message, Failure>()
+    const ended = yield* Deferred.make<never, Failure>()
     if (client.isClosed) return yield* Effect.fail(clientClosed)
     openedAt = client.now()
-    const line = openLine(client, rpc, access, inbox)
+    const line = openLine(client, { ...client.protocol(rpc), decode }, access, {
+      receive: (messages) => session.receive(messages),
+      ended: (failure) => {
+        // Before anybody else runs: who hears of the end and starts again gets a stream that is open.
+        if (current === session) current = undefined
+        Deferred.doneUnsafe(ended, Exit.fail(failure))
+      }
+    })
     const session = current = makeSession(line)
-    client.run(serve(line, session, inbox))
+    client.run(serve(line, session, ended))
     return session
   })
 
@@ -84,13 +89,22 @@ const failureOfExit = (exit: Exit.Exit<never, Failure>): Failure => {
   })
 }
 
-const openLine = <Message>(client: Client, rpc: Rpc, access: Access, inbox: Queue.Queue<Message, Failure>): Line => {
+const endedByServer = new GrpcStatus(14, "the server ended the stream")
+
+const openLine = <Message>(
+  client: Client,
+  method: Method<Message>,
+  access: Access,
+  { ended, receive }: Pick<Session<Message>, "ended" | "receive">
+): Line => {
   const { connection } = access
   const endpoint = connection.endpoint.address.url
-  const metadata = access.metadata.clone()
   // A member that has lost its cluster ends the stream instead of keeping it open in silence.
-  metadata.set("hasleader", "true")
-  const stream = connection.channel.duplex(rpc, metadata)
+  const headers = { ...access.headers, hasleader: "true" }
+  const stream = connection.channel.duplex(method, headers, {
+    onMessages: receive,
+    onEnd: (status) => end(client.failed(access, status.code === 0 ? endedByServer : status))
+  })
 
   let open = true
   const end = (failure: Failure) => {
@@ -100,16 +114,9 @@ const openLine = <Message>(client: Client, rpc: Rpc, access: Access, inbox: Queu
     stream.cancel()
     const stale = client.isStaleToken(failure.reason.detail)
     if (stale) client.dropToken(access)
-    Queue.failCauseUnsafe(inbox, Cause.fail(stale ? tokenRenewed(failure) : failure))
+    ended(stale ? tokenRenewed(failure) : failure)
   }
   connection.streams.add(end)
-  const onEnd = (error: unknown) => {
-    if (open) end(client.failed(access, error))
-  }
-  // The listener stays: cancelling a stream makes it emit one more error, which nobody else would catch.
-  stream.on("error", onEnd)
-  stream.on("end", () => onEnd({ code: 14, details: "the server ended the stream" }))
-  stream.on("data", (message) => Queue.offerUnsafe(inbox, message as Message))
 
   return {
     endpoint,

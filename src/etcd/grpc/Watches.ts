@@ -12,7 +12,14 @@
  * @module
  */
 import { Cause, Effect, Latch, Queue, Stream } from "effect"
-import { invalidArgument, type ResponseHeader, toBytes, type WatchRequest, type WatchResponse } from "../Etcd.ts"
+import {
+  invalidArgument,
+  type ResponseHeader,
+  toBytes,
+  type WatchEvent,
+  type WatchRequest,
+  type WatchResponse
+} from "../Etcd.ts"
 import {
   Cancelled,
   Compacted,
@@ -23,14 +30,7 @@ import {
 } from "../EtcdError.ts"
 import { type Client, sendable } from "./Client.ts"
 import { type Failure, reasonOfText, toError } from "./failures.ts"
-import {
-  type EventMessage,
-  fromWatchRequest,
-  silentWatchRequest,
-  toHeader,
-  toWatchEvent,
-  type WatchMessage
-} from "./messages.ts"
+import { decode, fromWatchRequest, silentWatchRequest, type WatchMessage } from "./messages.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
 
@@ -38,7 +38,7 @@ import { type Line, type Session, sharedStream } from "./SharedStream.ts"
 const capacity = 1024
 
 /** `watch_id` of what is about no watch. */
-const noWatch = "-1"
+const noWatch = -1
 
 interface WatchOptions {
   readonly request: WatchRequest
@@ -52,18 +52,18 @@ interface WatchOptions {
 }
 
 interface Watch extends WatchOptions {
-  readonly id: string
+  readonly id: number
   created: boolean
   /** The beginning of a response that has not arrived as a whole. */
-  fragments: Array<EventMessage>
+  fragments: Array<WatchEvent>
 }
 
 class WatchSession implements Session<WatchMessage> {
   readonly #client: Client
   readonly #line: Line
-  readonly #watches = new Map<string, Watch>()
+  readonly #watches = new Map<number, Watch>()
   /** The numbers of the creations that are not answered, in order. */
-  readonly #creating: Array<string> = []
+  readonly #creating: Array<number> = []
   readonly #wake = Latch.makeUnsafe(false)
   #nextId = 1
   #revision = 0n
@@ -136,8 +136,8 @@ class WatchSession implements Session<WatchMessage> {
     else this.#create(silentWatchRequest(future.request))
   }
 
-  #create(message: object): string {
-    const id = String(this.#nextId++)
+  #create(message: object): number {
+    const id = this.#nextId++
     this.#creating.push(id)
     this.#line.send({ create_request: { ...message, watch_id: id } })
     this.#askedAt ??= this.#client.now()
@@ -145,20 +145,20 @@ class WatchSession implements Session<WatchMessage> {
     return id
   }
 
-  #cancel(id: string): void {
+  #cancel(id: number): void {
     this.#line.send({ cancel_request: { watch_id: id } })
   }
 
   #receiveOne(message: WatchMessage): void {
-    const header = toHeader(message.header)
+    const { header } = message
     if (header.revision > this.#revision) this.#revision = header.revision
     const created = message.created ? this.#creating.shift() : undefined
-    const watch = this.#watches.get(created ?? message.watch_id)
+    const watch = this.#watches.get(created ?? message.watchId)
     if (watch !== undefined && this.#watches.size > 1) this.#news = header
     if (watch === undefined) {
       // The creation was only a question, or its reader has left meanwhile: then this is its second cancellation.
       if (created !== undefined && !message.canceled) this.#cancel(created)
-      if (created !== undefined || message.watch_id === noWatch) this.#reportProgress(header)
+      if (created !== undefined || message.watchId === noWatch) this.#reportProgress(header)
     } else if (message.canceled) {
       this.#refuse(watch, message)
     } else if (created !== undefined) {
@@ -171,11 +171,11 @@ class WatchSession implements Session<WatchMessage> {
     }
   }
 
-  #deliver(watch: Watch, header: ResponseHeader, last: ReadonlyArray<EventMessage>): void {
+  #deliver(watch: Watch, header: ResponseHeader, last: ReadonlyArray<WatchEvent>): void {
     const events = watch.fragments.length === 0 ? last : watch.fragments.concat(last)
     if (events.length === 0) return this.#offer(watch, { _tag: "Progress", header, complete: true })
     watch.fragments = []
-    this.#offer(watch, { _tag: "Events", header, events: events.map(toWatchEvent) })
+    this.#offer(watch, { _tag: "Events", header, events })
   }
 
   /** The server is there; nothing is said about what it has delivered. */
@@ -196,7 +196,7 @@ class WatchSession implements Session<WatchMessage> {
 
   /** The server does not watch (any more), and says why. */
   #refuse(watch: Watch, message: WatchMessage): void {
-    const { cancel_reason: detail } = message
+    const { cancelReason: detail } = message
     const failure = { reason: refusalOf(message), endpoint: this.#line.endpoint }
     // The token belongs to the stream: all its watches have to start again.
     if (this.#client.isStaleToken(detail)) {
@@ -214,11 +214,11 @@ class WatchSession implements Session<WatchMessage> {
 }
 
 const refusalOf = (message: WatchMessage): EtcdErrorReason => {
-  const compactRevision = BigInt(message.compact_revision)
+  const { cancelReason, compactRevision } = message
   if (compactRevision !== 0n) {
     return new Compacted({ detail: "etcdserver: mvcc: required revision has been compacted", compactRevision })
   }
-  const detail = message.cancel_reason === "" ? "the server gave no reason" : message.cancel_reason
+  const detail = cancelReason === "" ? "the server gave no reason" : cancelReason
   return reasonOfText(detail) ?? new Cancelled({ detail })
 }
 
@@ -232,6 +232,7 @@ export const makeWatch = (client: Client): (request: WatchRequest) => Stream.Str
   const session = sharedStream<WatchMessage, WatchSession>(
     client,
     { service: "Watch", method: "watch" },
+    decode.watch,
     (line) => new WatchSession(client, line)
   )
 

@@ -33,19 +33,24 @@ export interface Failure {
 export const toError = (failure: Failure, method: string, key?: string): EtcdError =>
   new EtcdError({ ...failure, method, ...(key === undefined ? {} : { key }) })
 
+/** How a call has ended, in gRPC's terms (grpc/grpc, doc/statuscodes.md). */
+export class GrpcStatus {
+  readonly code: number
+  readonly details: string
+  constructor(code: number, details: string) {
+    this.code = code
+    this.details = details
+  }
+}
+
 /** What whoever uses a closed client hears. */
 export const clientClosed: Failure = { reason: new Cancelled({ detail: "client is closed" }) }
 
-/** The failure that grpc-js reports as an error with a status code and a text. */
-export const failureOf = (cause: unknown, endpoint: string): Failure => {
-  const code = field(cause, "code")
-  const details = field(cause, "details")
-  const detail = typeof details === "string" && details !== "" ? details : messageOf(cause)
-  return { reason: reasonOf(typeof code === "number" ? code : undefined, detail), endpoint, cause }
-}
-
-const field = (value: unknown, name: string): unknown =>
-  typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined
+/** The failure behind a status that is not OK. */
+export const failureOf = ({ code, details }: GrpcStatus, endpoint: string): Failure => ({
+  reason: reasonOf(code, details === "" ? `gRPC status ${code}` : details),
+  endpoint
+})
 
 /** The text of an error in one line, also of one that only collects others (several addresses, all refused). */
 export const messageOf = (error: unknown): string => {
@@ -90,8 +95,7 @@ const invalid: Reason = (detail) => new InvalidArgument({ detail })
 const unknown: Reason = (detail) => new Unknown({ detail })
 
 /** By gRPC status code, for what no text has decided. */
-const codes: ReadonlyMap<number | undefined, Reason> = new Map<number | undefined, Reason>([
-  [undefined, unavailable], // grpc-js itself, such as "Channel has been shut down"
+const codes: ReadonlyMap<number, Reason> = new Map<number, Reason>([
   [1, unavailable], // CANCELLED by the server
   [3, invalid],
   [4, (detail) => new DeadlineExceeded({ detail })],
@@ -105,7 +109,7 @@ const codes: ReadonlyMap<number | undefined, Reason> = new Map<number | undefine
 ])
 
 /** The reason behind a status code and a text, or behind a text alone. */
-export const reasonOf = (code: number | undefined, detail: string): EtcdErrorReason =>
+const reasonOf = (code: number, detail: string): EtcdErrorReason =>
   reasonOfText(detail) ?? (codes.get(code) ?? unknown)(detail)
 
 /** The reason behind a text that etcd uses for one error only. */

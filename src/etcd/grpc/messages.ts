@@ -1,7 +1,8 @@
 /**
- * etcd's messages as `etcd3` reads and writes them, and the way between them and the contract's types.
+ * etcd's messages, and the way between them and the contract's types.
  *
- * int64 fields are decimal text, bytes are Buffers, fields that were left out have their default. An enum is sent as a
+ * Answers of every day are read straight into the contract's types: that is where the time goes when there is much to
+ * read. The rest is as `etcd3` reads and writes it: int64 fields are decimal text, bytes are Buffers, fields that were left out have their default. An enum is sent as a
  * number: the loader would silently encode an unknown name as 0, which means something else.
  *
  * @module
@@ -12,6 +13,7 @@ import type {
   DeleteRangeResponse,
   KeyRange,
   KeyValue,
+  LeaseGrantResponse,
   PutRequest,
   PutResponse,
   RangeRequest,
@@ -25,7 +27,9 @@ import type {
   WatchRequest
 } from "../Etcd.ts"
 import { toBytes } from "../Etcd.ts"
+import { Reader } from "./protobuf.ts"
 
+/** Headers of rare answers, as `etcd3` reads them. */
 export interface HeaderMessage {
   readonly cluster_id: string
   readonly member_id: string
@@ -33,70 +37,21 @@ export interface HeaderMessage {
   readonly raft_term: string
 }
 
-export interface KeyValueMessage {
-  readonly key: Uint8Array
-  readonly value: Uint8Array
-  readonly create_revision: string
-  readonly mod_revision: string
-  readonly version: string
-  readonly lease: string
-}
-
-export interface RangeMessage {
-  readonly header: HeaderMessage | null
-  readonly kvs: ReadonlyArray<KeyValueMessage>
-  readonly more: boolean
-  readonly count: string
-}
-
-export interface PutMessage {
-  readonly header: HeaderMessage | null
-  readonly prev_kv: KeyValueMessage | null
-}
-
-export interface DeleteRangeMessage {
-  readonly header: HeaderMessage | null
-  readonly deleted: string
-  readonly prev_kvs: ReadonlyArray<KeyValueMessage>
-}
-
-export interface TxnMessage {
-  readonly header: HeaderMessage | null
-  readonly succeeded: boolean
-  readonly responses: ReadonlyArray<ResponseOpMessage>
-}
-
-/** One of the four, as `response` says. */
-export interface ResponseOpMessage {
-  readonly response_range?: RangeMessage
-  readonly response_put?: PutMessage
-  readonly response_delete_range?: DeleteRangeMessage
-  readonly response_txn?: TxnMessage
-}
-
-/** The answer to what only needs a header: a revocation, a compaction. */
-export interface HeaderOnlyMessage {
-  readonly header: HeaderMessage | null
-}
-
-export interface LeaseGrantMessage extends HeaderOnlyMessage {
+export interface LeaseTimeToLiveMessage {
+  readonly header: HeaderMessage
   readonly ID: string
   readonly TTL: string
-}
-
-/** The answer to a heartbeat. */
-export type LeaseKeepAliveMessage = LeaseGrantMessage
-
-export interface LeaseTimeToLiveMessage extends LeaseGrantMessage {
   readonly grantedTTL: string
   readonly keys: ReadonlyArray<Uint8Array>
 }
 
-export interface LeaseLeasesMessage extends HeaderOnlyMessage {
+export interface LeaseLeasesMessage {
+  readonly header: HeaderMessage
   readonly leases: ReadonlyArray<{ readonly ID: string }>
 }
 
-export interface StatusMessage extends HeaderOnlyMessage {
+export interface StatusMessage {
+  readonly header: HeaderMessage
   readonly version: string
   readonly dbSize: string
   readonly leader: string
@@ -104,89 +59,230 @@ export interface StatusMessage extends HeaderOnlyMessage {
   readonly raftTerm: string
 }
 
-export interface EventMessage {
-  readonly type: string
-  readonly kv: KeyValueMessage
-  readonly prev_kv: KeyValueMessage | null
-}
-
-export interface WatchMessage extends HeaderOnlyMessage {
-  /** `-1` when it is about no watch: a progress report for all, a watch that was refused. */
-  readonly watch_id: string
-  readonly created: boolean
-  readonly canceled: boolean
-  /** `0` unless that is why the watch was cancelled. */
-  readonly compact_revision: string
-  readonly cancel_reason: string
-  /** More of the same revision follows. */
-  readonly fragment: boolean
-  readonly events: ReadonlyArray<EventMessage>
-}
-
-const noHeader: HeaderMessage = { cluster_id: "0", member_id: "0", revision: "0", raft_term: "0" }
-
-export const toHeader = (message: HeaderMessage | null): ResponseHeader => {
-  const { cluster_id, member_id, raft_term, revision } = message ?? noHeader
-  return {
-    clusterId: BigInt(cluster_id),
-    memberId: BigInt(member_id),
-    revision: BigInt(revision),
-    raftTerm: BigInt(raft_term)
-  }
-}
+export const toHeader = ({ cluster_id, member_id, raft_term, revision }: HeaderMessage): ResponseHeader => ({
+  clusterId: BigInt(cluster_id),
+  memberId: BigInt(member_id),
+  revision: BigInt(revision),
+  raftTerm: BigInt(raft_term)
+})
 
 /** The same bytes without the ways of a Buffer, whose `slice` shares and whose `toString` decodes. */
 export const toPlain = ({ buffer, byteLength, byteOffset }: Uint8Array): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength)
 
-export const toKeyValue = (message: KeyValueMessage): KeyValue => ({
-  key: toPlain(message.key),
-  value: toPlain(message.value),
-  createRevision: BigInt(message.create_revision),
-  modRevision: BigInt(message.mod_revision),
-  version: BigInt(message.version),
-  lease: BigInt(message.lease)
-})
-
-export const toRangeResponse = ({ count, header, kvs, more }: RangeMessage): RangeResponse => ({
-  header: toHeader(header),
-  kvs: kvs.map(toKeyValue),
-  more,
-  count: BigInt(count)
-})
-
-export const toPutResponse = ({ header, prev_kv }: PutMessage): PutResponse => ({
-  header: toHeader(header),
-  ...(prev_kv === null ? {} : { prevKv: toKeyValue(prev_kv) })
-})
-
-export const toDeleteRangeResponse = ({ deleted, header, prev_kvs }: DeleteRangeMessage): DeleteRangeResponse => ({
-  header: toHeader(header),
-  deleted: BigInt(deleted),
-  prevKvs: prev_kvs.map(toKeyValue)
-})
-
-export const toTxnResponse = ({ header, responses, succeeded }: TxnMessage): TxnResponse => ({
-  header: toHeader(header),
-  succeeded,
-  responses: responses.map(toResponseOp)
-})
-
-const toResponseOp = (message: ResponseOpMessage): ResponseOp => {
-  if (message.response_range) return { _tag: "Range", response: toRangeResponse(message.response_range) }
-  if (message.response_put) return { _tag: "Put", response: toPutResponse(message.response_put) }
-  if (message.response_txn) return { _tag: "Txn", response: toTxnResponse(message.response_txn) }
-  return {
-    _tag: "DeleteRange",
-    response: toDeleteRangeResponse(message.response_delete_range ?? { header: null, deleted: "0", prev_kvs: [] })
-  }
+/** The answer of a watch stream. */
+export interface WatchMessage {
+  readonly header: ResponseHeader
+  /** `-1` when it is about no watch: a progress report for all, a watch that was refused. */
+  readonly watchId: number
+  readonly created: boolean
+  readonly canceled: boolean
+  /** `0n` unless that is why the watch was cancelled. */
+  readonly compactRevision: bigint
+  readonly cancelReason: string
+  /** More of the same revision follows. */
+  readonly fragment: boolean
+  readonly events: ReadonlyArray<WatchEvent>
 }
 
-export const toWatchEvent = ({ kv, prev_kv, type }: EventMessage): WatchEvent => ({
-  type: type === "Delete" ? "delete" : "put",
-  kv: toKeyValue(kv),
-  ...(prev_kv === null ? {} : { prevKv: toKeyValue(prev_kv) })
-})
+/** A field whose value is a message, bytes or text. */
+const delimited = (field: number): number => field << 3 | 2
+
+const noBytes: Uint8Array = new Uint8Array(0)
+const noHeader: ResponseHeader = { clusterId: 0n, memberId: 0n, revision: 0n, raftTerm: 0n }
+
+const readHeader = (reader: Reader): ResponseHeader => {
+  let { clusterId, memberId, raftTerm, revision } = noHeader
+  while (reader.more) {
+    const tag = reader.tag()
+    if (tag === 1 << 3) clusterId = reader.uint64()
+    else if (tag === 2 << 3) memberId = reader.uint64()
+    else if (tag === 3 << 3) revision = reader.int64()
+    else if (tag === 4 << 3) raftTerm = reader.uint64()
+    else reader.skip(tag)
+  }
+  return { clusterId, memberId, revision, raftTerm }
+}
+
+const readKeyValue = (reader: Reader): KeyValue => {
+  let key = noBytes
+  let value = noBytes
+  let createRevision = 0n
+  let modRevision = 0n
+  let version = 0n
+  let lease = 0n
+  while (reader.more) {
+    const tag = reader.tag()
+    if (tag === delimited(1)) key = reader.bytes()
+    else if (tag === 2 << 3) createRevision = reader.int64()
+    else if (tag === 3 << 3) modRevision = reader.int64()
+    else if (tag === 4 << 3) version = reader.int64()
+    else if (tag === delimited(5)) value = reader.bytes()
+    else if (tag === 6 << 3) lease = reader.int64()
+    else reader.skip(tag)
+  }
+  return { key, value, createRevision, modRevision, version, lease }
+}
+
+const noKeyValue: KeyValue = {
+  key: noBytes,
+  value: noBytes,
+  createRevision: 0n,
+  modRevision: 0n,
+  version: 0n,
+  lease: 0n
+}
+
+const readEvent = (reader: Reader): WatchEvent => {
+  let type: WatchEvent["type"] = "put"
+  let kv = noKeyValue
+  let prevKv: KeyValue | undefined
+  while (reader.more) {
+    const tag = reader.tag()
+    if (tag === 1 << 3) type = reader.bool() ? "delete" : "put"
+    else if (tag === delimited(2)) kv = reader.message(readKeyValue)
+    else if (tag === delimited(3)) prevKv = reader.message(readKeyValue)
+    else reader.skip(tag)
+  }
+  return prevKv === undefined ? { type, kv } : { type, kv, prevKv }
+}
+
+const readRange = (reader: Reader): RangeResponse => {
+  const kvs: Array<KeyValue> = []
+  let header = noHeader
+  let more = false
+  let count = 0n
+  while (reader.more) {
+    const tag = reader.tag()
+    if (tag === delimited(1)) header = reader.message(readHeader)
+    else if (tag === delimited(2)) kvs.push(reader.message(readKeyValue))
+    else if (tag === 3 << 3) more = reader.bool()
+    else if (tag === 4 << 3) count = reader.int64()
+    else reader.skip(tag)
+  }
+  return { header, kvs, more, count }
+}
+
+const readPut = (reader: Reader): PutResponse => {
+  let header = noHeader
+  let prevKv: KeyValue | undefined
+  while (reader.more) {
+    const tag = reader.tag()
+    if (tag === delimited(1)) header = reader.message(readHeader)
+    else if (tag === delimited(2)) prevKv = reader.message(readKeyValue)
+    else reader.skip(tag)
+  }
+  return prevKv === undefined ? { header } : { header, prevKv }
+}
+
+const readDeleteRange = (reader: Reader): DeleteRangeResponse => {
+  const prevKvs: Array<KeyValue> = []
+  let header = noHeader
+  let deleted = 0n
+  while (reader.more) {
+    const tag = reader.tag()
+    if (tag === delimited(1)) header = reader.message(readHeader)
+    else if (tag === 2 << 3) deleted = reader.int64()
+    else if (tag === delimited(3)) prevKvs.push(reader.message(readKeyValue))
+    else reader.skip(tag)
+  }
+  return { header, deleted, prevKvs }
+}
+
+const readTxn = (reader: Reader): TxnResponse => {
+  const responses: Array<ResponseOp> = []
+  let header = noHeader
+  let succeeded = false
+  while (reader.more) {
+    const tag = reader.tag()
+    if (tag === delimited(1)) header = reader.message(readHeader)
+    else if (tag === 2 << 3) succeeded = reader.bool()
+    else if (tag === delimited(3)) responses.push(reader.message(readResponseOp))
+    else reader.skip(tag)
+  }
+  return { header, succeeded, responses }
+}
+
+const readResponseOp = (reader: Reader): ResponseOp => {
+  while (reader.more) {
+    const tag = reader.tag()
+    if (tag === delimited(1)) return { _tag: "Range", response: reader.message(readRange) }
+    if (tag === delimited(2)) return { _tag: "Put", response: reader.message(readPut) }
+    if (tag === delimited(3)) return { _tag: "DeleteRange", response: reader.message(readDeleteRange) }
+    if (tag === delimited(4)) return { _tag: "Txn", response: reader.message(readTxn) }
+    reader.skip(tag)
+  }
+  throw new Error("an operation has no answer")
+}
+
+const readLease = (reader: Reader): LeaseGrantResponse => {
+  let header = noHeader
+  let id = 0n
+  let ttl = 0
+  while (reader.more) {
+    const tag = reader.tag()
+    if (tag === delimited(1)) header = reader.message(readHeader)
+    else if (tag === 2 << 3) id = reader.int64()
+    else if (tag === 3 << 3) ttl = reader.number()
+    else reader.skip(tag)
+  }
+  return { header, id, ttl }
+}
+
+const readHeaderOnly = (reader: Reader): { readonly header: ResponseHeader } => {
+  let header = noHeader
+  while (reader.more) {
+    const tag = reader.tag()
+    if (tag === delimited(1)) header = reader.message(readHeader)
+    else reader.skip(tag)
+  }
+  return { header }
+}
+
+const readWatch = (reader: Reader): WatchMessage => {
+  const events: Array<WatchEvent> = []
+  let header = noHeader
+  let watchId = 0
+  let created = false
+  let canceled = false
+  let compactRevision = 0n
+  let cancelReason = ""
+  let fragment = false
+  while (reader.more) {
+    const tag = reader.tag()
+    if (tag === delimited(1)) header = reader.message(readHeader)
+    else if (tag === 2 << 3) watchId = reader.number()
+    else if (tag === 3 << 3) created = reader.bool()
+    else if (tag === 4 << 3) canceled = reader.bool()
+    else if (tag === 5 << 3) compactRevision = reader.int64()
+    else if (tag === delimited(6)) cancelReason = reader.text()
+    else if (tag === 7 << 3) fragment = reader.bool()
+    else if (tag === delimited(11)) events.push(reader.message(readEvent))
+    else reader.skip(tag)
+  }
+  return { header, watchId, created, canceled, compactRevision, cancelReason, fragment, events }
+}
+
+const decodeWith = <A>(read: (reader: Reader) => A) => (bytes: Uint8Array): A => read(new Reader(bytes))
+
+/** The answers of every day. Fields are those of etcd's `rpc.proto` and `kv.proto`. */
+export const decode: {
+  readonly range: (bytes: Uint8Array) => RangeResponse
+  readonly put: (bytes: Uint8Array) => PutResponse
+  readonly deleteRange: (bytes: Uint8Array) => DeleteRangeResponse
+  readonly txn: (bytes: Uint8Array) => TxnResponse
+  readonly lease: (bytes: Uint8Array) => LeaseGrantResponse
+  readonly headerOnly: (bytes: Uint8Array) => { readonly header: ResponseHeader }
+  readonly watch: (bytes: Uint8Array) => WatchMessage
+} = {
+  range: decodeWith(readRange),
+  put: decodeWith(readPut),
+  deleteRange: decodeWith(readDeleteRange),
+  txn: decodeWith(readTxn),
+  lease: decodeWith(readLease),
+  headerOnly: decodeWith(readHeaderOnly),
+  watch: decodeWith(readWatch)
+}
 
 /** Thrown by the encoders below: a request that cannot be put on the wire, or would mean something else there. */
 export class Unsendable {
