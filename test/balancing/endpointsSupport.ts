@@ -28,7 +28,7 @@ export const instanceOf = (given: string | Partial<ServiceInstance> & { readonly
 }
 
 /** A registry in which the test says what there is. Its sets are those of one watch. */
-export const fake: Effect.Effect<Fake> = Effect.gen(function* () {
+export const fake: Effect.Effect<Fake> = Effect.sync(() => {
   const sets = Latest.make<InstanceSet.InstanceSet<unknown> | EtcdError>()
   const history = new InstanceSet.History()
   let byId = HashMap.empty<string, ServiceInstance>()

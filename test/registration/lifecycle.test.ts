@@ -268,7 +268,7 @@ describe("registerService and discover", () => {
                   accepted: yield* proxy.accepted,
                   connections: yield* proxy.connections
                 },
-                { keepalives: 1, watches: 1, accepted: 1, connections: 1 }
+                { keepalives: 1, watches: 1, accepted: 2, connections: 1 }
               )
             }).pipe(Effect.scoped)
             yield* assertNothingLeft(server(), namespace)
