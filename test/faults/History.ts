@@ -69,7 +69,8 @@ export type Happened =
   /** What reconciliation had to mend. */
   | { readonly _tag: "Mended"; readonly count: number }
 
-export type Call = "register" | "update" | "release"
+/** `start` registers without waiting. */
+export type Call = "register" | "start" | "update" | "release"
 
 /** An entry with its moment, in milliseconds: the same clock in every process, and one that never jumps. */
 export type Entry = Happened & { readonly at: number }

@@ -46,8 +46,14 @@ export interface Operator {
   readonly memberId: Effect.Effect<bigint, Error>
   /** Asked of the leader. */
   readonly moveLeader: (to: bigint) => Effect.Effect<void, Error>
-  /** Becomes the user `root` of a cluster with authentication, or nobody. */
-  readonly login: (password: string | undefined) => Effect.Effect<void, Error>
+  /** Turns authentication on, with a user `app` who may do everything below a prefix, and becomes `root`. */
+  readonly protect: (prefix: string) => Effect.Effect<void, Error>
+  /** Turns authentication off. */
+  readonly unprotect: Effect.Effect<void, Error>
+  /** Sets the password of `app`. */
+  readonly setPassword: (password: string) => Effect.Effect<void, Error>
+  /** Takes its role from `app`, or gives it back. */
+  readonly permit: (allowed: boolean) => Effect.Effect<void, Error>
   /** Watches everything from a revision on, until the answer is called. */
   readonly watch: (
     from: bigint,
@@ -78,6 +84,9 @@ const everything = { key: "AA==", range_end: "AA==" }
 
 const revisionOf = ({ header }: Header): bigint => BigInt(header?.revision ?? 0)
 
+/** What the user `app` begins with. */
+export const appPassword = "s3cret"
+
 /** An operator who asks whichever member `endpoint` names at that moment. */
 export const makeOperator = (endpoint: () => string): Operator => {
   let token: string | undefined
@@ -96,7 +105,7 @@ export const makeOperator = (endpoint: () => string): Operator => {
     return sent
   }
 
-  const call = <Answer>(path: string, body: object = {}): Effect.Effect<Answer, Error> =>
+  const once = <Answer>(path: string, body: object = {}): Effect.Effect<Answer, Error> =>
     Effect.callback((resume) => {
       const sent = request(path, body, (response) => {
         const chunks: Array<Uint8Array> = []
@@ -117,8 +126,28 @@ export const makeOperator = (endpoint: () => string): Operator => {
         sent.destroy()
       })
     })
+  const login = Effect.suspend(() => {
+    token = undefined
+    return Effect.map(
+      once<{ readonly token: string }>("auth/authenticate", { name: "root", password: "root" }),
+      (answer) => {
+        token = answer.token
+      }
+    )
+  })
+  const call = <Answer>(path: string, body: object = {}): Effect.Effect<Answer, Error> =>
+    Effect.catchIf(
+      once<Answer>(path, body),
+      ({ message }) => token !== undefined && message.includes("invalid auth token"),
+      () => Effect.andThen(login, once<Answer>(path, body))
+    )
   const told = (path: string, body: object = {}) => Effect.map(call<Header>(path, body), revisionOf)
   const done = (path: string, body: object = {}) => Effect.asVoid(call(path, body))
+
+  const memberId = Effect.map(
+    Effect.suspend(() => call<Header>("maintenance/status")),
+    ({ header }) => BigInt(header?.member_id ?? 0)
+  )
 
   return {
     read: (prefix) =>
@@ -158,15 +187,38 @@ export const makeOperator = (endpoint: () => string): Operator => {
     ),
     compact: (revision) => done("kv/compaction", { revision: String(revision) }),
     defragment: done("maintenance/defragment"),
-    disarm: done("maintenance/alarm", { action: "DEACTIVATE", alarm: "NOSPACE" }),
-    memberId: Effect.map(call<Header>("maintenance/status"), ({ header }) => BigInt(header?.member_id ?? 0)),
+    disarm: Effect.flatMap(
+      memberId,
+      (member) => done("maintenance/alarm", { action: "DEACTIVATE", alarm: "NOSPACE", memberID: String(member) })
+    ),
+    memberId,
     moveLeader: (to) => done("maintenance/transfer-leadership", { targetID: String(to) }),
-    login: (password) =>
+    protect: (prefix) =>
       Effect.gen(function* () {
-        token = undefined
-        if (password === undefined) return
-        token = (yield* call<{ readonly token: string }>("auth/authenticate", { name: "root", password })).token
+        yield* done("auth/user/add", { name: "root", password: "root" })
+        yield* done("auth/role/add", { name: "root" })
+        yield* done("auth/user/grant", { user: "root", role: "root" })
+        yield* done("auth/role/add", { name: "app" })
+        yield* done("auth/role/grant", {
+          name: "app",
+          perm: { permType: "READWRITE", key: toBase64(prefix), range_end: after(prefix) }
+        })
+        yield* done("auth/user/add", { name: "app", password: appPassword })
+        yield* done("auth/user/grant", { user: "app", role: "app" })
+        yield* done("auth/enable")
+        yield* login
       }),
+    unprotect: Effect.andThen(
+      done("auth/disable"),
+      Effect.sync(() => {
+        token = undefined
+      })
+    ),
+    setPassword: (password) => done("auth/user/changepw", { name: "app", password }),
+    permit: (allowed) =>
+      allowed ?
+        done("auth/user/grant", { user: "app", role: "app" }) :
+        done("auth/user/revoke", { name: "app", role: "app" }),
     watch: (from, { end, events }) => {
       let rest = ""
       const take = (line: string) => {

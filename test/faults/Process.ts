@@ -85,7 +85,7 @@ export const makeProcess = ({ client, name, namespace, recorder, scope, service,
     const handle: Handle = yield* called(
       registrant,
       key,
-      "register",
+      how.startup === "background" ? "start" : "register",
       client.register({
         service: inService,
         id,

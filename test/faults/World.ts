@@ -10,7 +10,7 @@ import { makeProxy, type Proxy } from "../harness/Proxy.ts"
 import { type Program, runProgram } from "../harness/program.ts"
 import { eventually, pause } from "../harness/real.ts"
 import { type Promised, read } from "./check.ts"
-import { fromLine, type Happened, Recorder } from "./History.ts"
+import { type Call, fromLine, type Happened, Recorder } from "./History.ts"
 import { makeOperator, type Operator } from "./Operator.ts"
 import { makeProcess, type Process } from "./Process.ts"
 import { type ConnectOptions, type Failed, type SubjectName, subjects } from "./Subject.ts"
@@ -74,8 +74,14 @@ export interface World {
   readonly avoid: (...servers: ReadonlyArray<EtcdServer>) => Effect.Effect<void>
   /** Compacts everything that the oracle has seen. */
   readonly compact: Effect.Effect<void, Error>
-  /** The server begins another life: clients are cut off, everything is recorded, `change` is made while it is down. */
-  readonly replace: (change: Effect.Effect<unknown, Error>) => Effect.Effect<void, Error>
+  /**
+   * The server begins another life: clients are cut off, everything is recorded, `change` is made while it is down, and
+   * `unseen` before clients are let in again.
+   */
+  readonly replace: (
+    change: Effect.Effect<unknown, Error>,
+    unseen?: Effect.Effect<unknown, Error>
+  ) => Effect.Effect<void, Error>
   /** Puts a member in the place of another: its proxy leads to the new one. */
   readonly substitute: (old: EtcdServer, fresh: EtcdServer) => Effect.Effect<void>
   /** Waits until every subscriber shows what is true and every registrant is in etcd; false if that takes too long. */
@@ -178,10 +184,10 @@ export const makeWorld = Effect.fnUntraced(function* (
     } else if (happened._tag === "Unsubscribed" || happened._tag === "Ended") {
       subscribers.delete(happened.subscriber)
     } else if (happened._tag === "Called") {
-      if (happened.call === "register") registrants.set(happened.registrant, happened.key)
+      if (begins(happened.call)) registrants.set(happened.registrant, happened.key)
       if (happened.call === "release") registrants.delete(happened.registrant)
     } else if (happened._tag === "Returned") {
-      if (happened.call === "register" && happened.failure !== undefined) registrants.delete(happened.registrant)
+      if (begins(happened.call) && happened.failure !== undefined) registrants.delete(happened.registrant)
     } else if (happened._tag === "Status" && (happened.status === "Superseded" || happened.status === "Failed")) {
       registrants.delete(happened.registrant)
     }
@@ -353,7 +359,7 @@ export const makeWorld = Effect.fnUntraced(function* (
         return truth.reconnect
       }),
     compact: Effect.suspend(() => truth.revision > 1n ? operator.compact(truth.revision) : Effect.void),
-    replace: Effect.fnUntraced(function* (change) {
+    replace: Effect.fnUntraced(function* (change, unseen = Effect.void) {
       yield* first.proxy.refuse
       yield* first.proxy.reset
       yield* truth.catchUp
@@ -361,6 +367,7 @@ export const makeWorld = Effect.fnUntraced(function* (
       yield* truth.replaced
       yield* change
       yield* first.server.start
+      yield* unseen
       yield* first.proxy.accept
     }),
     substitute: (old, fresh) =>
@@ -376,6 +383,8 @@ export const makeWorld = Effect.fnUntraced(function* (
     end
   }
 })
+
+const begins = (call: Call): boolean => call === "register" || call === "start"
 
 const oneServer = (server: EtcdServer): EtcdCluster => {
   const none = Effect.fail(new Error("there is one server only"))

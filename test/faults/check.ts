@@ -28,6 +28,8 @@ export interface Promised {
   readonly rivals?: boolean
   /** The operator takes keys and gives them to others: who loses one may be superseded. */
   readonly robbed?: boolean
+  /** A restored history has run past what subscribers had seen: no header shows that, reconciliation mends it. */
+  readonly overtaken?: boolean
   /** Claims may take a key over from another owner that is still there. */
   readonly takeover?: boolean
 }
@@ -370,7 +372,9 @@ const registrantsOf = ({ history }: Facts): ReadonlyArray<Registrant> => {
     const called = of(entries, "Called")
     const returned = of(entries, "Returned")
     const at = (entry: Entry | undefined) => entry?.at ?? Infinity
-    const failed = returned.find(({ call, failure }) => call === "register" && failure !== undefined)
+    const failed = returned.find(({ call, failure }) =>
+      call !== "release" && call !== "update" && failure !== undefined
+    )
     return {
       name,
       key: called[0]?.key ?? "",
@@ -456,7 +460,9 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
         const before = known.get(id)
         const isNews = change === "Added" ? before === undefined : before !== undefined
         const count = (told.get(id) ?? 0) + 1
-        const isWritten = (writes.get(id) ?? []).filter((write) => write.at <= at + slack).length >= count
+        // Another life of etcd may begin without a key, which nobody wrote.
+        const written = (writes.get(id) ?? []).filter((write) => write.at <= at + slack).length
+        const isWritten = count <= written + lives.filter(({ start }) => start > first.at && start <= at).length
         told.set(id, count)
         if (change === "Removed") known.delete(id)
         else known.set(id, content)
@@ -636,11 +642,12 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
   /** Where no lease is lost no key is ever absent (R2). */
   "no gap": (facts) => {
     if (facts.promised.keeps !== true) return []
-    return registrantsOf(facts).flatMap((registrant) =>
-      writesOf(facts, registrant.key)
-        .filter(({ at, present }) => !present && at > registrant.registered && at < registrant.releasing)
+    return registrantsOf(facts).flatMap((registrant) => {
+      const since = ownSpells(facts, registrant)[0]?.[0] ?? Infinity
+      return writesOf(facts, registrant.key)
+        .filter(({ at, present }) => !present && at > since && at < registrant.releasing)
         .map(({ revision }) => `${registrant.key} was deleted at revision ${revision}`)
-    )
+    })
   },
 
   /** Nothing is written after release began, but that it drains (R5). */
@@ -687,8 +694,8 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
       .map(({ keys, leases }) => `keys ${keys}; leases ${leases}`),
 
   /** Reconciliation mended nothing (D8). */
-  "nothing mended": ({ history }) =>
-    of(history, "Mended").filter(({ count }) => count > 0)
+  "nothing mended": ({ history, promised }) =>
+    of(history, "Mended").filter(({ count }) => count > 0 && promised.overtaken !== true)
       .map(({ count }) => `${count} keys`)
 }
 

@@ -4,8 +4,7 @@
  * @module
  */
 import { Effect } from "effect"
-import { join } from "node:path"
-import { dirname } from "node:path"
+import { dirname, join } from "node:path"
 import { eventually, pause } from "../../harness/real.ts"
 import { type Fault, populate } from "../Fault.ts"
 import type { World } from "../World.ts"
@@ -47,6 +46,32 @@ const makeRoom = (world: World) =>
     yield* world.operator.defragment
     yield* world.operator.disarm
     yield* world.operate(world.operator.remove("filler"))
+  })
+
+/** So many revisions pass between a snapshot and its restoration, and so many until clients see what was restored. */
+const restoration = (before: number, after: number) =>
+  Effect.fnUntraced(function* (world: World) {
+    const file = join(dirname(world.server.dataDir), "snapshot")
+    const pass = (revisions: number) =>
+      Effect.forEach(
+        Array.from({ length: revisions }),
+        () => world.operate(world.operator.put("unrelated", "")),
+        { discard: true }
+      )
+    yield* world.server.snapshot(file)
+    const [, keeping] = world.processes
+    if (keeping === undefined) return
+    // The snapshot knows nothing of this one.
+    const one = yield* keeping.register()
+    yield* one.update(1)
+    yield* pass(before)
+    yield* world.during(
+      "restored",
+      { cuts: true },
+      world.replace(Effect.andThen(world.server.wipe, world.server.restore(file)), pass(after)),
+      Effect.void,
+      Effect.void
+    )
   })
 
 export const serverFaults: ReadonlyArray<Fault> = [
@@ -182,25 +207,14 @@ export const serverFaults: ReadonlyArray<Fault> = [
   },
   {
     id: "F7",
-    title: "F7 an older snapshot is restored",
-    run: (world) =>
-      Effect.gen(function* () {
-        const file = join(dirname(world.server.dataDir), "snapshot")
-        yield* world.server.snapshot(file)
-        const [, keeping] = world.processes
-        if (keeping === undefined) return
-        // The snapshot knows nothing of one, and not how another looks now.
-        const one = yield* keeping.register()
-        yield* one.update(1)
-        yield* pause(500)
-        yield* world.during(
-          "restored",
-          { cuts: true },
-          world.replace(Effect.andThen(world.server.wipe, world.server.restore(file))),
-          Effect.void,
-          Effect.void
-        )
-      })
+    title: "F7 an older snapshot is restored (the revision goes back)",
+    run: restoration(100, 0)
+  },
+  {
+    id: "F7",
+    title: "F7 an older snapshot is restored and has run past what was seen",
+    promised: { overtaken: true },
+    run: restoration(0, 100)
   },
   {
     id: "F8",
