@@ -4,7 +4,7 @@
  * @module
  */
 import { Cause, Effect, Exit, Logger, Metric, type Scope } from "effect"
-import { check, type Figures, figuresOf, type Promised, type Violation } from "./check.ts"
+import { check, type Figures, figuresOf, type Promised, type Rule, type Violation } from "./check.ts"
 import { type History, show } from "./History.ts"
 import type { SubjectName } from "./Subject.ts"
 import { makeWorld, type World } from "./World.ts"
@@ -13,12 +13,16 @@ export interface Fault {
   /** Of the issue: F1, F2, … */
   readonly id: string
   readonly title: string
+  /** How long it takes, where that is long. */
+  readonly minutes?: number
   /** Belongs to the part that every run of the suite has. */
   readonly always?: boolean
   readonly members?: number
   readonly args?: ReadonlyArray<string>
   /** Seconds. */
   readonly ttl?: number
+  /** Milliseconds. */
+  readonly silence?: number
   readonly promised?: Partial<Promised>
   /** Who is there before the fault; by default {@link populate}. */
   readonly stage?: (world: World) => Effect.Effect<void, unknown, Scope.Scope>
@@ -61,6 +65,7 @@ export const play = (fault: Fault, subject: SubjectName): Effect.Effect<Outcome>
         ...(fault.members === undefined ? {} : { members: fault.members }),
         ...(fault.args === undefined ? {} : { args: fault.args }),
         ...(fault.ttl === undefined ? {} : { ttl: fault.ttl }),
+        ...(fault.silence === undefined ? {} : { silence: fault.silence }),
         ...(fault.promised === undefined ? {} : { promised: fault.promised })
       })
       yield* (fault.stage ?? populate)(made)
@@ -99,3 +104,8 @@ export const explain = ({ error, history, violations }: Outcome): string =>
     ...violations.map(({ detail, rule }) => `${rule}: ${detail}`),
     show(history)
   ].join("\n")
+
+/** The rules that were broken, each once. */
+export const brokenBy = ({ violations }: Outcome): ReadonlyArray<Rule> => [
+  ...new Set(violations.map(({ rule }) => rule))
+]

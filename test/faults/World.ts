@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Effect, Exit, Fiber, Metric, Scope } from "effect"
+import { Effect, Exit, FiberSet, Metric, Scope } from "effect"
 import { type EtcdCluster, type EtcdServer, startCluster, startEtcd } from "../harness/EtcdServer.ts"
 import { makeProxy, type Proxy } from "../harness/Proxy.ts"
 import { type Program, runProgram } from "../harness/program.ts"
@@ -23,6 +23,8 @@ export interface WorldOptions {
   readonly args?: ReadonlyArray<string>
   /** Seconds; default 2. */
   readonly ttl?: number
+  /** Milliseconds until a silence is noticed; default 2000. */
+  readonly silence?: number
   readonly promised?: Partial<Promised>
 }
 
@@ -86,7 +88,9 @@ export interface World {
   readonly substitute: (old: EtcdServer, fresh: EtcdServer) => Effect.Effect<void>
   /** Waits until every subscriber shows what is true and every registrant is in etcd; false if that takes too long. */
   readonly converged: (milliseconds: number) => Effect.Effect<boolean>
-  /** Ends the operator's own writing. */
+  /** Runs until the world comes to rest. */
+  readonly load: (effect: Effect.Effect<unknown>) => Effect.Effect<void>
+  /** Ends the operator's own writing, and every load. */
   readonly rest: Effect.Effect<void>
   /** Ends the run: is quiet, releases everything, closes everything, and looks at what is left. */
   readonly end: Effect.Effect<void, Error>
@@ -106,12 +110,11 @@ const long = 3600
 export const makeWorld = Effect.fnUntraced(function* (
   options: WorldOptions
 ): Effect.fn.Return<World, Error, Scope.Scope> {
-  const { subject, ttl = 2 } = options
+  const { silence = 2000, subject, ttl = 2 } = options
   const service = "orders"
   const namespace = `/world-${++worlds}`
-  const progressEvery = 1000
-  const progressTimeout = 1000
-  const silence = progressEvery + progressTimeout
+  const progressEvery = silence / 2
+  const progressTimeout = silence / 2
   const promised: Promised = {
     namespace,
     ttl: ttl * 1000,
@@ -244,7 +247,9 @@ export const makeWorld = Effect.fnUntraced(function* (
       if (error.message.includes("lease not found")) ownLease = 0n
     })
   ))
-  const mover = yield* Effect.forkScoped(Effect.forever(Effect.andThen(move, pause(200))))
+  const loads = yield* FiberSet.make()
+  const load: World["load"] = (effect) => Effect.asVoid(FiberSet.run(loads, effect))
+  yield* load(Effect.forever(Effect.andThen(move, pause(200))))
 
   let faults = 0
   const during: World["during"] = (name, { cuts = false, freezes = false, refuses = false }, begin, meanwhile, heal) =>
@@ -258,7 +263,7 @@ export const makeWorld = Effect.fnUntraced(function* (
       )
     })
 
-  const rest = Effect.asVoid(Fiber.interrupt(mover))
+  const rest = FiberSet.clear(loads)
 
   const converged: World["converged"] = (milliseconds) =>
     eventually(Effect.suspend(() => isSettled() ? Effect.succeed(true) : Effect.fail("not yet")), {
@@ -379,6 +384,7 @@ export const makeWorld = Effect.fnUntraced(function* (
         return member.proxy.retarget(fresh.endpoint)
       }),
     converged,
+    load,
     rest,
     end
   }

@@ -101,7 +101,9 @@ export const clusterFaults: ReadonlyArray<Fault> = [
     id: "F12",
     title: "F12 every member is removed and another one added",
     members: 3,
-    ttl,
+    ttl: 20,
+    // A member that is shut down answers its streams for up to 7 s, without hearing of anything new.
+    silence: 10_000,
     promised,
     stage: populate,
     run: (world) =>

@@ -15,9 +15,7 @@ const calling = Effect.fnUntraced(function* (world: World) {
   if (keeping === undefined) return
   const registrant = yield* keeping.register()
   let round = 0
-  yield* Effect.forkScoped(
-    Effect.forever(Effect.andThen(Effect.suspend(() => registrant.update(++round)), pause(100)))
-  )
+  yield* world.load(Effect.forever(Effect.andThen(Effect.suspend(() => registrant.update(++round)), pause(100))))
 })
 
 /** One process only looks, one only keeps what it has, one calls, one does everything. */

@@ -48,6 +48,13 @@ const makeRoom = (world: World) =>
     yield* world.operate(world.operator.remove("filler"))
   })
 
+/** Down for half a second, two seconds after it has come up, again and again for so many milliseconds. */
+const restarts = (milliseconds: number) => (world: World) =>
+  Effect.gen(function* () {
+    const end = performance.now() + milliseconds
+    while (performance.now() < end) yield* Effect.andThen(outage(world, 500), pause(1500))
+  })
+
 /** So many revisions pass between a snapshot and its restoration, and so many until clients see what was restored. */
 const restoration = (before: number, after: number) =>
   Effect.fnUntraced(function* (world: World) {
@@ -92,6 +99,7 @@ export const serverFaults: ReadonlyArray<Fault> = [
     id: "F2",
     title: `F2 etcd is down at start for ${seconds} s`,
     always: seconds === 1,
+    minutes: seconds / 60,
     stage: () => Effect.void,
     run: (world) =>
       Effect.gen(function* () {
@@ -152,18 +160,15 @@ export const serverFaults: ReadonlyArray<Fault> = [
   {
     id: "F4",
     title: "F4 etcd is started again every 2 s for 60 s",
+    minutes: 1,
     ttl: 3,
-    run: (world) =>
-      Effect.forEach(Array.from({ length: 15 }), () => Effect.andThen(outage(world, 500), pause(2000)))
-        .pipe(Effect.asVoid)
+    run: restarts(60_000)
   },
   {
     id: "F4",
     title: "F4 etcd is started again every 2 s for 10 s",
     ttl: 3,
-    run: (world) =>
-      Effect.forEach([1, 2, 3, 4], () => Effect.andThen(outage(world, 300), pause(1500)))
-        .pipe(Effect.asVoid)
+    run: restarts(10_000)
   },
   ...([["half the", 0.5], ["one", 1], ["two times the", 2]] as const).map(([name, factor]): Fault => ({
     id: "F5",
