@@ -12,7 +12,7 @@ import { Effect, Schedule, Stream } from "effect"
 import { type Etcd, prefix } from "../../src/etcd/Etcd.ts"
 import type { EtcdError } from "../../src/etcd/EtcdError.ts"
 import { contentOf, type SeenSet } from "./History.ts"
-import type { Client, ConnectOptions, SeenChange } from "./Subject.ts"
+import type { Client, SeenChange } from "./Subject.ts"
 
 const retries = 5
 const text = new TextDecoder()
@@ -20,7 +20,7 @@ const text = new TextDecoder()
 const fiveTimes = <A>(effect: Effect.Effect<A, EtcdError>): Effect.Effect<A, EtcdError> =>
   Effect.retry(effect, { times: retries, schedule: Schedule.spaced("100 millis") })
 
-export const connectNaive = (etcd: Etcd, { namespace }: ConnectOptions): Effect.Effect<Client> => {
+export const connectNaive = (etcd: Etcd, namespace: string): Effect.Effect<Client> => {
   const read = Effect.fnUntraced(function* (service: string) {
     const start = `${namespace}/${service}/`
     const { header, kvs } = yield* etcd.range(prefix(start))

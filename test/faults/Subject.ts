@@ -133,6 +133,12 @@ export const connectLibrary: Connect = Effect.fnUntraced(function* (
 
 export const subjects: Readonly<Record<SubjectName, Connect>> = {
   library: connectLibrary,
-  naive: (options) =>
-    Effect.flatMap(EtcdGrpc.make({ endpoints: options.endpoints }), (etcd) => connectNaive(etcd, options))
+  naive: ({ endpoints, namespace, password, username }) =>
+    Effect.flatMap(
+      EtcdGrpc.make({
+        endpoints,
+        ...(username === undefined || password === undefined ? {} : { username, password: Redacted.make(password) })
+      }),
+      (etcd) => connectNaive(etcd, namespace)
+    )
 }

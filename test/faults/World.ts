@@ -233,7 +233,14 @@ export const makeWorld = Effect.fnUntraced(function* (
     )
 
   const value = (id: string, owner: string, round: number) =>
-    JSON.stringify({ id, name: service, endpoints: [`http://${owner}:1`], metadata: { owner, round: String(round) } })
+    JSON.stringify({
+      id,
+      name: service,
+      endpoints: [`http://${owner}:1`],
+      metadata: { owner, round: String(round) },
+      weight: 1,
+      status: "up"
+    })
 
   // The truth moves on, whatever is cut off from it.
   let ownLease = 0n

@@ -28,7 +28,10 @@ export interface Promised {
   readonly rivals?: boolean
   /** The operator takes keys and gives them to others: who loses one may be superseded. */
   readonly robbed?: boolean
-  /** A restored history has run past what subscribers had seen: no header shows that, reconciliation mends it. */
+  /**
+   * A restored history has run past what subscribers had seen. No header shows that: until reconciliation mends it, sets
+   * may be of both histories.
+   */
   readonly overtaken?: boolean
   /** Claims may take a key over from another owner that is still there. */
   readonly takeover?: boolean
@@ -434,8 +437,8 @@ const keeping = (facts: Facts): ReadonlyArray<Registrant> =>
 
 const seconds = (milliseconds: number): string => `${(milliseconds / 1000).toFixed(1)} s`
 
-const misplacedBy = (rule: Rule) => (facts: Facts): ReadonlyArray<string> =>
-  facts.misplaced.filter((one) => one.rule === rule).map(({ detail }) => detail)
+const misplacedBy = (rule: Rule) => ({ misplaced, promised }: Facts): ReadonlyArray<string> =>
+  promised.overtaken === true ? [] : misplaced.filter((one) => one.rule === rule).map(({ detail }) => detail)
 
 /** Every rule, with the promises of the README that it stands for. */
 const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {

@@ -4,7 +4,7 @@
  *     deno task faults                              everything; writes bench/results/faults.md
  *     deno task faults F7 F10 --runtime bun         some faults on one runtime (both repeat); writes nothing
  *     deno task faults --times 3                    three times in a row
- *     deno task faults --subject naive              the negative control: what it breaks must be what naive.ts says
+ *     deno task faults --subject naive              the negative control: what it breaks must be what control.ts says
  *     deno task faults --jobs 4                     faults at a time; default 8
  *
  * @module
@@ -18,7 +18,7 @@ import { parseArgs } from "node:util"
 import { root, type RuntimeName, runtimeNames } from "../../tools/runtimes.ts"
 import { versions } from "../harness/EtcdServer.ts"
 import { runProgram } from "../harness/program.ts"
-import { caughtBy } from "./naive.ts"
+import { caughtBy } from "./control.ts"
 import { burst, isGreen, type Report, tableOf } from "./report.ts"
 import { faults } from "./table/mod.ts"
 
