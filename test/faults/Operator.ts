@@ -120,7 +120,7 @@ export const makeOperator = (endpoint: () => string): Operator => {
           )
         })
       })
-      sent.setTimeout(5000, () => sent.destroy(new Error(`${path}: no answer within 5 s`)))
+      sent.setTimeout(20_000, () => sent.destroy(new Error(`${path}: no answer within 20 s`)))
       sent.on("error", (error) => resume(Effect.fail(toError(error))))
       return Effect.sync(() => {
         sent.destroy()

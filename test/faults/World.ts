@@ -88,6 +88,8 @@ export interface World {
   readonly substitute: (old: EtcdServer, fresh: EtcdServer) => Effect.Effect<void>
   /** Waits until every subscriber shows what is true and every registrant is in etcd; false if that takes too long. */
   readonly converged: (milliseconds: number) => Effect.Effect<boolean>
+  /** Waits until no registration is being made and no update is under way. */
+  readonly settled: Effect.Effect<void>
   /** Runs until the world comes to rest. */
   readonly load: (effect: Effect.Effect<unknown>) => Effect.Effect<void>
   /** Ends the operator's own writing, and every load. */
@@ -156,6 +158,7 @@ export const makeWorld = Effect.fnUntraced(function* (
     { readonly service: string; live: boolean; contents: ReadonlyMap<string, string> }
   >()
   const registrants = new Map<string, string>()
+  let pending = 0
   const note = (happened: Happened): void => {
     if (happened._tag === "Replaced") {
       current.owners.clear()
@@ -187,9 +190,11 @@ export const makeWorld = Effect.fnUntraced(function* (
     } else if (happened._tag === "Unsubscribed" || happened._tag === "Ended") {
       subscribers.delete(happened.subscriber)
     } else if (happened._tag === "Called") {
+      pending++
       if (begins(happened.call)) registrants.set(happened.registrant, happened.key)
       if (happened.call === "release") registrants.delete(happened.registrant)
     } else if (happened._tag === "Returned") {
+      pending--
       if (begins(happened.call) && happened.failure !== undefined) registrants.delete(happened.registrant)
     } else if (happened._tag === "Status" && (happened.status === "Superseded" || happened.status === "Failed")) {
       registrants.delete(happened.registrant)
@@ -391,6 +396,11 @@ export const makeWorld = Effect.fnUntraced(function* (
         return member.proxy.retarget(fresh.endpoint)
       }),
     converged,
+    settled: Effect.ignore(
+      eventually(Effect.suspend(() => pending === 0 ? Effect.void : Effect.fail("not yet")), {
+        limit: promised.within + promised.slack
+      })
+    ),
     load,
     rest,
     end

@@ -18,8 +18,15 @@ recorder.listen((entry) => console.log(toLine(entry)))
 
 /** Moves the wall clock of this process by so many milliseconds; timers and the monotonic clock know nothing of it. */
 const jump = (milliseconds: number): void => {
-  const before = Date.now
-  Date.now = () => before() + milliseconds
+  const Before = globalThis.Date
+  globalThis.Date = class extends Before {
+    constructor(...args: ReadonlyArray<unknown>) {
+      super(...(args.length === 0 ? [Before.now() + milliseconds] : args) as [number])
+    }
+    static override now(): number {
+      return Before.now() + milliseconds
+    }
+  } as DateConstructor
 }
 
 const block = (milliseconds: number): void => {

@@ -62,8 +62,8 @@ const restoration = (before: number, after: number) =>
     const pass = (revisions: number) =>
       Effect.forEach(
         Array.from({ length: revisions }),
-        () => world.operate(world.operator.put("unrelated", "")),
-        { discard: true }
+        () => world.operator.put("unrelated", ""),
+        { discard: true, concurrency: 20 }
       )
     yield* world.server.snapshot(file)
     const [, keeping] = world.processes
