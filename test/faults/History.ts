@@ -62,7 +62,10 @@ export type Happened =
   /** The stream has ended by itself; `failure` is the tag of the reason. */
   | { readonly _tag: "Ended"; readonly subscriber: string; readonly failure: string }
   | { readonly _tag: "Unsubscribed"; readonly subscriber: string }
-  /** All has healed and nothing is written any more; whoever has not converged by now never will. */
+  /**
+   * All has healed and nothing is written any more; whoever has not converged by now never will. Once while all are
+   * there, and once after they have left.
+   */
   | { readonly _tag: "Quiet" }
   /** Every scope is closed: what remains in etcd that a client under test has put there. */
   | { readonly _tag: "Left"; readonly keys: ReadonlyArray<string>; readonly leases: ReadonlyArray<string> }

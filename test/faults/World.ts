@@ -261,15 +261,21 @@ export const makeWorld = Effect.fnUntraced(function* (
   ))
   const loads = yield* FiberSet.make()
   const load: World["load"] = (effect) => Effect.asVoid(FiberSet.run(loads, effect))
-  yield* load(Effect.forever(Effect.andThen(move, pause(200))))
+  /** What is missed during a fault stays missed by whoever only waits for the next change. */
+  let moving = true
+  yield* load(Effect.forever(Effect.andThen(Effect.suspend(() => moving ? move : Effect.void), pause(200))))
 
   let faults = 0
   const during: World["during"] = (name, { cuts = false, freezes = false, refuses = false }, begin, meanwhile, heal) =>
     Effect.suspend(() => {
       const fault = ++faults
+      moving = true
       recorder.add({ _tag: "FaultBegan", fault, name, cuts, freezes, refuses })
       return begin.pipe(
         Effect.andThen(meanwhile),
+        Effect.andThen(Effect.sync(() => {
+          moving = false
+        })),
         Effect.andThen(heal),
         Effect.andThen(Effect.sync(() => recorder.add({ _tag: "FaultHealed", fault })))
       )
@@ -303,6 +309,8 @@ export const makeWorld = Effect.fnUntraced(function* (
     yield* Effect.forEach(registering, ({ close }) => close, { concurrency: "unbounded" })
     yield* eventually(truth.catchUp)
     yield* converged(promised.slack)
+    yield* truth.catchUp
+    recorder.add({ _tag: "Quiet" })
     yield* Effect.forEach(watching, ({ close }) => close)
     const patience = 2 * promised.ttl + promised.slack
     const left = yield* eventually(

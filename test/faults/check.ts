@@ -481,36 +481,32 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
 
   /** When all is quiet, what was emitted last and what the changes add up to is what etcd holds (D3, D5). */
   reliable: (facts) =>
-    facts.subscriptions.filter((subscription) => ends(subscription) > facts.quiet).flatMap((subscription) => {
-      const [first] = subscription
-      if (first?._tag !== "Subscribed" || facts.quiet === Infinity) return []
-      const life = facts.lives.at(-1)
-      const writes = (life?.writes.get(first.service) ?? []).filter(({ at }) => at <= facts.quiet)
-      const { contents } = stateAt(writes, writes.at(-1)?.revision ?? 0n)
-      const before = subscription.filter(({ at }) => at <= facts.quiet)
-      const details: Array<string> = []
-      const changes = of(before, "Changed")
-      const set = of(before, "Emitted").at(-1)?.set
-      if (changes.length > 0) {
-        const sum = new Map<string, string>()
-        for (const { change, content, id } of changes) {
-          if (change === "Removed") sum.delete(id)
-          else sum.set(id, content)
+    of(facts.history, "Quiet").flatMap(({ at: quiet }) =>
+      facts.subscriptions.flatMap((subscription) => {
+        const [first] = subscription
+        if (first?._tag !== "Subscribed" || first.at > quiet || ends(subscription) <= quiet) return []
+        const writes = (facts.lives.at(-1)?.writes.get(first.service) ?? []).filter(({ at }) => at <= quiet)
+        const { contents } = stateAt(writes, writes.at(-1)?.revision ?? 0n)
+        const before = subscription.filter(({ at }) => at <= quiet)
+        const changes = of(before, "Changed")
+        const set = of(before, "Emitted").at(-1)?.set
+        const names = (of: ReadonlyMap<string, string>) => [...of.keys()].sort().join(" ") || "nobody"
+        if (changes.length > 0) {
+          const sum = new Map<string, string>()
+          for (const { change, content, id } of changes) {
+            if (change === "Removed") sum.delete(id)
+            else sum.set(id, content)
+          }
+          if (sameContents(sum, contents)) return []
+          return [`${first.subscriber} adds up to ${names(sum)}; etcd holds ${names(contents)}`]
         }
-        if (!sameContents(sum, contents)) {
-          details.push(`${first.subscriber} adds up to ${[...sum.keys()]}, etcd holds ${[...contents.keys()]}`)
-        }
-      } else if (set === undefined) {
-        details.push(`${first.subscriber} was never given anything`)
-      } else if (!set.live || !sameContents(set.contents, contents)) {
-        details.push(
-          `${first.subscriber} has ${set.live ? "live" : "stale"} ${[...set.contents.keys()]}, etcd holds ${[
-            ...contents.keys()
-          ]}`
-        )
-      }
-      return details
-    }),
+        if (set === undefined) return contents.size === 0 ? [] : [`${first.subscriber} was never given anything`]
+        if (set.live && sameContents(set.contents, contents)) return []
+        return [
+          `${first.subscriber} has ${set.live ? "live" : "stale"} ${names(set.contents)}; etcd holds ${names(contents)}`
+        ]
+      })
+    ),
 
   /** Each fault that heals is got over in time (D3, D7). */
   converged: (facts) =>

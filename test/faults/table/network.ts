@@ -42,11 +42,11 @@ const hindered = Object.entries(toxics).flatMap(([name, toxic]) =>
 )
 
 const dark = ways.flatMap((way) =>
-  ([[1, true], [4, false]] as const).map(([length, keeps]): Fault => ({
+  ([[1, true], [8, false]] as const).map(([length, keeps]): Fault => ({
     id: "F14",
     title: `F14 a black hole ${named[way]} for ${keeps ? "a moment" : "two times the TTL"}`,
     always: way === "both" && !keeps,
-    ttl: keeps ? 8 : 2,
+    ttl: keeps ? 8 : 4,
     promised: { keeps },
     stage,
     run: (world) =>

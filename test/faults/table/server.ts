@@ -93,7 +93,7 @@ export const serverFaults: ReadonlyArray<Fault> = [
   {
     id: "F1",
     title: "F1 etcd is killed and started again after the TTL",
-    run: (world) => Effect.andThen(busy(world), outage(world, 5000))
+    run: (world) => Effect.andThen(busy(world), outage(world, 8000))
   },
   ...[1, 10, 60].map((seconds): Fault => ({
     id: "F2",
