@@ -164,6 +164,8 @@ const keep = Effect.fnUntraced(function* <M>(
   let instance = plan.instance
   let status: RegistrationStatus = RegistrationStatus.Registering({ attempt: 1 })
   let lease: LeaseId | undefined
+  /** The lease that was lost last, as long as etcd may still hold it and the key with it. */
+  let remaining: LeaseId | undefined
   let lastRevision: bigint | undefined
   let lastFailure: EtcdError | RegistrationLost | undefined
   let attempt = 1
@@ -301,6 +303,7 @@ const keep = Effect.fnUntraced(function* <M>(
       Effect.raceFirst(Effect.flatMap(session.lost, Effect.fail))
     )
     lease = leaseId
+    remaining = undefined
     lastRevision = revision
     attempt = 1
     lostAt = undefined
@@ -339,6 +342,7 @@ const keep = Effect.fnUntraced(function* <M>(
     }
     lease = undefined
     if (ended._tag !== "InstanceIdTaken") {
+      remaining = leaseId
       lostAt = yield* Clock.currentTimeMillis
       attempt = 0
       if ((yield* monotonicMillis) - claimedAt >= plan.ttl.seconds * 1000) yield* backoff.reset
@@ -405,6 +409,8 @@ const keep = Effect.fnUntraced(function* <M>(
   yield* Effect.addFinalizer(() =>
     Effect.gen(function* () {
       lease = undefined
+      // etcd extends the leases that it finds when it starts: what was lost during an outage may be there after it.
+      if (remaining !== undefined) yield* Session.release(etcd, remaining, releaseTimeout)
       if (!isFinal()) yield* setStatus(RegistrationStatus.Released())
       yield* statuses.end(Exit.void)
       yield* Deferred.succeed(released, undefined)
