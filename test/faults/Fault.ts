@@ -15,6 +15,8 @@ export interface Fault {
   readonly title: string
   /** How long it takes, where that is long. */
   readonly minutes?: number
+  /** Keeps the process so busy that nothing else is played beside it. */
+  readonly alone?: boolean
   /** Belongs to the part that every run of the suite has. */
   readonly always?: boolean
   readonly members?: number

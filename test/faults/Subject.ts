@@ -73,12 +73,23 @@ export type SubjectName = "library" | "naive"
 
 export type Connect = (options: ConnectOptions) => Effect.Effect<Client, Failed, Scope.Scope>
 
+const texts = new WeakMap<object, string>()
+
+/** Sets share their instances: each is put into words once. */
+const textOf = (instance: ServiceInstance): string => {
+  const known = texts.get(instance)
+  if (known !== undefined) return known
+  const text = contentOf(instance)
+  texts.set(instance, text)
+  return text
+}
+
 const seenSet = (set: InstanceSet): SeenSet => ({
   revision: set.revision,
   live: set.freshness._tag === "Live",
   // Built when it is looked at: the oracle may never ask.
   get contents() {
-    return new Map(set.instances.map((instance): [string, string] => [instance.id, contentOf(instance)]))
+    return new Map(set.instances.map((instance): [string, string] => [instance.id, textOf(instance)]))
   }
 })
 

@@ -155,7 +155,7 @@ export const makeWorld = Effect.fnUntraced(function* (
   const current = { owners: new Map<string, string>(), contents: new Map<string, Map<string, string>>() }
   const subscribers = new Map<
     string,
-    { readonly service: string; live: boolean; contents: ReadonlyMap<string, string> }
+    { readonly service: string; live: boolean; contents: () => ReadonlyMap<string, string> }
   >()
   const registrants = new Map<string, string>()
   let pending = 0
@@ -173,21 +173,24 @@ export const makeWorld = Effect.fnUntraced(function* (
       if (owner === undefined) current.owners.delete(happened.key)
       else current.owners.set(happened.key, owner)
     } else if (happened._tag === "Subscribed") {
-      subscribers.set(happened.subscriber, { service: happened.service, live: false, contents: new Map() })
+      subscribers.set(happened.subscriber, { service: happened.service, live: false, contents: () => new Map() })
     } else if (happened._tag === "Emitted") {
       const known = subscribers.get(happened.subscriber)
       if (known === undefined) return
       known.live = happened.set.live
-      known.contents = happened.set.contents
+      known.contents = () => happened.set.contents
     } else if (happened._tag === "Changed") {
       const known = subscribers.get(happened.subscriber)
       if (known === undefined) return
       known.live = true
-      const contents = new Map(known.contents)
+      const contents = new Map(known.contents())
       if (happened.change === "Removed") contents.delete(happened.id)
       else contents.set(happened.id, happened.content)
-      known.contents = contents
-    } else if (happened._tag === "Unsubscribed" || happened._tag === "Ended") {
+      known.contents = () => contents
+    } else if (happened._tag === "Ended") {
+      const known = subscribers.get(happened.subscriber)
+      if (known !== undefined) known.live = false
+    } else if (happened._tag === "Unsubscribed") {
       subscribers.delete(happened.subscriber)
     } else if (happened._tag === "Called") {
       pending++
@@ -204,9 +207,10 @@ export const makeWorld = Effect.fnUntraced(function* (
 
   const isSettled = (): boolean => {
     for (const { contents, live, service } of subscribers.values()) {
-      const wanted = current.contents.get(service) ?? new Map()
-      if (!live || contents.size !== wanted.size) return false
-      for (const [id, content] of wanted) if (contents.get(id) !== content) return false
+      if (!live) return false
+      const [shown, wanted] = [contents(), current.contents.get(service) ?? new Map()]
+      if (shown.size !== wanted.size) return false
+      for (const [id, content] of wanted) if (shown.get(id) !== content) return false
     }
     for (const [name, key] of registrants) if (current.owners.get(key) !== name) return false
     return true

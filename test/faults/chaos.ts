@@ -193,7 +193,8 @@ export const campaign = (title: string, plan: ReadonlyArray<Planned>): Fault => 
         case "cut":
           return outage(step.kind, step.for, proxy.blackhole(), proxy.heal)
         case "cut up":
-          return outage(step.kind, step.for, proxy.blackhole("up"), proxy.heal)
+          // Whoever is told of changes may go on listening.
+          return world.during(step.kind, {}, proxy.blackhole("up"), pause(step.for), proxy.heal)
         case "cut down":
           return outage(step.kind, step.for, proxy.blackhole("down"), proxy.heal)
         case "slow":

@@ -31,7 +31,7 @@ export const authFaults: ReadonlyArray<Fault> = [
     id: "F20",
     title: "F20 tokens expire in mid-watch and in mid-heartbeat",
     args: ["--auth-token-ttl=1"],
-    ttl: 4,
+    ttl: 10,
     promised: { keeps: true },
     stage,
     run: (world) =>
@@ -72,7 +72,7 @@ export const authFaults: ReadonlyArray<Fault> = [
   {
     id: "F20",
     title: "F20 authentication is switched on, and off again",
-    ttl: 4,
+    ttl: 10,
     promised: { keeps: true },
     stage: enter,
     run: (world) =>

@@ -12,7 +12,7 @@ const ttl = 3
 
 /** A fault of a client in a process of its own, beside the others. */
 const ofClient = (
-  options: Pick<Fault, "title" | "always" | "promised">,
+  options: Pick<Fault, "title" | "always" | "promised" | "ttl">,
   fault: (world: World, client: Spawned) => Effect.Effect<void, unknown>
 ): Fault => ({
   id: "F6",
@@ -54,11 +54,11 @@ export const clientFaults: ReadonlyArray<Fault> = [
       )
   ),
   ofClient(
-    { title: "F6 the clock of the client jumps an hour ahead and two hours back", promised: { keeps: true } },
+    { title: "F6 the clock of the client jumps an hour ahead and two hours back", ttl: 10, promised: { keeps: true } },
     (world, { program }) =>
       Effect.forEach(
         [3_600_000, -7_200_000],
-        (jump) => world.during("clock jumped", {}, program.send(`jump ${jump}`), pause(1.5 * ttl * 1000), Effect.void)
+        (jump) => world.during("clock jumped", {}, program.send(`jump ${jump}`), pause(5000), Effect.void)
       ).pipe(
         Effect.asVoid
       )

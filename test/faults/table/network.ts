@@ -34,7 +34,7 @@ const hindered = Object.entries(toxics).flatMap(([name, toxic]) =>
   ways.map((way): Fault => ({
     id: "F14",
     title: `F14 ${name} ${named[way]}`,
-    ttl: 4,
+    ttl: 10,
     promised: { keeps: true },
     stage,
     run: (world) => world.during(name, {}, world.proxy.poison(toxic, way), pause(5000), world.proxy.heal)
@@ -46,11 +46,17 @@ const dark = ways.flatMap((way) =>
     id: "F14",
     title: `F14 a black hole ${named[way]} for ${keeps ? "a moment" : "two times the TTL"}`,
     always: way === "both" && !keeps,
-    ttl: keeps ? 8 : 4,
+    ttl: keeps ? 10 : 4,
     promised: { keeps },
     stage,
     run: (world) =>
-      world.during("black hole", { cuts: true }, world.proxy.blackhole(way), pause(length * 1000), world.proxy.heal)
+      world.during(
+        "black hole",
+        { cuts: way !== "up" },
+        world.proxy.blackhole(way),
+        pause(length * 1000),
+        world.proxy.heal
+      )
   }))
 )
 
@@ -75,7 +81,7 @@ export const networkFaults: ReadonlyArray<Fault> = [
     id: "F14",
     title: "F14 connections are reset every 300 ms",
     always: true,
-    ttl: 4,
+    ttl: 10,
     promised: { keeps: true },
     stage,
     run: (world) =>
@@ -91,7 +97,7 @@ export const networkFaults: ReadonlyArray<Fault> = [
     (["resetAfterBytes", "closeAfterBytes"] as const).map((how): Fault => ({
       id: "F14",
       title: `F14 connections are ${how === "resetAfterBytes" ? "reset" : "closed"} after some bytes ${named[way]}`,
-      ttl: 4,
+      ttl: 10,
       promised: { keeps: true },
       stage,
       run: (world) =>
@@ -110,7 +116,7 @@ export const networkFaults: ReadonlyArray<Fault> = [
   {
     id: "F14",
     title: "F14 connections close slowly",
-    ttl: 8,
+    ttl: 10,
     promised: { keeps: true },
     stage,
     run: (world) =>
@@ -164,7 +170,7 @@ export const networkFaults: ReadonlyArray<Fault> = [
     id: "F19",
     title: "F19 a put is applied and the answer is lost",
     always: true,
-    ttl: 4,
+    ttl: 10,
     promised: { keeps: true },
     run: (world) =>
       Effect.gen(function* () {
@@ -184,7 +190,7 @@ export const networkFaults: ReadonlyArray<Fault> = [
     id: "F19",
     title: "F19 a revocation is applied and the answer is lost",
     always: true,
-    ttl: 8,
+    ttl: 10,
     promised: { keeps: true },
     run: (world) =>
       Effect.gen(function* () {

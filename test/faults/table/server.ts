@@ -86,7 +86,7 @@ export const serverFaults: ReadonlyArray<Fault> = [
     id: "F1",
     title: "F1 etcd is killed and started again before the TTL",
     always: true,
-    ttl: 8,
+    ttl: 10,
     promised: { keeps: true },
     run: (world) => Effect.andThen(busy(world), outage(world, 1000))
   },
@@ -200,6 +200,7 @@ export const serverFaults: ReadonlyArray<Fault> = [
   {
     id: "F7",
     title: "F7 the data are wiped, with 1,000 instances",
+    alone: true,
     ttl: 15,
     stage: crowd(1000),
     // 1,000 grants, claims and reads on two cores.
