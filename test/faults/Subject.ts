@@ -20,6 +20,8 @@ export interface ConnectOptions {
   readonly progressEvery: number
   readonly progressTimeout: number
   readonly reconcileEvery: number
+  /** Default: 1000. */
+  readonly requestTimeout?: number
   readonly username?: string
   readonly password?: string
 }
@@ -97,7 +99,8 @@ const contentOfInstance = (instance: ServiceInstance) => ({ id: instance.id, con
 
 /** The library, with times short enough for a test. Each client is a process of its own, as far as etcd can tell. */
 export const connectLibrary: Connect = Effect.fnUntraced(function* (
-  { endpoints, namespace, password, progressEvery, progressTimeout, reconcileEvery, username }: ConnectOptions
+  { endpoints, namespace, password, progressEvery, progressTimeout, reconcileEvery, requestTimeout, username }:
+    ConnectOptions
 ) {
   const context = yield* Layer.build(Registry.layerEtcd({
     endpoints,
@@ -106,7 +109,7 @@ export const connectLibrary: Connect = Effect.fnUntraced(function* (
     progressTimeout,
     reconcileEvery,
     dialTimeout: "1 second",
-    requestTimeout: "1 second",
+    requestTimeout: requestTimeout ?? 1000,
     releaseTimeout: "2 seconds",
     ...(username === undefined || password === undefined ? {} : { username, password: Redacted.make(password) })
   }))

@@ -11,7 +11,7 @@
  */
 import { Effect } from "effect"
 import process from "node:process"
-import { runtimeNames } from "../../tools/runtimes.ts"
+import { obtainRuntime, runtimeNames } from "../../tools/runtimes.ts"
 import { runProgram } from "../harness/program.ts"
 
 const args = process.argv.slice(2)
@@ -22,6 +22,8 @@ const seed = rest.includes("--seed") ? [] : ["--seed", String(Math.floor(Math.ra
 const main = Effect.gen(function* () {
   let worst = 0
   for (const runtime of runtimeNames.filter((name) => wanted.length === 0 || wanted.includes(name))) {
+    // Fetched if it is not at hand.
+    obtainRuntime(runtime)
     console.log(`-- ${runtime} ${[...seed, ...rest].join(" ")}`)
     const code = yield* Effect.scoped(Effect.gen(function* () {
       const file = new URL("./programs/chaos.ts", import.meta.url)

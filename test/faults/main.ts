@@ -15,7 +15,7 @@ import { cpus } from "node:os"
 import { join } from "node:path"
 import process from "node:process"
 import { parseArgs } from "node:util"
-import { root, type RuntimeName, runtimeNames } from "../../tools/runtimes.ts"
+import { obtainRuntime, root, type RuntimeName, runtimeNames } from "../../tools/runtimes.ts"
 import { versions } from "../harness/EtcdServer.ts"
 import { runProgram } from "../harness/program.ts"
 import { caughtBy } from "./control.ts"
@@ -40,6 +40,8 @@ if (runtimes.length === 0 || chosen.length === 0) {
   console.error(`no fault ${positionals} on ${values.runtime}; there are ${[...new Set(faults.map(({ id }) => id))]}`)
   process.exit(2)
 }
+// Fetched if it is not at hand.
+runtimes.forEach(obtainRuntime)
 const isNaive = values.subject === "naive"
 
 /** Whether an outcome is what it has to be. */

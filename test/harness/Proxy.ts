@@ -162,7 +162,8 @@ class Lane {
     this.#slicing = true
     const next = (index: number): void => {
       if (index < chunk.length && !this.#into.destroyed) {
-        this.#into.write(chunk.subarray(index, index + 1), () => next(index + 1))
+        // Whoever reads gets a turn, or would find several.
+        this.#into.write(chunk.subarray(index, index + 1), () => setImmediate(() => next(index + 1)))
       } else {
         this.#slicing = false
         this.pump()

@@ -21,7 +21,8 @@ const crowd = (size: number) =>
   Effect.fnUntraced(function* (world: World) {
     const looking = yield* world.connect("looking")
     yield* looking.subscribe()
-    const keeping = yield* world.connect("keeping")
+    // As in a program: two busy cores do not answer a thousand at once within a second.
+    const keeping = yield* world.connect("keeping", { requestTimeout: 3000 })
     yield* Effect.forEach(Array.from({ length: size }), () => keeping.register(), { concurrency: 100 })
   })
 
