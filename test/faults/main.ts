@@ -10,6 +10,7 @@
  * @module
  */
 import { Effect } from "effect"
+import { execFileSync } from "node:child_process"
 import { mkdirSync, writeFileSync } from "node:fs"
 import { cpus } from "node:os"
 import { join } from "node:path"
@@ -109,8 +110,9 @@ const main = Effect.gen(function* () {
   if (!isNaive && chosen.length === faults.length && runtimes.length === runtimeNames.length) {
     const folder = join(root, "bench", "results")
     mkdirSync(folder, { recursive: true })
+    const file = join(folder, "faults.md")
     writeFileSync(
-      join(folder, "faults.md"),
+      file,
       [
         "# Faults",
         "",
@@ -129,6 +131,7 @@ const main = Effect.gen(function* () {
         ""
       ].join("\n")
     )
+    execFileSync(process.execPath, ["fmt", "--quiet", file])
   }
   return [...all.values()].flat().every(isRight) ? 0 : 1
 })
