@@ -194,6 +194,8 @@ const keep = Effect.fnUntraced(function* <M>(
   let instance = plan.instance
   let status: RegistrationStatus = RegistrationStatus.Registering({ attempt: 1 })
   let lease: LeaseId | undefined
+  /** The lease that was lost last, as long as etcd may still hold it and the key with it. */
+  let remaining: LeaseId | undefined
   let lastRevision: bigint | undefined
   /** What is told of the key counts when it is newer than this. */
   let seenAt = 0n
@@ -373,6 +375,7 @@ const keep = Effect.fnUntraced(function* <M>(
     const revision = yield* persist(claim(session), session.lost)
     ownKey.claimed(revision)
     lease = leaseId
+    remaining = undefined
     lastRevision = revision
     seenAt = revision
     attempt = 1
@@ -394,6 +397,7 @@ const keep = Effect.fnUntraced(function* <M>(
     }
     lease = undefined
     if (ended._tag !== "InstanceIdTaken") {
+      remaining = leaseId
       lostAt = yield* Clock.currentTimeMillis
       attempt = 0
       if ((yield* monotonicMillis) - claimedAt >= plan.ttl.seconds * 1000) backoff.reset()
@@ -463,6 +467,8 @@ const keep = Effect.fnUntraced(function* <M>(
   yield* Effect.addFinalizer(() =>
     Effect.gen(function* () {
       lease = undefined
+      // etcd extends the leases that it finds when it starts: what was lost during an outage may be there after it.
+      if (remaining !== undefined) yield* Session.release(etcd, remaining, releaseTimeout)
       if (!isFinal()) yield* setStatus(RegistrationStatus.Released())
       yield* statuses.end(Exit.void)
       yield* Deferred.succeed(released, undefined)

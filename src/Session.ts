@@ -218,8 +218,8 @@ const revoke = (etcd: Etcd, id: LeaseId): Effect.Effect<void, EtcdError> =>
     Effect.catchIf((error) => error.reason._tag === "LeaseNotFound", () => Effect.void)
   )
 
-/** Ends a lease that is known to be held. */
-const release = (etcd: Etcd, id: LeaseId, timeout: Duration.Duration): Effect.Effect<void> =>
+/** Ends a lease that is held, or may still be; a warning when etcd does not answer in time. */
+export const release = (etcd: Etcd, id: LeaseId, timeout: Duration.Duration): Effect.Effect<void> =>
   revoke(etcd, id).pipe(
     Effect.retry({ schedule: Backoff.heartbeat, while: (error) => error.retryable }),
     Effect.timeoutOption(timeout),

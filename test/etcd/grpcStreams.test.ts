@@ -289,6 +289,37 @@ describe("EtcdGrpc watches", () => {
       assert.ok(millis < 500, `${millis} ms`)
     }))
 
+  live(
+    "a watch does not start on a member that is being shut down and knows less than the others",
+    () =>
+      Effect.gen(function* () {
+        const old = yield* startEtcd()
+        const current = yield* startEtcd()
+        const etcd = yield* EtcdGrpc.make({ endpoints: [old.endpoint, current.endpoint] })
+        const first = yield* watching(etcd, { key: "a" })
+        yield* first.created
+        const { header: { clusterId } } = yield* etcd.range({ key: "a" })
+        // It takes no new calls, and keeps its old streams for some seconds.
+        yield* Effect.forkScoped(old.stop)
+        yield* eventually(
+          Effect.filterOrFail(
+            etcd.range({ key: "a" }),
+            ({ header }) => header.clusterId !== clusterId,
+            () => "still the old one"
+          )
+        )
+        yield* Effect.repeat(etcd.put({ key: "a", value: "2" }), { times: 3 })
+        assert.equal(first.error, undefined)
+        const behind = yield* watching(etcd, { key: "a", startRevision: 5n })
+        const failure = yield* behind.failure
+        assert.deepEqual([failure.reason._tag, behind.responses], ["Unavailable", []])
+        assert.match(failure.message, /behind/)
+        const next = yield* watching(etcd, { key: "a", startRevision: 5n })
+        yield* next.until(({ _tag }) => _tag === "Events")
+        assert.deepEqual(next.events, [["a", "2"]])
+      })
+  )
+
   live("a watch leaves a member that has lost its cluster", () =>
     Effect.gen(function* () {
       const cluster = yield* startCluster(3)

@@ -13,6 +13,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import process from "node:process"
 import { after, before, describe } from "node:test"
+import { makeProxy, type Proxy } from "./Proxy.ts"
 import { attempt, eventually, freePort, get, pause, toError } from "./real.ts"
 import { binariesOf, type EtcdBinaries, versions } from "./versions.ts"
 
@@ -27,7 +28,13 @@ export interface EtcdOptions {
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string }
 }
 
+export interface ClusterOptions extends EtcdOptions {
+  /** Puts a proxy in front of each member's peer address, so that members can be cut off from each other. */
+  readonly partitions?: boolean
+}
+
 export interface EtcdServer {
+  readonly name: string
   /** `http://127.0.0.1:PORT`; the same over restarts. */
   readonly endpoint: string
   readonly version: string
@@ -47,6 +54,10 @@ export interface EtcdServer {
   readonly healthy: Effect.Effect<void, Error>
   /** Removes the data folder of the stopped server. */
   readonly wipe: Effect.Effect<void, Error>
+  /** Writes a snapshot of the running server to a file. */
+  readonly snapshot: (file: string) => Effect.Effect<void, Error>
+  /** Fills the data folder of the stopped and wiped server from a snapshot. */
+  readonly restore: (file: string) => Effect.Effect<void, Error>
   /** SIGSTOP: the server hangs, its connections stay open. */
   readonly pause: Effect.Effect<void, Error>
   /** SIGCONT. */
@@ -60,10 +71,19 @@ export interface EtcdServer {
 }
 
 export interface EtcdCluster {
+  /** Those that belong to it now. */
   readonly members: ReadonlyArray<EtcdServer>
   readonly endpoints: ReadonlyArray<string>
   /** The running member that says it leads; waits for one. */
   readonly leader: Effect.Effect<EtcdServer, Error>
+  /** Cuts a member off from the others, both ways; clients still reach it. Needs `partitions`. */
+  readonly cut: (member: EtcdServer) => Effect.Effect<void, Error>
+  /** Ends every cut. */
+  readonly mend: Effect.Effect<void>
+  /** Removes a member from the cluster and stops it. */
+  readonly remove: (member: EtcdServer) => Effect.Effect<void, Error>
+  /** A new member, healthy, for the lifetime of the cluster's scope. */
+  readonly add: Effect.Effect<EtcdServer, Error>
 }
 
 interface Plan {
@@ -71,6 +91,8 @@ interface Plan {
   readonly binaries: EtcdBinaries
   readonly client: number
   readonly peer: number
+  /** In front of the peer address, with `partitions`. */
+  readonly peerProxy: Proxy | undefined
   readonly metrics: number
   readonly initialCluster: string
   /** Milliseconds; etcd's own are 100 and 1000. */
@@ -79,6 +101,9 @@ interface Plan {
 }
 
 const url = (port: number, scheme = "http") => `${scheme}://127.0.0.1:${port}`
+
+/** Where the other members find this one. */
+const peerUrl = ({ peer, peerProxy }: Pick<Plan, "peer" | "peerProxy">) => peerProxy?.endpoint ?? url(peer)
 
 // If the test process ends before its scopes were closed, its servers must not outlive it.
 const alive = new Set<number>()
@@ -101,7 +126,7 @@ const argumentsOf = (plan: Plan, dataDir: string): ReadonlyArray<string> => {
     ["--listen-client-urls", url(plan.client, scheme)],
     ["--advertise-client-urls", url(plan.client, scheme)],
     ["--listen-peer-urls", url(plan.peer)],
-    ["--initial-advertise-peer-urls", url(plan.peer)],
+    ["--initial-advertise-peer-urls", peerUrl(plan)],
     ["--initial-cluster", plan.initialCluster],
     ["--listen-metrics-urls", url(plan.metrics)],
     ["--heartbeat-interval", String(heartbeat)],
@@ -204,9 +229,12 @@ const make = (plan: Plan): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
     )
 
     const metrics = get(`${url(plan.metrics)}/metrics`)
+    const endpoint = url(plan.client, plan.options.tls === undefined ? "http" : "https")
+    const { version } = plan.binaries
     return {
-      endpoint: url(plan.client, plan.options.tls === undefined ? "http" : "https"),
-      version: plan.binaries.version,
+      name: plan.name,
+      endpoint,
+      version,
       dataDir,
       get pid() {
         return pid
@@ -224,6 +252,15 @@ const make = (plan: Plan): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
           Effect.sync(() => rmSync(dataDir, { recursive: true, force: true })) :
           Effect.fail(new Error("stop the server before its data is wiped"))
       ),
+      snapshot: (file) => Effect.asVoid(etcdctl({ endpoint, version }, "snapshot", "save", file)),
+      restore: (file) =>
+        Effect.asVoid(
+          etcdctl(
+            { endpoint, version },
+            ...["snapshot", "restore", file, `--data-dir=${dataDir}`, `--name=${plan.name}`],
+            ...[`--initial-cluster=${plan.initialCluster}`, `--initial-advertise-peer-urls=${peerUrl(plan)}`]
+          )
+        ),
       pause: kill("SIGSTOP"),
       resume: kill("SIGCONT"),
       metrics,
@@ -236,33 +273,51 @@ const make = (plan: Plan): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
     }
   })
 
-const plans = (size: number, heartbeat: number, options: EtcdOptions): Effect.Effect<ReadonlyArray<Plan>, Error> =>
+/** The ports of a member, and its proxy. Members tell each other who they are, which labels their connections. */
+const addresses = Effect.fnUntraced(function* (name: string, partitions: boolean) {
+  const peer = yield* freePort
+  const peerProxy = partitions ?
+    yield* makeProxy({ endpoint: url(peer) }, { label: /X-Server-From: ([0-9a-f]+)/i }) :
+    undefined
+  return { name, client: yield* freePort, peer, peerProxy, metrics: yield* freePort }
+})
+
+const plans = (
+  size: number,
+  heartbeat: number,
+  options: ClusterOptions
+): Effect.Effect<ReadonlyArray<Plan>, Error, Scope.Scope> =>
   Effect.gen(function* () {
     const binaries = yield* Effect.try({ try: () => binariesOf(options.version), catch: toError })
     const members = yield* Effect.forEach(
       Array.from({ length: size }, (_, index) => `m${index + 1}`),
-      (name) =>
-        Effect.gen(function* () {
-          return { name, client: yield* freePort, peer: yield* freePort, metrics: yield* freePort }
-        })
+      (name) => addresses(name, options.partitions === true)
     )
-    const initialCluster = members.map(({ name, peer }) => `${name}=${url(peer)}`).join(",")
+    const initialCluster = members.map((member) => `${member.name}=${peerUrl(member)}`).join(",")
     return members.map((member) => ({ ...member, binaries, initialCluster, heartbeat, options }))
   })
+
+interface Member {
+  readonly plan: Plan
+  readonly server: EtcdServer
+}
 
 /** Starts `size` members. Another process may take a port between our look and etcd's start: then with new ports. */
 const startMembers = (
   size: number,
   heartbeat: number,
-  options: EtcdOptions
-): Effect.Effect<ReadonlyArray<EtcdServer>, Error, Scope.Scope> => {
+  options: ClusterOptions
+): Effect.Effect<ReadonlyArray<Member>, Error, Scope.Scope> => {
   const attemptOnce = Effect.gen(function* () {
     const outer = yield* Effect.scope
     const scope = yield* Scope.make()
     const started = Effect.gen(function* () {
-      const members = yield* Effect.forEach(yield* plans(size, heartbeat, options), make)
-      yield* Effect.forEach(members, (member) => member.launch)
-      yield* Effect.forEach(members, (member) => member.healthy, { concurrency: "unbounded" })
+      const members = yield* Effect.forEach(
+        yield* plans(size, heartbeat, options),
+        (plan) => Effect.map(make(plan), (server) => ({ plan, server }))
+      )
+      yield* Effect.forEach(members, ({ server }) => server.launch)
+      yield* Effect.forEach(members, ({ server }) => server.healthy, { concurrency: "unbounded" })
       return members
     }).pipe(Scope.provide(scope))
     yield* Scope.addFinalizerExit(outer, (exit) => Scope.close(scope, exit))
@@ -274,27 +329,95 @@ const startMembers = (
 /** One etcd server for the lifetime of the scope, healthy. */
 export const startEtcd = (options: EtcdOptions = {}): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
   // Alone, it waits one election before it leads: quick timers make the start quick.
-  Effect.flatMap(startMembers(1, 10, options), ([server]) =>
-    server === undefined ? Effect.die(new Error("no server")) : Effect.succeed(server))
+  Effect.flatMap(startMembers(1, 10, options), ([member]) =>
+    member === undefined ? Effect.die(new Error("no server")) : Effect.succeed(member.server))
 
 /** `size` members of one cluster for the lifetime of the scope, all healthy. */
 export const startCluster = (
   size: number,
-  options: EtcdOptions = {}
+  options: ClusterOptions = {}
 ): Effect.Effect<EtcdCluster, Error, Scope.Scope> =>
-  // On two busy cores, timers that are too quick would elect a new leader in the middle of a test.
-  Effect.map(startMembers(size, 100, options), (members) => ({
-    members,
-    endpoints: members.map(({ endpoint }) => endpoint),
-    leader: eventually(Effect.gen(function* () {
-      for (const member of members) {
-        if (!member.running) continue
-        const leads = yield* Effect.orElseSucceed(member.metric("etcd_server_is_leader"), () => 0)
-        if (leads === 1) return member
-      }
-      return yield* Effect.fail(new Error("no member leads"))
-    }))
-  }))
+  Effect.gen(function* () {
+    // On two busy cores, timers that are too quick would elect a new leader in the middle of a test.
+    const heartbeat = 100
+    let members = yield* startMembers(size, heartbeat, options)
+    let names = size
+    const scope = yield* Effect.scope
+
+    const idOf = (member: EtcdServer) =>
+      Effect.flatMap(etcdctl(member, "endpoint", "status", "-w", "json"), (json) => {
+        const id = /"member_id":(\d+)/.exec(json)?.[1]
+        return id === undefined ? Effect.fail(new Error(json)) : Effect.succeed(BigInt(id).toString(16))
+      })
+    const planOf = (member: EtcdServer) => {
+      const found = members.find(({ server }) => server === member)
+      return found === undefined ? Effect.fail(new Error(`${member.name} is no member`)) : Effect.succeed(found.plan)
+    }
+    const anotherThan = (member: EtcdServer) => {
+      const found = members.find(({ server }) => server !== member && server.running)
+      return found === undefined ? Effect.fail(new Error("no other member runs")) : Effect.succeed(found.server)
+    }
+
+    return {
+      get members() {
+        return members.map(({ server }) => server)
+      },
+      get endpoints() {
+        return members.map(({ server }) => server.endpoint)
+      },
+      leader: eventually(Effect.gen(function* () {
+        for (const { server } of members) {
+          if (!server.running) continue
+          const leads = yield* Effect.orElseSucceed(server.metric("etcd_server_is_leader"), () => 0)
+          if (leads === 1) return server
+        }
+        return yield* Effect.fail(new Error("no member leads"))
+      })),
+      cut: (member) =>
+        Effect.gen(function* () {
+          const { peerProxy } = yield* planOf(member)
+          if (peerProxy === undefined) {
+            return yield* Effect.fail(new Error("the cluster was started without partitions"))
+          }
+          const id = yield* idOf(member)
+          for (const { plan } of members) yield* plan.peerProxy?.blackholeOf(id) ?? Effect.void
+          yield* peerProxy.blackhole()
+        }),
+      mend: Effect.suspend(() =>
+        Effect.forEach(members, ({ plan }) => plan.peerProxy?.heal ?? Effect.void, { discard: true })
+      ),
+      remove: (member) =>
+        Effect.gen(function* () {
+          yield* planOf(member)
+          const id = yield* idOf(member)
+          yield* etcdctl(yield* anotherThan(member), "member", "remove", id)
+          members = members.filter(({ server }) => server !== member)
+          yield* member.stop
+        }),
+      add: Effect.gen(function* () {
+        const [first] = members
+        if (first === undefined) return yield* Effect.fail(new Error("a cluster without members"))
+        const address = yield* addresses(`m${++names}`, options.partitions === true)
+        const { binaries, options: { args = [] } } = first.plan
+        const initialCluster = [...members.map(({ plan }) => plan), address]
+          .map((member) => `${member.name}=${peerUrl(member)}`).join(",")
+        const plan: Plan = {
+          ...address,
+          binaries,
+          heartbeat,
+          initialCluster,
+          options: { ...options, args: [...args, "--initial-cluster-state=existing"] }
+        }
+        const server = yield* make(plan)
+        const known = members.find((member) => member.server.running)?.server ?? first.server
+        // Refused while the cluster does not count itself healthy, for up to 5 seconds after a change.
+        yield* eventually(etcdctl(known, "member", "add", plan.name, `--peer-urls=${peerUrl(plan)}`), { every: 200 })
+        yield* server.start
+        members = [...members, { plan, server }]
+        return server
+      }).pipe(Scope.provide(scope))
+    }
+  })
 
 /** Runs the real `etcdctl` of the server's version against it; its standard output. */
 export const etcdctl = (

@@ -2,6 +2,7 @@ import { Effect } from "effect"
 import assert from "node:assert/strict"
 import { existsSync } from "node:fs"
 import net from "node:net"
+import { dirname, join } from "node:path"
 import process from "node:process"
 import { eachEtcd, eachSharedEtcd, etcdctl, type EtcdServer, startCluster, startEtcd } from "./EtcdServer.ts"
 import { describe, effect, live } from "./it.ts"
@@ -83,6 +84,59 @@ describe("EtcdServer", () => {
       yield* etcdctl(next, "put", "a", "1")
       yield* leader.start
       assert.equal(yield* etcdctl(leader, "get", "a", "--print-value-only"), "1\n")
+    }))
+
+  live(
+    "cuts a member off from the others, which go on without it, and puts them together again",
+    () =>
+      Effect.gen(function* () {
+        const cluster = yield* startCluster(3, { partitions: true })
+        const leader = yield* cluster.leader
+        yield* cluster.cut(leader)
+        yield* eventually(Effect.flip(etcdctl(leader, "--command-timeout=500ms", "get", "a")))
+        const [other] = cluster.members.filter((member) => member !== leader)
+        assert.ok(other)
+        yield* eventually(etcdctl(other, "put", "a", "1"))
+        yield* cluster.mend
+        yield* eventually(
+          Effect.filterOrFail(
+            Effect.orElseSucceed(
+              etcdctl(leader, "--command-timeout=500ms", "get", "a", "--print-value-only"),
+              () => ""
+            ),
+            (text) => text === "1\n",
+            (text) => `it reads ${text}`
+          )
+        )
+      })
+  )
+
+  live("adds a member to a cluster, and removes one", () =>
+    Effect.gen(function* () {
+      const cluster = yield* startCluster(3)
+      const [old] = cluster.members
+      assert.ok(old)
+      yield* etcdctl(old, "put", "a", "1")
+      const fresh = yield* cluster.add
+      assert.equal(cluster.members.length, 4)
+      assert.equal(yield* etcdctl(fresh, "get", "a", "--print-value-only"), "1\n")
+      yield* cluster.remove(old)
+      assert.deepEqual([old.running, cluster.members.length, cluster.members.includes(old)], [false, 3, false])
+      yield* etcdctl(fresh, "put", "a", "2")
+    }))
+
+  live("goes back to a snapshot", () =>
+    Effect.gen(function* () {
+      const etcd = yield* startEtcd()
+      yield* etcdctl(etcd, "put", "a", "1")
+      const file = join(dirname(etcd.dataDir), "snapshot")
+      yield* etcd.snapshot(file)
+      yield* etcdctl(etcd, "put", "a", "2")
+      yield* etcd.stop
+      yield* etcd.wipe
+      yield* etcd.restore(file)
+      yield* etcd.start
+      assert.equal(yield* etcdctl(etcd, "get", "a", "--print-value-only"), "1\n")
     }))
 
   eachSharedEtcd((etcd) => {
@@ -223,6 +277,114 @@ describe("Proxy", () => {
       yield* become(() => client.heard === "AB")
       client.socket.write("cd")
       yield* become(() => client.ended)
+    }))
+
+  live("closes after a number of bytes", () =>
+    Effect.gen(function* () {
+      const proxy = yield* makeProxy(yield* shouting)
+      const client = yield* connect(proxy.endpoint)
+      yield* proxy.closeAfterBytes(3, "down")
+      client.socket.write("ab")
+      yield* become(() => client.heard === "AB")
+      client.socket.write("cd")
+      yield* become(() => client.ended)
+      assert.equal(client.heard, "ABCD")
+    }))
+
+  live("lets everything through late, in its order, and at once when it heals", () =>
+    Effect.gen(function* () {
+      const proxy = yield* makeProxy(yield* shouting)
+      const client = yield* connect(proxy.endpoint)
+      yield* proxy.poison({ latency: 60, jitter: 50 })
+      const start = performance.now()
+      for (const letter of "abcdefgh") {
+        client.socket.write(letter)
+        yield* pause(2)
+      }
+      yield* become(() => client.heard.length === 8)
+      assert.equal(client.heard, "ABCDEFGH")
+      assert.ok(performance.now() - start >= 20, "never earlier than both latencies allow")
+      yield* proxy.poison({ latency: 60_000 })
+      client.socket.write("i")
+      yield* pause(50)
+      assert.equal(client.heard, "ABCDEFGH")
+      yield* proxy.heal
+      yield* become(() => client.heard === "ABCDEFGHI")
+    }))
+
+  live("lets through no more than its bandwidth", () =>
+    Effect.gen(function* () {
+      const proxy = yield* makeProxy(yield* shouting)
+      const client = yield* connect(proxy.endpoint)
+      yield* proxy.poison({ bandwidth: 1000 }, "up")
+      const start = performance.now()
+      client.socket.write("a".repeat(300))
+      yield* become(() => client.heard.length === 300)
+      assert.ok(performance.now() - start >= 295)
+    }))
+
+  live("passes bytes on one by one", () =>
+    Effect.gen(function* () {
+      const chunks: Array<number> = []
+      const proxy = yield* makeProxy(yield* shouting)
+      const client = yield* connect(proxy.endpoint)
+      yield* proxy.poison({ slice: true }, "down")
+      client.socket.on("data", (chunk) => chunks.push(chunk.length))
+      client.socket.write("x".repeat(500))
+      yield* become(() => client.heard.length === 500)
+      assert.ok(chunks.length > 5, `${chunks.length} chunks`)
+    }))
+
+  live("holds the end of a connection back", () =>
+    Effect.gen(function* () {
+      const server = yield* shouting
+      const proxy = yield* makeProxy(server)
+      const client = yield* connect(proxy.endpoint)
+      client.socket.write("a")
+      yield* become(() => client.heard === "A")
+      yield* proxy.poison({ slowClose: 60_000 })
+      server.close()
+      yield* pause(100)
+      assert.ok(!client.ended)
+      yield* proxy.heal
+      yield* become(() => client.ended)
+    }))
+
+  live("loses the request that a trap waits for, or its answer", () =>
+    Effect.gen(function* () {
+      const proxy = yield* makeProxy(yield* shouting)
+      const first = yield* connect(proxy.endpoint)
+      const lost = yield* proxy.trap(new TextEncoder().encode("key"), "lost")
+      first.socket.write("other")
+      yield* become(() => first.heard === "OTHER")
+      first.socket.write("the key")
+      yield* lost.sprung
+      yield* become(() => first.ended)
+      assert.equal(first.heard, "OTHER")
+      const second = yield* connect(proxy.endpoint)
+      const unanswered = yield* proxy.trap(new TextEncoder().encode("key"), "unanswered")
+      second.socket.write("a key")
+      yield* unanswered.sprung
+      yield* pause(50)
+      assert.equal(second.heard, "")
+      yield* proxy.heal
+      yield* become(() => second.heard === "A KEY")
+    }))
+
+  live("holds back only the connections of one label", () =>
+    Effect.gen(function* () {
+      const proxy = yield* makeProxy(yield* shouting, { label: /I am (\w+)/ })
+      const [red, green] = [yield* connect(proxy.endpoint), yield* connect(proxy.endpoint)]
+      red.socket.write("I am red")
+      green.socket.write("I am green")
+      yield* become(() => red.heard === "I AM RED" && green.heard === "I AM GREEN")
+      yield* proxy.blackholeOf("red")
+      red.socket.write("!")
+      green.socket.write("!")
+      yield* become(() => green.heard === "I AM GREEN!")
+      assert.equal(red.heard, "I AM RED")
+      yield* proxy.heal
+      yield* become(() => red.heard === "I AM RED!")
     }))
 
   live("stands between etcdctl and etcd", () =>

@@ -42,6 +42,8 @@ export interface ProgramExit {
 export interface Program {
   readonly pid: number
   readonly runtime: RuntimeName | "native"
+  /** Tells of each line of both outputs from now on; the answer ends it. */
+  readonly onLine: (listener: (line: Line) => void) => () => void
   /** What it has printed so far, in the order of arrival. */
   readonly lines: Effect.Effect<ReadonlyArray<Line>>
   /** The standard output so far. */
@@ -59,6 +61,8 @@ export interface Program {
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
   /** Waits for the program's end. */
   readonly exit: Effect.Effect<ProgramExit>
+  /** Writes a line to its standard input. */
+  readonly send: (line: string) => Effect.Effect<void>
   /** Closes its standard input. */
   readonly endInput: Effect.Effect<void>
 }
@@ -100,12 +104,14 @@ export const runProgram = (options: ProgramOptions): Effect.Effect<Program, Erro
       })
       const lines: Array<Line> = []
       const listeners = new Set<() => void>()
+      const lineListeners = new Set<(line: Line) => void>()
       const notify = () => [...listeners].forEach((listener) => listener())
       let exit: ProgramExit | undefined
 
       const collect = (from: Line["from"]) =>
         createInterface({ input: child[from], crlfDelay: Infinity }).on("line", (text) => {
           lines.push({ from, text })
+          for (const listener of lineListeners) listener({ from, text })
           notify()
         })
       collect("stdout")
@@ -142,6 +148,10 @@ export const runProgram = (options: ProgramOptions): Effect.Effect<Program, Erro
         resume(Effect.succeed<Program>({
           pid,
           runtime: name,
+          onLine: (listener) => {
+            lineListeners.add(listener)
+            return () => lineListeners.delete(listener)
+          },
           lines: Effect.sync(() => [...lines]),
           stdout: text("stdout"),
           stderr: text("stderr"),
@@ -173,6 +183,7 @@ export const runProgram = (options: ProgramOptions): Effect.Effect<Program, Erro
               if (running.has(pid)) killPid(pid, signal)
             }),
           exit: when<ProgramExit, never>(() => exit === undefined ? undefined : Effect.succeed(exit)),
+          send: (line) => Effect.sync(() => child.stdin.write(`${line}\n`)),
           endInput: Effect.sync(() => child.stdin.end())
         }))
       })

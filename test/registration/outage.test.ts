@@ -1,4 +1,4 @@
-import { Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
+import { Duration, Effect, Exit, Fiber, Option, Schedule, Scope } from "effect"
 import assert from "node:assert/strict"
 import { prefix } from "../../src/etcd/Etcd.ts"
 import { RegistrationStatus } from "../../src/Registration.ts"
@@ -345,6 +345,30 @@ describe("when etcd", () => {
       }
       yield* assertNothingLeft(server, namespace)
     }).pipe(Effect.provide(quiet)))
+
+  live(
+    "is back and a registration is released before it has noticed, its key is gone, too (R5)",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const namespace = freshNamespace()
+        yield* Effect.gen(function* () {
+          const scope = yield* Scope.make()
+          const registration = yield* registerService({
+            ...named("a"),
+            ttl: "5 seconds",
+            retry: Schedule.spaced("1 hour")
+          })
+            .pipe(Scope.provide(scope))
+          yield* server.kill("SIGKILL")
+          yield* awaitStatus(registration, "Recovering")
+          yield* server.start
+          assert.equal((yield* keysIn(server, namespace)).length, 1)
+          yield* Scope.close(scope, Exit.void)
+          yield* assertNothingLeft(server, namespace)
+        }).pipe(Effect.provide(registryAt(server.endpoint, { namespace })))
+      }).pipe(Effect.provide(quiet))
+  )
 })
 
 describe("when connections are reset", () => {

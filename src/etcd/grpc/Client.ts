@@ -184,6 +184,11 @@ export class Client {
     if (this.#endpoints[this.#current] === endpoint) this.#current = (this.#current + 1) % this.#endpoints.length
   }
 
+  /** Whether operations go to this endpoint now. */
+  uses(url: string): boolean {
+    return this.#endpoints[this.#current]?.address.url === url
+  }
+
   /** Gives up a connection that does not answer: ends all streams on it, and moves on. */
   abandon(access: Access, detail: string): void {
     const { connection } = access

@@ -26,7 +26,8 @@ import {
   DeadlineExceeded,
   type EtcdError,
   type EtcdErrorReason,
-  Unauthenticated
+  Unauthenticated,
+  Unavailable
 } from "../EtcdError.ts"
 import { type Client, sendable } from "./Client.ts"
 import { type Failure, reasonOfText, toError } from "./failures.ts"
@@ -162,6 +163,13 @@ class WatchSession implements Session<WatchMessage> {
     } else if (message.canceled) {
       this.#refuse(watch, message)
     } else if (created !== undefined) {
+      const { startRevision = 0n } = watch.request
+      // Operations have moved on to another member and have seen more there: a member that is being shut down answers
+      // its old streams for some time, without hearing of anything new.
+      if (header.revision + 1n < startRevision && !this.#client.uses(this.#line.endpoint)) {
+        const reason = new Unavailable({ detail: "the member of the watch stream is behind the one in use" })
+        return this.#line.end({ reason, endpoint: this.#line.endpoint })
+      }
       watch.created = true
       this.#offer(watch, { _tag: "Created", header })
     } else if (message.fragment) {

@@ -1,0 +1,158 @@
+/**
+ * The clients that the suite can be pointed at, behind one small face: the library, and a naive client that is there to
+ * be found out.
+ *
+ * @module
+ */
+import { Effect, Layer, Option, Redacted, type Scope, Stream } from "effect"
+import * as EtcdGrpc from "../../src/etcd/EtcdGrpc.ts"
+import type { InstanceSet } from "../../src/model/InstanceSet.ts"
+import type { ServiceInstance } from "../../src/model/Instance.ts"
+import { discover, discoverChanges, registerService, Registry } from "../../src/Registry.ts"
+import type { Claim } from "../../src/registration/RegisterOptions.ts"
+import { contentOf, type SeenSet } from "./History.ts"
+import { connectNaive } from "./Naive.ts"
+
+export interface ConnectOptions {
+  readonly endpoints: ReadonlyArray<string>
+  readonly namespace: string
+  /** Milliseconds each. */
+  readonly progressEvery: number
+  readonly progressTimeout: number
+  readonly reconcileEvery: number
+  /** Default: 1000. */
+  readonly requestTimeout?: number
+  readonly username?: string
+  readonly password?: string
+}
+
+export interface RegisterCall {
+  readonly service: string
+  readonly id: string
+  /** Is in the metadata of what is put. */
+  readonly owner: string
+  readonly endpoint: string
+  /** Seconds. */
+  readonly ttl: number
+  readonly claim: Claim
+  readonly drain: number
+  readonly startup: "await" | "background"
+}
+
+export interface SeenStatus {
+  readonly status: string
+  readonly claim?: { readonly lease: bigint; readonly revision: bigint }
+}
+
+export interface SeenChange {
+  readonly change: "Added" | "Updated" | "Removed"
+  readonly id: string
+  readonly content: string
+}
+
+/** What failed, by its tag. */
+export interface Failed {
+  readonly _tag: string
+  readonly message?: string
+}
+
+export interface Handle {
+  /** Puts another number into the metadata. */
+  readonly update: (round: number) => Effect.Effect<void, Failed>
+  readonly statuses: Stream.Stream<SeenStatus>
+  /** The lease it holds, as far as it knows. */
+  readonly lease: Effect.Effect<bigint | undefined>
+}
+
+export interface Client {
+  /** Kept until the scope closes. */
+  readonly register: (call: RegisterCall) => Effect.Effect<Handle, Failed, Scope.Scope>
+  readonly sets: (service: string) => Stream.Stream<SeenSet, Failed>
+  readonly changes: (service: string) => Stream.Stream<SeenChange, Failed>
+}
+
+export type SubjectName = "library" | "naive"
+
+export type Connect = (options: ConnectOptions) => Effect.Effect<Client, Failed, Scope.Scope>
+
+const texts = new WeakMap<object, string>()
+
+/** Sets share their instances: each is put into words once. */
+const textOf = (instance: ServiceInstance): string => {
+  const known = texts.get(instance)
+  if (known !== undefined) return known
+  const text = contentOf(instance)
+  texts.set(instance, text)
+  return text
+}
+
+const seenSet = (set: InstanceSet): SeenSet => ({
+  revision: set.revision,
+  live: set.freshness._tag === "Live",
+  // Built when it is looked at: the oracle may never ask.
+  get contents() {
+    return new Map(set.instances.map((instance): [string, string] => [instance.id, textOf(instance)]))
+  }
+})
+
+const contentOfInstance = (instance: ServiceInstance) => ({ id: instance.id, content: contentOf(instance) })
+
+/** The library, with times short enough for a test. Each client is a process of its own, as far as etcd can tell. */
+export const connectLibrary: Connect = Effect.fnUntraced(function* (
+  { endpoints, namespace, password, progressEvery, progressTimeout, reconcileEvery, requestTimeout, username }:
+    ConnectOptions
+) {
+  const context = yield* Layer.build(Registry.layerEtcd({
+    endpoints,
+    namespace,
+    progressEvery,
+    progressTimeout,
+    reconcileEvery,
+    dialTimeout: "1 second",
+    requestTimeout: requestTimeout ?? 1000,
+    releaseTimeout: "2 seconds",
+    ...(username === undefined || password === undefined ? {} : { username, password: Redacted.make(password) })
+  }))
+  return {
+    register: ({ claim, drain, endpoint, id, owner, service, startup, ttl }) =>
+      registerService({
+        name: service,
+        id,
+        endpoints: [endpoint],
+        ttl: `${ttl} seconds`,
+        claim,
+        drain,
+        startup,
+        startupTimeout: "1 minute",
+        metadata: { owner, round: "0" }
+      }).pipe(
+        Effect.provide(context),
+        Effect.map((registration): Handle => ({
+          update: (round) => registration.update({ metadata: { owner, round: String(round) } }),
+          statuses: Stream.map(registration.status.changes, (status): SeenStatus =>
+            status._tag === "Registered" ?
+              { status: status._tag, claim: { lease: status.leaseId, revision: status.revision } } :
+              { status: status._tag }),
+          lease: Effect.map(registration.leaseId, Option.getOrUndefined)
+        }))
+      ),
+    sets: (service) => discover(service).pipe(Stream.map(seenSet), Stream.provide(context)),
+    changes: (service) =>
+      discoverChanges(service).pipe(
+        Stream.map((change): SeenChange => ({ change: change._tag, ...contentOfInstance(change.instance) })),
+        Stream.provide(context)
+      )
+  }
+})
+
+export const subjects: Readonly<Record<SubjectName, Connect>> = {
+  library: connectLibrary,
+  naive: ({ endpoints, namespace, password, username }) =>
+    Effect.flatMap(
+      EtcdGrpc.make({
+        endpoints,
+        ...(username === undefined || password === undefined ? {} : { username, password: Redacted.make(password) })
+      }),
+      (etcd) => connectNaive(etcd, namespace)
+    )
+}

@@ -1,0 +1,41 @@
+/**
+ * Random campaigns on each runtime.
+ *
+ *     deno task chaos --seed 7 --minutes 60                  an hour on each runtime; the seed counts up
+ *     deno task chaos --seed 7 --runtime bun                 one campaign on one runtime
+ *     deno task chaos --seed 7 --keep 3,8,12                 some of its steps, as a failing run prints them
+ *
+ * A failing run prints its seed, leaves steps out as long as it still fails, and prints the history of the shortest.
+ *
+ * @module
+ */
+import { Effect } from "effect"
+import process from "node:process"
+import { obtainRuntime, runtimeNames } from "../../tools/runtimes.ts"
+import { runProgram } from "../harness/program.ts"
+
+const args = process.argv.slice(2)
+const wanted = args.flatMap((arg, index) => args[index - 1] === "--runtime" ? [arg] : [])
+const rest = args.filter((arg, index) => arg !== "--runtime" && args[index - 1] !== "--runtime")
+const seed = rest.includes("--seed") ? [] : ["--seed", String(Math.floor(Math.random() * 1e6))]
+
+const main = Effect.gen(function* () {
+  let worst = 0
+  for (const runtime of runtimeNames.filter((name) => wanted.length === 0 || wanted.includes(name))) {
+    // Fetched if it is not at hand.
+    obtainRuntime(runtime)
+    console.log(`-- ${runtime} ${[...seed, ...rest].join(" ")}`)
+    const code = yield* Effect.scoped(Effect.gen(function* () {
+      const file = new URL("./programs/chaos.ts", import.meta.url)
+      const program = yield* runProgram({ file, runtime, args: [...seed, ...rest] })
+      program.onLine(({ text }) => console.log(text))
+      return (yield* program.exit).code ?? 1
+    }))
+    worst = Math.max(worst, code)
+  }
+  return worst
+})
+
+const alive = setInterval(() => {}, 1000)
+process.exitCode = await Effect.runPromise(main)
+clearInterval(alive)

@@ -1,0 +1,69 @@
+// A client under test in a process of its own: registers, subscribes, and prints what happens as lines. Its input tells
+// it to block its event loop or to let its clock jump; at the end of its input it releases everything.
+import { Effect, Logger, Scope } from "effect"
+import process from "node:process"
+import { createInterface } from "node:readline"
+import { Recorder, toLine } from "../History.ts"
+import { makeProcess } from "../Process.ts"
+import { type ConnectOptions, subjects } from "../Subject.ts"
+
+const read = (name: string): string => {
+  const value = process.env[name]
+  if (value === undefined) throw new Error(`${name} is not set`)
+  return value
+}
+
+const recorder = new Recorder()
+recorder.listen((entry) => console.log(toLine(entry)))
+
+/** Moves the wall clock of this process by so many milliseconds; timers and the monotonic clock know nothing of it. */
+const jump = (milliseconds: number): void => {
+  const Before = globalThis.Date
+  globalThis.Date = class extends Before {
+    constructor(...args: ReadonlyArray<unknown>) {
+      super(...(args.length === 0 ? [Before.now() + milliseconds] : args) as [number])
+    }
+    static override now(): number {
+      return Before.now() + milliseconds
+    }
+  } as DateConstructor
+}
+
+const block = (milliseconds: number): void => {
+  const end = performance.now() + milliseconds
+  while (performance.now() < end);
+}
+
+const commands: Readonly<Record<string, (argument: number) => void>> = { block, jump }
+
+const program = Effect.gen(function* () {
+  const options: ConnectOptions = JSON.parse(read("CONNECT"))
+  const scope = yield* Scope.make()
+  const name = read("SUBJECT")
+  const client = yield* subjects[name === "naive" ? "naive" : "library"](options).pipe(Scope.provide(scope))
+  const own = makeProcess({
+    recorder,
+    name: read("NAME"),
+    client,
+    scope,
+    namespace: options.namespace,
+    service: read("SERVICE"),
+    ttl: Number(read("TTL"))
+  })
+  yield* Effect.forEach(Array.from({ length: Number(read("REGISTRATIONS")) }), () => own.register(), {
+    concurrency: "unbounded"
+  })
+  yield* own.subscribe()
+  yield* own.follow()
+  console.log("ready")
+  yield* Effect.callback<void>((resume) => {
+    createInterface({ input: process.stdin }).on("line", (line) => {
+      const [command = "", argument] = line.split(" ")
+      commands[command]?.(Number(argument))
+      console.log(`${command} done`)
+    }).on("close", () => resume(Effect.void))
+  })
+  yield* own.close
+})
+
+await Effect.runPromise(program.pipe(Effect.provide(Logger.layer([]))))
