@@ -90,7 +90,7 @@ export interface World {
   readonly converged: (milliseconds: number) => Effect.Effect<boolean>
   /** Waits until no registration is being made and no update is under way. */
   readonly settled: Effect.Effect<void>
-  /** Runs until the world comes to rest. */
+  /** Repeats it until the world comes to rest. */
   readonly load: (effect: Effect.Effect<unknown>) => Effect.Effect<void>
   /** Ends the operator's own writing, and every load. */
   readonly rest: Effect.Effect<void>
@@ -264,10 +264,12 @@ export const makeWorld = Effect.fnUntraced(function* (
     })
   ))
   const loads = yield* FiberSet.make()
-  const load: World["load"] = (effect) => Effect.asVoid(FiberSet.run(loads, effect))
+  let resting = false
+  const load: World["load"] = (effect) =>
+    Effect.asVoid(FiberSet.run(loads, Effect.repeat(effect, { until: () => resting })))
   /** What is missed during a fault stays missed by whoever only waits for the next change. */
   let moving = true
-  yield* load(Effect.forever(Effect.andThen(Effect.suspend(() => moving ? move : Effect.void), pause(200))))
+  yield* load(Effect.andThen(Effect.suspend(() => moving ? move : Effect.void), pause(200)))
 
   let faults = 0
   const during: World["during"] = (name, { cuts = false, freezes = false, refuses = false }, begin, meanwhile, heal) =>
@@ -285,7 +287,14 @@ export const makeWorld = Effect.fnUntraced(function* (
       )
     })
 
-  const rest = FiberSet.clear(loads)
+  // What was begun is not interrupted: an update that is might still take place later.
+  const rest = Effect.suspend(() => {
+    resting = true
+    return Effect.andThen(
+      Effect.timeoutOption(FiberSet.awaitEmpty(loads), promised.within + promised.slack),
+      FiberSet.clear(loads)
+    )
+  })
 
   const converged: World["converged"] = (milliseconds) =>
     eventually(Effect.suspend(() => isSettled() ? Effect.succeed(true) : Effect.fail("not yet")), {

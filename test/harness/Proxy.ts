@@ -42,7 +42,7 @@ export interface Proxy {
   readonly blackholeOf: (label: string) => Effect.Effect<void>
   /** Hinders what passes from now on. */
   readonly poison: (toxics: Toxics, direction?: Direction) => Effect.Effect<void>
-  /** Ends every black hole and all that hinders, and delivers what was held. */
+  /** Ends every black hole and all that hinders or waits for bytes, and delivers what was held. */
   readonly heal: Effect.Effect<void>
   /** Resets all connections once this many more bytes have passed in that direction. */
   readonly resetAfterBytes: (bytes: number, direction?: "up" | "down") => Effect.Effect<void>
@@ -311,6 +311,8 @@ export const makeProxy = (
       heal: Effect.sync(() => {
         dark.up = dark.down = false
         darkLabels.clear()
+        limit = undefined
+        traps.clear()
         toxics.up = toxics.down = {}
         for (const { lanes } of open) {
           for (const lane of lanes) lane.hurry()

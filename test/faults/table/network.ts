@@ -15,7 +15,7 @@ const calling = Effect.fnUntraced(function* (world: World) {
   if (keeping === undefined) return
   const registrant = yield* keeping.register()
   let round = 0
-  yield* world.load(Effect.forever(Effect.andThen(Effect.suspend(() => registrant.update(++round)), pause(100))))
+  yield* world.load(Effect.andThen(Effect.suspend(() => registrant.update(++round)), pause(100)))
 })
 
 /** One process only looks, one only keeps what it has, one calls, one does everything. */
@@ -109,7 +109,7 @@ export const networkFaults: ReadonlyArray<Fault> = [
             [1, 10, 100, 333, 1000, 3333],
             (bytes) => Effect.andThen(world.proxy[how](bytes, way), pause(700))
           ),
-          Effect.void
+          world.proxy.heal
         )
     }))
   ),
