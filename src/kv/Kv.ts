@@ -337,7 +337,7 @@ export const updateEffect = <K extends KeyLike, E, R>(
   { retry = conflictRetry, ...options }: UpdateOptions = {}
 ): Effect.Effect<Entry<ValueOf<K>>, EtcdError | InvalidValue | UpdateConflict | E, Etcd | R> =>
   Effect.gen(function* () {
-    const steps = yield* Steps.make(retry)
+    const steps = Steps.make(retry)
     for (let attempts = 1;; attempts++) {
       const before = yield* get(key)
       const value = yield* f(Option.map(before, ({ value }) => value))

@@ -9,6 +9,7 @@
 import { Duration, Effect, Option, Result, type Schedule, type Scope } from "effect"
 import { Etcd, invalidArgument, type LeaseId } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { Timers } from "../internal/Timers.ts"
 import * as Ttl from "../policy/Ttl.ts"
 import * as Session from "../Session.ts"
 import { leaseId, type LeaseLike } from "./Op.ts"
@@ -95,11 +96,13 @@ export const scoped = (
       return yield* invalidArgument("leaseGrant", `releaseTimeout is ${show(releaseTimeout)}; it must be a duration`)
     }
     const etcd = yield* Etcd
-    const { leaseId: id, lost } = yield* Session.make(etcd, {
+    const context = yield* Effect.context<never>()
+    const { leaseId: id, lost } = yield* Session.make(etcd, new Timers(context), context).open({
       ttl: times,
       releaseTimeout: () => release,
       retry: (grant) =>
-        retry === undefined ? grant : Effect.retry(grant, { schedule: retry, while: (error) => error.retryable })
+        retry === undefined ? grant : Effect.retry(grant, { schedule: retry, while: (error) => error.retryable }),
+      onLost: () => {}
     })
     const on = Effect.provideService(Etcd, etcd)
     return { id, lost, timeToLive: on(timeToLive(id)), keepAliveOnce: on(keepAliveOnce(id)) }
