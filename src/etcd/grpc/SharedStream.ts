@@ -50,7 +50,6 @@ export const sharedStream = <Message, S extends Session<Message>>(
       Effect.onExit((exit) =>
         Effect.sync(() => {
           const failure = failureOfExit(exit)
-          if (current === session) current = undefined
           line.end(failure)
           session.ended(failure)
         })
@@ -67,7 +66,10 @@ export const sharedStream = <Message, S extends Session<Message>>(
     openedAt = client.now()
     const line = openLine(client, { ...client.protocol(rpc), decode }, access, {
       receive: (messages) => session.receive(messages),
-      ended: (failure) => Deferred.doneUnsafe(ended, Exit.fail(failure))
+      ended: (failure) => {
+        if (current === session) current = undefined
+        Deferred.doneUnsafe(ended, Exit.fail(failure))
+      }
     })
     const session = current = makeSession(line)
     client.run(serve(line, session, ended))
