@@ -102,7 +102,8 @@ export const scoped = (
       releaseTimeout: () => release,
       onLost: () => {},
       retry: (grant) =>
-        retry === undefined ? grant : Effect.retry(grant, { schedule: retry, while: (error) => error.retryable })
+        retry === undefined ? grant : Effect.retry(grant, { schedule: retry, while: (error) => error.retryable }),
+      onLost: () => {}
     })
     const on = Effect.provideService(Etcd, etcd)
     return { id, lost, timeToLive: on(timeToLive(id)), keepAliveOnce: on(keepAliveOnce(id)) }

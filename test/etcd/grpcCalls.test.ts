@@ -339,6 +339,17 @@ describe("EtcdGrpc calls", () => {
       assert.deepEqual([yield* proxy.connections, yield* proxy.accepted], [1, 2])
     }))
 
+  live("clients of one process have a connection each", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const proxy = yield* makeProxy(server)
+      const one = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint] })
+      const other = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint] })
+      yield* one.status
+      yield* other.status
+      assert.equal(yield* proxy.connections, 2)
+    }))
+
   live(
     "https works for an IP address and for a name that the certificate has, and for no other",
     () =>

@@ -1,13 +1,13 @@
-import { Effect, Exit, Fiber, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, Latch, Scope, Stream } from "effect"
 import assert from "node:assert/strict"
-import type { RequestOp } from "../../src/etcd/Etcd.ts"
+import type { RequestOp, WatchResponse } from "../../src/etcd/Etcd.ts"
 import { prefix } from "../../src/etcd/Etcd.ts"
 import * as EtcdGrpc from "../../src/etcd/EtcdGrpc.ts"
 import { eachEtcd, eachSharedEtcd, type EtcdServer, startCluster, startEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
 import { makeProxy } from "../harness/Proxy.ts"
 import { eventually } from "../harness/real.ts"
-import { failureOf, timed, watching } from "./grpcSupport.ts"
+import { failureOf, text, timed, watching } from "./grpcSupport.ts"
 
 const put = (key: string, value: string | Uint8Array): RequestOp => ({ _tag: "Put", request: { key, value } })
 
@@ -339,13 +339,19 @@ describe("EtcdGrpc watches", () => {
       const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint], requestTimeout: "20 seconds" })
       const reader = yield* watching(etcd, { key: "a" })
       yield* reader.created
+      const written = yield* Latch.make()
+      const reading = yield* Latch.make()
       const slow = yield* etcd.watch({ key: "a" }).pipe(
-        Stream.runForEachArray(() => Effect.sleep("3 seconds")),
+        Stream.runForEachArray(() => Effect.andThen(Latch.open(reading), Latch.await(written))),
         failureOf,
         Effect.forkChild({ startImmediately: true })
       )
-      yield* Effect.sleep("100 millis")
+      yield* Latch.await(reading)
       yield* Effect.forEach(Array.from({ length: 1500 }, (_, i) => `${i}`), (value) => etcd.put({ key: "a", value }))
+      const last = (response: WatchResponse) =>
+        response._tag === "Events" && response.events.some(({ kv }) => text(kv.value) === "1499")
+      yield* reader.until(last)
+      yield* Latch.open(written)
       assert.deepEqual(yield* Fiber.join(slow), {
         reason: "Cancelled",
         detail: "the reader fell 1024 responses behind",

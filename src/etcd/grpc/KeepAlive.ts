@@ -63,38 +63,38 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
 
   ended(failure: Failure): void {
     this.#failure = failure
-    const now = this.#client.now()
-    for (const { resume, timeout, until } of this.#all()) {
-      resume(Effect.fail(until > now ? failure : this.#failureOf(noAnswer(timeout))))
-    }
+    const all = Array.from(this.#waiting.values()).flat()
     this.#waiting.clear()
+    for (const { resume } of all) resume(Effect.fail(failure))
   }
 
   readonly guard: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
     this.#wake.closeUnsafe()
     const now = this.#client.now()
-    const waiting = this.#all()
-    const late = waiting.find(({ until }) => until <= now)
+    const all = Array.from(this.#waiting.values()).flat()
+    const late = all.find(({ until }) => until <= now)
     if (late !== undefined) {
-      this.#line.abandon(new Unavailable({ detail: `another heartbeat: ${noAnswer(late.timeout).detail}` }))
+      const detailOf = ({ timeout }: Waiting) => `no answer to a heartbeat within ${timeout} ms`
+      const another = new Unavailable({ detail: `another heartbeat: ${detailOf(late)}` })
+      // First of all: who hears that it failed may send again at once.
+      this.#waiting.clear()
+      this.#line.abandon(another)
+      for (const one of all) {
+        const reason = one.until <= now ? new DeadlineExceeded({ detail: detailOf(one) }) : another
+        one.resume(Effect.fail(this.#failureOf(reason)))
+      }
       return Effect.never
     }
-    this.#looksAt = Math.min(...waiting.map(({ until }) => until))
+    this.#looksAt = all.reduce((earliest, { until }) => Math.min(earliest, until), Infinity)
     return this.#looksAt === Infinity ?
       Latch.await(this.#wake) :
       Effect.raceFirst(Effect.sleep(Math.ceil(this.#looksAt - now)), Latch.await(this.#wake))
   }))
 
-  #all(): ReadonlyArray<Waiting> {
-    return Array.from(this.#waiting.values()).flat()
-  }
-
   #failureOf(reason: Failure["reason"]): Failure {
     return { reason, endpoint: this.#line.endpoint }
   }
 }
-
-const noAnswer = (timeout: number) => new DeadlineExceeded({ detail: `no answer to a heartbeat within ${timeout} ms` })
 
 const leaseNotFound = new LeaseNotFound({ detail: "etcdserver: requested lease not found" })
 

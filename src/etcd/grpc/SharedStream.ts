@@ -67,7 +67,6 @@ export const sharedStream = <Message, S extends Session<Message>>(
     const line = openLine(client, { ...client.protocol(rpc), decode }, access, {
       receive: (messages) => session.receive(messages),
       ended: (failure) => {
-        // Before anybody else runs: who hears of the end and starts again gets a stream that is open.
         if (current === session) current = undefined
         Deferred.doneUnsafe(ended, Exit.fail(failure))
       }
