@@ -100,7 +100,6 @@ export const scoped = (
     const { leaseId: id, lost } = yield* Session.make(etcd, new Timers(context), context).open({
       ttl: times,
       releaseTimeout: () => release,
-      onLost: () => {},
       retry: (grant) =>
         retry === undefined ? grant : Effect.retry(grant, { schedule: retry, while: (error) => error.retryable }),
       onLost: () => {}
