@@ -5,7 +5,7 @@
  *     deno task test --runtime bun test/foo.test.ts     one file on one runtime (both repeat)
  *     deno task test foo                                files whose path contains "foo"
  *     deno task test --name "takes over"                tests whose name matches (Deno: of outermost groups)
- *     deno task test --jobs 1                           files at a time; default 2
+ *     deno task test --jobs 1                           files at a time; default 4: they mostly wait
  *     deno task test:doc                                the examples in comments and in the README
  *
  * Prepares what is missing (packages, etcd, runtimes), so that a fresh clone needs nothing but Node and npm. Results are
@@ -134,7 +134,7 @@ const { positionals, values } = parseArgs({
   options: {
     runtime: { type: "string", multiple: true },
     name: { type: "string" },
-    jobs: { type: "string", default: process.env["TEST_JOBS"] ?? "2" },
+    jobs: { type: "string", default: process.env["TEST_JOBS"] ?? "4" },
     doc: { type: "boolean", default: false }
   }
 })

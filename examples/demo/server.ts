@@ -168,7 +168,8 @@ export const real = Effect.fnUntraced(function* (
       return {
         how: `its process (pid ${child.pid}) gets SIGKILL`,
         kill: Effect.andThen(
-          Effect.sync(() => child.process.kill("SIGKILL")),
+          // `child.process.kill` of Deno closes the pipes first; the child would see that as the end of its input.
+          Effect.sync(() => children.has(child.process) && process.kill(child.pid, "SIGKILL")),
           Effect.promise(() => child.ended)
         )
       }

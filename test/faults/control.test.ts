@@ -10,7 +10,6 @@ import { faults } from "./table/mod.ts"
 const always = [
   "F2 etcd is down at start for 1 s",
   "F3 etcd hangs at release, after a drain",
-  "F9 compaction while cut off",
   "F14 a black hole in both directions for two times the TTL",
   "F16 keys are deleted",
   "F21 claimants of one id, exclusive, over a bad network"

@@ -19,7 +19,6 @@ export const caughtBy: Readonly<Record<string, ReadonlyArray<Rule>>> = {
   "F3 etcd hangs at release, after a drain": ["says stale"],
   "F5 etcd is stopped (SIGSTOP) for two times the TTL": ["says stale"],
   "F8 etcd has no space left": ["back"],
-  "F9 compaction while cut off": blind,
   "F11 clients that know one member only, which is cut off from the others": [...blind, "says stale", "back"],
   "F14 a black hole from the client for two times the TTL": ["live is true"],
   "F14 a black hole from etcd for two times the TTL": ["says stale"],

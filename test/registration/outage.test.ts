@@ -363,7 +363,6 @@ describe("when etcd", () => {
           yield* server.kill("SIGKILL")
           yield* awaitStatus(registration, "Recovering")
           yield* server.start
-          assert.equal((yield* keysIn(server, namespace)).length, 1)
           yield* Scope.close(scope, Exit.void)
           yield* assertNothingLeft(server, namespace)
         }).pipe(Effect.provide(registryAt(server.endpoint, { namespace })))
