@@ -54,6 +54,7 @@ import {
   RegistrationRefused,
   StartupTimeout
 } from "./registration/RegistrationError.ts"
+import * as Recovery from "./registration/recovery.ts"
 import * as Session from "./Session.ts"
 
 /** Where a registration stands. `since` is in milliseconds of the epoch. */
@@ -138,6 +139,7 @@ export interface Registrar {
   readonly etcd: Etcd
   readonly sessions: Session.Sessions
   readonly ownKeys: OwnKeys.OwnKeys
+  readonly recovery: Recovery.Recovery
   readonly timers: Timers
   readonly followOptions: Omit<FollowOptions, "range" | "knownAt">
 }
@@ -153,6 +155,7 @@ export const makeRegistrar = (
       etcd,
       sessions: Session.make(etcd, timers, context),
       ownKeys: OwnKeys.make(etcd, followOptions, context),
+      recovery: Recovery.make(),
       timers,
       followOptions
     }
@@ -175,7 +178,7 @@ export const make = <M>(
   }))
 
 const keep = Effect.fnUntraced(function* <M>(
-  { etcd, followOptions, ownKeys, sessions, timers }: Registrar,
+  { etcd, followOptions, ownKeys, recovery, sessions, timers }: Registrar,
   plan: RegistrationPlan<M>
 ): Effect.fn.Return<
   { readonly registration: Registration<M>; readonly started: Effect.Effect<void, RegistrationError> },
@@ -231,7 +234,7 @@ const keep = Effect.fnUntraced(function* <M>(
     )
     const delay = yield* backoff.next(cause)
     isExhausted = Option.isNone(delay)
-    if (Option.isSome(delay)) yield* Effect.sleep(delay.value)
+    if (Option.isSome(delay)) yield* recovery.rest(delay.value)
     return !isExhausted
   })
 
@@ -376,6 +379,7 @@ const keep = Effect.fnUntraced(function* <M>(
     ownKey.claimed(revision)
     lease = leaseId
     remaining = undefined
+    if (attempt > 1 || lostAt !== undefined) yield* recovery.succeeded
     lastRevision = revision
     seenAt = revision
     attempt = 1

@@ -30,7 +30,8 @@ describe("the keys of many registrations of one service", () => {
         assert.deepEqual(yield* watched(one), ["i00", "i01", "i02", "i03", "i04", "i05", "i06", "i07", ""])
         yield* operator.deleteRange({ key: `${folder}i03` })
         yield* operator.deleteRange({ key: `${folder}i15` })
-        yield* elapse(100)
+        // One step of the backoff, and a millisecond for each other that comes back.
+        yield* elapse(101)
         assert.deepEqual(Object.keys(yield* keysIn(operator)).length, 20)
         for (const [index, kept] of all.entries()) {
           const lost = index === 3 || index === 15
