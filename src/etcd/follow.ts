@@ -11,7 +11,8 @@
  *   afresh when a watch has lived for {@link healthySpell}.
  *
  * A compacted revision, another cluster id, and a revision or a raft term lower than one already seen mean that the
- * history between is gone or replaced: the range is listed again.
+ * history between is gone or replaced: the range is listed again. A history that was replaced and has already run past
+ * the next revision shows in none of these, so whoever comes back reads the newest write it was told of once more.
  *
  * @module
  */
@@ -59,6 +60,28 @@ const replaced = new EtcdError({
   method: "watch"
 })
 
+/** A write without its value. */
+type Witness = Pick<KeyValue, "key" | "modRevision" | "createRevision" | "lease"> & Pick<WatchEvent, "type">
+
+const witnessOf = ({ kv: { createRevision, key, lease, modRevision }, type }: WatchEvent): Witness => ({
+  type,
+  key,
+  modRevision,
+  createRevision,
+  lease
+})
+
+const newestOf = (kvs: ReadonlyArray<KeyValue>): Witness | undefined => {
+  let newest: KeyValue | undefined
+  for (const kv of kvs) {
+    if (newest === undefined || kv.modRevision > newest.modRevision) newest = kv
+  }
+  return newest === undefined ? undefined : witnessOf({ type: "put", kv: newest })
+}
+
+const isSameWrite = (found: KeyValue, told: Witness | undefined): boolean =>
+  found.modRevision === told?.modRevision && found.createRevision === told.createRevision && found.lease === told.lease
+
 /**
  * Follows a range until it is interrupted, telling `tell` what happens, one after the other. Fails only for what trying
  * again cannot mend: permission denied, authentication refused, an invalid request.
@@ -73,6 +96,8 @@ export const follow = Effect.fnUntraced(function* (
   const turn = yield* Semaphore.make(1)
   let next = options.knownAt === undefined ? undefined : options.knownAt + 1n
   let newest: ResponseHeader | undefined
+  /** The newest write that was told. */
+  let witness: Witness | undefined
   let interrupted = false
   let listedOnly = false
   let heardAt = 0
@@ -81,6 +106,7 @@ export const follow = Effect.fnUntraced(function* (
     const { header, kvs } = yield* rangeAll(etcd, options.range)
     next = header.revision + 1n
     newest = header
+    witness = newestOf(kvs)
     interrupted = false
     listedOnly = true
     yield* tell({ _tag: "Listed", revision: header.revision, kvs })
@@ -90,6 +116,20 @@ export const follow = Effect.fnUntraced(function* (
     newest !== undefined && (
       header.clusterId !== newest.clusterId || header.raftTerm < newest.raftTerm || header.revision < newest.revision
     )
+
+  /** Whether the newest write that was told is still part of history; yes when nobody can tell any more. */
+  const isSameHistory = Effect.suspend(() => {
+    if (witness === undefined) return Effect.succeed(true)
+    const { key, modRevision, type } = witness
+    const read = (revision: bigint) => Effect.map(etcd.range({ key, revision, keysOnly: true }), ({ kvs }) => kvs[0])
+    const known = type === "put" ?
+      Effect.map(read(modRevision), (found) => found !== undefined && isSameWrite(found, witness)) :
+      Effect.map(
+        Effect.all([read(modRevision - 1n), read(modRevision)]),
+        ([before, after]) => before !== undefined && after === undefined
+      )
+    return Effect.catchIf(known, ({ reason }) => reason._tag === "Compacted", () => Effect.succeed(true))
+  })
 
   const resume = Effect.suspend(() => {
     if (!interrupted) return Effect.void
@@ -119,6 +159,7 @@ export const follow = Effect.fnUntraced(function* (
           const { header } = response
           if (response._tag === "Created") {
             if (isReplaced(header) || header.revision + 1n < startRevision) return yield* replaced
+            if (interrupted && !(yield* isSameHistory)) return yield* replaced
             listedOnly = false
             if (header.revision < startRevision) yield* resume
             else if (interrupted) yield* Deferred.succeed(opened, undefined)
@@ -128,6 +169,7 @@ export const follow = Effect.fnUntraced(function* (
             const last = events.at(-1)
             if (last === undefined) continue
             next = last.kv.modRevision + 1n
+            witness = witnessOf(last)
             interrupted = false
             yield* tell({ _tag: "Changed", revision: last.kv.modRevision, events })
           } else if (response.complete) {

@@ -28,11 +28,6 @@ export interface Promised {
   readonly rivals?: boolean
   /** The operator takes keys and gives them to others: who loses one may be superseded. */
   readonly robbed?: boolean
-  /**
-   * A restored history has run past what subscribers had seen. No header shows that: until reconciliation mends it, sets
-   * may be of both histories.
-   */
-  readonly overtaken?: boolean
   /** Claims may take a key over from another owner that is still there. */
   readonly takeover?: boolean
 }
@@ -437,8 +432,8 @@ const keeping = (facts: Facts): ReadonlyArray<Registrant> =>
 
 const seconds = (milliseconds: number): string => `${(milliseconds / 1000).toFixed(1)} s`
 
-const misplacedBy = (rule: Rule) => ({ misplaced, promised }: Facts): ReadonlyArray<string> =>
-  promised.overtaken === true ? [] : misplaced.filter((one) => one.rule === rule).map(({ detail }) => detail)
+const misplacedBy = (rule: Rule) => ({ misplaced }: Facts): ReadonlyArray<string> =>
+  misplaced.filter((one) => one.rule === rule).map(({ detail }) => detail)
 
 /** Every rule, with the promises of the README that it stands for. */
 const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
@@ -693,8 +688,8 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
       .map(({ keys, leases }) => `keys ${keys}; leases ${leases}`),
 
   /** Reconciliation mended nothing (D8). */
-  "nothing mended": ({ history, promised }) =>
-    of(history, "Mended").filter(({ count }) => count > 0 && promised.overtaken !== true)
+  "nothing mended": ({ history }) =>
+    of(history, "Mended").filter(({ count }) => count > 0)
       .map(({ count }) => `${count} keys`)
 }
 

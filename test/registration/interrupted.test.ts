@@ -75,9 +75,14 @@ describe("registerService that is interrupted", () => {
         console.log(`seed ${seed}`)
         const random = randomOf(seed)
         const inProcess = yield* processAt(server().endpoint, { namespace })
-        const warmed = performance.now()
-        yield* Effect.scoped(inProcess(registerService(a)))
-        const range = 2 * (performance.now() - warmed)
+        const times: Array<number> = []
+        for (let round = 0; round < 3; round++) {
+          const warmed = performance.now()
+          yield* Effect.scoped(inProcess(registerService(a)))
+          times.push(performance.now() - warmed)
+        }
+        // A busy machine may be slow once, and then nothing would be interrupted.
+        const range = 2 * Math.min(...times)
         let interrupted = 0
         for (let round = 0; round < 60; round++) {
           const after = random() * range

@@ -280,7 +280,31 @@ describe("discover", () => {
   }
 
   verify(
-    "D3, D8: a replaced history that has run past our revision is what reconciliation finds, mends and counts",
+    "D3: a replaced history that has run past our revision is known by the newest write that was told",
+    () =>
+      Effect.gen(function* () {
+        for (
+          const change of [() => Effect.void, ({ deleteRange }: Etcd) => deleteRange({ key: "/services/orders/b" })]
+        ) {
+          const { operator, process, replace } = yield* world
+          const one = yield* process()
+          yield* putInstance(operator, "a")
+          yield* putInstance(operator, "b")
+          const sets = yield* collect(one.registry.discover(orders))
+          yield* change(operator)
+          yield* settle
+          yield* replace()
+          yield* putInstance(operator, "z")
+          for (let index = 0; index < 9; index++) yield* operator.put({ key: "elsewhere", value: String(index) })
+          yield* elapse("1 minute")
+          assert.deepEqual(sets.seen.map(show).at(-1), "Live z")
+          assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
+        }
+      })
+  )
+
+  verify(
+    "D3, D8: a replaced history that has run past our revision and forgotten it is what reconciliation finds, mends and counts",
     (log) =>
       Effect.gen(function* () {
         const { operator, process, replace } = yield* world
@@ -290,6 +314,7 @@ describe("discover", () => {
         yield* replace()
         yield* putInstance(operator, "z")
         for (let index = 0; index < 9; index++) yield* operator.put({ key: "elsewhere", value: String(index) })
+        yield* operator.compact({ revision: 3n })
         yield* elapse("1 minute")
         assert.deepEqual(sets.seen.map(show).at(-1), "Live a")
         yield* elapse("10 minutes")

@@ -220,7 +220,6 @@ export const serverFaults: ReadonlyArray<Fault> = [
   {
     id: "F7",
     title: "F7 an older snapshot is restored and has run past what was seen",
-    promised: { overtaken: true },
     run: restoration(0, 100)
   },
   {
