@@ -10,7 +10,6 @@
  * @module
  */
 import { Effect } from "effect"
-import { execFileSync } from "node:child_process"
 import { mkdirSync, writeFileSync } from "node:fs"
 import { cpus } from "node:os"
 import { join } from "node:path"
@@ -131,7 +130,6 @@ const main = Effect.gen(function* () {
         ""
       ].join("\n")
     )
-    execFileSync(process.execPath, ["fmt", "--quiet", file])
   }
   return [...all.values()].flat().every(isRight) ? 0 : 1
 })
