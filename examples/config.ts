@@ -3,7 +3,7 @@
 //
 //     deno run -A examples/config.ts
 //
-import { Console, Effect, Schema, Stream } from "effect"
+import { Console, Effect, Queue, Schema, Stream } from "effect"
 import process from "node:process"
 import { Etcd, EtcdGrpc, runMain } from "../mod.ts"
 import { ConfigRef, onConfigChange } from "../src/config/mod.ts"
@@ -14,8 +14,9 @@ const key = "/config/limits"
 const Limits = Schema.Struct({ requestsPerSecond: Schema.Int })
 
 /** A server that is started with its configuration, and stopped when a newer one comes. */
-const serve = (limits: typeof Limits.Type) =>
+const serve = (started: Queue.Enqueue<number>) => (limits: typeof Limits.Type) =>
   Console.log(`server: ${limits.requestsPerSecond} requests per second`).pipe(
+    Effect.andThen(Queue.offer(started, limits.requestsPerSecond)),
     Effect.andThen(Effect.never),
     Effect.onInterrupt(() => Console.log("server: stopped"))
   )
@@ -25,7 +26,8 @@ const main = Effect.gen(function* () {
   yield* Effect.addFinalizer(() => Effect.ignore(etcd.deleteRange({ key })))
 
   // One apply at a time; a value that the schema refuses is logged and changes nothing.
-  yield* Effect.forkScoped(onConfigChange(key, Limits, serve))
+  const started = yield* Queue.unbounded<number>()
+  yield* Effect.forkScoped(onConfigChange(key, Limits, serve(started)))
 
   // For those who read often: the newest state, without asking etcd.
   const limits = yield* ConfigRef.make(key, Limits)
@@ -49,6 +51,8 @@ const main = Effect.gen(function* () {
   yield* change(`{ "requestsPerSecond": 100 }`)
   yield* change(`{ "requestsPerSecond": 200 }`)
   yield* change(`{ "requestsPerSecond": "many" }`)
+  // The server has a watch of its own, which may be behind that of the requests.
+  yield* Effect.repeat(Queue.take(started), { until: (limit) => limit === 200 })
 })
 
 runMain(main.pipe(Effect.scoped, Effect.provide(EtcdGrpc.layer({ endpoints }))))
