@@ -128,7 +128,11 @@ export const follow = Effect.fnUntraced(function* (
         Effect.all([read(modRevision - 1n), read(modRevision)]),
         ([before, after]) => before !== undefined && after === undefined
       )
-    return Effect.catchIf(known, ({ reason }) => reason._tag === "Compacted", () => Effect.succeed(true))
+    return Effect.catch(known, (error) => {
+      if (error.reason._tag === "Compacted") return Effect.succeed(true)
+      // The revision is one of the future: replaced between the watch and this read.
+      return error.reason._tag === "InvalidArgument" ? Effect.succeed(false) : Effect.fail(error)
+    })
   })
 
   const resume = Effect.suspend(() => {

@@ -2,7 +2,7 @@
  * The format of go-zero, package `core/discov`: keys `<Key>/<id>` with bare addresses as values.
  *
  * The id is the number of the lease, or what `ID` of the `Etcd` block says. Readers pay no heed to it: to them an
- * instance is its address, there as long as any key holds it. After a new grant go-zero can leave two keys for a while.
+ * instance is its address, there while one key or more hold it. After a new grant go-zero can leave two keys for a while.
  *
  * @module
  */

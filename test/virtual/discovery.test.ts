@@ -3,6 +3,7 @@ import { TestClock } from "effect/testing"
 import assert from "node:assert/strict"
 import { DiscoveryRefused } from "../../src/Discovery.ts"
 import { type Etcd, prefix } from "../../src/etcd/Etcd.ts"
+import { InvalidArgument } from "../../src/etcd/EtcdError.ts"
 import type { Change, InstanceSet } from "../../src/model/InstanceSet.ts"
 import { Service } from "../../src/model/Service.ts"
 import { discoverChanges, Registry } from "../../src/Registry.ts"
@@ -300,6 +301,25 @@ describe("discover", () => {
           assert.deepEqual(sets.seen.map(show).at(-1), "Live z")
           assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
         }
+      })
+  )
+
+  verify(
+    "D3: a history that is replaced while its newest write is read again is listed, and the stream goes on",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* putInstance(operator, "a")
+        const sets = yield* collect(one.registry.discover(orders))
+        const future = new InvalidArgument({ detail: "etcdserver: mvcc: required revision is a future revision" })
+        yield* one.faults.set([{ method: "range", times: 1, fault: FaultyEtcd.fails(future) }])
+        yield* one.faults.breakWatches()
+        yield* elapse("10 seconds")
+        yield* putInstance(operator, "b")
+        yield* settle
+        assert.deepEqual(sets.seen.map(show).at(-1), "Live a,b")
+        assert.equal(sets.exit(), undefined)
       })
   )
 
