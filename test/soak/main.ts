@@ -11,7 +11,7 @@
 import { Effect, type Scope } from "effect"
 import { readdirSync, readlinkSync } from "node:fs"
 import process from "node:process"
-import { parseArgs } from "node:util"
+import { isDeepStrictEqual, parseArgs } from "node:util"
 import { obtainRuntime, type RuntimeName, runtimeNames } from "../../tools/runtimes.ts"
 import { type Etcd, prefix, rangeAll } from "../../src/etcd/Etcd.ts"
 import { type EtcdServer, startEtcd } from "../harness/EtcdServer.ts"
@@ -97,16 +97,21 @@ const socketsOf = (pid: number): Census => {
   }
 }
 
-/** Waits until etcd has exactly the leases of the registrations: what was left behind has run out. */
+/** What the process must have in etcd: a lease for each registration, a watcher for each own key and each service. */
+const rightInEtcd: Census = { leases: 200, watchers: 300 }
+
+/** Waits until etcd has exactly that: what was left behind has run out, and what was lost has been opened again. */
 const inEtcd = ({ etcd, server }: Rig): Effect.Effect<Census, unknown> =>
-  Effect.gen(function* () {
-    const leases = yield* eventually(
-      Effect.flatMap(etcd.leaseLeases, ({ leases }) =>
-        leases.length === 200 ? Effect.succeed(200) : Effect.fail(`${leases.length} leases`)),
-      { every: 200, limit: 30_000 }
-    )
-    return { leases, watchers: yield* server.metric("etcd_debugging_mvcc_watcher_total") }
-  })
+  eventually(
+    Effect.gen(function* () {
+      const census: Census = {
+        leases: (yield* etcd.leaseLeases).leases.length,
+        watchers: yield* server.metric("etcd_debugging_mvcc_watcher_total")
+      }
+      return isDeepStrictEqual(census, rightInEtcd) ? census : yield* Effect.fail(`${JSON.stringify(census)} in etcd`)
+    }),
+    { every: 200, limit: 30_000 }
+  )
 
 /**
  * Deno 2.9.3 keeps every `AsyncResource` that was made in the scope of another one, and Effect 4.1 makes one each time a
