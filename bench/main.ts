@@ -17,7 +17,7 @@ import { type Etcd, EtcdGrpc } from "../mod.ts"
 import type { EtcdServer } from "../test/harness/EtcdServer.ts"
 import { runProgram } from "../test/harness/program.ts"
 import { eventually } from "../test/harness/real.ts"
-import { type RuntimeName, runtimeNames } from "../tools/runtimes.ts"
+import { obtainRuntime, type RuntimeName, runtimeNames } from "../tools/runtimes.ts"
 import { goProgram } from "./go.ts"
 import { contradictions, model, tables, writeModel } from "./model.ts"
 import { environment, type Lane, type Result, table, verdicts, whereOf, writeResults } from "./report.ts"
@@ -171,6 +171,7 @@ const go = (program: string): string | Error => smoke ? new Error("a smoke run i
 const isGo = (contender: Contender): boolean => contender.startsWith("go-")
 
 let failures = 0
+runtimes.forEach(obtainRuntime)
 const startedAt = performance.now()
 for (const { contenders, name, program } of wanted) {
   const missing = contenders.some(isGo) ? go(program) : ""

@@ -142,12 +142,15 @@ export interface Registrar {
   readonly recovery: Recovery.Recovery
   readonly timers: Timers
   readonly followOptions: Omit<FollowOptions, "range" | "knownAt">
+  /** A scope within the caller's that ends, at the latest, while the client of the registry still works. */
+  readonly openScope: Effect.Effect<Scope.Closeable, never, Scope.Scope>
 }
 
 /** What registrations share, run in the context in which this is made. Nothing runs while there are none. */
 export const makeRegistrar = (
   etcd: Etcd,
-  followOptions: Omit<FollowOptions, "range" | "knownAt">
+  followOptions: Omit<FollowOptions, "range" | "knownAt">,
+  openScope: Registrar["openScope"]
 ): Effect.Effect<Registrar> =>
   Effect.map(Effect.context<never>(), (context) => {
     const timers = new Timers(context)
@@ -157,7 +160,8 @@ export const makeRegistrar = (
       ownKeys: OwnKeys.make(etcd, followOptions, context),
       recovery: Recovery.make(),
       timers,
-      followOptions
+      followOptions,
+      openScope
     }
   })
 
@@ -166,367 +170,406 @@ export const make = <M>(
   registrar: Registrar,
   plan: RegistrationPlan<M>
 ): Effect.Effect<Registration<M>, RegistrationError, Scope.Scope> =>
-  Effect.uninterruptibleMask(Effect.fnUntraced(function* (restore) {
-    const scope = yield* Scope.fork(yield* Effect.scope)
-    const { registration, started } = yield* keep(registrar, plan).pipe(Scope.provide(scope))
-    if (plan.startup === "await") {
-      yield* restore(started).pipe(
-        Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
-      )
-    }
-    return registration
-  }))
+  Effect.uninterruptibleMask((restore) => register(registrar, plan, restore))
 
-const keep = Effect.fnUntraced(function* <M>(
-  { etcd, followOptions, ownKeys, recovery, sessions, timers }: Registrar,
-  plan: RegistrationPlan<M>
-): Effect.fn.Return<
-  { readonly registration: Registration<M>; readonly started: Effect.Effect<void, RegistrationError> },
-  never,
-  Scope.Scope
-> {
-  const { key, codec } = plan
-  const inbox = yield* Queue.unbounded<Message<M>>()
-  /** Claimed for the first time, or failed before. */
-  const started = Deferred.makeUnsafe<void, RegistrationError>()
-  const failed = Deferred.makeUnsafe<never, RegistrationError>()
-  const released = Deferred.makeUnsafe<void>()
-  const statuses = Latest.make<RegistrationStatus>()
-  const backoff = Steps.make(plan.retry)
-
-  let instance = plan.instance
-  let status: RegistrationStatus = RegistrationStatus.Registering({ attempt: 1 })
-  let lease: LeaseId | undefined
-  /** The lease that was lost last, as long as etcd may still hold it and the key with it. */
-  let remaining: LeaseId | undefined
-  let lastRevision: bigint | undefined
-  /** What is told of the key counts when it is newer than this. */
-  let seenAt = 0n
-  let lastFailure: EtcdError | RegistrationLost | undefined
-  let attempt = 1
-  let lostAt: number | undefined
-  let isExhausted = false
-  let isWaiting = false
-  let pending: Change<M> | undefined
-  let drainingSince: number | undefined
-  let isReleasing = false
-  let releaseTimeout = plan.releaseTimeout
-  const ownLeases = new Set<LeaseId>()
-
-  const setStatus = (next: RegistrationStatus) =>
-    Effect.suspend(() => {
-      status = next
-      return statuses.set(next)
-    })
-  const isFinal = () => status._tag === "Superseded" || status._tag === "Failed"
-
-  /** Waits for the next attempt; false when `retry` has run out. */
-  const awaitAttempt = Effect.fnUntraced(function* (cause: EtcdError | RegistrationLost) {
-    lastFailure = cause
-    attempt += 1
-    if (attempt === 2 && lostAt === undefined) {
-      yield* Effect.logWarning(`${JSON.stringify(key)} is not registered yet; trying again: ${cause.message}`)
-    }
-    yield* setStatus(
-      lostAt === undefined ?
-        RegistrationStatus.Registering({ attempt }) :
-        RegistrationStatus.Recovering({ since: lostAt, attempt, cause })
+const register = Effect.fnUntraced(function* <M>(
+  registrar: Registrar,
+  plan: RegistrationPlan<M>,
+  restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
+): Effect.fn.Return<Registration<M>, RegistrationError, Scope.Scope> {
+  const scope = yield* registrar.openScope
+  const owner = new Owner(registrar, plan, yield* Queue.unbounded<Message<M>>())
+  yield* Scope.provide(keep(owner), scope)
+  if (plan.startup === "await") {
+    yield* Effect.onExit(
+      restore(awaitStart(owner)),
+      (exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit)
     )
-    const delay = yield* backoff.next(cause)
-    isExhausted = Option.isNone(delay)
-    if (Option.isSome(delay)) yield* recovery.rest(delay.value)
-    return !isExhausted
-  })
+  }
+  return registrationOf(owner)
+})
 
-  /** Repeats what can succeed unchanged, under the backoff of the registration; gives up when the lease is lost. */
-  const persist = <A, E>(
-    effect: Effect.Effect<A, EtcdError | E>,
-    lost: Effect.Effect<EtcdError> = Effect.never
-  ): Effect.Effect<A, EtcdError | E> => {
-    const again = (failure: EtcdError | E): Effect.Effect<A, EtcdError | E> =>
-      isEtcdError(failure) && failure.retryable ?
-        Effect.flatMap(
-          awaitAttempt(failure),
-          (isWorthIt) => isWorthIt ? Effect.catch(effect, again) : Effect.fail(failure)
-        ) :
-        Effect.fail(failure)
-    return Effect.catch(effect, (failure) => Effect.raceFirst(again(failure), Effect.flatMap(lost, Effect.fail)))
+/** What is known of a registration. While its fiber runs, nobody else changes it. */
+class Owner<M> implements Claim.Claimant<M> {
+  readonly registrar: Registrar
+  readonly plan: RegistrationPlan<M>
+  readonly inbox: Queue.Queue<Message<M>>
+  /** Claimed for the first time, or failed before. */
+  readonly started = Deferred.makeUnsafe<void, RegistrationError>()
+  readonly failed = Deferred.makeUnsafe<never, RegistrationError>()
+  readonly released = Deferred.makeUnsafe<void>()
+  readonly statuses: Latest.Latest<RegistrationStatus> = Latest.make()
+  readonly backoff: Steps.Steps<EtcdError | RegistrationLost>
+  readonly leases = new Set<LeaseId>()
+
+  instance: ServiceInstance<M>
+  status: RegistrationStatus = RegistrationStatus.Registering({ attempt: 1 })
+  lease: LeaseId | undefined
+  /** The lease that was lost last, as long as etcd may still hold it and the key with it. */
+  remaining: LeaseId | undefined
+  lastRevision: bigint | undefined
+  /** What is told of the key counts when it is newer than this. */
+  seenAt = 0n
+  lastFailure: EtcdError | RegistrationLost | undefined
+  attempt = 1
+  lostAt: number | undefined
+  isExhausted = false
+  waitUntil: number | undefined
+  pending: Change<M> | undefined
+  drainingSince: number | undefined
+  isReleasing = false
+  releaseTimeout: Duration.Duration
+  #encoded: { readonly instance: ServiceInstance<M>; readonly value: Uint8Array }
+
+  constructor(registrar: Registrar, plan: RegistrationPlan<M>, inbox: Queue.Queue<Message<M>>) {
+    this.registrar = registrar
+    this.plan = plan
+    this.inbox = inbox
+    this.backoff = Steps.make(plan.retry)
+    this.instance = plan.instance
+    this.releaseTimeout = plan.releaseTimeout
+    this.#encoded = plan
   }
 
-  let encoded: { readonly instance: ServiceInstance<M>; readonly value: Uint8Array } | undefined
-  const value = (): Uint8Array => {
-    if (encoded?.instance !== instance) {
-      encoded = { instance, value: Result.getOrThrow(encode(codec, instance)) }
+  get value(): Uint8Array {
+    const { instance } = this
+    if (this.#encoded.instance !== instance) {
+      this.#encoded = { instance, value: Result.getOrThrow(encode(this.plan.codec, instance)) }
     }
-    return encoded.value
+    return this.#encoded.value
   }
 
-  const claim = Claim.make(etcd, {
-    plan,
-    followOptions,
-    value,
-    isOwn: (id) => ownLeases.has(id),
-    lastRevision: () => lastRevision,
-    onWait: Effect.sync(() => {
-      isWaiting = true
-    })
-  })
+  isOwn(lease: LeaseId): boolean {
+    return this.leases.has(lease)
+  }
 
-  /** Puts the instance again, if the key is still there under the lease; otherwise answers with what is there. */
-  const publish = Effect.fnUntraced(function* (leaseId: LeaseId) {
-    const response = yield* etcd.txn({
-      compare: [{ target: "lease", key, result: "equal", value: leaseId }],
-      then: [{ _tag: "Put", request: { key, value: value(), lease: leaseId } }],
-      else: [{ _tag: "Range", request: { key } }]
+  setStatus(status: RegistrationStatus): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.status = status
+      return this.statuses.set(status)
     })
-    if (!response.succeeded) return endedBy(Claim.readBack(response))
-    lastRevision = response.header.revision
-    return undefined
-  })
+  }
 
-  const endedBy = (kv: KeyValue | undefined): Ended =>
-    kv !== undefined && lastRevision !== undefined && kv.modRevision > lastRevision ?
+  /** What it means that the key holds something else, or nothing. */
+  endedBy(kv: KeyValue | undefined): Ended {
+    const { key } = this.plan
+    return kv !== undefined && this.lastRevision !== undefined && kv.modRevision > this.lastRevision ?
       new InstanceIdTaken({ key, by: Claim.holderOf(kv) }) :
       new RegistrationLost({ key })
+  }
+}
 
-  const settle = Effect.fnUntraced(function* (leaseId: LeaseId, revision: bigint) {
-    const isDraining = instance.status === "draining"
-    drainingSince = isDraining ? drainingSince ?? (yield* monotonicMillis) : undefined
-    yield* setStatus(
-      isDraining ? RegistrationStatus.Draining() : RegistrationStatus.Registered({ leaseId, revision })
-    )
-  })
-
-  /** Publishes until etcd has answered or the lease is lost. */
-  const publishing = (session: Session.Session) =>
-    publish(session.leaseId).pipe(
-      Effect.retry({ schedule: plan.retry, while: (error) => error.retryable }),
-      Effect.raceFirst(session.lost)
-    )
-
-  const change = Effect.fnUntraced(function* (session: Session.Session, message: Change<M>) {
-    const before = instance
-    const candidate = message.change(before)
-    const encoded = encode(codec, candidate)
-    if (Result.isFailure(encoded)) {
-      yield* Deferred.fail(message.done, encoded.failure)
-      return undefined
-    }
-    instance = candidate
-    pending = message
-    const answer = yield* Effect.result(publishing(session))
-    if (Result.isFailure(answer)) {
-      if (answer.failure.reason._tag === "LeaseNotFound") return answer.failure
-      instance = before
-      pending = undefined
-      yield* Deferred.fail(message.done, new RegistrationRefused({ key, cause: answer.failure }))
-      return undefined
-    }
-    if (answer.success !== undefined) return answer.success
-    pending = undefined
-    const hasTurned = (before.status === "draining") !== (candidate.status === "draining")
-    if (hasTurned) yield* settle(session.leaseId, lastRevision ?? 0n)
-    yield* Deferred.succeed(message.done, undefined)
-    return undefined
-  })
-
-  const see = Effect.fnUntraced(function* (session: Session.Session, { kv, listed }: OwnKeys.SeenKey) {
-    if (kv === undefined || kv.lease !== session.leaseId) return endedBy(kv)
-    const isNews = listed || (lastRevision !== undefined && kv.modRevision > lastRevision)
-    if (!isNews || Claim.sameBytes(kv.value, value())) return undefined
-    const answer = yield* Effect.result(publishing(session))
-    return Result.isSuccess(answer) ? answer.success : undefined
-  })
-
-  /** Passes over what is older than what is known. A list that seems so may be of another history: etcd is asked. */
-  const look = Effect.fnUntraced(function* (session: Session.Session, seen: OwnKeys.SeenKey) {
-    if (seen.revision > seenAt) {
-      if (seen.listed) seenAt = seen.revision
-      return yield* see(session, seen)
-    }
-    if (!seen.listed) return undefined
-    const answer = yield* Effect.result(
-      etcd.range({ key }).pipe(
-        Effect.retry({ schedule: plan.retry, while: (error) => error.retryable }),
-        Effect.raceFirst(Effect.flatMap(session.lost, Effect.fail))
-      )
-    )
-    if (Result.isFailure(answer)) return undefined
-    const { header, kvs } = answer.success
-    seenAt = header.revision
-    return yield* see(session, { ...seen, kv: kvs[0] })
-  })
-
-  const tenure = Effect.gen(function* () {
-    const session = yield* sessions.open({
-      ttl: plan.ttl,
-      releaseTimeout: () => releaseTimeout,
-      retry: persist,
-      onLost: (leaseId, cause) => Queue.offerUnsafe(inbox, { _tag: "LeaseLost", leaseId, cause })
-    })
-    const { leaseId, grantedAt } = session
-    const ownKey = yield* ownKeys.enter(
-      key,
-      grantedAt,
-      (seen) => {
-        const isKnown = !seen.listed && seen.revision <= seenAt
-        if (!isKnown) Queue.offerUnsafe(inbox, { _tag: "KeySeen", leaseId, seen })
-      }
-    )
-    const previousLease = Array.from(ownLeases).at(-1)
-    ownLeases.add(leaseId)
-    const revision = yield* persist(claim(session), session.lost)
-    ownKey.claimed(revision)
-    lease = leaseId
-    remaining = undefined
-    if (attempt > 1 || lostAt !== undefined) yield* recovery.succeeded
-    lastRevision = revision
-    seenAt = revision
-    attempt = 1
-    lostAt = undefined
-    isWaiting = false
-    yield* settle(leaseId, revision)
-    Deferred.doneUnsafe(started, Exit.void)
-    yield* Metric.update(registered, 1)
-    const claimedAt = yield* monotonicMillis
-
-    if (previousLease !== undefined) yield* Effect.forkScoped(Effect.ignore(etcd.leaseRevoke(previousLease)))
-    let ended: Ended | undefined
-    while (ended === undefined) {
-      const message: Message<M> = pending ?? (yield* Queue.take(inbox))
-      if (message._tag === "Change") ended = yield* change(session, message)
-      else if (message.leaseId !== leaseId) continue
-      else if (message._tag === "LeaseLost") ended = message.cause
-      else ended = yield* look(session, message.seen)
-    }
-    lease = undefined
-    if (ended._tag !== "InstanceIdTaken") {
-      remaining = leaseId
-      lostAt = yield* Clock.currentTimeMillis
-      attempt = 0
-      if ((yield* monotonicMillis) - claimedAt >= plan.ttl.seconds * 1000) backoff.reset()
-      yield* setStatus(RegistrationStatus.Recovering({ since: lostAt, attempt: 0, cause: ended }))
-      yield* Effect.logWarning(`the registration of ${JSON.stringify(key)} was lost; registering again`, ended)
-      yield* Metric.update(lost, 1)
-    }
-    return ended
-  })
-
-  const fail = (next: RegistrationStatus, error: RegistrationError) =>
-    Effect.map(setStatus(next), () => {
-      Deferred.doneUnsafe(started, Exit.fail(error))
-      Deferred.doneUnsafe(failed, Exit.fail(error))
-    })
-
-  const main = Effect.gen(function* () {
-    while (true) {
-      const result = yield* Effect.result(Effect.scoped(tenure))
-      const isFirst = lastRevision === undefined
-      const cause = Result.isSuccess(result) ? result.success : result.failure
-      if (cause._tag === "InstanceIdTaken") {
-        const { by } = cause
-        return yield* fail(
-          isFirst ? RegistrationStatus.Failed({ error: cause }) : RegistrationStatus.Superseded({ by }),
-          cause
-        )
-      }
-      if (isReleasing) return
-      const isRefused = isFirst && cause._tag === "EtcdError" && isRefusal(cause)
-      if (isRefused || isExhausted || !(yield* awaitAttempt(cause))) {
-        const error = new RegistrationRefused({ key, cause })
-        return yield* fail(RegistrationStatus.Failed({ error }), error)
-      }
-    }
-  })
-
-  const update = (apply: Change<M>["change"]): Effect.Effect<void, RegistrationError> =>
-    Effect.gen(function* () {
-      const done = yield* Deferred.make<void, RegistrationError>()
-      yield* Queue.offer(inbox, { _tag: "Change", change: apply, done })
-      yield* Effect.raceAllFirst([
-        Deferred.await(done),
-        Deferred.await(failed),
-        Effect.andThen(Deferred.await(released), Effect.fail(isReleased))
-      ])
-    })
-
-  const drain = update((current) => ({ ...current, status: "draining" }))
-
-  const drainBeforeRelease = Effect.gen(function* () {
-    isReleasing = true
-    // What is not in etcd has nothing to announce.
-    if (lease === undefined || Duration.isZero(plan.drain)) return
-    const ended = Fiber.await(keeper)
-    const published = yield* Effect.raceFirst(Effect.result(drain), ended).pipe(Effect.timeoutOption(releaseTimeout))
-    if (Option.isNone(published)) {
-      releaseTimeout = Duration.zero
-      yield* Effect.logWarning(`etcd did not answer; ${JSON.stringify(key)} leaves without being drained`)
-    } else {
-      const drained = (yield* monotonicMillis) - (drainingSince ?? 0)
-      yield* Effect.raceFirst(Effect.sleep(Math.max(0, Duration.toMillis(plan.drain) - drained)), ended)
-    }
-  })
-
-  yield* statuses.set(status)
-  yield* Effect.addFinalizer(() =>
-    Effect.gen(function* () {
-      lease = undefined
-      // etcd extends the leases that it finds when it starts: what was lost during an outage may be there after it.
-      if (remaining !== undefined) yield* Session.release(etcd, remaining, releaseTimeout)
-      if (!isFinal()) yield* setStatus(RegistrationStatus.Released())
-      yield* statuses.end(Exit.void)
-      yield* Deferred.succeed(released, undefined)
-    })
+/** Waits for the next attempt; false when `retry` has run out. */
+const awaitAttempt = Effect.fnUntraced(function* <M>(owner: Owner<M>, cause: EtcdError | RegistrationLost) {
+  const { lostAt, plan: { key } } = owner
+  owner.lastFailure = cause
+  const attempt = owner.attempt += 1
+  if (attempt === 2 && lostAt === undefined) {
+    yield* Effect.logWarning(`${JSON.stringify(key)} is not registered yet; trying again: ${cause.message}`)
+  }
+  yield* owner.setStatus(
+    lostAt === undefined ?
+      RegistrationStatus.Registering({ attempt }) :
+      RegistrationStatus.Recovering({ since: lostAt, attempt, cause })
   )
-  const keeper = yield* Effect.forkScoped(main)
-  if (Option.isSome(plan.health)) {
-    const { check, every, threshold } = plan.health.value
+  const delay = yield* owner.backoff.next(cause)
+  owner.isExhausted = Option.isNone(delay)
+  if (Option.isSome(delay)) yield* owner.registrar.recovery.rest(delay.value)
+  return !owner.isExhausted
+})
+
+/** Repeats what can succeed unchanged, under the backoff of the registration; gives up when the lease is lost. */
+const persist = <M, A, E>(
+  owner: Owner<M>,
+  effect: Effect.Effect<A, EtcdError | E>,
+  lost: Effect.Effect<EtcdError> = Effect.never
+): Effect.Effect<A, EtcdError | E> => {
+  const again = (failure: EtcdError | E): Effect.Effect<A, EtcdError | E> =>
+    isEtcdError(failure) && failure.retryable ?
+      Effect.flatMap(
+        awaitAttempt(owner, failure),
+        (isWorthIt) => isWorthIt ? Effect.catch(effect, again) : Effect.fail(failure)
+      ) :
+      Effect.fail(failure)
+  return Effect.catch(effect, (failure) => Effect.raceFirst(again(failure), Effect.flatMap(lost, Effect.fail)))
+}
+
+/** Puts the instance again, if the key is still there under the lease; otherwise answers with what is there. */
+const publish = Effect.fnUntraced(function* <M>(owner: Owner<M>, leaseId: LeaseId) {
+  const { plan: { key }, registrar: { etcd }, value } = owner
+  const response = yield* etcd.txn({
+    compare: [{ target: "lease", key, result: "equal", value: leaseId }],
+    then: [{ _tag: "Put", request: { key, value, lease: leaseId } }],
+    else: [{ _tag: "Range", request: { key } }]
+  })
+  if (!response.succeeded) return owner.endedBy(Claim.readBack(response))
+  owner.lastRevision = response.header.revision
+  return undefined
+})
+
+/** Publishes until etcd has answered or the lease is lost. */
+const publishing = <M>(owner: Owner<M>, session: Session.Session) =>
+  publish(owner, session.leaseId).pipe(
+    Effect.retry({ schedule: owner.plan.retry, while: (error) => error.retryable }),
+    Effect.raceFirst(session.lost)
+  )
+
+const settle = Effect.fnUntraced(function* <M>(owner: Owner<M>, leaseId: LeaseId, revision: bigint) {
+  const isDraining = owner.instance.status === "draining"
+  owner.drainingSince = isDraining ? owner.drainingSince ?? (yield* monotonicMillis) : undefined
+  yield* owner.setStatus(
+    isDraining ? RegistrationStatus.Draining() : RegistrationStatus.Registered({ leaseId, revision })
+  )
+})
+
+const change = Effect.fnUntraced(function* <M>(owner: Owner<M>, session: Session.Session, message: Change<M>) {
+  const before = owner.instance
+  const candidate = message.change(before)
+  const encoded = encode(owner.plan.codec, candidate)
+  if (Result.isFailure(encoded)) {
+    yield* Deferred.fail(message.done, encoded.failure)
+    return undefined
+  }
+  owner.instance = candidate
+  owner.pending = message
+  const answer = yield* Effect.result(publishing(owner, session))
+  if (Result.isFailure(answer)) {
+    if (answer.failure.reason._tag === "LeaseNotFound") return answer.failure
+    owner.instance = before
+    owner.pending = undefined
+    yield* Deferred.fail(message.done, new RegistrationRefused({ key: owner.plan.key, cause: answer.failure }))
+    return undefined
+  }
+  if (answer.success !== undefined) return answer.success
+  owner.pending = undefined
+  const hasTurned = (before.status === "draining") !== (candidate.status === "draining")
+  if (hasTurned) yield* settle(owner, session.leaseId, owner.lastRevision ?? 0n)
+  yield* Deferred.succeed(message.done, undefined)
+  return undefined
+})
+
+const see = Effect.fnUntraced(function* <M>(
+  owner: Owner<M>,
+  session: Session.Session,
+  { kv, listed }: OwnKeys.SeenKey
+) {
+  if (kv === undefined || kv.lease !== session.leaseId) return owner.endedBy(kv)
+  const isNews = listed || (owner.lastRevision !== undefined && kv.modRevision > owner.lastRevision)
+  if (!isNews || Claim.sameBytes(kv.value, owner.value)) return undefined
+  const answer = yield* Effect.result(publishing(owner, session))
+  return Result.isSuccess(answer) ? answer.success : undefined
+})
+
+/** Passes over what is older than what is known. A list that seems so may be of another history: etcd is asked. */
+const look = Effect.fnUntraced(function* <M>(owner: Owner<M>, session: Session.Session, seen: OwnKeys.SeenKey) {
+  const { plan: { key, retry }, registrar: { etcd } } = owner
+  if (seen.revision > owner.seenAt) {
+    if (seen.listed) owner.seenAt = seen.revision
+    return yield* see(owner, session, seen)
+  }
+  if (!seen.listed) return undefined
+  const answer = yield* Effect.result(
+    etcd.range({ key }).pipe(
+      Effect.retry({ schedule: retry, while: (error) => error.retryable }),
+      Effect.raceFirst(Effect.flatMap(session.lost, Effect.fail))
+    )
+  )
+  if (Result.isFailure(answer)) return undefined
+  const { header, kvs } = answer.success
+  owner.seenAt = header.revision
+  return yield* see(owner, session, { ...seen, kv: kvs[0] })
+})
+
+const tenure = Effect.fnUntraced(function* <M>(
+  owner: Owner<M>
+): Effect.fn.Return<Ended, EtcdError | InstanceIdTaken, Scope.Scope> {
+  const { inbox, plan, registrar: { etcd, followOptions, ownKeys, recovery, sessions } } = owner
+  const { key } = plan
+  const session = yield* sessions.open({
+    ttl: plan.ttl,
+    releaseTimeout: () => owner.releaseTimeout,
+    retry: (grant) => persist(owner, grant),
+    onLost: (leaseId, cause) => Queue.offerUnsafe(inbox, { _tag: "LeaseLost", leaseId, cause })
+  })
+  const { leaseId, grantedAt } = session
+  const ownKey = yield* ownKeys.enter(
+    key,
+    grantedAt,
+    (seen) => {
+      const isKnown = !seen.listed && seen.revision <= owner.seenAt
+      if (!isKnown) Queue.offerUnsafe(inbox, { _tag: "KeySeen", leaseId, seen })
+    }
+  )
+  const previousLease = Array.from(owner.leases).at(-1)
+  owner.leases.add(leaseId)
+  const revision = yield* persist(owner, Claim.make(etcd, followOptions, owner, session), session.lost)
+  ownKey.claimed(revision)
+  if (owner.attempt > 1 || owner.lostAt !== undefined) yield* recovery.succeeded
+  owner.lease = leaseId
+  owner.remaining = undefined
+  owner.lastRevision = revision
+  owner.seenAt = revision
+  owner.attempt = 1
+  owner.lostAt = undefined
+  owner.waitUntil = undefined
+  yield* settle(owner, leaseId, revision)
+  Deferred.doneUnsafe(owner.started, Exit.void)
+  yield* Metric.update(registered, 1)
+  const claimedAt = yield* monotonicMillis
+
+  if (previousLease !== undefined) yield* Effect.forkScoped(Effect.ignore(etcd.leaseRevoke(previousLease)))
+  let ended: Ended | undefined
+  while (ended === undefined) {
+    const message: Message<M> = owner.pending ?? (yield* Queue.take(inbox))
+    if (message._tag === "Change") ended = yield* change(owner, session, message)
+    else if (message.leaseId !== leaseId) continue
+    else if (message._tag === "LeaseLost") ended = message.cause
+    else ended = yield* look(owner, session, message.seen)
+  }
+  owner.lease = undefined
+  if (ended._tag !== "InstanceIdTaken") {
+    const since = yield* Clock.currentTimeMillis
+    owner.remaining = leaseId
+    owner.lostAt = since
+    owner.attempt = 0
+    if ((yield* monotonicMillis) - claimedAt >= plan.ttl.seconds * 1000) owner.backoff.reset()
+    yield* owner.setStatus(RegistrationStatus.Recovering({ since, attempt: 0, cause: ended }))
+    yield* Effect.logWarning(`the registration of ${JSON.stringify(key)} was lost; registering again`, ended)
+    yield* Metric.update(lost, 1)
+  }
+  return ended
+})
+
+const fail = <M>(owner: Owner<M>, next: RegistrationStatus, error: RegistrationError) =>
+  Effect.map(owner.setStatus(next), () => {
+    Deferred.doneUnsafe(owner.started, Exit.fail(error))
+    Deferred.doneUnsafe(owner.failed, Exit.fail(error))
+  })
+
+/** The life of a registration: one tenure after the other. */
+const live = Effect.fnUntraced(function* <M>(owner: Owner<M>) {
+  while (true) {
+    const result = yield* Effect.result(Effect.scoped(tenure(owner)))
+    const isFirst = owner.lastRevision === undefined
+    const cause = Result.isSuccess(result) ? result.success : result.failure
+    if (cause._tag === "InstanceIdTaken") {
+      const { by } = cause
+      return yield* fail(
+        owner,
+        isFirst ? RegistrationStatus.Failed({ error: cause }) : RegistrationStatus.Superseded({ by }),
+        cause
+      )
+    }
+    if (owner.isReleasing) return
+    const isRefused = isFirst && cause._tag === "EtcdError" && isRefusal(cause)
+    if (isRefused || owner.isExhausted || !(yield* awaitAttempt(owner, cause))) {
+      const error = new RegistrationRefused({ key: owner.plan.key, cause })
+      return yield* fail(owner, RegistrationStatus.Failed({ error }), error)
+    }
+  }
+})
+
+/** Asks the owner for a change, and waits until it is in etcd. */
+const ask = Effect.fnUntraced(function* <M>(
+  { failed, inbox, released }: Owner<M>,
+  change: Change<M>["change"]
+): Effect.fn.Return<void, RegistrationError> {
+  const done = yield* Deferred.make<void, RegistrationError>()
+  yield* Queue.offer(inbox, { _tag: "Change", change, done })
+  yield* Effect.raceAllFirst([
+    Deferred.await(done),
+    Deferred.await(failed),
+    Effect.andThen(Deferred.await(released), Effect.fail(isReleased))
+  ])
+})
+
+const drain = <M>(owner: Owner<M>) => ask(owner, (current) => ({ ...current, status: "draining" }))
+
+const drainBeforeRelease = Effect.fnUntraced(function* <M>(owner: Owner<M>, fiber: Fiber.Fiber<void>) {
+  const { plan } = owner
+  owner.isReleasing = true
+  // What is not in etcd has nothing to announce.
+  if (owner.lease === undefined || Duration.isZero(plan.drain)) return
+  const ended = Fiber.await(fiber)
+  const published = yield* Effect.raceFirst(Effect.result(drain(owner)), ended).pipe(
+    Effect.timeoutOption(owner.releaseTimeout)
+  )
+  if (Option.isNone(published)) {
+    owner.releaseTimeout = Duration.zero
+    yield* Effect.logWarning(`etcd did not answer; ${JSON.stringify(plan.key)} leaves without being drained`)
+  } else {
+    const drained = (yield* monotonicMillis) - (owner.drainingSince ?? 0)
+    yield* Effect.raceFirst(Effect.sleep(Math.max(0, Duration.toMillis(plan.drain) - drained)), ended)
+  }
+})
+
+const release = Effect.fnUntraced(function* <M>(owner: Owner<M>) {
+  const { registrar: { etcd }, remaining, status } = owner
+  owner.lease = undefined
+  // etcd extends the leases that it finds when it starts: what was lost during an outage may be there after it.
+  if (remaining !== undefined) yield* Session.release(etcd, remaining, owner.releaseTimeout)
+  const isFinal = status._tag === "Superseded" || status._tag === "Failed"
+  if (!isFinal) yield* owner.setStatus(RegistrationStatus.Released())
+  yield* owner.statuses.end(Exit.void)
+  yield* Deferred.succeed(owner.released, undefined)
+})
+
+/** Starts the owner's fiber, and the check of health, until the scope closes. */
+const keep = Effect.fnUntraced(function* <M>(owner: Owner<M>): Effect.fn.Return<void, never, Scope.Scope> {
+  const { health } = owner.plan
+  yield* owner.statuses.set(owner.status)
+  yield* Effect.addFinalizer(() => release(owner))
+  const fiber = yield* Effect.forkScoped(live(owner), { startImmediately: true })
+  if (Option.isSome(health)) {
+    const { check, every, threshold } = health.value
     yield* gate(
       check,
       every,
       threshold,
       (next) =>
-        Effect.ignore(update((current) => current.status === "draining" ? current : { ...current, status: next }))
+        Effect.ignore(ask(owner, (current) => current.status === "draining" ? current : { ...current, status: next }))
     ).pipe(
       Effect.forkScoped
     )
   }
-  yield* Effect.addFinalizer(() => drainBeforeRelease)
+  yield* Effect.addFinalizer(() => drainBeforeRelease(owner, fiber))
+})
 
-  /** Waits for the first claim, and for a holder of the key one TTL longer. */
-  const awaitStart = Effect.suspend(() => {
+/** Waits for the first claim, and for a holder of the key one TTL longer. */
+const awaitStart = <M>(owner: Owner<M>): Effect.Effect<void, RegistrationError> =>
+  Effect.suspend(() => {
+    const { plan, registrar: { timers }, started } = owner
     let isProlonged = false
     const deadline = new Deadline((now) => {
-      if (isWaiting && !isProlonged) {
+      if (owner.waitUntil !== undefined && !isProlonged) {
         isProlonged = true
         return timers.set(deadline, now + (plan.ttl.seconds + 2) * 1000)
       }
-      const cause = isEtcdError(lastFailure) ? { cause: lastFailure } : {}
-      Deferred.doneUnsafe(started, Exit.fail(new StartupTimeout({ key, after: plan.startupTimeout, ...cause })))
+      const cause = isEtcdError(owner.lastFailure) ? { cause: owner.lastFailure } : {}
+      const error = new StartupTimeout({ key: plan.key, after: plan.startupTimeout, ...cause })
+      Deferred.doneUnsafe(started, Exit.fail(error))
     })
     timers.set(deadline, timers.now() + Duration.toMillis(plan.startupTimeout))
     return Effect.onExit(Deferred.await(started), () => Effect.sync(() => timers.delete(deadline)))
   })
 
-  return {
-    started: awaitStart,
-    registration: {
-      get instance() {
-        return instance
-      },
-      key,
-      leaseId: Effect.sync(() => Option.fromNullishOr(lease)),
-      status: { get: Effect.sync(() => status), changes: statuses.changes },
-      update: (patch) =>
-        Effect.gen(function* () {
-          const changes = yield* Effect.fromResult(checkPatch(patch))
-          yield* Effect.fromResult(encode(codec, { ...instance, ...changes }))
-          yield* update((current) => ({ ...current, ...changes }))
-        }),
-      drain: Effect.ignore(drain),
-      awaitFailure: Deferred.await(failed)
-    }
-  }
+const update = Effect.fnUntraced(function* <M>(owner: Owner<M>, patch: InstancePatch<M>) {
+  const changes = yield* Effect.fromResult(checkPatch(patch))
+  yield* Effect.fromResult(encode(owner.plan.codec, { ...owner.instance, ...changes }))
+  yield* ask(owner, (current) => ({ ...current, ...changes }))
+})
+
+/** What the user of a registration gets. */
+const registrationOf = <M>(owner: Owner<M>): Registration<M> => ({
+  get instance() {
+    return owner.instance
+  },
+  key: owner.plan.key,
+  leaseId: Effect.sync(() => Option.fromNullishOr(owner.lease)),
+  status: { get: Effect.sync(() => owner.status), changes: owner.statuses.changes },
+  update: (patch) => update(owner, patch),
+  drain: Effect.ignore(drain(owner)),
+  awaitFailure: Deferred.await(owner.failed)
 })
 
 const isReleased = new InvalidRegistration({

@@ -50,17 +50,17 @@ const make = Effect.fnUntraced(function* (
   const etcd = yield* Etcd
   const scope = yield* Effect.scope
   const discovery = yield* Discovery.make(etcd, keyspace)
-  const registrar = yield* Registration.makeRegistrar(etcd, settings)
-  /** Ends with the scope of the caller, or with the registry's own client when that comes first: while it still works. */
-  const withinClient = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E, Scope.Scope> =>
-    client === "shared" ? effect : Effect.flatMap(
-      Effect.acquireRelease(Scope.fork(scope), (own, exit) => Scope.close(own, exit)),
-      (own) => Scope.provide(effect, own)
-    )
+  const registrar = yield* Registration.makeRegistrar(
+    etcd,
+    settings,
+    client === "shared" ?
+      Effect.flatMap(Effect.scope, (scope) => Scope.fork(scope)) :
+      Effect.acquireRelease(Scope.fork(scope), (own, exit) => Scope.close(own, exit))
+  )
   return {
     register: (service, options) =>
       plan(keyspace, service, { ...defaults, ...options }).pipe(
-        Effect.flatMap((plan) => withinClient(Registration.make(registrar, plan))),
+        Effect.flatMap((plan) => Registration.make(registrar, plan)),
         Effect.withSpan("registerService", { attributes: { service: service.name } }, { captureStackTrace: false })
       ),
     discover: (service, options) => discovery.discover(service, { ...defaults, ...options }),

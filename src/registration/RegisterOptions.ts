@@ -83,6 +83,8 @@ export interface RegistrationPlan<M> {
   readonly key: string
   readonly codec: Codec<M>
   readonly instance: ServiceInstance<M>
+  /** The bytes of `instance`. */
+  readonly value: Uint8Array
   readonly ttl: Ttl.Ttl
   readonly retry: Schedule.Schedule<unknown, EtcdError | RegistrationLost>
   readonly claim: Claim
@@ -155,14 +157,14 @@ export const encode = <M>(
     invalid("value", `${value.success.length} bytes`, `an instance must encode to at most ${maxValueBytes} bytes`)
 }
 
-/** Refuses an option that publishes a status which the format of the service does not know. */
-const canSay = <M>(
+/** The bytes with a status that an option publishes; refuses it where the format of the service does not know that. */
+const saying = <M>(
   codec: Codec<M>,
   instance: ServiceInstance<M>,
   option: "drain" | "health",
   value: unknown,
   status: InstanceStatus
-): Result.Result<unknown, InvalidRegistration> =>
+): Result.Result<Uint8Array, InvalidRegistration> =>
   Result.mapError(
     encode(codec, { ...instance, status }),
     ({ rule }) => new InvalidRegistration({ field: option, value, rule: `it publishes "${status}", and ${rule}` })
@@ -227,18 +229,21 @@ export const plan = <M>(
       ...(options.zone === undefined ? {} : { zone: yield* textOf("zone", options.zone) }),
       status: "up"
     }
-    const value = yield* encode(service.codec, instance)
+    const up = yield* encode(service.codec, instance)
     const drain = yield* duration("drain", options.drain ?? 0, 0)
-    if (!Duration.isZero(drain)) yield* canSay(service.codec, instance, "drain", drain, "draining")
-    if (options.health !== undefined) yield* canSay(service.codec, instance, "health", "a check", "starting")
+    if (!Duration.isZero(drain)) yield* saying(service.codec, instance, "drain", drain, "draining")
+    const value = options.health === undefined ?
+      up :
+      yield* saying(service.codec, instance, "health", "a check", "starting")
     return {
       key: layout.key(name, id),
       codec: service.codec,
       instance: {
         ...instance,
-        id: layout.hasTwins === true ? yield* idIn(service.codec, instance, value) : id,
+        id: layout.hasTwins === true ? yield* idIn(service.codec, instance, up) : id,
         status: options.health === undefined ? "up" : "starting"
       },
+      value,
       ttl,
       retry: options.retry ?? Backoff.reregister,
       claim: yield* oneOf("claim", options.claim ?? "restart", ["restart", "exclusive", "overwrite"]),
