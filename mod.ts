@@ -93,7 +93,13 @@ export { type Change, Freshness, type InstanceSet, type Rejected } from "./src/m
 export { type DefineService, Service } from "./src/model/Service.ts"
 export * as Backoff from "./src/policy/Backoff.ts"
 export type { Protect } from "./src/policy/Protection.ts"
-export type { Claim, InstancePatch, RegisterOptions, RegistrationPolicy } from "./src/registration/RegisterOptions.ts"
+export type {
+  Claim,
+  InstanceOptions,
+  InstancePatch,
+  RegisterOptions,
+  RegistrationPolicy
+} from "./src/registration/RegisterOptions.ts"
 export {
   type Holder,
   InstanceIdTaken,

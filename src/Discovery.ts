@@ -32,7 +32,7 @@ import {
 import { type Etcd, type KeyValue, prefix, rangeAll, type WatchEvent } from "./etcd/Etcd.ts"
 import type { EtcdError } from "./etcd/EtcdError.ts"
 import { follow, type Followed } from "./etcd/follow.ts"
-import * as Latest from "./internal/latest.ts"
+import { Latest } from "./internal/Latest.ts"
 import { InvalidInstance, maxValueBytes } from "./model/Codec.ts"
 import type { ServiceInstance } from "./model/Instance.ts"
 import * as InstanceSet from "./model/InstanceSet.ts"
@@ -412,7 +412,7 @@ const watchService = Effect.fnUntraced(function* <M>(
   const layout = layoutOf(service, keyspace)
   const servicePrefix = layout.servicePrefix(service.name)
   const range = prefix(servicePrefix)
-  const sets = Latest.make<InstanceSet.InstanceSet<M>, DiscoveryError>()
+  const sets = new Latest<InstanceSet.InstanceSet<M>, DiscoveryError>()
   const following = yield* FiberHandle.make()
   const exiting = yield* FiberHandle.make()
   /** Sets are made and published one at a time, so that a newer one never comes before an older one. */

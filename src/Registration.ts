@@ -28,7 +28,6 @@ import {
   Fiber,
   Metric,
   Option,
-  Queue,
   Result,
   Scope,
   type Stream
@@ -37,9 +36,10 @@ import type { Etcd, KeyValue, LeaseId } from "./etcd/Etcd.ts"
 import type { EtcdError } from "./etcd/EtcdError.ts"
 import type { FollowOptions } from "./etcd/follow.ts"
 import { Deadline } from "./internal/Deadlines.ts"
-import * as Latest from "./internal/latest.ts"
+import { Inbox } from "./internal/Inbox.ts"
+import { Latest } from "./internal/Latest.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
-import * as Steps from "./internal/steps.ts"
+import { Steps } from "./internal/Steps.ts"
 import { Timers } from "./internal/Timers.ts"
 import type { ServiceInstance } from "./model/Instance.ts"
 import * as Claim from "./registration/claim.ts"
@@ -178,7 +178,7 @@ const register = Effect.fnUntraced(function* <M>(
   restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
 ): Effect.fn.Return<Registration<M>, RegistrationError, Scope.Scope> {
   const scope = yield* registrar.openScope
-  const owner = new Owner(registrar, plan, yield* Queue.unbounded<Message<M>>())
+  const owner = new Owner(registrar, plan)
   yield* Scope.provide(keep(owner), scope)
   if (plan.startup === "await") {
     yield* Effect.onExit(
@@ -193,13 +193,13 @@ const register = Effect.fnUntraced(function* <M>(
 class Owner<M> implements Claim.Claimant<M> {
   readonly registrar: Registrar
   readonly plan: RegistrationPlan<M>
-  readonly inbox: Queue.Queue<Message<M>>
+  readonly inbox = new Inbox<Message<M>>()
   /** Claimed for the first time, or failed before. */
   readonly started = Deferred.makeUnsafe<void, RegistrationError>()
   readonly failed = Deferred.makeUnsafe<never, RegistrationError>()
   readonly released = Deferred.makeUnsafe<void>()
-  readonly statuses: Latest.Latest<RegistrationStatus> = Latest.make()
-  readonly backoff: Steps.Steps<EtcdError | RegistrationLost>
+  readonly statuses: Latest<RegistrationStatus> = new Latest()
+  readonly backoff: Steps<EtcdError | RegistrationLost>
   readonly leases = new Set<LeaseId>()
 
   instance: ServiceInstance<M>
@@ -221,11 +221,10 @@ class Owner<M> implements Claim.Claimant<M> {
   releaseTimeout: Duration.Duration
   #encoded: { readonly instance: ServiceInstance<M>; readonly value: Uint8Array }
 
-  constructor(registrar: Registrar, plan: RegistrationPlan<M>, inbox: Queue.Queue<Message<M>>) {
+  constructor(registrar: Registrar, plan: RegistrationPlan<M>) {
     this.registrar = registrar
     this.plan = plan
-    this.inbox = inbox
-    this.backoff = Steps.make(plan.retry)
+    this.backoff = new Steps(plan.retry)
     this.instance = plan.instance
     this.releaseTimeout = plan.releaseTimeout
     this.#encoded = plan
@@ -389,7 +388,7 @@ const tenure = Effect.fnUntraced(function* <M>(
     ttl: plan.ttl,
     releaseTimeout: () => owner.releaseTimeout,
     retry: (grant) => persist(owner, grant),
-    onLost: (leaseId, cause) => Queue.offerUnsafe(inbox, { _tag: "LeaseLost", leaseId, cause })
+    onLost: (leaseId, cause) => inbox.offer({ _tag: "LeaseLost", leaseId, cause })
   })
   const { leaseId, grantedAt } = session
   const ownKey = yield* ownKeys.enter(
@@ -397,7 +396,7 @@ const tenure = Effect.fnUntraced(function* <M>(
     grantedAt,
     (seen) => {
       const isKnown = !seen.listed && seen.revision <= owner.seenAt
-      if (!isKnown) Queue.offerUnsafe(inbox, { _tag: "KeySeen", leaseId, seen })
+      if (!isKnown) inbox.offer({ _tag: "KeySeen", leaseId, seen })
     }
   )
   const previousLease = Array.from(owner.leases).at(-1)
@@ -420,7 +419,7 @@ const tenure = Effect.fnUntraced(function* <M>(
   if (previousLease !== undefined) yield* Effect.forkScoped(Effect.ignore(etcd.leaseRevoke(previousLease)))
   let ended: Ended | undefined
   while (ended === undefined) {
-    const message: Message<M> = owner.pending ?? (yield* Queue.take(inbox))
+    const message: Message<M> = owner.pending ?? (yield* inbox.take)
     if (message._tag === "Change") ended = yield* change(owner, session, message)
     else if (message.leaseId !== leaseId) continue
     else if (message._tag === "LeaseLost") ended = message.cause
@@ -475,7 +474,7 @@ const ask = Effect.fnUntraced(function* <M>(
   change: Change<M>["change"]
 ): Effect.fn.Return<void, RegistrationError> {
   const done = yield* Deferred.make<void, RegistrationError>()
-  yield* Queue.offer(inbox, { _tag: "Change", change, done })
+  inbox.offer({ _tag: "Change", change, done })
   yield* Effect.raceAllFirst([
     Deferred.await(done),
     Deferred.await(failed),
@@ -566,7 +565,12 @@ const registrationOf = <M>(owner: Owner<M>): Registration<M> => ({
   },
   key: owner.plan.key,
   leaseId: Effect.sync(() => Option.fromNullishOr(owner.lease)),
-  status: { get: Effect.sync(() => owner.status), changes: owner.statuses.changes },
+  status: {
+    get: Effect.sync(() => owner.status),
+    get changes() {
+      return owner.statuses.changes
+    }
+  },
   update: (patch) => update(owner, patch),
   drain: Effect.ignore(drain(owner)),
   awaitFailure: Deferred.await(owner.failed)

@@ -17,7 +17,12 @@ import * as EtcdMemory from "./etcd/EtcdMemory.ts"
 import { type Change, diff, type InstanceSet } from "./model/InstanceSet.ts"
 import * as Keyspace from "./model/Keyspace.ts"
 import { Service } from "./model/Service.ts"
-import { plan, type RegisterOptions, type RegistrationPolicy } from "./registration/RegisterOptions.ts"
+import {
+  type InstanceOptions,
+  plan,
+  type RegisterOptions,
+  type RegistrationPolicy
+} from "./registration/RegisterOptions.ts"
 import type { RegistrationError, RegistrationLost } from "./registration/RegistrationError.ts"
 import * as Registration from "./Registration.ts"
 import * as Doubles from "./registry/doubles.ts"
@@ -344,17 +349,17 @@ export const registerFromConfig = (
  * ```
  */
 export function registerService(
-  options: RegisterOptions & { readonly name: string }
+  options: RegisterOptions
 ): Effect.Effect<Registration.Registration, RegistrationError, Registry | Scope.Scope>
 /** Registers an instance of a defined service; the metadata is what its schema says. */
 export function registerService<M>(
   service: Service<M>,
-  options: RegisterOptions<M>
+  options: InstanceOptions<M>
 ): Effect.Effect<Registration.Registration<M>, RegistrationError, Registry | Scope.Scope>
 export function registerService<M>(
   ...args:
-    | readonly [options: RegisterOptions & { readonly name: string }]
-    | readonly [service: Service<M>, options: RegisterOptions<M>]
+    | readonly [options: RegisterOptions]
+    | readonly [service: Service<M>, options: InstanceOptions<M>]
 ): Effect.Effect<
   Registration.Registration | Registration.Registration<M>,
   RegistrationError,
@@ -455,20 +460,30 @@ const changesOf = <M, E, R>(sets: Stream.Stream<InstanceSet<M>, E, R>): Stream.S
 /**
  * The instances of a service now: one linearizable read, paginated at one revision.
  *
- * Fails with `InvalidName` before anything is sent and with `DiscoveryRefused` when etcd does not answer or refuses;
- * it does not try again. No fiber starts and nothing is written.
+ * The options are those of {@link discover}, so that both can be given the same; they are checked, and say nothing about
+ * a single read. Fails with `InvalidName` before anything is sent and with `DiscoveryRefused` when etcd does not answer or
+ * refuses; it does not try again. No fiber starts and nothing is written.
  */
-export function getInstances(name: string): Effect.Effect<InstanceSet, Discovery.DiscoveryError, Registry>
+export function getInstances(
+  name: string,
+  options?: Discovery.DiscoverOptions
+): Effect.Effect<InstanceSet, Discovery.DiscoveryError, Registry>
 /** The instances of a defined service now. */
-export function getInstances<M>(service: Service<M>): Effect.Effect<InstanceSet<M>, Discovery.DiscoveryError, Registry>
 export function getInstances<M>(
-  service: string | Service<M>
+  service: Service<M>,
+  options?: Discovery.DiscoverOptions
+): Effect.Effect<InstanceSet<M>, Discovery.DiscoveryError, Registry>
+export function getInstances<M>(
+  service: string | Service<M>,
+  options: Discovery.DiscoverOptions = {}
 ): Effect.Effect<InstanceSet | InstanceSet<M>, Discovery.DiscoveryError, Registry> {
-  return Effect.flatMap(
-    Registry,
-    (registry): Effect.Effect<InstanceSet | InstanceSet<M>, Discovery.DiscoveryError> =>
-      typeof service === "string" ? registry.getInstances(Service.make(service)) : registry.getInstances(service)
-  )
+  return Effect.gen(function* () {
+    const registry = yield* Registry
+    yield* Effect.fromResult(Discovery.settingsOf(options))
+    return typeof service === "string" ?
+      yield* registry.getInstances(Service.make(service)) :
+      yield* registry.getInstances(service)
+  })
 }
 
 /** Where services are listed. */

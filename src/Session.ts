@@ -19,7 +19,7 @@ import type { Etcd, LeaseId, ResponseHeader } from "./etcd/Etcd.ts"
 import type { EtcdError } from "./etcd/EtcdError.ts"
 import { Deadline } from "./internal/Deadlines.ts"
 import { monotonicMillis } from "./internal/monotonic.ts"
-import * as Steps from "./internal/steps.ts"
+import { Steps } from "./internal/Steps.ts"
 import type { Timers } from "./internal/Timers.ts"
 import * as Backoff from "./policy/Backoff.ts"
 import type { Ttl } from "./policy/Ttl.ts"
@@ -93,7 +93,7 @@ class Lease {
   deadline = 0
   /** What became of the last heartbeat, if it was not answered. */
   failure: EtcdError | undefined
-  retry: Steps.Steps<void> | undefined
+  retry: Steps<void> | undefined
   /** The heartbeat that has no answer yet. */
   sending: Fiber.Fiber<void> | undefined
 
@@ -162,7 +162,7 @@ class Keeper {
 
   readonly #retry = Effect.fnUntraced({ self: this }, function* (this: Keeper, lease: Lease, failure: EtcdError) {
     lease.failure = failure
-    const retry = lease.retry ??= Steps.make(Backoff.heartbeat)
+    const retry = lease.retry ??= new Steps(Backoff.heartbeat)
     const delay = Option.getOrElse(yield* retry.next(undefined), () => Duration.zero)
     this.#timers.set(lease.next, Math.min(lease.deadline, this.#timers.now() + Duration.toMillis(delay)))
   })

@@ -20,7 +20,7 @@ import {
   type Scope
 } from "effect"
 import type { DiscoveryError } from "../Discovery.ts"
-import * as Steps from "../internal/steps.ts"
+import { Steps } from "../internal/Steps.ts"
 import { isAvailable, type ServiceInstance } from "../model/Instance.ts"
 import { diff, type InstanceSet } from "../model/InstanceSet.ts"
 import type * as Balancer from "./Balancer.ts"
@@ -245,7 +245,7 @@ export class Clients<A, M> {
       connect: (scope) => connect(instance, scope),
       connectTimeout: plan.connectTimeout,
       closeTimeout: plan.closeTimeout,
-      backoff: () => Steps.make(plan.connectBackoff),
+      backoff: () => new Steps(plan.connectBackoff),
       now: this.#now,
       run,
       fork,
@@ -321,7 +321,7 @@ export class Clients<A, M> {
     }
     this.#totals.calls += 1
     this.#budget?.deposit(begun)
-    let steps: Steps.Steps<unknown> | undefined
+    let steps: Steps<unknown> | undefined
     while (true) {
       const ended = yield* Effect.catch(this.#round(use, plan, call), () => Effect.succeed(undefined))
       if (ended !== undefined) return yield* ended
@@ -334,7 +334,7 @@ export class Clients<A, M> {
       if (call.isRefused) return yield* fail("refused")
       if (now >= call.deadline) return yield* fail("timeout")
       if (call.sent >= plan.attempts) return yield* fail("attempts")
-      steps ??= Steps.make(plan.backoff)
+      steps ??= new Steps(plan.backoff)
       const delay = yield* steps.next(undefined)
       if (Option.isNone(delay)) return yield* fail("attempts")
       if (now + Duration.toMillis(delay.value) >= call.deadline) return yield* fail("timeout")

@@ -14,7 +14,7 @@
  * @module
  */
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
-import type * as Steps from "../internal/steps.ts"
+import type { Steps } from "../internal/Steps.ts"
 import { ConnectFailed, TimedOut } from "./EndpointsError.ts"
 
 /** How a connection is doing. */
@@ -29,7 +29,7 @@ export interface ConnectionOptions<A> {
   /** How long calls in flight are waited for before the client is closed under them. */
   readonly closeTimeout: Duration.Duration
   /** The delays after failures in a row. */
-  readonly backoff: () => Steps.Steps<unknown>
+  readonly backoff: () => Steps<unknown>
   /** Milliseconds, monotonic. */
   readonly now: () => number
   /** Runs what supervises; ends with the endpoints. */
@@ -59,7 +59,7 @@ export class Connection<A> {
   #inFlight = 0
   #idle: Deferred.Deferred<void> | undefined
   /** Since the first failure after a success. */
-  #steps: Steps.Steps<unknown> | undefined
+  #steps: Steps<unknown> | undefined
 
   constructor(options: ConnectionOptions<A>) {
     this.#options = options

@@ -8,7 +8,7 @@
 import { ConfigProvider, Effect, Exit, HashMap, Option, type Scope, Stream } from "effect"
 import { Etcd, type KeyValue, prefix as prefixRange } from "../etcd/Etcd.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
-import * as Latest from "../internal/latest.ts"
+import { Latest } from "../internal/Latest.ts"
 import { type ConfigError, ConfigRefused } from "./ConfigError.ts"
 import { type FollowConfigOptions, notEmpty, settingsOf } from "./settings.ts"
 
@@ -84,7 +84,7 @@ export const etcdConfigProvider: (
   const prefix = options.prefix.endsWith("/") ? options.prefix : `${options.prefix}/`
   const keepsEmpty = options.preserveEmptyStrings ?? false
   const etcd = yield* Etcd
-  const snapshots = Latest.make<ConfigProvider.ConfigProvider, ConfigError>()
+  const snapshots = new Latest<ConfigProvider.ConfigProvider, ConfigError>()
   let root = nowhere
 
   const put = (tree: Place, { key, value }: Pick<KeyValue, "key"> & { readonly value: Uint8Array | undefined }) => {

@@ -6,7 +6,7 @@
 import { Clock, Effect, Exit, Metric, Option, Result, type Scope, type Stream } from "effect"
 import { Etcd, type KeyValue } from "../etcd/Etcd.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
-import * as Latest from "../internal/latest.ts"
+import { Latest } from "../internal/Latest.ts"
 import { Freshness } from "../model/InstanceSet.ts"
 import { type ConfigError, ConfigRefused, type InvalidConfigOption } from "./ConfigError.ts"
 import type { ConfigState } from "./ConfigState.ts"
@@ -45,7 +45,7 @@ export const followConfig = Effect.fnUntraced(function* <A>(
   const settings = yield* Effect.fromResult(settingsOf(options))
   const decode = yield* decoderOf(key, schema, options.format ?? "json")
   const etcd = yield* Etcd
-  const states = Latest.make<ConfigState<A>, ConfigError>()
+  const states = new Latest<ConfigState<A>, ConfigError>()
 
   let state: ConfigState<A> | undefined
   /** What etcd holds, as far as it was seen: a list that shows the same changes nothing. */

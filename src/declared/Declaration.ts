@@ -6,7 +6,7 @@
 import type { Effect } from "effect"
 import type { EtcdGrpcOptions } from "../etcd/EtcdGrpc.ts"
 import type { Service } from "../model/Service.ts"
-import type { RegisterOptions } from "../registration/RegisterOptions.ts"
+import type { InstanceOptions } from "../registration/RegisterOptions.ts"
 
 /** A file (`.yaml`, `.yml`, `.toml`, `.json`), or the text of one. */
 export type DeclarationSource = string | URL | {
@@ -33,6 +33,6 @@ export interface DeclarationOptions {
 export interface Declaration {
   readonly etcd?: EtcdGrpcOptions
   readonly namespace?: string
-  readonly services: ReadonlyArray<{ readonly service: Service; readonly options: RegisterOptions }>
+  readonly services: ReadonlyArray<{ readonly service: Service; readonly options: InstanceOptions }>
   readonly discover: ReadonlyArray<Service>
 }

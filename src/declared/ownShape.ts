@@ -8,7 +8,7 @@ import type { EtcdGrpcOptions } from "../etcd/EtcdGrpc.ts"
 import * as Keyspace from "../model/Keyspace.ts"
 import { instanceId, serviceName } from "../model/ServiceName.ts"
 import * as Ttl from "../policy/Ttl.ts"
-import type { RegisterOptions } from "../registration/RegisterOptions.ts"
+import type { InstanceOptions } from "../registration/RegisterOptions.ts"
 import type { Problem } from "./environment.ts"
 import { duration, durationOf, field, list, number, oneOf, secret, text, textThat } from "./fields.ts"
 import { type DeclaredShape, recordOf } from "./shape.ts"
@@ -93,7 +93,7 @@ export const ownShape: DeclaredShape = {
       ({ discover = [], etcd, namespace, services = [] }) => ({
         ...(etcd === undefined ? {} : { etcd: etcd satisfies EtcdGrpcOptions }),
         ...(namespace === undefined ? {} : { namespace }),
-        services: services.map(({ name, ...options }) => ({ name, options: options satisfies RegisterOptions })),
+        services: services.map(({ name, ...options }) => ({ name, options: options satisfies InstanceOptions })),
         discover
       })
     )

@@ -5,7 +5,7 @@
  */
 import type { Result, Schema } from "effect"
 import type { EtcdGrpcOptions } from "../etcd/EtcdGrpc.ts"
-import type { RegisterOptions } from "../registration/RegisterOptions.ts"
+import type { InstanceOptions } from "../registration/RegisterOptions.ts"
 import type { Problem } from "./environment.ts"
 import type { Path } from "./locate.ts"
 import type { Layout } from "./serviceFor.ts"
@@ -30,7 +30,7 @@ export interface DeclaredShape {
   ) => Result.Result<{
     readonly etcd?: EtcdGrpcOptions
     readonly namespace?: string
-    readonly services: ReadonlyArray<{ readonly name: string; readonly options: RegisterOptions }>
+    readonly services: ReadonlyArray<{ readonly name: string; readonly options: InstanceOptions }>
     readonly discover: ReadonlyArray<string>
   }, ReadonlyArray<Problem>>
 }

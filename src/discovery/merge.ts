@@ -9,7 +9,7 @@
  */
 import { Effect, HashMap, Option, Result, Semaphore, Stream } from "effect"
 import { InvalidName } from "../Discovery.ts"
-import * as Latest from "../internal/latest.ts"
+import { Latest } from "../internal/Latest.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
 import * as InstanceSet from "../model/InstanceSet.ts"
 import { instanceId } from "../model/ServiceName.ts"
@@ -197,7 +197,7 @@ const staler = (a: InstanceSet.Freshness, b: InstanceSet.Freshness): InstanceSet
 const merge = <const Sources extends Readonly<Record<string, MergeSource>>>(given: Sources): Merged<Sources> =>
   Stream.unwrap(Effect.gen(function* () {
     const sources = yield* Effect.fromResult(Result.all(Object.entries(given).map(sourceOf)))
-    const latest = Latest.make<InstanceSet.InstanceSet<unknown>, unknown>()
+    const latest = new Latest<InstanceSet.InstanceSet<unknown>, unknown>()
     /** Sets are made and published one at a time, so that a newer one never comes before an older one. */
     const turn = yield* Semaphore.make(1)
     const union = new Union(sources)

@@ -1,8 +1,8 @@
 /**
  * The {@link Etcd} contract over gRPC: the client of real etcd servers, 3.4 and later.
  *
- * The package `etcd3` gives etcd's methods and messages and the gRPC client; it is loaded when a client is made, and
- * nowhere else. Its own leases, watches and retries are not used. Messages of every day are read here: see
+ * The package `etcd3` gives etcd's methods and the gRPC client; it is loaded when a client is made, and nowhere else. Its
+ * own leases, watches and retries are not used. Requests are written here and answers of every day are read here: see
  * `grpc/messages.ts`.
  *
  * What to know:
@@ -34,12 +34,7 @@ import { messageOf } from "./grpc/failures.ts"
 import { makeKeepAlive } from "./grpc/KeepAlive.ts"
 import {
   decode,
-  fromDeleteRangeRequest,
-  fromPutRequest,
-  fromRangeRequest,
-  fromTxnRequest,
-  int64,
-  integer,
+  encode,
   type LeaseLeasesMessage,
   type LeaseTimeToLiveMessage,
   type StatusMessage,
@@ -121,29 +116,24 @@ const etcdOf = (client: Client): Etcd => {
   const status = rpc("Maintenance", "status")
   return {
     range: (request) =>
-      client.call(rpc("KV", "range"), () => fromRangeRequest(request), decode.range, () => keyText(request)),
-    put: (request) => client.call(rpc("KV", "put"), () => fromPutRequest(request), decode.put, () => keyText(request)),
+      client.call(rpc("KV", "range"), () => encode.range(request), decode.range, () => keyText(request)),
+    put: (request) => client.call(rpc("KV", "put"), () => encode.put(request), decode.put, () => keyText(request)),
     deleteRange: (request) =>
       client.call(
         rpc("KV", "deleteRange"),
-        () => fromDeleteRangeRequest(request),
+        () => encode.deleteRange(request),
         decode.deleteRange,
         () => keyText(request)
       ),
-    txn: (request) => client.call(rpc("KV", "txn"), () => fromTxnRequest(request), decode.txn),
-    leaseGrant: ({ id = 0n, ttl }) =>
-      client.call(
-        rpc("Lease", "leaseGrant"),
-        () => ({ ID: int64(id, "id"), TTL: integer(ttl, "ttl") }),
-        decode.lease,
-        hex(id)
-      ),
+    txn: (request) => client.call(rpc("KV", "txn"), () => encode.txn(request), decode.txn),
+    leaseGrant: (request) =>
+      client.call(rpc("Lease", "leaseGrant"), () => encode.leaseGrant(request), decode.lease, hex(request.id ?? 0n)),
     leaseRevoke: (id) =>
-      client.call(rpc("Lease", "leaseRevoke"), () => ({ ID: int64(id, "id") }), decode.headerOnly, hex(id)),
-    leaseTimeToLive: ({ id, keys = false }) =>
+      client.call(rpc("Lease", "leaseRevoke"), () => encode.leaseRevoke(id), decode.headerOnly, hex(id)),
+    leaseTimeToLive: (request) =>
       client.call(
         timeToLive,
-        () => ({ ID: int64(id, "id"), keys }),
+        () => encode.leaseTimeToLive(request),
         rarely(timeToLive, (message: LeaseTimeToLiveMessage) => ({
           header: toHeader(message.header),
           id: BigInt(message.ID),
@@ -151,11 +141,11 @@ const etcdOf = (client: Client): Etcd => {
           grantedTtl: Number(message.grantedTTL),
           keys: message.keys.map(toPlain)
         })),
-        hex(id)
+        hex(request.id)
       ),
     leaseLeases: client.call(
       leases,
-      () => ({}),
+      encode.nothing,
       rarely(leases, (message: LeaseLeasesMessage) => ({
         header: toHeader(message.header),
         leases: message.leases.map(({ ID }) => BigInt(ID))
@@ -163,11 +153,10 @@ const etcdOf = (client: Client): Etcd => {
     ),
     leaseKeepAlive: makeKeepAlive(client),
     watch: makeWatch(client),
-    compact: ({ physical = false, revision }) =>
-      client.call(rpc("KV", "compact"), () => ({ revision: int64(revision, "revision"), physical }), decode.headerOnly),
+    compact: (request) => client.call(rpc("KV", "compact"), () => encode.compact(request), decode.headerOnly),
     status: client.call(
       status,
-      () => ({}),
+      encode.nothing,
       rarely(status, (message: StatusMessage) => ({
         header: toHeader(message.header),
         version: message.version,
@@ -184,7 +173,6 @@ const etcdOf = (client: Client): Etcd => {
 interface MethodDefinition {
   readonly originalName: string
   readonly path: string
-  readonly requestSerialize: Method<unknown>["encode"]
   readonly responseDeserialize: Method<unknown>["decode"]
 }
 
@@ -220,8 +208,8 @@ const loadGrpc = async ({ keepAliveTime, maxReceiveBytes }: Settings): Promise<G
   for (const name of ["Auth", "KV", "Lease", "Maintenance", "Watch"] as const) {
     const { client: { constructor } } = await stubs.of(name)
     const definitions = Object.values((constructor as unknown as Stub).service)
-    for (const { originalName, path, requestSerialize, responseDeserialize } of definitions) {
-      methods.set(`${name}.${originalName}`, { path, encode: requestSerialize, decode: responseDeserialize })
+    for (const { originalName, path, responseDeserialize } of definitions) {
+      methods.set(`${name}.${originalName}`, { path, decode: responseDeserialize })
     }
   }
   stubs.close()

@@ -18,7 +18,7 @@
  */
 import { Deferred, Duration, Effect, identity, Option, type Schedule, Semaphore, Stream } from "effect"
 import { monotonicMillis, sleepUntil } from "../internal/monotonic.ts"
-import * as Steps from "../internal/steps.ts"
+import { Steps } from "../internal/Steps.ts"
 import { type Etcd, type KeyRange, type KeyValue, rangeAll, type ResponseHeader, type WatchEvent } from "./Etcd.ts"
 import { Compacted, DeadlineExceeded, EtcdError } from "./EtcdError.ts"
 
@@ -60,12 +60,12 @@ const replaced = new EtcdError({
   method: "watch"
 })
 
-/** A write without its value. */
+/** A write without its value. Its key is a copy: a view would keep all of the answer that it came with. */
 type Witness = Pick<KeyValue, "key" | "modRevision" | "createRevision" | "lease"> & Pick<WatchEvent, "type">
 
 const witnessOf = ({ kv: { createRevision, key, lease, modRevision }, type }: WatchEvent): Witness => ({
   type,
-  key,
+  key: key.slice(),
   modRevision,
   createRevision,
   lease
@@ -92,7 +92,7 @@ export const follow = Effect.fnUntraced(function* (
   tell: (followed: Followed) => Effect.Effect<void>
 ): Effect.fn.Return<never, EtcdError> {
   const silence = Duration.sum(options.progressEvery, options.progressTimeout)
-  const backoff = Steps.make(options.retry)
+  const backoff = new Steps(options.retry)
   const turn = yield* Semaphore.make(1)
   let next = options.knownAt === undefined ? undefined : options.knownAt + 1n
   let newest: ResponseHeader | undefined

@@ -36,7 +36,7 @@
 import { Data, Effect, Option, Schedule, Stream } from "effect"
 import { after, Etcd, invalidArgument, rangeAll, type RequestOp, type ResponseOp } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
-import * as Steps from "../internal/steps.ts"
+import { Steps } from "../internal/Steps.ts"
 import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 import * as Backoff from "../policy/Backoff.ts"
 import * as Compare from "./Compare.ts"
@@ -337,7 +337,7 @@ export const updateEffect = <K extends KeyLike, E, R>(
   { retry = conflictRetry, ...options }: UpdateOptions = {}
 ): Effect.Effect<Entry<ValueOf<K>>, EtcdError | InvalidValue | UpdateConflict | E, Etcd | R> =>
   Effect.gen(function* () {
-    const steps = Steps.make(retry)
+    const steps = new Steps(retry)
     for (let attempts = 1;; attempts++) {
       const before = yield* get(key)
       const value = yield* f(Option.map(before, ({ value }) => value))

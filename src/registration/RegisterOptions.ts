@@ -47,8 +47,14 @@ export interface RegistrationPolicy {
   readonly releaseTimeout?: Duration.Input
 }
 
-/** An instance and how to keep it registered. */
-export interface RegisterOptions<M = Readonly<Record<string, string>>> extends RegistrationPolicy {
+/** An instance of a service that is only a name, and how to keep it registered. */
+export interface RegisterOptions<M = Readonly<Record<string, string>>> extends InstanceOptions<M> {
+  /** The service: 1 to 253 bytes without `/`. */
+  readonly name: string
+}
+
+/** An instance of a defined service, and how to keep it registered. */
+export interface InstanceOptions<M = Readonly<Record<string, string>>> extends RegistrationPolicy {
   /**
    * Unique within the service. Default: random, or as the layout of the codec says. A stable id lets a restarted process
    * take over at once.
@@ -185,7 +191,7 @@ const idIn = <M>(
 export const plan = <M>(
   keyspace: Layout,
   service: Service<M>,
-  options: RegisterOptions<M>
+  options: InstanceOptions<M>
 ): Effect.Effect<RegistrationPlan<M>, InvalidRegistration> =>
   Effect.fromResult(Result.gen(function* () {
     const layout = layoutOf(service, keyspace)

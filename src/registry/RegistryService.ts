@@ -8,7 +8,7 @@ import type { DiscoverOptions, DiscoveryError, ListedService } from "../Discover
 import type { InstanceSet } from "../model/InstanceSet.ts"
 import type { Service } from "../model/Service.ts"
 import type { Registration } from "../Registration.ts"
-import type { RegisterOptions } from "../registration/RegisterOptions.ts"
+import type { InstanceOptions } from "../registration/RegisterOptions.ts"
 import type { RegistrationError } from "../registration/RegistrationError.ts"
 
 /** What a registry can do. */
@@ -16,7 +16,7 @@ export interface RegistryService {
   /** See `registerService`. */
   readonly register: <M>(
     service: Service<M>,
-    options: RegisterOptions<M>
+    options: InstanceOptions<M>
   ) => Effect.Effect<Registration<M>, RegistrationError, Scope.Scope>
   /** See `discover`. */
   readonly discover: <M>(

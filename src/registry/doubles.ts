@@ -8,13 +8,13 @@
 import { Deferred, Effect, Exit, HashMap, Option, Result, type Scope, Stream } from "effect"
 import { checkName, type DiscoveryError, DiscoveryRefused, type ListedService } from "../Discovery.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
-import * as Latest from "../internal/latest.ts"
+import { Latest } from "../internal/Latest.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
 import * as InstanceSet from "../model/InstanceSet.ts"
 import type { Keyspace } from "../model/Keyspace.ts"
 import { layoutOf, type Service } from "../model/Service.ts"
 import { type Registration, RegistrationStatus } from "../Registration.ts"
-import { checkPatch, encode, plan, type RegisterOptions } from "../registration/RegisterOptions.ts"
+import { checkPatch, encode, type InstanceOptions, plan } from "../registration/RegisterOptions.ts"
 import { type RegistrationError, RegistrationRefused } from "../registration/RegistrationError.ts"
 import type { RegistryService } from "./RegistryService.ts"
 
@@ -81,11 +81,11 @@ const throughCodec = <M>({ codec }: Service<M>, instance: ServiceInstance<unknow
 const registerNowhere = <M>(
   keyspace: Keyspace,
   service: Service<M>,
-  options: RegisterOptions<M>
+  options: InstanceOptions<M>
 ): Effect.Effect<Registration<M>, RegistrationError, Scope.Scope> =>
   Effect.gen(function* () {
     const { codec, instance: planned, key } = yield* plan(keyspace, service, options)
-    const statuses = Latest.make<RegistrationStatus>()
+    const statuses = new Latest<RegistrationStatus>()
     let instance: ServiceInstance<M> = options.health === undefined ? planned : { ...planned, status: "up" }
     let status: RegistrationStatus = RegistrationStatus.Registered({ leaseId: 1n, revision: 1n })
     const setStatus = (next: RegistrationStatus) =>

@@ -6,7 +6,7 @@
  */
 import { Clock, Effect, HashMap, Layer, Stream } from "effect"
 import { type EtcdError, Registry, type ServiceInstance } from "../../mod.ts"
-import * as Latest from "../../src/internal/latest.ts"
+import { Latest } from "../../src/internal/Latest.ts"
 import * as InstanceSet from "../../src/model/InstanceSet.ts"
 import { DiscoveryRefused } from "../../src/Discovery.ts"
 import type { RegistryService } from "../../src/Registry.ts"
@@ -29,7 +29,7 @@ export const instanceOf = (given: string | Partial<ServiceInstance> & { readonly
 
 /** A registry in which the test says what there is. Its sets are those of one watch. */
 export const fake: Effect.Effect<Fake> = Effect.sync(() => {
-  const sets = Latest.make<InstanceSet.InstanceSet<unknown> | EtcdError>()
+  const sets = new Latest<InstanceSet.InstanceSet<unknown> | EtcdError>()
   const history = new InstanceSet.History()
   let byId = HashMap.empty<string, ServiceInstance>()
   let revision = 0n

@@ -8,7 +8,7 @@ import * as EtcdMemory from "../../src/etcd/EtcdMemory.ts"
 import { dubboApplication, goKit, goZero, grpcNaming, kitex, kratos } from "../../src/interop/mod.ts"
 import type { InstanceSet } from "../../src/model/InstanceSet.ts"
 import { Service } from "../../src/model/Service.ts"
-import type { RegisterOptions } from "../../src/registration/RegisterOptions.ts"
+import type { InstanceOptions } from "../../src/registration/RegisterOptions.ts"
 import { discover, discoverChanges, getInstances, listServices, registerService, Registry } from "../../src/Registry.ts"
 import { eachSharedEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
@@ -284,7 +284,7 @@ describe("the formats of ./interop on servers", () => {
 describe("registerService in a format of ./interop", () => {
   const refused = new EtcdError({ reason: new PermissionDenied({ detail: "asked" }), method: "txn" })
   /** What is refused, by a registry whose etcd would refuse everything: so nothing was sent. */
-  const fieldOf = (service: Service, options: Partial<RegisterOptions>) =>
+  const fieldOf = (service: Service, options: Partial<InstanceOptions>) =>
     registerService(service, { endpoints: ["10.0.0.1:80"], ...options }).pipe(
       Effect.scoped,
       Effect.flip,
@@ -298,7 +298,7 @@ describe("registerService in a format of ./interop", () => {
       Effect.gen(function* () {
         const users = Service.make("user.rpc", { codec: goZero })
         const orders = Service.make("orders", { codec: kratos })
-        const cases: ReadonlyArray<readonly [string, Service, Partial<RegisterOptions>]> = [
+        const cases: ReadonlyArray<readonly [string, Service, Partial<InstanceOptions>]> = [
           ["RegistrationRefused", users, {}],
           ["metadata", users, { metadata: { a: "1" } }],
           ["weight", users, { weight: 2 }],

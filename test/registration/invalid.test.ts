@@ -18,7 +18,7 @@ const durationRule = (minimum: number) => `it must be a finite duration of at le
 /** Options that cannot be: the field, its value and the rule that the error names. */
 const invalid: ReadonlyArray<
   readonly [
-    options: { readonly [Key in keyof RegisterOptions | "name"]?: unknown },
+    options: { readonly [Key in keyof RegisterOptions]?: unknown },
     field: string,
     value: unknown,
     rule: string
@@ -72,7 +72,7 @@ describe("bad input", () => {
       Effect.gen(function* () {
         const { assertUntouched, endpoint } = yield* nowhere
         for (const [options, field, value, rule] of invalid) {
-          const wanted = { name: "orders", endpoints: ["http://a:1"], ...options } as RegisterOptions & { name: string }
+          const wanted = { name: "orders", endpoints: ["http://a:1"], ...options } as RegisterOptions
           const result = yield* Effect.result(registerService(wanted)).pipe(Effect.provide(registryAt(endpoint)))
           const about = JSON.stringify(options)
           assert.ok(Result.isFailure(result), about)
@@ -187,6 +187,7 @@ describe("bad input", () => {
             const error = yield* Effect.flip(yield* sets.ended)
             assert.ok(error._tag === "InvalidName", JSON.stringify(options))
             assert.deepEqual([error.field, error.value], [field, value])
+            assert.deepEqual(yield* Effect.flip(getInstances("orders", options)), error)
           }
         }).pipe(Effect.scoped, Effect.provide(registryAt(endpoint)))
         yield* assertUntouched

@@ -25,7 +25,7 @@ import * as EtcdMemory from "../../src/etcd/EtcdMemory.ts"
 import type { InstanceSet } from "../../src/model/InstanceSet.ts"
 import { Service } from "../../src/model/Service.ts"
 import type { Registration } from "../../src/Registration.ts"
-import type { RegisterOptions } from "../../src/registration/RegisterOptions.ts"
+import type { InstanceOptions } from "../../src/registration/RegisterOptions.ts"
 import type { RegistrationError } from "../../src/registration/RegistrationError.ts"
 import { Registry, type RegistryOptions, type RegistryService } from "../../src/Registry.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
@@ -52,7 +52,7 @@ export interface World {
 export const orders: Service = Service.make("orders")
 
 /** What most instances are registered with. */
-export const a: RegisterOptions = { id: "a", endpoints: ["http://10.0.0.1:80"] }
+export const a: InstanceOptions = { id: "a", endpoints: ["http://10.0.0.1:80"] }
 
 /** The key of {@link a}. */
 export const keyOfA = "/services/orders/a"
@@ -149,7 +149,7 @@ export interface Kept {
 /** Registers; the registration lives until it is released, or the test ends. */
 export const register = Effect.fnUntraced(function* (
   { registry }: Pick<Process, "registry">,
-  options: RegisterOptions = a
+  options: InstanceOptions = a
 ): Effect.fn.Return<Kept, RegistrationError, Scope.Scope> {
   const scope = yield* Scope.fork(yield* Effect.scope)
   const registration = yield* registry.register(orders, options).pipe(Scope.provide(scope))

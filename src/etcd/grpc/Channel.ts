@@ -15,7 +15,6 @@ import type { Address } from "./settings.ts"
 export interface Method<Answer> {
   /** Such as `/etcdserverpb.KV/Range`. */
   readonly path: string
-  readonly encode: (message: object) => Buffer
   readonly decode: (bytes: Uint8Array) => Answer
 }
 
@@ -30,7 +29,7 @@ export interface Call {
 
 /** A call with a stream of messages in both directions. */
 export interface Duplex extends Call {
-  readonly write: (message: object) => void
+  readonly write: (message: Buffer) => void
 }
 
 /** What is told of a {@link Duplex}. */
@@ -141,7 +140,7 @@ export class Channel {
 
   /** Opens a stream in both directions. */
   duplex<Answer>(
-    { decode, encode, path }: Method<Answer>,
+    { decode, path }: Method<Answer>,
     headers: Headers,
     { onEnd, onMessages }: DuplexListener<Answer>
   ): Duplex {
@@ -160,7 +159,7 @@ export class Channel {
         }
       }
     }
-    const stream = this.#client.makeBidiStreamRequest(path, encode, decode, this.#metadata(headers))
+    const stream = this.#client.makeBidiStreamRequest(path, asItIs, decode, this.#metadata(headers))
     stream.on("data", (message: Answer) => {
       if (!open) return
       try {

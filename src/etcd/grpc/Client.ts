@@ -23,7 +23,7 @@ import {
   toError,
   tokenRenewed
 } from "./failures.ts"
-import { Unsendable } from "./messages.ts"
+import { encode, Unsendable } from "./messages.ts"
 import type { Address, Settings } from "./settings.ts"
 
 export type Service = "Auth" | "KV" | "Lease" | "Maintenance" | "Watch"
@@ -116,12 +116,12 @@ export class Client {
   /** Sends one request and waits for its answer. Nothing is repeated, except with a new token where the old was stale. */
   readonly call = <Response>(
     rpc: Rpc,
-    encode: () => object,
+    encode: () => Buffer,
     decode: (bytes: Uint8Array) => Response,
     key?: () => string
   ): Effect.Effect<Response, EtcdError> => {
     const method = { ...this.protocol(rpc), decode }
-    return sendable(() => method.encode(encode())).pipe(
+    return sendable(encode).pipe(
       Effect.flatMap((message) => this.#send(method, message)),
       Effect.mapError((failure) => toError(failure, rpc.method, key?.())),
       Effect.withSpan(`etcd.${rpc.method}`, { kind: "client" }, { captureStackTrace: false })
@@ -288,7 +288,7 @@ export class Client {
       if (this.#token !== undefined || credentials === undefined) return Effect.succeed(this.#token ?? "")
       const request = { name: credentials.username, password: Redacted.value(credentials.password) }
       const method = this.protocol({ service: "Auth", method: "authenticate" })
-      return this.#invoke({ connection, headers: {} }, method, method.encode(request)).pipe(
+      return this.#invoke({ connection, headers: {} }, method, encode.authenticate(request)).pipe(
         Effect.map((answer) => (answer as { readonly token: string }).token),
         Effect.catchIf(
           (failure) => failure.reason.detail.includes("authentication is not enabled"),
@@ -313,7 +313,7 @@ export class Client {
 }
 
 /** The message of a request, which is checked by being encoded. */
-export const sendable = <Message>(encode: () => Message): Effect.Effect<Message, Failure> =>
+export const sendable = (encode: () => Buffer): Effect.Effect<Buffer, Failure> =>
   Effect.try({
     try: encode,
     catch: (error) => ({

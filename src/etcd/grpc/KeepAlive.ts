@@ -13,7 +13,7 @@ import { invalidArgument, type LeaseId, type LeaseKeepAliveRequest, type LeaseKe
 import { DeadlineExceeded, type EtcdError, LeaseNotFound, Unavailable } from "../EtcdError.ts"
 import type { Client } from "./Client.ts"
 import { type Failure, toError } from "./failures.ts"
-import { decode } from "./messages.ts"
+import { decode, encode } from "./messages.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
 
@@ -48,7 +48,7 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
       if (waiting === undefined) this.#waiting.set(id, [one])
       else waiting.push(one)
       if (one.until < this.#looksAt) this.#wake.openUnsafe()
-      this.#line.send({ ID: String(id) })
+      this.#line.send(encode.leaseKeepAlive(id))
     })
   }
 

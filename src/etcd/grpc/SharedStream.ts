@@ -8,6 +8,7 @@
  * @module
  */
 import { Cause, Deferred, Effect, Exit, Option, Semaphore } from "effect"
+import type { Buffer } from "node:buffer"
 import { type EtcdErrorReason, Unknown } from "../EtcdError.ts"
 import type { Method } from "./Channel.ts"
 import type { Access, Client, Rpc } from "./Client.ts"
@@ -17,7 +18,7 @@ import { clientClosed, type Failure, GrpcStatus, messageOf, tokenRenewed } from 
 export interface Line {
   readonly endpoint: string
   /** Does nothing once the stream has ended. */
-  readonly send: (message: object) => void
+  readonly send: (message: Buffer) => void
   /** Ends the stream. A failure that names the auth token also makes the client get a new one. */
   readonly end: (failure: Failure) => void
   /** Ends the stream because the server does not answer, and with it everything else on that connection. */

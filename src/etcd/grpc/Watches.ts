@@ -11,7 +11,9 @@
  *
  * @module
  */
-import { Cause, Effect, Latch, Queue, Stream } from "effect"
+import { Effect, Latch, Stream } from "effect"
+import { Inbox } from "../../internal/Inbox.ts"
+import type { Buffer } from "node:buffer"
 import {
   invalidArgument,
   type ResponseHeader,
@@ -31,7 +33,7 @@ import {
 } from "../EtcdError.ts"
 import { type Client, sendable } from "./Client.ts"
 import { type Failure, reasonOfText, toError } from "./failures.ts"
-import { decode, fromWatchRequest, silentWatchRequest, type WatchMessage } from "./messages.ts"
+import { decode, encode, type WatchMessage } from "./messages.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
 
@@ -43,16 +45,16 @@ const noWatch = -1
 
 interface WatchOptions {
   readonly request: WatchRequest
-  /** The request as it is sent. */
-  readonly message: object
-  readonly responses: Queue.Queue<WatchResponse, EtcdError>
+  /** The request as it is sent, without a number. */
+  readonly message: Buffer
+  readonly responses: Inbox<WatchResponse, EtcdError>
   /** Milliseconds. */
   readonly progressEvery: number
   /** Milliseconds. */
   readonly progressTimeout: number
 }
 
-interface Watch extends WatchOptions {
+interface Watch extends Omit<WatchOptions, "message"> {
   readonly id: number
   created: boolean
   /** The beginning of a response that has not arrived as a whole. */
@@ -81,8 +83,8 @@ class WatchSession implements Session<WatchMessage> {
     this.#heardAt = this.#toldAt = client.now()
   }
 
-  add(options: WatchOptions): Watch {
-    const watch = { ...options, id: this.#create(options.message), created: false, fragments: [] }
+  add({ message, ...options }: WatchOptions): Watch {
+    const watch = { ...options, id: this.#create(message), created: false, fragments: [] }
     if (this.#failure === undefined) this.#watches.set(watch.id, watch)
     else this.#fail(watch, this.#failure)
     return watch
@@ -133,21 +135,21 @@ class WatchSession implements Session<WatchMessage> {
   #ask(watches: ReadonlyArray<Watch>): void {
     this.#askedAt = this.#client.now()
     const future = watches.find(({ request: { startRevision = 0n } }) => startRevision > this.#revision)
-    if (future === undefined) this.#line.send({ progress_request: {} })
-    else this.#create(silentWatchRequest(future.request))
+    if (future === undefined) this.#line.send(encode.watchProgress())
+    else this.#create(encode.silentWatch(future.request))
   }
 
-  #create(message: object): number {
+  #create(message: Buffer): number {
     const id = this.#nextId++
     this.#creating.push(id)
-    this.#line.send({ create_request: { ...message, watch_id: id } })
+    this.#line.send(encode.watchCreate(message, id))
     this.#askedAt ??= this.#client.now()
     this.#wake.openUnsafe()
     return id
   }
 
   #cancel(id: number): void {
-    this.#line.send({ cancel_request: { watch_id: id } })
+    this.#line.send(encode.watchCancel(id))
   }
 
   #receiveOne(message: WatchMessage): void {
@@ -196,7 +198,7 @@ class WatchSession implements Session<WatchMessage> {
   }
 
   #offer(watch: Watch, response: WatchResponse): void {
-    if (Queue.offerUnsafe(watch.responses, response) || response._tag === "Progress") return
+    if (watch.responses.offer(response) || response._tag === "Progress") return
     this.remove(watch)
     const reason = new Cancelled({ detail: `the reader fell ${capacity} responses behind` })
     this.#fail(watch, { reason, endpoint: this.#line.endpoint })
@@ -217,7 +219,7 @@ class WatchSession implements Session<WatchMessage> {
   }
 
   #fail(watch: Watch, failure: Failure): void {
-    Queue.failCauseUnsafe(watch.responses, Cause.fail(toError(failure, "watch", keyText(watch.request))))
+    watch.responses.fail(toError(failure, "watch", keyText(watch.request)))
   }
 }
 
@@ -252,13 +254,13 @@ export const makeWatch = (client: Client): (request: WatchRequest) => Stream.Str
       if (progressEvery === undefined) return yield* fail("progressEvery must be positive and finite")
       if (progressTimeout === undefined) return yield* fail("progressTimeout must be positive and finite")
       const named = Effect.mapError((failure: Failure) => toError(failure, "watch", keyText(request)))
-      const message = yield* named(sendable(() => fromWatchRequest(request)))
-      const responses = yield* Queue.bounded<WatchResponse, EtcdError>(capacity)
+      const message = yield* named(sendable(() => encode.watch(request)))
+      const responses = new Inbox<WatchResponse, EtcdError>(capacity)
       const watches = yield* named(session)
       yield* Effect.acquireRelease(
         Effect.sync(() => watches.add({ request, message, responses, progressEvery, progressTimeout })),
         (watch) => Effect.sync(() => watches.remove(watch))
       )
-      return Stream.fromQueue(responses)
+      return Stream.fromPull(Effect.succeed(responses.takeAll))
     }))
 }

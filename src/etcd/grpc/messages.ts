@@ -1,19 +1,24 @@
 /**
  * etcd's messages, and the way between them and the contract's types.
  *
- * Answers of every day are read straight into the contract's types: that is where the time goes when there is much to
- * read. The rest is as `etcd3` reads and writes it: int64 fields are decimal text, bytes are Buffers, fields that were left out have their default. An enum is sent as a
- * number: the loader would silently encode an unknown name as 0, which means something else.
+ * Requests are written, and answers of every day are read, straight from and into the contract's types: that is where the
+ * time goes. Rare answers are as `etcd3` reads them: int64 fields are decimal text, bytes are Buffers, fields that were
+ * left out have their default.
  *
  * @module
  */
+import type { Buffer } from "node:buffer"
 import type {
+  CompactRequest,
   Compare,
   DeleteRangeRequest,
   DeleteRangeResponse,
   KeyRange,
   KeyValue,
+  LeaseGrantRequest,
   LeaseGrantResponse,
+  LeaseId,
+  LeaseTimeToLiveRequest,
   PutRequest,
   PutResponse,
   RangeRequest,
@@ -27,7 +32,7 @@ import type {
   WatchRequest
 } from "../Etcd.ts"
 import { toBytes } from "../Etcd.ts"
-import { Reader } from "./protobuf.ts"
+import { Reader, Writer } from "./protobuf.ts"
 
 /** Headers of rare answers, as `etcd3` reads them. */
 export interface HeaderMessage {
@@ -292,18 +297,19 @@ export class Unsendable {
   }
 }
 
-/** An int64 as text. A larger one would silently be sent without its upper bits. */
-export const int64 = (value: bigint, name: string): string => {
+/** A larger one would silently be sent without its upper bits. */
+const int64 = (value: bigint, name: string): bigint => {
   if (BigInt.asIntN(64, value) !== value) throw new Unsendable(`${name} must fit into 64 bits, got ${value}`)
-  return String(value)
+  return value
 }
 
-/** A whole number as text. A fraction would silently be cut off. */
-export const integer = (value: number, name: string): string => {
+/** A fraction would silently be cut off. */
+const integer = (value: number, name: string): number => {
   if (!Number.isSafeInteger(value)) throw new Unsendable(`${name} must be a whole number, got ${value}`)
-  return String(value)
+  return value
 }
 
+/** An unknown name would silently be sent as 0, which means something else. */
 const number = <Name extends string>(numbers: Record<Name, number>, name: Name, field: string): number => {
   if (Object.hasOwn(numbers, name)) return numbers[name]
   throw new Unsendable(`${field} must be one of ${Object.keys(numbers).join(", ")}, got ${JSON.stringify(name)}`)
@@ -313,93 +319,164 @@ const sortTargets = { key: 0, version: 1, create: 2, mod: 3, value: 4 }
 const sortOrders = { ascend: 1, descend: 2 }
 const compareResults = { equal: 0, greater: 1, less: 2, notEqual: 3 }
 const compareTargets = { version: 0, create: 1, mod: 2, value: 3, lease: 4 }
-const compareFields = {
-  version: "version",
-  create: "create_revision",
-  mod: "mod_revision",
-  value: "value",
-  lease: "lease"
-} as const
+/** The fields that hold what is compared with. */
+const compareFields = { version: 4, create: 5, mod: 6, value: 7, lease: 8 }
 const filters = { noPut: 0, noDelete: 1 }
 
-/** etcd would take an empty end for the end of the keyspace, and none for one key. */
-const range = ({ key, rangeEnd = "" }: KeyRange) => ({
-  key: toBytes(key),
-  ...(rangeEnd.length === 0 ? {} : { range_end: toBytes(rangeEnd) })
-})
+/** An empty end is left out: etcd would take it for the end of the keyspace, and none for one key. */
+const writeKeyRange = (writer: Writer, { key, rangeEnd = noBytes }: KeyRange): void => {
+  writer.bytes(1, toBytes(key))
+  writer.bytes(2, toBytes(rangeEnd))
+}
 
-export const fromRangeRequest = (request: RangeRequest): object => ({
-  ...range(request),
-  limit: integer(request.limit ?? 0, "limit"),
-  revision: int64(request.revision ?? 0n, "revision"),
-  ...(request.sort === undefined ? {} : {
-    sort_target: number(sortTargets, request.sort.target, "sort.target"),
-    sort_order: number(sortOrders, request.sort.order, "sort.order")
-  }),
-  serializable: request.serializable ?? false,
-  keys_only: request.keysOnly ?? false,
-  count_only: request.countOnly ?? false,
-  min_mod_revision: int64(request.minModRevision ?? 0n, "minModRevision"),
-  max_mod_revision: int64(request.maxModRevision ?? 0n, "maxModRevision"),
-  min_create_revision: int64(request.minCreateRevision ?? 0n, "minCreateRevision"),
-  max_create_revision: int64(request.maxCreateRevision ?? 0n, "maxCreateRevision")
-})
+const writeRange = (writer: Writer, request: RangeRequest): void => {
+  writeKeyRange(writer, request)
+  writer.int64(3, integer(request.limit ?? 0, "limit"))
+  writer.int64(4, int64(request.revision ?? 0n, "revision"))
+  if (request.sort !== undefined) {
+    writer.int64(6, number(sortTargets, request.sort.target, "sort.target"))
+    writer.int64(5, number(sortOrders, request.sort.order, "sort.order"))
+  }
+  writer.bool(7, request.serializable ?? false)
+  writer.bool(8, request.keysOnly ?? false)
+  writer.bool(9, request.countOnly ?? false)
+  writer.int64(10, int64(request.minModRevision ?? 0n, "minModRevision"))
+  writer.int64(11, int64(request.maxModRevision ?? 0n, "maxModRevision"))
+  writer.int64(12, int64(request.minCreateRevision ?? 0n, "minCreateRevision"))
+  writer.int64(13, int64(request.maxCreateRevision ?? 0n, "maxCreateRevision"))
+}
 
-export const fromPutRequest = (request: PutRequest): object => ({
-  key: toBytes(request.key),
-  value: toBytes(request.value),
-  lease: int64(request.lease ?? 0n, "lease"),
-  prev_kv: request.prevKv ?? false,
-  ignore_value: request.ignoreValue ?? false,
-  ignore_lease: request.ignoreLease ?? false
-})
+const writePut = (writer: Writer, request: PutRequest): void => {
+  writer.bytes(1, toBytes(request.key))
+  writer.bytes(2, toBytes(request.value))
+  writer.int64(3, int64(request.lease ?? 0n, "lease"))
+  writer.bool(4, request.prevKv ?? false)
+  writer.bool(5, request.ignoreValue ?? false)
+  writer.bool(6, request.ignoreLease ?? false)
+}
 
-export const fromDeleteRangeRequest = (request: DeleteRangeRequest): object => ({
-  ...range(request),
-  prev_kv: request.prevKv ?? false
-})
+const writeDeleteRange = (writer: Writer, request: DeleteRangeRequest): void => {
+  writeKeyRange(writer, request)
+  writer.bool(3, request.prevKv ?? false)
+}
 
-export const fromTxnRequest = (request: TxnRequest): object => ({
-  compare: (request.compare ?? []).map(fromCompare),
-  success: (request.then ?? []).map(fromRequestOp),
-  failure: (request.else ?? []).map(fromRequestOp)
-})
+const writeTxn = (writer: Writer, request: TxnRequest): void => {
+  for (const compare of request.compare ?? []) writer.message(1, writeCompare, compare)
+  for (const op of request.then ?? []) writer.message(2, writeRequestOp, op)
+  for (const op of request.else ?? []) writer.message(3, writeRequestOp, op)
+}
 
-const fromCompare = (compare: Compare): object => ({
-  ...range(compare),
-  result: number(compareResults, compare.result, "compare.result"),
-  target: number(compareTargets, compare.target, "compare.target"),
-  [compareFields[compare.target]]: compare.target === "value" ?
-    toBytes(compare.value) :
-    int64(compare.value, "compare.value")
-})
+/** What is compared with is always written: without it, etcd takes every value for equal. */
+const writeCompare = (writer: Writer, compare: Compare): void => {
+  writer.int64(1, number(compareResults, compare.result, "compare.result"))
+  writer.int64(2, number(compareTargets, compare.target, "compare.target"))
+  writer.bytes(3, toBytes(compare.key))
+  if (compare.target === "value") writer.bytes(compareFields.value, toBytes(compare.value), true)
+  else writer.int64(compareFields[compare.target], int64(compare.value, "compare.value"), true)
+  writer.bytes(64, toBytes(compare.rangeEnd ?? noBytes))
+}
 
-const fromRequestOp = (op: RequestOp): object => {
+const writeRequestOp = (writer: Writer, op: RequestOp): void => {
   switch (op._tag) {
     case "Range":
-      return { request_range: fromRangeRequest(op.request) }
+      return writer.message(1, writeRange, op.request)
     case "Put":
-      return { request_put: fromPutRequest(op.request) }
+      return writer.message(2, writePut, op.request)
     case "DeleteRange":
-      return { request_delete_range: fromDeleteRangeRequest(op.request) }
+      return writer.message(3, writeDeleteRange, op.request)
     case "Txn":
-      return { request_txn: fromTxnRequest(op.request) }
+      return writer.message(4, writeTxn, op.request)
   }
+}
+
+const writeLeaseGrant = (writer: Writer, { id = 0n, ttl }: LeaseGrantRequest): void => {
+  writer.int64(2, int64(id, "id"))
+  writer.int64(1, integer(ttl, "ttl"))
+}
+
+const writeLease = (writer: Writer, id: LeaseId): void => writer.int64(1, int64(id, "id"))
+
+const writeLeaseTimeToLive = (writer: Writer, { id, keys = false }: LeaseTimeToLiveRequest): void => {
+  writeLease(writer, id)
+  writer.bool(2, keys)
+}
+
+const writeCompact = (writer: Writer, { physical = false, revision }: CompactRequest): void => {
+  writer.int64(1, int64(revision, "revision"))
+  writer.bool(2, physical)
+}
+
+const writeCredentials = (writer: Writer, credentials: { readonly name: string; readonly password: string }): void => {
+  writer.bytes(1, toBytes(credentials.name))
+  writer.bytes(2, toBytes(credentials.password))
 }
 
 /** etcd would take an empty key for the first of the keyspace. */
-export const fromWatchRequest = (request: WatchRequest): object => {
+const writeWatch = (writer: Writer, request: WatchRequest): void => {
   if (request.key.length === 0) throw new Unsendable("etcdserver: key is not provided")
-  return {
-    ...range(request),
-    start_revision: int64(request.startRevision ?? 0n, "startRevision"),
-    prev_kv: request.prevKv ?? false,
-    filters: (request.filters ?? []).map((name) => number(filters, name, "filters")),
-    progress_notify: true,
-    fragment: true
-  }
+  writeKeyRange(writer, request)
+  writer.int64(3, int64(request.startRevision ?? 0n, "startRevision"))
+  writer.bool(4, true)
+  writer.bytes(5, Uint8Array.from(request.filters ?? [], (name) => number(filters, name, "filters")))
+  writer.bool(6, request.prevKv ?? false)
+  writer.bool(8, true)
 }
 
 /** A watch that never says anything, on a key that another one watches. */
-export const silentWatchRequest = (request: WatchRequest): object =>
-  fromWatchRequest({ key: request.key, filters: ["noPut", "noDelete"] })
+const writeSilentWatch = (writer: Writer, { key }: WatchRequest): void =>
+  writeWatch(writer, { key, filters: ["noPut", "noDelete"] })
+
+const writeWatchCreate = (writer: Writer, watch: Uint8Array, id: number): void => {
+  writer.append(watch)
+  writer.int64(7, id)
+}
+
+const writeWatchCancel = (writer: Writer, id: number): void => writer.int64(1, id)
+
+const writeNothing = (): void => {}
+
+const encodeWith =
+  <A extends ReadonlyArray<unknown>>(write: (writer: Writer, ...request: A) => void) => (...request: A): Buffer => {
+    const writer = new Writer()
+    write(writer, ...request)
+    return writer.finish()
+  }
+
+/** The requests. Fields are those of etcd's `rpc.proto` and `kv.proto`. */
+export const encode: {
+  readonly range: (request: RangeRequest) => Buffer
+  readonly put: (request: PutRequest) => Buffer
+  readonly deleteRange: (request: DeleteRangeRequest) => Buffer
+  readonly txn: (request: TxnRequest) => Buffer
+  readonly compact: (request: CompactRequest) => Buffer
+  readonly leaseGrant: (request: LeaseGrantRequest) => Buffer
+  readonly leaseRevoke: (id: LeaseId) => Buffer
+  readonly leaseKeepAlive: (id: LeaseId) => Buffer
+  readonly leaseTimeToLive: (request: LeaseTimeToLiveRequest) => Buffer
+  /** A request that has no fields. */
+  readonly nothing: () => Buffer
+  readonly authenticate: (credentials: { readonly name: string; readonly password: string }) => Buffer
+  /** A watch without a number: what `watchCreate` sends. */
+  readonly watch: (request: WatchRequest) => Buffer
+  readonly silentWatch: (request: WatchRequest) => Buffer
+  readonly watchCreate: (watch: Uint8Array, id: number) => Buffer
+  readonly watchCancel: (id: number) => Buffer
+  readonly watchProgress: () => Buffer
+} = {
+  range: encodeWith(writeRange),
+  put: encodeWith(writePut),
+  deleteRange: encodeWith(writeDeleteRange),
+  txn: encodeWith(writeTxn),
+  compact: encodeWith(writeCompact),
+  leaseGrant: encodeWith(writeLeaseGrant),
+  leaseRevoke: encodeWith(writeLease),
+  leaseKeepAlive: encodeWith(writeLease),
+  leaseTimeToLive: encodeWith(writeLeaseTimeToLive),
+  nothing: encodeWith(writeNothing),
+  authenticate: encodeWith(writeCredentials),
+  watch: encodeWith(writeWatch),
+  silentWatch: encodeWith(writeSilentWatch),
+  watchCreate: encodeWith((writer, watch, id) => writer.message(1, writeWatchCreate, watch, id)),
+  watchCancel: encodeWith((writer, id) => writer.message(2, writeWatchCancel, id)),
+  watchProgress: encodeWith((writer) => writer.message(3, writeNothing))
+}

@@ -1,0 +1,60 @@
+/**
+ * A value that changes, for readers who want the newest: a late or slow reader skips what it missed and costs constant
+ * memory, a reader who waits costs nothing but a place in a list.
+ *
+ * @module
+ */
+import { Cause, Effect, Exit, type Pull, Stream } from "effect"
+
+type Values<A, E> = Pull.Pull<readonly [A], E>
+
+/** The newest value of something, which may not be there yet. */
+export class Latest<A, E = never> {
+  #newest: { readonly value: A } | undefined
+  #ended: Values<A, E> | undefined
+  #waiting = new Set<() => void>()
+
+  /** Replaces the value. */
+  set(value: A): Effect.Effect<void> {
+    return Effect.sync(() => {
+      if (this.#ended !== undefined) return
+      this.#newest = { value }
+      this.#wake()
+    })
+  }
+
+  /** No value follows: readers get the last one and then end, or fail. */
+  end(exit: Exit.Exit<void, E>): Effect.Effect<void> {
+    return Effect.sync(() => {
+      this.#ended ??= Exit.isSuccess(exit) ? Cause.done() : Exit.failCause(exit.cause)
+      this.#wake()
+    })
+  }
+
+  /** The newest value, if there is one yet, and each later one that the reader is quick enough to see. */
+  get changes(): Stream.Stream<A, E> {
+    return Stream.fromPull(Effect.sync(() => {
+      let seen: { readonly value: A } | undefined
+      const pull: Values<A, E> = Effect.suspend(() => {
+        const newest = this.#newest
+        if (newest !== undefined && newest !== seen) {
+          seen = newest
+          return Effect.succeed([newest.value])
+        }
+        return this.#ended ?? Effect.callback<readonly [A], E | Cause.Done>((resume) => {
+          const reader = () => resume(pull)
+          this.#waiting.add(reader)
+          return Effect.sync(() => this.#waiting.delete(reader))
+        })
+      })
+      return pull
+    }))
+  }
+
+  #wake(): void {
+    if (this.#waiting.size === 0) return
+    const readers = this.#waiting
+    this.#waiting = new Set()
+    for (const resume of readers) resume()
+  }
+}
