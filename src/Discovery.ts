@@ -43,6 +43,7 @@ import { serviceName } from "./model/ServiceName.ts"
 import * as Backoff from "./policy/Backoff.ts"
 import * as Protection from "./policy/Protection.ts"
 import type { TaggedErrorClass } from "./internal/TaggedErrorClass.ts"
+import { withoutStack } from "./internal/withoutStack.ts"
 
 const InvalidNameBase: TaggedErrorClass<"InvalidName", {
   readonly field: string
@@ -355,7 +356,8 @@ class View<M> {
     const rejected: Array<InstanceSet.Rejected> = []
     this.#instances = HashMap.mutate(this.#instances, (instances) => {
       for (const [id, kv] of found) {
-        const decoded = kv === undefined ? undefined : this.#decode(id, kv)
+        // The stack of a refusal would hold on to all that etcd has sent at once.
+        const decoded = kv === undefined ? undefined : withoutStack(() => this.#decode(id, kv))
         const instance = decoded !== undefined && Result.isSuccess(decoded) ? decoded.success : undefined
         if (kv === undefined) this.#known.delete(id)
         else this.#known.set(id, { createRevision: kv.createRevision, modRevision: kv.modRevision, lease: kv.lease })

@@ -7,6 +7,7 @@
 import { Effect, Result } from "effect"
 import type { ICallable } from "etcd3"
 import type { Buffer } from "node:buffer"
+import { withoutStack } from "../../internal/withoutStack.ts"
 import { dial } from "./dial.ts"
 import { GrpcStatus, messageOf } from "./failures.ts"
 import type { Address } from "./settings.ts"
@@ -119,6 +120,7 @@ export class Channel {
     }
     const metadata = this.#metadata(headers)
     const options = { deadline: Date.now() + timeout }
+    // grpc-js takes the stack of each call for the error it may end with, whose stack nobody sees.
     const call = withoutStack(() =>
       this.#client.makeUnaryRequest(
         path,
@@ -195,17 +197,6 @@ export class Channel {
     const metadata = this.#noHeaders.clone()
     for (const [name, value] of entries) metadata.set(name, value)
     return metadata
-  }
-}
-
-/** grpc-js takes the stack of each call for the error it may end with, whose stack nobody sees. */
-const withoutStack = <A>(call: () => A): A => {
-  const { stackTraceLimit } = Error
-  Error.stackTraceLimit = 0
-  try {
-    return call()
-  } finally {
-    Error.stackTraceLimit = stackTraceLimit
   }
 }
 
