@@ -22,6 +22,7 @@ import { goProgram } from "./go.ts"
 import { contradictions, model, tables, writeModel } from "./model.ts"
 import { environment, type Lane, type Result, table, verdicts, whereOf, writeResults } from "./report.ts"
 import { type Contender, counters, type Figures, fill, type Scenario, startServer, told } from "./scenario.ts"
+import * as balancers from "./scenarios/balancers.ts"
 import * as burst from "./scenarios/burst.ts"
 import * as coldStart from "./scenarios/coldStart.ts"
 import * as fanOut from "./scenarios/fanOut.ts"
@@ -43,7 +44,7 @@ const { positionals, values } = parseArgs({
   }
 })
 const { smoke } = values
-const all = [propagation, registration, burst, coldStart, fanOut, recovery, idle, sets]
+const all = [propagation, registration, burst, coldStart, fanOut, recovery, idle, sets, balancers]
   .flatMap(({ scenarios }) => scenarios(smoke))
 const isWanted = (name: string) => positionals.length === 0 || positionals.some((text) => name.startsWith(text))
 const wanted = all.filter(({ name }) => isWanted(name))

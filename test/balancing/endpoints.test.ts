@@ -853,6 +853,52 @@ describe("Endpoints", () => {
         })
     )
 
+    verify("tell what calls to an instance come to, and whether it is ejected", (fake) =>
+      Effect.gen(function* () {
+        yield* fake.set("a", "b")
+        const { endpoints } = yield* clientsOf({
+          failureAccrual: { consecutive: 1, ejectFor: "1 second", maxEjected: 0.5 }
+        })
+        const metricsOf = (id: string) =>
+          Effect.map(Metric.snapshot, (all) =>
+            all.filter(({ attributes }) =>
+              attributes?.["instance"] === id
+            ).map((metric) => [
+              metric.id.slice("etcd_discovery_instance_".length),
+              metric.type === "Counter" ? metric.state.count : metric.type === "Gauge" ? metric.state.value : metric
+            ]))
+        const metrics = Effect.map(Effect.all([metricsOf("a"), metricsOf("b")]), (both) => both.map(Object.fromEntries))
+        /** Calls each of both once, for 20 ms. */
+        const both = (use: (id: string) => Effect.Effect<string, string>) => {
+          const call = Effect.exit(endpoints.call((id) => Effect.andThen(Effect.sleep(20), use(id)), { attempts: 1 }))
+          return start(Effect.all([call, call], { concurrency: 2 }))
+        }
+
+        yield* both((id) => id === "a" ? ok(id) : Effect.fail("no"))
+        yield* elapse(19)
+        const busy = { requests: 1, failures: 0, in_flight: 1, ewma_ms: 0, ejected: 0 }
+        assert.deepEqual(yield* metrics, [busy, busy])
+        yield* elapse(1)
+        const good = { ...busy, in_flight: 0, ewma_ms: 20 }
+        // How soon it failed is no latency.
+        const bad = { ...busy, in_flight: 0, failures: 1, ejected: 1 }
+        assert.deepEqual(yield* metrics, [good, bad])
+
+        // Ejected until a probe went well.
+        yield* elapse("1 second")
+        yield* both(ok)
+        yield* elapse(19)
+        assert.deepEqual(yield* metrics, [
+          { ...good, requests: 2, in_flight: 1 },
+          { ...bad, requests: 2, in_flight: 1 }
+        ])
+        yield* elapse(1)
+        assert.deepEqual(yield* metrics, [
+          { ...good, requests: 2 },
+          { ...bad, requests: 2, ewma_ms: 20, ejected: 0 }
+        ])
+      }))
+
     verify("are gone with the scope", (fake) =>
       Effect.gen(function* () {
         yield* fake.set("a")

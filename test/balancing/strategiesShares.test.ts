@@ -286,6 +286,32 @@ describe("ringSubset", () => {
     for (const load of loads.values()) assert.ok(load >= 30 && load <= 36.7, `${load} clients`)
   })
 
+  /** How many clients each of 30 instances has, relative to the mean, when clients have names and no numbers. */
+  const spreadOfNamed = (clients: number, size: number) => {
+    const instances = equal(30)
+    const loads = counted(
+      Array.from({ length: clients }, (_, i) => [...subsetOf(instances, size, `orders-${i}`)]).flat()
+    )
+    const mean = clients * size / 30
+    return instances.map(({ id }) => (loads.get(id) ?? 0) / mean)
+  }
+
+  for (const size of [7, 10, 15]) {
+    test(`loads 30 instances by 100 named clients with ${size} each only as evenly as chance does`, () => {
+      const spread = spreadOfNamed(100, size)
+      // Three standard deviations of how many of 100 pick one with the chance of size / 30: 30 to 54 % of the mean.
+      const chance = 3 * Math.sqrt((30 / size - 1) / 100)
+      console.log(
+        `100 named clients: ${Math.min(...spread).toFixed(2)} to ${Math.max(...spread).toFixed(2)} of the mean`
+      )
+      assert.ok(spread.every((load) => Math.abs(load - 1) < chance))
+    })
+  }
+
+  test("loads 30 instances by 20,000 named clients within 10 % of the mean", () => {
+    assert.ok(spreadOfNamed(20_000, 10).every((load) => load >= 0.9 && load <= 1.1))
+  })
+
   test("gives a client the same instances again, as many as it is told, or all when there are fewer", () => {
     const instances = equal(30)
     for (const clientId of [0, 1, 77, "orders-7f3c"]) {

@@ -55,10 +55,10 @@ interface Sent {
   failure: string | undefined
 }
 
-/** Calls in flight at most: a machine that is too busy for the load sends less, and does not pile it up. */
-const inFlightAtMost = 100
-
-/** Sends so many requests a second until it is told to end, and completes when the last one has. */
+/**
+ * Sends so many requests a second, whether those before are answered or not, until it is told to end; completes when the
+ * last one is over.
+ */
 const load = (perSecond: number, until: Deferred.Deferred<void>) =>
   Effect.gen(function* () {
     const client = yield* HttpClient.HttpClient
@@ -78,17 +78,12 @@ const load = (perSecond: number, until: Deferred.Deferred<void>) =>
         })
       )
     })
-    const inFlight = () => sent.filter(isInFlight).length
-    let before = performance.now()
-    let rest = 0
     const sending = Effect.gen(function* () {
+      const begun = performance.now()
       while (!Deferred.isDoneUnsafe(until)) {
         // A busy machine wakes late: what is due is sent then.
-        const now = performance.now()
-        const due = Math.min((now - before) / 1000 * perSecond + rest, inFlightAtMost - inFlight())
+        const due = (performance.now() - begun) / 1000 * perSecond - sent.length
         for (let one = 1; one <= due; one++) yield* Effect.forkScoped(request, { startImmediately: true })
-        rest = Math.max(0, due % 1)
-        before = now
         yield* pause(5)
       }
     })
@@ -158,9 +153,10 @@ describe("DiscoveryHttpClient against real servers", () => {
           yield* Fiber.join(loading)
           assert.equal(leaving.arrivals.filter((at) => at > left).length, 0)
           assert.deepEqual(sent.flatMap(({ at, failure }) => failure === undefined ? [] : [`${at}: ${failure}`]), [])
-          const seconds = (performance.now() - begun) / 1000
-          console.log(`${sent.length} requests, ${Math.round(sent.length / seconds)} a second, no failure`)
-          assert.ok(sent.length > 500)
+          // Until the last answer: a process that is too slow for the load falls behind and does not reach the rate.
+          const rate = sent.length / (performance.now() - begun) * 1000
+          console.log(`${sent.length} requests, ${Math.round(rate)} a second, no failure`)
+          assert.ok(rate >= 400, `only ${rate} requests a second`)
         }).pipe(
           Effect.scoped,
           // That the victim is ejected is logged as a warning.
