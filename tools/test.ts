@@ -22,6 +22,7 @@ import { whyNoPackages } from "./debian.ts"
 import { obtainEtcd } from "./etcd.ts"
 import { buildPrograms } from "./go.ts"
 import { obtainRuntime, root, runtimeEnvironment, type RuntimeName, runtimeNames, versionOf } from "./runtimes.ts"
+import { makeSecretSearch, secretPrinted } from "./secret.ts"
 
 /** No run of one runtime takes longer than this many milliseconds; a process that does not end by itself is a failure. */
 const limit = 20 * 60_000
@@ -87,19 +88,14 @@ const count = (report: string): Counts => {
   return { known: leaves.length, passed: leaves.length - failed - skipped, failed, skipped }
 }
 
-/** Every password of the tests contains this. Nothing that the suite prints may. */
-const secret = "s3cret"
-
-/** Passes on what is said and tells whether the secret was in it. */
+/** Passes on what is said and tells whether the secret of the tests was in it. */
 const passOn = (from: NodeJS.ReadableStream, to: NodeJS.WritableStream): () => boolean => {
-  let found = false
-  let tail = ""
+  const search = makeSecretSearch()
   from.setEncoding("utf8").on("data", (text: string) => {
     to.write(text)
-    found ||= (tail + text).includes(secret)
-    tail = text.slice(-secret.length)
+    search(text)
   })
-  return () => found
+  return () => search("")
 }
 
 const run = (command: string, args: ReadonlyArray<string>, env: Record<string, string>): Promise<boolean> =>
@@ -123,7 +119,7 @@ const run = (command: string, args: ReadonlyArray<string>, env: Record<string, s
     child.once("close", (code) => {
       clearTimeout(timer)
       const leaked = told.some((found) => found())
-      if (leaked) console.error(`\na secret of the tests ("${secret}") was printed`)
+      if (leaked) console.error(secretPrinted)
       resolve(code === 0 && !leaked)
     })
   })

@@ -6,7 +6,7 @@
 import { Cause, Effect, Exit, Logger, Metric, type Scope } from "effect"
 import { check, type Figures, figuresOf, type Promised, type Rule, type Violation } from "./check.ts"
 import { type History, show } from "./History.ts"
-import type { SubjectName } from "./Subject.ts"
+import type { ConnectOptions, SubjectName } from "./Subject.ts"
 import { makeWorld, type World } from "./World.ts"
 
 export interface Fault {
@@ -44,13 +44,13 @@ export interface Outcome {
 }
 
 /** A process that looks, one that keeps three instances, and one that does both. */
-export const populate = Effect.fnUntraced(function* (world: World) {
-  const looking = yield* world.connect("looking")
+export const populate = Effect.fnUntraced(function* (world: World, options?: Partial<ConnectOptions>) {
+  const looking = yield* world.connect("looking", options)
   yield* looking.subscribe()
   yield* looking.follow()
-  const keeping = yield* world.connect("keeping")
+  const keeping = yield* world.connect("keeping", options)
   yield* Effect.forEach([1, 2, 3], () => keeping.register(), { concurrency: "unbounded" })
-  const both = yield* world.connect("both")
+  const both = yield* world.connect("both", options)
   yield* both.register()
   yield* both.subscribe()
 })

@@ -1,18 +1,20 @@
 /**
- * A client as it is often written, to show that the suite finds out what is wrong with it. Nobody should use it.
+ * Clients as they are often written, to show that the suite finds out what is wrong with them. Nobody should use them.
  *
- * - It registers with a grant and a put, sends heartbeats, tries five times and then gives up without a word.
- * - It discovers by watching from now on and reading everything again on each event. Where the watch breaks it watches
- *   from now on again. It does not know that it does not know.
- * - When the lease is lost it puts the key again under a new one, whoever holds it by then.
+ * Both register with a grant and a put, send heartbeats, try five times and then give up without a word. Where the watch
+ * breaks they watch from now on again. They do not know that they do not know.
+ *
+ * - The naive one watches from now on and reads everything again on each event. When the lease is lost it puts the key
+ *   again under a new one, whoever holds it by then.
+ * - The forgetful one reads once, watches from there on, and believes each event. When the lease is lost it stops.
  *
  * @module
  */
 import { Effect, Schedule, Stream } from "effect"
-import { type Etcd, prefix } from "../../src/etcd/Etcd.ts"
+import { type Etcd, prefix, type WatchResponse } from "../../src/etcd/Etcd.ts"
 import type { EtcdError } from "../../src/etcd/EtcdError.ts"
 import { contentOf, type SeenSet } from "./History.ts"
-import type { Client, SeenChange } from "./Subject.ts"
+import type { Client, NaiveName, SeenChange } from "./Subject.ts"
 
 const retries = 5
 const text = new TextDecoder()
@@ -20,31 +22,56 @@ const text = new TextDecoder()
 const fiveTimes = <A>(effect: Effect.Effect<A, EtcdError>): Effect.Effect<A, EtcdError> =>
   Effect.retry(effect, { times: retries, schedule: Schedule.spaced("100 millis") })
 
-export const connectNaive = (etcd: Etcd, namespace: string): Effect.Effect<Client> => {
+export const connectNaive = (etcd: Etcd, namespace: string, name: NaiveName): Effect.Effect<Client> => {
+  const note = (contents: Map<string, string>, id: string, value: Uint8Array): void => {
+    try {
+      contents.set(id, contentOf(JSON.parse(text.decode(value))))
+    } catch {
+      // somebody else's
+    }
+  }
+
   const read = Effect.fnUntraced(function* (service: string) {
     const start = `${namespace}/${service}/`
     const { header, kvs } = yield* etcd.range(prefix(start))
     const contents = new Map<string, string>()
-    for (const { key, value } of kvs) {
-      try {
-        contents.set(text.decode(key).slice(start.length), contentOf(JSON.parse(text.decode(value))))
-      } catch {
-        // somebody else's
-      }
-    }
+    for (const { key, value } of kvs) note(contents, text.decode(key).slice(start.length), value)
     return { revision: header.revision, live: true, contents }
   })
 
-  const sets = (service: string): Stream.Stream<SeenSet, EtcdError> => {
-    const again = etcd.watch(prefix(`${namespace}/${service}/`)).pipe(
-      Stream.filter(({ _tag }) => _tag === "Events"),
-      Stream.mapEffect(() => read(service)),
-      // It goes on watching, for some time.
-      Stream.catch(() => Stream.fromEffectDrain(Effect.sleep("200 millis"))),
-      Stream.forever
-    )
-    return Stream.concat(Stream.fromEffect(fiveTimes(read(service))), again)
+  const believe = (service: string, { contents, revision }: SeenSet, response: WatchResponse): SeenSet => {
+    const next = new Map(contents)
+    let last = revision
+    for (const { kv, type } of response._tag === "Events" ? response.events : []) {
+      const id = text.decode(kv.key).slice(`${namespace}/${service}/`.length)
+      if (type === "delete") next.delete(id)
+      else note(next, id, kv.value)
+      last = kv.modRevision
+    }
+    return { revision: last, live: true, contents: next }
   }
+
+  const sets = (service: string): Stream.Stream<SeenSet, EtcdError> =>
+    Stream.unwrap(Effect.map(fiveTimes(read(service)), (first) => {
+      let known: SeenSet = first
+      let from = name === "naive" ? undefined : first.revision + 1n
+      const again = Stream.suspend(() => {
+        const start = from === undefined ? {} : { startRevision: from }
+        from = undefined
+        return etcd.watch({ ...prefix(`${namespace}/${service}/`), ...start })
+      }).pipe(
+        Stream.filter(({ _tag }) => _tag === "Events"),
+        Stream.mapEffect((response) => {
+          if (name === "naive") return read(service)
+          known = believe(service, known, response)
+          return Effect.succeed(known)
+        }),
+        // It goes on watching, for some time.
+        Stream.catch(() => Stream.fromEffectDrain(Effect.sleep("200 millis"))),
+        Stream.forever
+      )
+      return Stream.concat(Stream.succeed(first), again)
+    }))
 
   return Effect.succeed({
     register: Effect.fnUntraced(function* ({ endpoint, id, owner, service, ttl }) {
@@ -70,7 +97,7 @@ export const connectNaive = (etcd: Etcd, namespace: string): Effect.Effect<Clien
         yield* put
       })
       const beat = Effect.suspend(() => etcd.leaseKeepAlive({ id: lease })).pipe(
-        Effect.catchIf(({ reason }) => reason._tag === "LeaseNotFound", () => claim)
+        Effect.catchIf(({ reason }) => name === "naive" && reason._tag === "LeaseNotFound", () => claim)
       )
       yield* fiveTimes(claim)
       yield* Effect.addFinalizer(() => Effect.ignore(fiveTimes(etcd.leaseRevoke(lease))))

@@ -25,9 +25,10 @@ export interface Watched {
 }
 
 export interface Operator {
-  /** Everything under a prefix, linearizable, and the revision of etcd. */
+  /** Everything under a prefix, linearizable (or as it was at a revision), and the revision of etcd. */
   readonly read: (
-    prefix: string
+    prefix: string,
+    at?: bigint
   ) => Effect.Effect<{ readonly revision: bigint; readonly found: ReadonlyArray<Found> }, Error>
   /** These answer with the revision. */
   readonly put: (key: string, value: string, lease?: bigint) => Effect.Effect<bigint, Error>
@@ -50,6 +51,8 @@ export interface Operator {
   readonly protect: (prefix: string) => Effect.Effect<void, Error>
   /** Turns authentication off. */
   readonly unprotect: Effect.Effect<void, Error>
+  /** How often it has told etcd who it is. */
+  readonly logins: Effect.Effect<number>
   /** Sets the password of `app`. */
   readonly setPassword: (password: string) => Effect.Effect<void, Error>
   /** Takes its role from `app`, or gives it back. */
@@ -90,6 +93,7 @@ export const appPassword = "s3cret"
 /** An operator who asks whichever member `endpoint` names at that moment. */
 export const makeOperator = (endpoint: () => string): Operator => {
   let token: string | undefined
+  let logins = 0
 
   const request = (path: string, body: object, onResponse: (response: http.IncomingMessage) => void) => {
     const { hostname, port } = new URL(endpoint())
@@ -128,6 +132,7 @@ export const makeOperator = (endpoint: () => string): Operator => {
     })
   const login = Effect.suspend(() => {
     token = undefined
+    logins++
     return Effect.map(
       once<{ readonly token: string }>("auth/authenticate", { name: "root", password: "root" }),
       (answer) => {
@@ -150,11 +155,12 @@ export const makeOperator = (endpoint: () => string): Operator => {
   )
 
   return {
-    read: (prefix) =>
+    read: (prefix, at = 0n) =>
       Effect.map(
         call<Header & { readonly kvs?: ReadonlyArray<Kv> }>("kv/range", {
           key: toBase64(prefix),
-          range_end: after(prefix)
+          range_end: after(prefix),
+          revision: String(at)
         }),
         (answer) => ({
           revision: revisionOf(answer),
@@ -214,6 +220,7 @@ export const makeOperator = (endpoint: () => string): Operator => {
         token = undefined
       })
     ),
+    logins: Effect.sync(() => logins),
     setPassword: (password) => done("auth/user/changepw", { name: "app", password }),
     permit: (allowed) =>
       allowed ?

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Effect, Exit, Fiber, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, Metric, Scope, Stream } from "effect"
 import type { Claim } from "../../src/registration/RegisterOptions.ts"
 import { pause } from "../harness/real.ts"
 import type { Call, Recorder } from "./History.ts"
@@ -53,6 +53,14 @@ export interface ProcessOptions {
   /** Seconds. */
   readonly ttl: number
 }
+
+/** What reconciliation has had to mend, in all clients that share the metrics. */
+export const mended: Effect.Effect<number> = Effect.map(
+  Metric.snapshot,
+  (metrics) =>
+    metrics.filter(({ id }) => id === "etcd_discovery_reconciliation_mended")
+      .reduce((sum, { state }) => sum + Number("count" in state ? state.count : 0), 0)
+)
 
 /** Names what is registered and subscribed after the process, which therefore has a name of its own. */
 export const makeProcess = ({ client, name, namespace, recorder, scope, service, ttl }: ProcessOptions): Process => {

@@ -1,10 +1,11 @@
 /**
- * The clients that the suite can be pointed at, behind one small face: the library, and a naive client that is there to
- * be found out.
+ * The clients that the suite can be pointed at, behind one small face: the library, and two naive clients that are there
+ * to be found out.
  *
  * @module
  */
 import { Effect, Layer, Option, Redacted, type Scope, Stream } from "effect"
+import { Etcd } from "../../src/etcd/Etcd.ts"
 import * as EtcdGrpc from "../../src/etcd/EtcdGrpc.ts"
 import type { InstanceSet } from "../../src/model/InstanceSet.ts"
 import type { ServiceInstance } from "../../src/model/Instance.ts"
@@ -24,6 +25,8 @@ export interface ConnectOptions {
   readonly requestTimeout?: number
   readonly username?: string
   readonly password?: string
+  /** Makes the etcd that the client speaks to out of the real one. */
+  readonly around?: (etcd: Etcd) => Effect.Effect<Etcd>
 }
 
 export interface RegisterCall {
@@ -71,7 +74,11 @@ export interface Client {
   readonly changes: (service: string) => Stream.Stream<SeenChange, Failed>
 }
 
-export type SubjectName = "library" | "naive"
+export const naiveNames = ["naive", "forgetful"] as const
+
+export type NaiveName = (typeof naiveNames)[number]
+
+export type SubjectName = "library" | NaiveName
 
 export type Connect = (options: ConnectOptions) => Effect.Effect<Client, Failed, Scope.Scope>
 
@@ -99,10 +106,10 @@ const contentOfInstance = (instance: ServiceInstance) => ({ id: instance.id, con
 
 /** The library, with times short enough for a test. Each client is a process of its own, as far as etcd can tell. */
 export const connectLibrary: Connect = Effect.fnUntraced(function* (
-  { endpoints, namespace, password, progressEvery, progressTimeout, reconcileEvery, requestTimeout, username }:
+  { around, endpoints, namespace, password, progressEvery, progressTimeout, reconcileEvery, requestTimeout, username }:
     ConnectOptions
 ) {
-  const context = yield* Layer.build(Registry.layerEtcd({
+  const options = {
     endpoints,
     namespace,
     progressEvery,
@@ -112,7 +119,12 @@ export const connectLibrary: Connect = Effect.fnUntraced(function* (
     requestTimeout: requestTimeout ?? 1000,
     releaseTimeout: "2 seconds",
     ...(username === undefined || password === undefined ? {} : { username, password: Redacted.make(password) })
-  }))
+  } as const
+  const context = yield* Layer.build(
+    around === undefined ? Registry.layerEtcd(options) : Registry.layer(options).pipe(
+      Layer.provide(Layer.effect(Etcd, Effect.flatMap(EtcdGrpc.make(options), around)))
+    )
+  )
   return {
     register: ({ claim, drain, endpoint, id, owner, service, startup, ttl }) =>
       registerService({
@@ -145,14 +157,22 @@ export const connectLibrary: Connect = Effect.fnUntraced(function* (
   }
 })
 
+const connectAs =
+  (name: NaiveName): Connect => ({ around = Effect.succeed, endpoints, namespace, password, username }) =>
+    EtcdGrpc.make({
+      endpoints,
+      ...(username === undefined || password === undefined ? {} : { username, password: Redacted.make(password) })
+    }).pipe(
+      Effect.flatMap(around),
+      Effect.flatMap((etcd) => connectNaive(etcd, namespace, name))
+    )
+
 export const subjects: Readonly<Record<SubjectName, Connect>> = {
   library: connectLibrary,
-  naive: ({ endpoints, namespace, password, username }) =>
-    Effect.flatMap(
-      EtcdGrpc.make({
-        endpoints,
-        ...(username === undefined || password === undefined ? {} : { username, password: Redacted.make(password) })
-      }),
-      (etcd) => connectNaive(etcd, namespace)
-    )
+  naive: connectAs("naive"),
+  forgetful: connectAs("forgetful")
 }
+
+/** The subject that a program was told to test. */
+export const subjectOf = (name: string | undefined): SubjectName =>
+  naiveNames.find((known) => known === name) ?? "library"

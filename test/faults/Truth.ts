@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Effect, type Scope } from "effect"
+import { Effect, Exit, type Scope } from "effect"
 import { eventually } from "../harness/real.ts"
 import type { Recorder } from "./History.ts"
 import type { Operator, Watched } from "./Operator.ts"
@@ -49,6 +49,17 @@ export const makeTruth = (
         }
       }
     }
+    /** A life may begin compacted, as its snapshot was: with what was there then. */
+    const begin = (at: bigint) => {
+      stop = Effect.runCallback(eventually(operator.read(`${namespace}/`, at)), {
+        onExit: (exit) => {
+          if (Exit.isFailure(exit)) return
+          take([...exit.value.found].sort((a, b) => Number(a.revision - b.revision)))
+          revision = at
+          watch()
+        }
+      })
+    }
     const watch = () => {
       if (!open) return
       let ended = false
@@ -59,6 +70,8 @@ export const makeTruth = (
         end: (reason) => {
           if (ended) return
           ended = true
+          const compacted = /"compact_revision":"(\d+)"/.exec(reason)?.[1]
+          if (compacted !== undefined && epoch > 0 && revision === 0n) return begin(BigInt(compacted))
           if (reason.includes("compacted")) problems.push(`life ${epoch} after ${revision}: ${reason}`)
           timer = setTimeout(watch, 50)
         }

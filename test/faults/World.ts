@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Effect, Exit, FiberSet, Metric, Scope } from "effect"
+import { Effect, Exit, FiberSet, Scope } from "effect"
 import { type EtcdCluster, type EtcdServer, startCluster, startEtcd } from "../harness/EtcdServer.ts"
 import { makeProxy, type Proxy } from "../harness/Proxy.ts"
 import { type Program, runProgram } from "../harness/program.ts"
@@ -12,7 +12,7 @@ import { eventually, pause } from "../harness/real.ts"
 import { type Promised, read } from "./check.ts"
 import { type Call, fromLine, type Happened, Recorder } from "./History.ts"
 import { makeOperator, type Operator } from "./Operator.ts"
-import { makeProcess, type Process } from "./Process.ts"
+import { makeProcess, mended, type Process } from "./Process.ts"
 import { type ConnectOptions, type Failed, type SubjectName, subjects } from "./Subject.ts"
 import { makeTruth, type Truth } from "./Truth.ts"
 
@@ -334,10 +334,7 @@ export const makeWorld = Effect.fnUntraced(function* (
       { limit: patience, every: 100 }
     ).pipe(Effect.catch(() => leftOver))
     recorder.add({ _tag: "Left", ...left })
-    const mended = (yield* Metric.snapshot)
-      .filter(({ id }) => id === "etcd_discovery_reconciliation_mended")
-      .reduce((sum, { state }) => sum + Number("count" in state ? state.count : 0), 0)
-    recorder.add({ _tag: "Mended", count: mended })
+    recorder.add({ _tag: "Mended", count: yield* mended })
     if (truth.problems.length > 0) return yield* Effect.fail(new Error(`no oracle: ${truth.problems.join("; ")}`))
   })
 

@@ -4,23 +4,47 @@
  *
  * @module
  */
-import { Effect } from "effect"
-import { pause } from "../harness/real.ts"
+import { Effect, type Scope } from "effect"
+import type { Proxy } from "../harness/Proxy.ts"
+import { eventually, pause } from "../harness/real.ts"
 import { randomOf } from "../registration/support.ts"
 import type { Fault } from "./Fault.ts"
-import type { Process, Registrant } from "./Process.ts"
+import type { Found } from "./Operator.ts"
+import type { Process, RegisterHow, Registrant } from "./Process.ts"
+import { serverFaults } from "./table/server.ts"
 import type { World } from "./World.ts"
 
 /** Numbers choose among what is there at that moment. */
 export type Step =
   | { readonly kind: "register"; readonly process: number; readonly background: boolean }
+  | { readonly kind: "claim"; readonly process: number; readonly claim: "exclusive" | "restart" }
   | { readonly kind: "update" | "release"; readonly which: number }
   | { readonly kind: "subscribe" | "follow"; readonly process: number }
   | { readonly kind: "unsubscribe"; readonly which: number }
-  | { readonly kind: "delete" | "revoke"; readonly which: number }
-  | { readonly kind: "compact" | "reset" | "wipe" }
   | {
-    readonly kind: "kill" | "stop" | "refuse" | "cut" | "cut up" | "cut down" | "slow" | "slice"
+    readonly kind: "delete" | "revoke" | "rewrite" | "restore" | "lose put" | "lose answer" | "move leader"
+    readonly which: number
+  }
+  | { readonly kind: "unlease" | "move"; readonly which: number; readonly for: number }
+  | { readonly kind: "compact" | "reset" | "wipe" | "fill" }
+  | {
+    readonly kind: "reset after" | "close after"
+    readonly way: "up" | "down"
+    readonly bytes: number
+    readonly for: number
+  }
+  | {
+    readonly kind:
+      | "kill"
+      | "stop"
+      | "refuse"
+      | "cut"
+      | "cut up"
+      | "cut down"
+      | "slow"
+      | "slice"
+      | "narrow"
+      | "kill leader"
     readonly for: number
   }
 
@@ -34,8 +58,14 @@ export interface Planned {
 const ttl = 3
 const clients = 3
 
+/** Of the table, as they are there. */
+const restorations = serverFaults.filter(({ title }) => title.includes("an older snapshot"))
+const noSpace = serverFaults.find(({ id }) => id === "F8")
+
+type Table = ReadonlyArray<readonly [Step["kind"], number]>
+
 /** How often each kind is drawn. */
-const asked: ReadonlyArray<readonly [Step["kind"], number]> = [
+const asked: Table = [
   ["register", 5],
   ["update", 6],
   ["release", 3],
@@ -43,34 +73,59 @@ const asked: ReadonlyArray<readonly [Step["kind"], number]> = [
   ["follow", 1],
   ["unsubscribe", 2]
 ]
-const befalling: ReadonlyArray<readonly [Step["kind"], number]> = [
+/** Whatever etcd is. */
+const anywhere: Table = [
   ["reset", 4],
-  ["kill", 3],
-  ["stop", 3],
   ["refuse", 2],
   ["cut", 2],
   ["cut up", 2],
   ["cut down", 2],
   ["slow", 2],
   ["slice", 1],
+  ["narrow", 1],
+  ["reset after", 1],
+  ["close after", 2],
+  ["lose put", 2],
+  ["lose answer", 2],
   ["delete", 2],
   ["revoke", 2],
-  ["compact", 3],
-  ["wipe", 1]
+  ["rewrite", 2],
+  ["compact", 3]
 ]
+/** One server. */
+const ofOne: Table = [
+  ["kill", 3],
+  ["stop", 3],
+  ["wipe", 1],
+  ["restore", 2],
+  ["fill", 1]
+]
+/** A cluster: whoever draws from this list has one. */
+const ofThree: Table = [
+  ["kill leader", 4],
+  ["move leader", 4]
+]
+
+/** What lets a registration end by itself is in some campaigns only: less can be asked of these. */
+const rivals: Table = [["claim", 3]]
+const robbers: Table = [["unlease", 2], ["move", 2]]
 
 /** The campaign of a seed: about so many seconds. */
 export const campaignOf = (seed: number, seconds: number): ReadonlyArray<Planned> => {
   const random = randomOf(seed)
   const upTo = (limit: number) => Math.floor(random() * limit)
-  const draw = (table: ReadonlyArray<readonly [Step["kind"], number]>): Step["kind"] => {
+  const draw = (table: Table): Step["kind"] => {
     let left = upTo(table.reduce((sum, [, weight]) => sum + weight, 0))
     return table.find(([, weight]) => (left -= weight) < 0)?.[0] ?? "reset"
   }
+  // Sometimes shorter than anybody notices, sometimes longer than a lease lives.
+  const duration = () => Math.round(100 * 60 ** random())
   const stepOf = (kind: Step["kind"]): Step => {
     switch (kind) {
       case "register":
         return { kind, process: upTo(clients), background: random() < 0.3 }
+      case "claim":
+        return { kind, process: upTo(clients), claim: random() < 0.5 ? "exclusive" : "restart" }
       case "subscribe":
       case "follow":
         return { kind, process: upTo(clients) }
@@ -79,36 +134,68 @@ export const campaignOf = (seed: number, seconds: number): ReadonlyArray<Planned
       case "unsubscribe":
       case "delete":
       case "revoke":
+      case "rewrite":
+      case "restore":
+      case "lose put":
+      case "lose answer":
+      case "move leader":
         return { kind, which: upTo(1000) }
+      case "unlease":
+      case "move":
+        return { kind, which: upTo(1000), for: duration() }
       case "compact":
       case "reset":
       case "wipe":
+      case "fill":
         return { kind }
+      case "reset after":
+      case "close after":
+        return { kind, way: random() < 0.5 ? "up" : "down", bytes: Math.round(4000 ** random()), for: duration() }
       default:
-        // Sometimes shorter than anybody notices, sometimes longer than a lease lives.
-        return { kind, for: Math.round(100 * 60 ** random()) }
+        return { kind, for: duration() }
     }
   }
-  const lane = (name: Planned["lane"], table: ReadonlyArray<readonly [Step["kind"], number]>, every: number) => {
+  const lane = (name: Planned["lane"], table: Table, every: number) => {
     const planned: Array<Planned> = []
     for (let time = 0; time < seconds * 1000;) {
       const after = upTo(2 * every)
       const step = stepOf(draw(table))
       planned.push({ lane: name, after, step })
-      time += after + ("for" in step ? step.for : 0)
+      // etcd stays full for 4 s.
+      time += after + ("for" in step ? step.for : step.kind === "fill" ? 4000 : 0)
     }
     return planned
   }
-  return [...lane("clients", asked, 400), ...lane("faults", befalling, 1500)]
+  const befalling = [...anywhere, ...(random() < 0.2 ? ofThree : ofOne), ...(random() < 0.3 ? robbers : [])]
+  const asking = [...asked, ...(random() < 0.3 ? rivals : [])]
+  return [...lane("clients", asking, 400), ...lane("faults", befalling, 1500)]
 }
 
 const pick = <A>(all: ReadonlyArray<A>, which: number): A | undefined => all[which % Math.max(1, all.length)]
+
+/** What the steps are played in, and what can be promised there. */
+const settingOf = (plan: ReadonlyArray<Planned>): Pick<Fault, "args" | "members" | "promised"> => {
+  const has = (table: Table) => plan.some(({ step }) => table.some(([kind]) => kind === step.kind))
+  const full = has([["fill", 1]]) ? noSpace : undefined
+  return {
+    ...(has(ofThree) ? { members: 3 } : {}),
+    ...(full?.args === undefined ? {} : { args: full.args }),
+    promised: {
+      ...full?.promised,
+      // Elections on two busy cores.
+      ...(has(ofThree) ? { slack: 8000 } : {}),
+      rivals: has(rivals),
+      robbed: has(robbers)
+    }
+  }
+}
 
 /** A campaign as a fault like any other. */
 export const campaign = (title: string, plan: ReadonlyArray<Planned>): Fault => ({
   id: "chaos",
   title,
   ttl,
+  ...settingOf(plan),
   stage: Effect.fnUntraced(function* (world) {
     const looking = yield* world.connect("looking")
     yield* looking.subscribe()
@@ -121,7 +208,7 @@ export const campaign = (title: string, plan: ReadonlyArray<Planned>): Fault => 
     const subscriptions: Array<Effect.Effect<void>> = []
     let round = 0
     const processes: ReadonlyArray<Process> = world.processes.slice(1)
-    const { proxy, server } = world
+    const { cluster, operator, server } = world
 
     const outage = (
       kind: string,
@@ -129,23 +216,62 @@ export const campaign = (title: string, plan: ReadonlyArray<Planned>): Fault => 
       begin: Effect.Effect<unknown, unknown>,
       heal: Effect.Effect<unknown, unknown>
     ) => world.during(kind, { cuts: true }, begin, pause(milliseconds), heal)
+    const hindrance = (
+      kind: string,
+      milliseconds: number,
+      begin: Effect.Effect<unknown, unknown>,
+      heal: Effect.Effect<unknown, unknown>
+    ) => world.during(kind, {}, begin, pause(milliseconds), heal)
     const moment = (kind: string, effect: Effect.Effect<unknown, unknown>) =>
       world.during(kind, {}, effect, Effect.void, Effect.void)
-    const keys = Effect.map(
-      world.operator.read(`${world.promised.namespace}/${world.service}/client`),
-      ({ found }) => found.filter(({ lease }) => lease !== 0n)
-    )
+    /** The way to every member. */
+    const ways = (change: (proxy: Proxy) => Effect.Effect<unknown, Error>) =>
+      Effect.forEach(world.members, ({ proxy }) => change(proxy))
+    const heal = ways((proxy) => proxy.heal)
+    const reset = ways((proxy) => proxy.reset)
+    const onKey = <E, R>(which: number, effect: (key: Found) => Effect.Effect<unknown, E, R>) =>
+      Effect.gen(function* () {
+        const { found } = yield* eventually(operator.read(`${world.promised.namespace}/${world.service}/client`))
+        const key = pick(found.filter(({ lease }) => lease !== 0n), which)
+        if (key !== undefined) yield* effect(key)
+      })
 
-    const act = (step: Step): Effect.Effect<unknown, unknown> => {
+    const join = (process: number, how: RegisterHow) =>
+      Effect.map(
+        pick(processes, process)?.register(how) ?? Effect.void,
+        (registrant) => registrant === undefined ? undefined : registrants.push(registrant)
+      )
+
+    /** What a client asks of etcd next is lost on the way there or back. */
+    const lose = (kind: string, which: number, mode: "lost" | "unanswered") =>
+      Effect.gen(function* () {
+        const registrant = pick(registrants, which)
+        const isNew = registrant === undefined || which % 2 === 0
+        const key = isNew ? `/${world.service}/${pick(processes, which)?.name}` : registrant.key
+        const traps = yield* Effect.forEach(
+          world.members,
+          ({ proxy }) => proxy.trap(new TextEncoder().encode(key), mode)
+        )
+        const asking = act(isNew ? { kind: "register", process: which, background: false } : { kind: "update", which })
+        yield* world.during(
+          kind,
+          {},
+          Effect.void,
+          Effect.forkScoped(Effect.ignore(asking)).pipe(
+            // A client that has just been hurt may ask later.
+            Effect.andThen(Effect.raceAllFirst([pause(2000), ...traps.map(({ sprung }) => sprung)])),
+            Effect.andThen(pause(300))
+          ),
+          Effect.andThen(reset, heal)
+        )
+      })
+
+    const act = (step: Step): Effect.Effect<unknown, unknown, Scope.Scope> => {
       switch (step.kind) {
         case "register":
-          return Effect.suspend(() =>
-            Effect.map(
-              pick(processes, step.process)?.register({ startup: step.background ? "background" : "await" }) ??
-                Effect.void,
-              (registrant) => registrant === undefined ? undefined : registrants.push(registrant)
-            )
-          )
+          return join(step.process, { startup: step.background ? "background" : "await" })
+        case "claim":
+          return join(step.process, { id: "client-one", claim: step.claim })
         case "update":
           return pick(registrants, step.which)?.update(++round) ?? Effect.void
         case "release": {
@@ -163,44 +289,93 @@ export const campaign = (title: string, plan: ReadonlyArray<Planned>): Fault => 
           return unsubscribe ?? Effect.void
         }
         case "delete":
-          return moment(
-            step.kind,
-            Effect.flatMap(keys, (found) => {
-              const key = pick(found, step.which)?.key
-              return key === undefined ? Effect.void : world.operate(world.operator.remove(key))
-            })
-          )
+          return moment(step.kind, onKey(step.which, ({ key }) => world.operate(operator.remove(key))))
         case "revoke":
+          // Its owner may have let go of it by now, here and below.
+          return moment(step.kind, onKey(step.which, ({ lease }) => Effect.ignore(operator.revoke(lease))))
+        case "rewrite":
           return moment(
             step.kind,
-            Effect.flatMap(keys, (found) => {
-              const lease = pick(found, step.which)?.lease
-              return lease === undefined ? Effect.void : world.operator.revoke(lease)
-            })
+            onKey(step.which, ({ key, lease }) => Effect.ignore(world.operate(operator.put(key, "{}", lease))))
           )
+        case "unlease":
+          return onKey(step.which, ({ key, value }) =>
+            hindrance(
+              step.kind,
+              step.for,
+              world.operate(operator.put(key, value)),
+              world.operate(operator.remove(key))
+            ))
+        case "move":
+          return onKey(step.which, ({ key, value }) =>
+            Effect.flatMap(operator.grant(600), (lease) =>
+              hindrance(
+                step.kind,
+                step.for,
+                world.operate(operator.put(key, value, lease)),
+                operator.revoke(lease)
+              )))
         case "compact":
           return moment(step.kind, Effect.andThen(world.truth.catchUp, Effect.ignore(world.compact)))
         case "reset":
-          return moment(step.kind, proxy.reset)
+          return moment(step.kind, reset)
         case "wipe":
           return world.during(step.kind, { cuts: true }, world.replace(server.wipe), Effect.void, Effect.void)
+        case "restore":
+          return pick(restorations, step.which)?.run(world) ?? Effect.void
+        case "fill":
+          return noSpace?.run(world) ?? Effect.void
         case "kill":
           return outage(step.kind, step.for, server.kill("SIGKILL"), server.start)
         case "stop":
           return outage(step.kind, step.for, server.pause, server.resume)
+        case "kill leader":
+          return Effect.gen(function* () {
+            const leader = yield* cluster.leader
+            yield* world.avoid(leader)
+            yield* hindrance(step.kind, step.for, leader.kill("SIGKILL"), leader.start)
+            yield* world.avoid()
+          })
+        case "move leader":
+          return Effect.gen(function* () {
+            const leader = yield* cluster.leader
+            const others = cluster.members.filter((member) => member !== leader)
+            const next = pick(others, step.which)
+            if (next === undefined) return
+            yield* world.avoid(...cluster.members.filter((member) => member !== next))
+            const id = yield* operator.memberId
+            yield* world.avoid(...others)
+            yield* hindrance(step.kind, 1000, operator.moveLeader(id), Effect.void)
+            yield* world.avoid()
+          })
         case "refuse":
-          return outage(step.kind, step.for, Effect.andThen(proxy.refuse, proxy.reset), proxy.accept)
+          return outage(
+            step.kind,
+            step.for,
+            ways((proxy) => Effect.andThen(proxy.refuse, proxy.reset)),
+            ways((proxy) => proxy.accept)
+          )
         case "cut":
-          return outage(step.kind, step.for, proxy.blackhole(), proxy.heal)
+          return outage(step.kind, step.for, ways((proxy) => proxy.blackhole()), heal)
         case "cut up":
           // Whoever is told of changes may go on listening.
-          return world.during(step.kind, {}, proxy.blackhole("up"), pause(step.for), proxy.heal)
+          return hindrance(step.kind, step.for, ways((proxy) => proxy.blackhole("up")), heal)
         case "cut down":
-          return outage(step.kind, step.for, proxy.blackhole("down"), proxy.heal)
+          return outage(step.kind, step.for, ways((proxy) => proxy.blackhole("down")), heal)
         case "slow":
-          return world.during(step.kind, {}, proxy.poison({ latency: 100, jitter: 50 }), pause(step.for), proxy.heal)
+          return hindrance(step.kind, step.for, ways((proxy) => proxy.poison({ latency: 100, jitter: 50 })), heal)
         case "slice":
-          return world.during(step.kind, {}, proxy.poison({ slice: true }), pause(step.for), proxy.heal)
+          return hindrance(step.kind, step.for, ways((proxy) => proxy.poison({ slice: true })), heal)
+        case "narrow":
+          return hindrance(step.kind, step.for, ways((proxy) => proxy.poison({ bandwidth: 8000 })), heal)
+        case "reset after":
+          return hindrance(step.kind, step.for, ways((proxy) => proxy.resetAfterBytes(step.bytes, step.way)), heal)
+        case "close after":
+          return hindrance(step.kind, step.for, ways((proxy) => proxy.closeAfterBytes(step.bytes, step.way)), heal)
+        case "lose put":
+          return lose(step.kind, step.which, "lost")
+        case "lose answer":
+          return lose(step.kind, step.which, "unanswered")
       }
     }
 

@@ -194,6 +194,25 @@ describe("check", () => {
     assert.deepEqual(broken(lives.filter(({ _tag }) => _tag !== "Replaced")), ["ordered"])
   })
 
+  it("does not count again what a restored snapshot holds", () => {
+    const plain = put(14, 4n, "c", { lease: 0n })
+    const before: History = [
+      called(1, "a", "register"),
+      put(2, 2n, "a"),
+      returned(3, "a", "register"),
+      called(10, "a", "release"),
+      gone(11, 3n, "a"),
+      returned(12, "a", "release"),
+      plain,
+      at(15, { _tag: "Operated", epoch: 0, revision: 4n }),
+      replaced(9000, 1)
+    ]
+    const again: History = [put(9001, 2n, "a", { epoch: 1 }), { ...plain, at: 9002, epoch: 1 } as Entry]
+    assert.deepEqual(broken([...before, ...again]), [])
+    assert.deepEqual(broken([...before, put(9001, 2n, "a", { epoch: 1, lease: 8n })]), ["silent after release"])
+    assert.deepEqual(broken([...before, put(9002, 5n, "c", { epoch: 1, lease: 0n })]), ["leased"])
+  })
+
   it("lets an end pass that a fault excuses, and a set that is late because nobody could run", () => {
     const refused = [
       ...good,

@@ -77,6 +77,8 @@ interface Write {
   readonly present: boolean
   readonly owner: string | undefined
   readonly draining: boolean
+  /** It is in an earlier life, too: a snapshot was restored, and nobody wrote it again. */
+  readonly restored: boolean
 }
 
 interface Life {
@@ -172,18 +174,25 @@ export const read = (
   }
 }
 
-const writeOf = ({ at, key, lease, revision, value }: Of<"Wrote">, name: string, id: string): Write => ({
+const writeOf = (
+  { at, key, lease, revision, value }: Of<"Wrote">,
+  name: string,
+  id: string,
+  restored: boolean
+): Write => ({
   ...read({ name, id, lease, text: value }),
   at,
   revision,
   id,
   key,
   lease,
-  present: value !== undefined
+  present: value !== undefined,
+  restored
 })
 
 const livesOf = (history: History, { namespace }: Promised): ReadonlyArray<Life> => {
   const starts = [-Infinity, ...of(history, "Replaced").map(({ at }) => at)]
+  const known = new Set<string>()
   return starts.map((start, epoch) => {
     const writes = new Map<string, Array<Write>>()
     const wrote = of(history, "Wrote").filter((entry) => entry.epoch === epoch)
@@ -193,7 +202,9 @@ const livesOf = (history: History, { namespace }: Promised): ReadonlyArray<Life>
       const [name = "", id = ""] = entry.key.slice(namespace.length + 1).split("/")
       let ofService = writes.get(name)
       if (ofService === undefined) writes.set(name, ofService = [])
-      ofService.push(writeOf(entry, name, id))
+      const written = JSON.stringify([String(entry.revision), entry.key, String(entry.lease), entry.value])
+      ofService.push(writeOf(entry, name, id, known.has(written)))
+      known.add(written)
     }
     return { start, end: starts[epoch + 1] ?? Infinity, writes }
   })
@@ -558,7 +569,9 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
   leased: (facts) =>
     facts.lives.flatMap(({ writes }, life) =>
       [...writes.values()].flat()
-        .filter(({ lease, present, revision }) => present && lease === 0n && !facts.operated.has(`${life} ${revision}`))
+        .filter(({ lease, present, restored, revision }) =>
+          present && lease === 0n && !restored && !facts.operated.has(`${life} ${revision}`)
+        )
         .map(({ key, revision }) => `${key} at revision ${revision} has no lease`)
     ),
 
@@ -567,11 +580,11 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
     facts.lives.flatMap(({ writes }, life) =>
       [...writes.values()].flatMap((ofService) => {
         const holders = new Map<string, string>()
-        return ofService.flatMap(({ key, owner, present, revision }) => {
+        return ofService.flatMap(({ key, owner, present, restored, revision }) => {
           const before = holders.get(key)
           if (!present || owner === undefined) holders.delete(key)
           else holders.set(key, owner)
-          const isTaken = present && before !== undefined && owner !== undefined && owner !== before
+          const isTaken = present && !restored && before !== undefined && owner !== undefined && owner !== before
           return isTaken && facts.promised.takeover !== true && !facts.operated.has(`${life} ${revision}`) ?
             [`${owner} took ${key} from ${before} at revision ${revision}`] :
             []
@@ -653,7 +666,9 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
         .map((span) => span.healed)
       const until = Math.max(releasing, ...underway.filter((healed) => healed > releasing)) + facts.promised.slack
       return writesOf(facts, registrant.key)
-        .filter(({ at, draining, owner, present }) => present && owner === registrant.name && at > until && !draining)
+        .filter(({ at, draining, owner, present, restored }) =>
+          present && owner === registrant.name && at > until && !draining && !restored
+        )
         .map(({ revision }) => `${registrant.name} wrote at revision ${revision}`)
     }),
 

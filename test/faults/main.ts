@@ -1,11 +1,16 @@
 /**
  * The whole table: every fault on every runtime.
  *
- *     deno task faults                              everything; writes bench/results/faults.md
- *     deno task faults F7 F10 --runtime bun         some faults on one runtime (both repeat); writes nothing
- *     deno task faults --times 3                    three times in a row
+ *     deno task faults                              everything, once; writes nothing
+ *     deno task faults F7 F10 --runtime bun         some faults on one runtime (both repeat)
+ *     deno task faults --times 3                    three times in a row; writes bench/results/faults.md
+ *     deno task faults --results                    writes it after any number of times
  *     deno task faults --subject naive              the negative control: what it breaks must be what control.ts says
+ *     deno task faults --subject forgetful          the same with the other naive client
+ *     deno task faults --subject naive --listed     only the faults that control.ts says something about
  *     deno task faults --jobs 4                     faults at a time; default 8
+ *
+ * Only what the library does is written, and only if all faults were played on all runtimes.
  *
  * @module
  */
@@ -16,10 +21,13 @@ import { join } from "node:path"
 import process from "node:process"
 import { parseArgs } from "node:util"
 import { obtainRuntime, root, type RuntimeName, runtimeNames } from "../../tools/runtimes.ts"
+import { makeSecretSearch, secretPrinted } from "../../tools/secret.ts"
 import { versions } from "../harness/EtcdServer.ts"
 import { runProgram } from "../harness/program.ts"
+import type { Rule } from "./check.ts"
 import { caughtBy } from "./control.ts"
 import { burst, isGreen, type Report, tableOf } from "./report.ts"
+import { subjectOf, subjects } from "./Subject.ts"
 import { faults } from "./table/mod.ts"
 
 const { positionals, values } = parseArgs({
@@ -29,12 +37,23 @@ const { positionals, values } = parseArgs({
     runtime: { type: "string", multiple: true },
     times: { type: "string", default: "1" },
     jobs: { type: "string", default: "8" },
-    subject: { type: "string", default: "library" }
+    subject: { type: "string", default: "library" },
+    listed: { type: "boolean", default: false },
+    results: { type: "boolean", default: false }
   }
 })
 const runtimes = runtimeNames.filter((name) => values.runtime === undefined || values.runtime.includes(name))
+const subject = subjectOf(values.subject)
+const times = Number(values.times)
+if (values.subject !== subject || !(Number.isInteger(times) && times > 0)) {
+  console.error(`--subject ${Object.keys(subjects).join(", ")}; --times a whole number, at least 1`)
+  process.exit(2)
+}
+/** What the control expects of a fault; nothing where it does not know, and of the library. */
+const wantedOf = (title: string): ReadonlyArray<Rule> => subject === "library" ? [] : caughtBy[subject][title] ?? []
 const chosen = faults.filter(({ id, title }) =>
-  positionals.length === 0 || positionals.some((text) => id === text || (text.length > 3 && title.includes(text)))
+  (positionals.length === 0 || positionals.some((text) => id === text || (text.length > 3 && title.includes(text)))) &&
+  (!values.listed || wantedOf(title).length > 0)
 )
 if (runtimes.length === 0 || chosen.length === 0) {
   console.error(`no fault ${positionals} on ${values.runtime}; there are ${[...new Set(faults.map(({ id }) => id))]}`)
@@ -42,13 +61,13 @@ if (runtimes.length === 0 || chosen.length === 0) {
 }
 // Fetched if it is not at hand.
 runtimes.forEach(obtainRuntime)
-const isNaive = values.subject === "naive"
 
 /** Whether an outcome is what it has to be. */
 const isRight = (report: Report): boolean => {
-  if (!isNaive) return isGreen(report)
-  const wanted = caughtBy[report.title] ?? []
-  return wanted.every((rule) => report.broken.includes(rule))
+  if (subject === "library") return isGreen(report)
+  // What could not be played has shown nothing, unless it was the client that did not let it.
+  const isPlayed = report.error === undefined || report.broken.length > 0
+  return isPlayed && wantedOf(report.title).every((rule) => report.broken.includes(rule))
 }
 
 const run = (runtime: RuntimeName): Effect.Effect<ReadonlyArray<Report>, Error> =>
@@ -56,10 +75,12 @@ const run = (runtime: RuntimeName): Effect.Effect<ReadonlyArray<Report>, Error> 
     const program = yield* runProgram({
       file: new URL("./programs/table.ts", import.meta.url),
       runtime,
-      args: ["--jobs", values.jobs, "--subject", isNaive ? "naive" : "library", ...chosen.map(({ title }) => title)]
+      args: ["--jobs", values.jobs, "--subject", subject, ...chosen.map(({ title }) => title)]
     })
     const reports: Array<Report> = []
+    const search = makeSecretSearch()
     program.onLine(({ from, text }) => {
+      search(text)
       if (from === "stderr") return console.error(text)
       if (!text.startsWith("outcome ")) return console.log(text)
       const report: Report = JSON.parse(text.slice("outcome ".length))
@@ -74,12 +95,16 @@ const run = (runtime: RuntimeName): Effect.Effect<ReadonlyArray<Report>, Error> 
     })
     const { code } = yield* program.exit
     if (code !== 0) return yield* Effect.fail(new Error(`the faults on ${runtime} ended with ${code}`))
+    if (search("")) return yield* Effect.fail(new Error(secretPrinted))
+    if (reports.length !== chosen.length) {
+      return yield* Effect.fail(new Error(`${reports.length} outcomes on ${runtime}`))
+    }
     return reports
   }).pipe(Effect.scoped)
 
 const main = Effect.gen(function* () {
   const all = new Map<RuntimeName, Array<Report>>(runtimes.map((name) => [name, []]))
-  for (let time = 0; time < Number(values.times); time++) {
+  for (let time = 0; time < times; time++) {
     for (const runtime of runtimes) {
       const began = performance.now()
       all.get(runtime)?.push(...yield* run(runtime))
@@ -88,7 +113,7 @@ const main = Effect.gen(function* () {
   }
   const table = tableOf(chosen.map(({ title }) => title), all)
   console.log(`\n${table}\n`)
-  if (isNaive) {
+  if (subject !== "library") {
     for (const { title } of chosen) {
       const found = [...all.values()].flat().filter((report) => report.title === title)
       const always = (found[0]?.broken ?? []).filter((rule) => found.every(({ broken }) => broken.includes(rule)))
@@ -106,7 +131,8 @@ const main = Effect.gen(function* () {
     })
   )
   console.log(crowds.join("\n"))
-  if (!isNaive && chosen.length === faults.length && runtimes.length === runtimeNames.length) {
+  const isWhole = subject === "library" && chosen.length === faults.length && runtimes.length === runtimeNames.length
+  if (isWhole && (values.results || times >= 3)) {
     const folder = join(root, "bench", "results")
     mkdirSync(folder, { recursive: true })
     const file = join(folder, "faults.md")
@@ -115,10 +141,12 @@ const main = Effect.gen(function* () {
       [
         "# Faults",
         "",
-        `Written by \`deno task faults${values.times === "1" ? "" : ` --times ${values.times}`}\`: etcd ${
-          versions[0]
-        }, ` +
-        `${cpus().length} cores, ${values.jobs} faults at a time.`,
+        `Written by \`deno task faults ${times < 3 ? "--results" : `--times ${times}`}\` on ${
+          new Date().toISOString().slice(0, 10)
+        }: etcd ${versions[0]}, ` +
+        `${cpus().length} cores, ${values.jobs} faults at a time, everything ${
+          times === 1 ? "once" : `${times} times in a row`
+        }.`,
         "",
         'Every promise is judged by an oracle (`test/faults/check.ts`); "held" means that no rule was broken. The times',
         "are from the healing of the last fault until a subscriber shows what etcd holds, and until a registrant is in",

@@ -13,6 +13,7 @@ import { readdirSync, readlinkSync } from "node:fs"
 import process from "node:process"
 import { isDeepStrictEqual, parseArgs } from "node:util"
 import { obtainRuntime, type RuntimeName, runtimeNames } from "../../tools/runtimes.ts"
+import { makeSecretSearch, secretPrinted } from "../../tools/secret.ts"
 import { type Etcd, prefix, rangeAll } from "../../src/etcd/Etcd.ts"
 import { type EtcdServer, startEtcd } from "../harness/EtcdServer.ts"
 import { runProgram } from "../harness/program.ts"
@@ -153,6 +154,8 @@ const soak = (runtime: RuntimeName): Effect.Effect<boolean, unknown, Scope.Scope
       runtimeArgs: collecting[runtime],
       args: [proxy.endpoint]
     })
+    const search = makeSecretSearch()
+    program.onLine(({ text }) => search(text))
     yield* program.awaitLine("ready")
 
     let asked = 0
@@ -207,7 +210,9 @@ const soak = (runtime: RuntimeName): Effect.Effect<boolean, unknown, Scope.Scope
           `slope ${slopeOf(points).toFixed(3)} a fault${isFlat ? "" : "  NOT FLAT"}`
       )
     }
-    return flat && censuses.length >= 3
+    const leaked = search("")
+    if (leaked) console.error(secretPrinted)
+    return flat && censuses.length >= 3 && !leaked
   })
 
 console.log(`soak: ${minutes} minutes a runtime, a fault every ${every / 1000} s, seed ${seed}`)

@@ -4,6 +4,7 @@ import process from "node:process"
 import { parseArgs } from "node:util"
 import { campaign, campaignOf, type Planned, shrink } from "../chaos.ts"
 import { brokenBy, explain, type Outcome, play } from "../Fault.ts"
+import { subjectOf } from "../Subject.ts"
 
 const { values } = parseArgs({
   options: {
@@ -16,7 +17,7 @@ const { values } = parseArgs({
     tries: { type: "string", default: "20" }
   }
 })
-const subject = values.subject === "naive" ? "naive" : "library"
+const subject = subjectOf(values.subject)
 const firstSeed = Number(values.seed)
 const end = performance.now() + Number(values.minutes) * 60_000
 

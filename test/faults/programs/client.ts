@@ -4,8 +4,8 @@ import { Effect, Logger, Scope } from "effect"
 import process from "node:process"
 import { createInterface } from "node:readline"
 import { Recorder, toLine } from "../History.ts"
-import { makeProcess } from "../Process.ts"
-import { type ConnectOptions, subjects } from "../Subject.ts"
+import { makeProcess, mended } from "../Process.ts"
+import { type ConnectOptions, subjectOf, subjects } from "../Subject.ts"
 
 const read = (name: string): string => {
   const value = process.env[name]
@@ -39,8 +39,7 @@ const commands: Readonly<Record<string, (argument: number) => void>> = { block, 
 const program = Effect.gen(function* () {
   const options: ConnectOptions = JSON.parse(read("CONNECT"))
   const scope = yield* Scope.make()
-  const name = read("SUBJECT")
-  const client = yield* subjects[name === "naive" ? "naive" : "library"](options).pipe(Scope.provide(scope))
+  const client = yield* subjects[subjectOf(read("SUBJECT"))](options).pipe(Scope.provide(scope))
   const own = makeProcess({
     recorder,
     name: read("NAME"),
@@ -64,6 +63,8 @@ const program = Effect.gen(function* () {
     }).on("close", () => resume(Effect.void))
   })
   yield* own.close
+  // Its metrics are its own.
+  recorder.add({ _tag: "Mended", count: yield* mended })
 })
 
 await Effect.runPromise(program.pipe(Effect.provide(Logger.layer([]))))

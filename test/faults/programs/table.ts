@@ -2,9 +2,11 @@
 import { Effect } from "effect"
 import process from "node:process"
 import { parseArgs } from "node:util"
+import { secret } from "../../../tools/secret.ts"
 import { brokenBy, explain, type Fault, play } from "../Fault.ts"
 import { faults } from "../table/mod.ts"
 import type { Report } from "../report.ts"
+import { subjectOf } from "../Subject.ts"
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -17,7 +19,9 @@ const chosen = faults.filter(({ title }) => positionals.length === 0 || position
 // The longest first, so that they do not stay behind.
 const order = [...chosen].sort((a, b) => (b.minutes ?? 0) - (a.minutes ?? 0))
 const playAndTell = (fault: Fault) =>
-  Effect.map(play(fault, values.subject === "naive" ? "naive" : "library"), (outcome) => {
+  Effect.map(play(fault, subjectOf(values.subject)), (outcome) => {
+    // Whoever reads this looks for it: what is logged is not printed otherwise.
+    for (const line of outcome.logs.filter((line) => line.includes(secret))) console.log(line)
     const report: Report = {
       title: fault.title,
       broken: brokenBy(outcome),
@@ -35,4 +39,5 @@ await Effect.runPromise(Effect.andThen(
   Effect.forEach(alone, playAndTell)
 ))
 clearInterval(alive)
-process.exit(0)
+// What is written may still be on its way into the pipe.
+process.stdout.write("", () => process.exit(0))

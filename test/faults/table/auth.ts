@@ -26,6 +26,16 @@ const stage = (world: World) => Effect.andThen(protect(world), enter(world))
 /** Meanwhile everything has to ask again who it is. */
 const strangers = (world: World) => Effect.andThen(world.proxy.reset, pause(3000))
 
+/** What has become of the clients' tokens, by etcd's count: the operator's first login follows no rejection. */
+const tokens = Effect.fnUntraced(function* (world: World) {
+  const logins = yield* world.operator.logins
+  const handled = (labels: string) => world.server.metric("grpc_server_handled_total", labels)
+  return {
+    fetched: (yield* handled('grpc_method="Authenticate"')) - logins,
+    rejected: (yield* handled('grpc_code="Unauthenticated"')) - (logins - 1)
+  }
+})
+
 export const authFaults: ReadonlyArray<Fault> = [
   {
     id: "F20",
@@ -40,6 +50,11 @@ export const authFaults: ReadonlyArray<Fault> = [
         yield* world.during("and everybody has to connect again", {}, world.proxy.reset, pause(500), Effect.void)
         const [, keeping] = world.processes
         yield* keeping?.register() ?? Effect.void
+        // Else no token has expired, and nothing was tried.
+        const { fetched, rejected } = yield* tokens(world)
+        if (rejected === 0 || fetched <= world.processes.length) {
+          return yield* Effect.fail(new Error(`${rejected} tokens were rejected, ${fetched} fetched`))
+        }
       })
   },
   {
@@ -51,7 +66,7 @@ export const authFaults: ReadonlyArray<Fault> = [
       world.during(
         "another password",
         { refuses: true },
-        world.operator.setPassword("another"),
+        world.operator.setPassword(`${appPassword} no more`),
         strangers(world),
         world.operator.setPassword(appPassword)
       )

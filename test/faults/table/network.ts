@@ -4,6 +4,8 @@
  * @module
  */
 import { Effect } from "effect"
+import type { Etcd } from "../../../src/etcd/Etcd.ts"
+import * as FaultyEtcd from "../../../src/testing/FaultyEtcd.ts"
 import { pause } from "../../harness/real.ts"
 import { type Fault, populate } from "../Fault.ts"
 import type { Toxics } from "../../harness/Proxy.ts"
@@ -74,6 +76,29 @@ const recover = (world: World) => Effect.andThen(world.proxy.reset, world.proxy.
 
 const text = new TextEncoder()
 
+/** A proxy knows connections only, and a connection carries everything: here each client's own etcd holds watches back. */
+const hanging = Effect.fnUntraced(function* (world: World) {
+  const etcds: Array<FaultyEtcd.Faults> = []
+  const around = (real: Etcd) =>
+    Effect.map(FaultyEtcd.make(real), ({ etcd, faults }) => {
+      etcds.push(faults)
+      return etcd
+    })
+  yield* populate(world, { around })
+  yield* calling(world)
+  yield* world.converged(20_000)
+  yield* world.during(
+    "watches hang",
+    {},
+    Effect.forEach(
+      etcds,
+      ({ set, silenceWatches }) => Effect.andThen(set([{ method: "watch", fault: FaultyEtcd.hung }]), silenceWatches)
+    ),
+    pause(8000),
+    Effect.forEach(etcds, ({ clear }) => clear)
+  )
+})
+
 export const networkFaults: ReadonlyArray<Fault> = [
   ...hindered,
   ...dark,
@@ -127,6 +152,14 @@ export const networkFaults: ReadonlyArray<Fault> = [
         world.server.start,
         Effect.andThen(pause(2500), world.proxy.heal)
       )
+  },
+  {
+    id: "F14",
+    title: "F14 watches hang while all else is answered",
+    ttl: 10,
+    promised: { keeps: true },
+    stage: () => Effect.void,
+    run: hanging
   },
   {
     id: "F15",
