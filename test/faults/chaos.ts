@@ -11,6 +11,7 @@ import { randomOf } from "../registration/support.ts"
 import type { Fault } from "./Fault.ts"
 import type { Found } from "./Operator.ts"
 import type { Process, RegisterHow, Registrant } from "./Process.ts"
+import { moveLeader } from "./table/cluster.ts"
 import { serverFaults } from "./table/server.ts"
 import type { World } from "./World.ts"
 
@@ -337,17 +338,7 @@ export const campaign = (title: string, plan: ReadonlyArray<Planned>): Fault => 
             yield* world.avoid()
           })
         case "move leader":
-          return Effect.gen(function* () {
-            const leader = yield* cluster.leader
-            const others = cluster.members.filter((member) => member !== leader)
-            const next = pick(others, step.which)
-            if (next === undefined) return
-            yield* world.avoid(...cluster.members.filter((member) => member !== next))
-            const id = yield* operator.memberId
-            yield* world.avoid(...others)
-            yield* hindrance(step.kind, 1000, operator.moveLeader(id), Effect.void)
-            yield* world.avoid()
-          })
+          return Effect.andThen(moveLeader(world, step.which, 1000), world.avoid())
         case "refuse":
           return outage(
             step.kind,

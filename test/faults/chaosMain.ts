@@ -12,6 +12,7 @@
 import { Effect } from "effect"
 import process from "node:process"
 import { obtainRuntime, runtimeNames } from "../../tools/runtimes.ts"
+import { makeSecretSearch, secretPrinted } from "../../tools/secret.ts"
 import { runProgram } from "../harness/program.ts"
 
 const args = process.argv.slice(2)
@@ -28,8 +29,15 @@ const main = Effect.gen(function* () {
     const code = yield* Effect.scoped(Effect.gen(function* () {
       const file = new URL("./programs/chaos.ts", import.meta.url)
       const program = yield* runProgram({ file, runtime, args: [...seed, ...rest] })
-      program.onLine(({ text }) => console.log(text))
-      return (yield* program.exit).code ?? 1
+      const search = makeSecretSearch()
+      program.onLine(({ text }) => {
+        console.log(text)
+        search(text)
+      })
+      const code = (yield* program.exit).code ?? 1
+      if (!search("")) return code
+      console.error(secretPrinted)
+      return 1
     }))
     worst = Math.max(worst, code)
   }

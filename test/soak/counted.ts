@@ -1,9 +1,16 @@
 /**
- * Counts what is alive in this process. Imported before anything else, so that nobody has the timers uncounted.
+ * Counts what is alive in this process. Imported before anything else, so that nobody has the timers uncounted, and so
+ * that `effect` finds no `AsyncResource` on Deno, which keeps each of them (README, "Memory grows on Deno").
  *
  * @module
  */
 import process from "node:process"
+
+const { getBuiltinModule } = process
+if ("deno" in process.versions) Object.assign(process, { getBuiltinModule: undefined })
+
+/** To be called when `effect` is loaded: others need what was hidden from it. */
+export const restore = (): void => void Object.assign(process, { getBuiltinModule })
 
 type Handler = (...args: Array<unknown>) => void
 

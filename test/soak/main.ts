@@ -114,12 +114,6 @@ const inEtcd = ({ etcd, server }: Rig): Effect.Effect<Census, unknown> =>
     { every: 200, limit: 30_000 }
   )
 
-/**
- * Deno 2.9.3 keeps every `AsyncResource` that was made in the scope of another one, and Effect 4.1 makes one each time a
- * fiber waits: the heap of any program grows there by about half a kilobyte for each time that a lasting fiber waits.
- */
-const isJudged = (figure: string, runtime: RuntimeName): boolean => !(figure === "heap MB" && runtime === "deno")
-
 /** What grows by this much from the first to the last census, by its slope, is a leak. */
 const allowed = (figure: string, first: number): number =>
   ({ "heap MB": Math.max(4, first * 0.1), fibers: first * 0.1, timers: first * 0.2 })[figure] ?? 2
@@ -201,7 +195,7 @@ const soak = (runtime: RuntimeName): Effect.Effect<boolean, unknown, Scope.Scope
     for (const figure of Object.keys(censuses[0] ?? {})) {
       const points = censuses.map((census) => census[figure] ?? Number.NaN)
       const growth = slopeOf(points) * (points.length - 1)
-      const isFlat = growth <= allowed(figure, points[0] ?? 0) || !isJudged(figure, runtime)
+      const isFlat = growth <= allowed(figure, points[0] ?? 0)
       flat &&= isFlat
       console.log(
         `${runtime} ${figure}: ${points[0]?.toFixed(1)} to ${
