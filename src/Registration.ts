@@ -403,9 +403,9 @@ const tenure = Effect.fnUntraced(function* <M>(
   owner.leases.add(leaseId)
   const revision = yield* persist(owner, Claim.make(etcd, followOptions, owner, session), session.lost)
   ownKey.claimed(revision)
-  if (owner.attempt > 1 || owner.lostAt !== undefined) yield* recovery.succeeded
   owner.lease = leaseId
   owner.remaining = undefined
+  if (owner.attempt > 1 || owner.lostAt !== undefined) yield* recovery.succeeded
   owner.lastRevision = revision
   owner.seenAt = revision
   owner.attempt = 1
