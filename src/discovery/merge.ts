@@ -210,7 +210,7 @@ const merge = <const Sources extends Readonly<Record<string, MergeSource>>>(give
             return merged === undefined ? Effect.void : latest.set(merged)
           }))),
       { concurrency: "unbounded", discard: true }
-    ).pipe(Effect.exit, Effect.flatMap(latest.end), Effect.forkScoped)
+    ).pipe(Effect.exit, Effect.flatMap((exit) => latest.end(exit)), Effect.forkScoped)
     return latest.changes
     // Each source has the types that its part of `Sources` says; the merge only passes them on.
   })) as Merged<Sources>
