@@ -14,6 +14,7 @@ import { Etcd } from "./etcd/Etcd.ts"
 import type { EtcdError } from "./etcd/EtcdError.ts"
 import * as EtcdGrpc from "./etcd/EtcdGrpc.ts"
 import * as EtcdMemory from "./etcd/EtcdMemory.ts"
+import { traced } from "./internal/traced.ts"
 import { type Change, diff, type InstanceSet } from "./model/InstanceSet.ts"
 import * as Keyspace from "./model/Keyspace.ts"
 import { Service } from "./model/Service.ts"
@@ -66,7 +67,7 @@ const make = Effect.fnUntraced(function* (
     register: (service, options) =>
       plan(keyspace, service, { ...defaults, ...options }).pipe(
         Effect.flatMap((plan) => Registration.make(registrar, plan)),
-        Effect.withSpan("registerService", { attributes: { service: service.name } }, { captureStackTrace: false })
+        traced("registerService", { attributes: { service: service.name } })
       ),
     discover: (service, options) => discovery.discover(service, { ...defaults, ...options }),
     getInstances: (service) =>

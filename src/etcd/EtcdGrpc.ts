@@ -101,71 +101,60 @@ const given = <Name extends string, A>(name: Name, value: Option.Option<A>): { r
 /** {@link Etcd} on the cluster that {@link config} describes. */
 export const layerConfig: Layer.Layer<Etcd, EtcdError | Config.ConfigError> = Layer.unwrap(Effect.map(config, layer))
 
-const rpc = (service: Rpc["service"], method: string): Rpc => ({ service, method })
-
 const hex = (id: LeaseId) => () => id.toString(16)
 
 /** The operations of the contract on a client. */
 const etcdOf = (client: Client): Etcd => {
+  const calls = <Response>(service: Rpc["service"], method: string, decode: (bytes: Uint8Array) => Response) =>
+    client.calls({ service, method }, decode)
   /** Answers that are rare are read by `etcd3`. */
-  const rarely =
-    <Message, Response>(rpc: Rpc, convert: (message: Message) => Response) => (bytes: Uint8Array): Response =>
-      convert(client.protocol(rpc).decode(bytes) as Message)
-  const timeToLive = rpc("Lease", "leaseTimeToLive")
-  const leases = rpc("Lease", "leaseLeases")
-  const status = rpc("Maintenance", "status")
+  const rareCalls = <Message, Response>(
+    service: Rpc["service"],
+    method: string,
+    convert: (message: Message) => Response
+  ) => {
+    const { decode } = client.protocol({ service, method })
+    return calls(service, method, (bytes) => convert(decode(bytes) as Message))
+  }
+  const range = calls("KV", "range", decode.range)
+  const put = calls("KV", "put", decode.put)
+  const deleteRange = calls("KV", "deleteRange", decode.deleteRange)
+  const txn = calls("KV", "txn", decode.txn)
+  const compact = calls("KV", "compact", decode.headerOnly)
+  const leaseGrant = calls("Lease", "leaseGrant", decode.lease)
+  const leaseRevoke = calls("Lease", "leaseRevoke", decode.headerOnly)
+  const leaseTimeToLive = rareCalls("Lease", "leaseTimeToLive", (message: LeaseTimeToLiveMessage) => ({
+    header: toHeader(message.header),
+    id: BigInt(message.ID),
+    ttl: Number(message.TTL),
+    grantedTtl: Number(message.grantedTTL),
+    keys: message.keys.map(toPlain)
+  }))
+  const leaseLeases = rareCalls("Lease", "leaseLeases", (message: LeaseLeasesMessage) => ({
+    header: toHeader(message.header),
+    leases: message.leases.map(({ ID }) => BigInt(ID))
+  }))
+  const status = rareCalls("Maintenance", "status", (message: StatusMessage) => ({
+    header: toHeader(message.header),
+    version: message.version,
+    dbSize: BigInt(message.dbSize),
+    leader: BigInt(message.leader),
+    raftIndex: BigInt(message.raftIndex),
+    raftTerm: BigInt(message.raftTerm)
+  }))
   return {
-    range: (request) =>
-      client.call(rpc("KV", "range"), () => encode.range(request), decode.range, () => keyText(request)),
-    put: (request) => client.call(rpc("KV", "put"), () => encode.put(request), decode.put, () => keyText(request)),
-    deleteRange: (request) =>
-      client.call(
-        rpc("KV", "deleteRange"),
-        () => encode.deleteRange(request),
-        decode.deleteRange,
-        () => keyText(request)
-      ),
-    txn: (request) => client.call(rpc("KV", "txn"), () => encode.txn(request), decode.txn),
-    leaseGrant: (request) =>
-      client.call(rpc("Lease", "leaseGrant"), () => encode.leaseGrant(request), decode.lease, hex(request.id ?? 0n)),
-    leaseRevoke: (id) =>
-      client.call(rpc("Lease", "leaseRevoke"), () => encode.leaseRevoke(id), decode.headerOnly, hex(id)),
-    leaseTimeToLive: (request) =>
-      client.call(
-        timeToLive,
-        () => encode.leaseTimeToLive(request),
-        rarely(timeToLive, (message: LeaseTimeToLiveMessage) => ({
-          header: toHeader(message.header),
-          id: BigInt(message.ID),
-          ttl: Number(message.TTL),
-          grantedTtl: Number(message.grantedTTL),
-          keys: message.keys.map(toPlain)
-        })),
-        hex(request.id)
-      ),
-    leaseLeases: client.call(
-      leases,
-      encode.nothing,
-      rarely(leases, (message: LeaseLeasesMessage) => ({
-        header: toHeader(message.header),
-        leases: message.leases.map(({ ID }) => BigInt(ID))
-      }))
-    ),
+    range: (request) => range(() => encode.range(request), () => keyText(request)),
+    put: (request) => put(() => encode.put(request), () => keyText(request)),
+    deleteRange: (request) => deleteRange(() => encode.deleteRange(request), () => keyText(request)),
+    txn: (request) => txn(() => encode.txn(request)),
+    leaseGrant: (request) => leaseGrant(() => encode.leaseGrant(request), hex(request.id ?? 0n)),
+    leaseRevoke: (id) => leaseRevoke(() => encode.leaseRevoke(id), hex(id)),
+    leaseTimeToLive: (request) => leaseTimeToLive(() => encode.leaseTimeToLive(request), hex(request.id)),
+    leaseLeases: leaseLeases(encode.nothing),
     leaseKeepAlive: makeKeepAlive(client),
     watch: makeWatch(client),
-    compact: (request) => client.call(rpc("KV", "compact"), () => encode.compact(request), decode.headerOnly),
-    status: client.call(
-      status,
-      encode.nothing,
-      rarely(status, (message: StatusMessage) => ({
-        header: toHeader(message.header),
-        version: message.version,
-        dbSize: BigInt(message.dbSize),
-        leader: BigInt(message.leader),
-        raftIndex: BigInt(message.raftIndex),
-        raftTerm: BigInt(message.raftTerm)
-      }))
-    )
+    compact: (request) => compact(() => encode.compact(request)),
+    status: status(encode.nothing)
   }
 }
 

@@ -110,9 +110,11 @@ const invalid = (field: string, value: unknown, rule: string): Result.Result<nev
 
 const duration = (
   field: string,
-  value: Duration.Input,
+  value: Duration.Input | undefined,
+  fallback: Duration.Duration,
   minimum: number
 ): Result.Result<Duration.Duration, InvalidRegistration> => {
+  if (value === undefined) return Result.succeed(fallback)
   const parsed = Option.getOrUndefined(Duration.fromInput(value))
   return parsed !== undefined && Duration.isFinite(parsed) && Duration.toMillis(parsed) >= minimum ?
     Result.succeed(parsed) :
@@ -187,78 +189,89 @@ const idIn = <M>(
     onFailure: ({ detail }) => new InvalidRegistration({ field: "id", value: id, rule: detail })
   })
 
+const defaultStartupTimeout = Duration.seconds(15)
+const defaultReleaseTimeout = Duration.seconds(5)
+
 /** Checks a registration before anything is sent. */
 export const plan = <M>(
   keyspace: Layout,
   service: Service<M>,
   options: InstanceOptions<M>
 ): Effect.Effect<RegistrationPlan<M>, InvalidRegistration> =>
-  Effect.fromResult(Result.gen(function* () {
-    const layout = layoutOf(service, keyspace)
-    const name = yield* Result.mapError(
-      layout.checkName(service.name),
-      (rule) => new InvalidRegistration({ field: "name", value: service.name, rule })
-    )
-    if (!Array.isArray(options.endpoints) || options.endpoints.length === 0) {
-      return yield* invalid("endpoints", options.endpoints, "at least one endpoint is needed")
-    }
-    const endpoints: Array<string> = []
-    for (const [index, text] of options.endpoints.entries()) {
-      endpoints.push(
-        yield* Result.mapError(
-          endpoint(String(text)),
-          (rule) => new InvalidRegistration({ field: `endpoints[${index}]`, value: text, rule })
-        )
+  Effect.try({ try: () => check(keyspace, service, options), catch: refusalOf })
+
+const refusalOf = (thrown: unknown): InvalidRegistration => {
+  if (thrown instanceof InvalidRegistration) return thrown
+  throw thrown
+}
+
+/** Throws the first refusal: a generator, which resumes for each of these checks, costs more than all of them. */
+const check = <M>(keyspace: Layout, service: Service<M>, options: InstanceOptions<M>): RegistrationPlan<M> => {
+  const layout = layoutOf(service, keyspace)
+  const name = Result.getOrThrowWith(
+    layout.checkName(service.name),
+    (rule) => new InvalidRegistration({ field: "name", value: service.name, rule })
+  )
+  if (!Array.isArray(options.endpoints) || options.endpoints.length === 0) {
+    return Result.getOrThrow(invalid("endpoints", options.endpoints, "at least one endpoint is needed"))
+  }
+  const endpoints: Array<string> = []
+  for (const [index, text] of options.endpoints.entries()) {
+    endpoints.push(
+      Result.getOrThrowWith(
+        endpoint(String(text)),
+        (rule) => new InvalidRegistration({ field: `endpoints[${index}]`, value: text, rule })
       )
-    }
-    const id = yield* Result.mapError(
-      layout.checkId(options.id ?? layout.newId(name, endpoints)),
-      (rule) => new InvalidRegistration({ field: "id", value: options.id, rule })
     )
-    const ttl = yield* Result.mapError(
-      Ttl.make(options.ttl ?? Ttl.defaultTtl, options.heartbeat),
-      (error) => new InvalidRegistration(error)
-    )
-    const threshold = options.healthThreshold ?? 3
-    if (!Number.isInteger(threshold) || threshold < 1) {
-      return yield* invalid("healthThreshold", threshold, "it must be a whole number of at least 1")
-    }
-    const healthEvery = yield* duration("healthEvery", options.healthEvery ?? ttl.heartbeat, 1)
-    const instance: ServiceInstance<M> = {
-      id,
-      name,
-      ...(options.version === undefined ? {} : { version: yield* textOf("version", options.version) }),
-      // The schema decides whether metadata may be left out.
-      metadata: options.metadata === undefined ? {} as M : options.metadata,
-      endpoints,
-      weight: yield* weightOf(options.weight ?? layout.defaultWeight ?? 1),
-      ...(options.zone === undefined ? {} : { zone: yield* textOf("zone", options.zone) }),
-      status: "up"
-    }
-    const up = yield* encode(service.codec, instance)
-    const drain = yield* duration("drain", options.drain ?? 0, 0)
-    if (!Duration.isZero(drain)) yield* saying(service.codec, instance, "drain", drain, "draining")
-    const value = options.health === undefined ?
-      up :
-      yield* saying(service.codec, instance, "health", "a check", "starting")
-    return {
-      key: layout.key(name, id),
-      codec: service.codec,
-      instance: {
-        ...instance,
-        id: layout.hasTwins === true ? yield* idIn(service.codec, instance, up) : id,
-        status: options.health === undefined ? "up" : "starting"
-      },
-      value,
-      ttl,
-      retry: options.retry ?? Backoff.reregister,
-      claim: yield* oneOf("claim", options.claim ?? "restart", ["restart", "exclusive", "overwrite"]),
-      startup: yield* oneOf("startup", options.startup ?? "await", ["await", "background"]),
-      startupTimeout: yield* duration("startupTimeout", options.startupTimeout ?? "15 seconds", 1),
-      drain,
-      releaseTimeout: yield* duration("releaseTimeout", options.releaseTimeout ?? "5 seconds", 1),
-      health: options.health === undefined ?
-        Option.none() :
-        Option.some({ check: options.health, every: healthEvery, threshold })
-    }
-  }))
+  }
+  const id = Result.getOrThrowWith(
+    layout.checkId(options.id ?? layout.newId(name, endpoints)),
+    (rule) => new InvalidRegistration({ field: "id", value: options.id, rule })
+  )
+  const ttl = Result.getOrThrowWith(
+    Ttl.make(options.ttl ?? Ttl.defaultTtl, options.heartbeat),
+    (error) => new InvalidRegistration(error)
+  )
+  const threshold = options.healthThreshold ?? 3
+  if (!Number.isInteger(threshold) || threshold < 1) {
+    return Result.getOrThrow(invalid("healthThreshold", threshold, "it must be a whole number of at least 1"))
+  }
+  const healthEvery = Result.getOrThrow(duration("healthEvery", options.healthEvery, ttl.heartbeat, 1))
+  const instance: ServiceInstance<M> = {
+    id,
+    name,
+    ...(options.version === undefined ? {} : { version: Result.getOrThrow(textOf("version", options.version)) }),
+    // The schema decides whether metadata may be left out.
+    metadata: options.metadata === undefined ? {} as M : options.metadata,
+    endpoints,
+    weight: Result.getOrThrow(weightOf(options.weight ?? layout.defaultWeight ?? 1)),
+    ...(options.zone === undefined ? {} : { zone: Result.getOrThrow(textOf("zone", options.zone)) }),
+    status: "up"
+  }
+  const up = Result.getOrThrow(encode(service.codec, instance))
+  const drain = Result.getOrThrow(duration("drain", options.drain, Duration.zero, 0))
+  if (!Duration.isZero(drain)) Result.getOrThrow(saying(service.codec, instance, "drain", drain, "draining"))
+  const value = options.health === undefined ?
+    up :
+    Result.getOrThrow(saying(service.codec, instance, "health", "a check", "starting"))
+  return {
+    key: layout.key(name, id),
+    codec: service.codec,
+    instance: {
+      ...instance,
+      id: layout.hasTwins === true ? Result.getOrThrow(idIn(service.codec, instance, up)) : id,
+      status: options.health === undefined ? "up" : "starting"
+    },
+    value,
+    ttl,
+    retry: options.retry ?? Backoff.reregister,
+    claim: Result.getOrThrow(oneOf("claim", options.claim ?? "restart", ["restart", "exclusive", "overwrite"])),
+    startup: Result.getOrThrow(oneOf("startup", options.startup ?? "await", ["await", "background"])),
+    startupTimeout: Result.getOrThrow(duration("startupTimeout", options.startupTimeout, defaultStartupTimeout, 1)),
+    drain,
+    releaseTimeout: Result.getOrThrow(duration("releaseTimeout", options.releaseTimeout, defaultReleaseTimeout, 1)),
+    health: options.health === undefined ?
+      Option.none() :
+      Option.some({ check: options.health, every: healthEvery, threshold })
+  }
+}

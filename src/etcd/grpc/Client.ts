@@ -10,6 +10,7 @@
  */
 import { Clock, Deferred, Effect, Exit, FiberSet, Redacted, type Scope, Semaphore } from "effect"
 import type { Buffer } from "node:buffer"
+import { traced } from "../../internal/traced.ts"
 import { type EtcdError, InvalidArgument, Unavailable } from "../EtcdError.ts"
 import { type Channel, connect, type Headers, type Method, type Open } from "./Channel.ts"
 import {
@@ -113,19 +114,19 @@ export class Client {
     return Number(this.#clock.monotonicTimeNanosUnsafe()) / 1e6
   }
 
-  /** Sends one request and waits for its answer. Nothing is repeated, except with a new token where the old was stale. */
-  readonly call = <Response>(
-    rpc: Rpc,
-    encode: () => Buffer,
-    decode: (bytes: Uint8Array) => Response,
-    key?: () => string
-  ): Effect.Effect<Response, EtcdError> => {
+  /**
+   * What sends requests of a method: one each, and waits for its answer. Nothing is repeated, except with a new token
+   * where the old was stale.
+   */
+  calls<Response>(rpc: Rpc, decode: (bytes: Uint8Array) => Response) {
     const method = { ...this.protocol(rpc), decode }
-    return sendable(encode).pipe(
-      Effect.flatMap((message) => this.#send(method, message)),
-      Effect.mapError((failure) => toError(failure, rpc.method, key?.())),
-      Effect.withSpan(`etcd.${rpc.method}`, { kind: "client" }, { captureStackTrace: false })
-    )
+    const send = (message: Buffer) => this.#send(method, message)
+    const inSpan = traced(`etcd.${rpc.method}`, { kind: "client" })
+    return (encode: () => Buffer, key?: () => string): Effect.Effect<Response, EtcdError> =>
+      inSpan(Effect.mapError(
+        Effect.flatMap(sendable(encode), send),
+        (failure) => toError(failure, rpc.method, key?.())
+      ))
   }
 
   #send<Answer>(method: Method<Answer>, message: Buffer): Effect.Effect<Answer, Failure> {

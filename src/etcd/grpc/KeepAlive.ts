@@ -115,9 +115,9 @@ export const makeKeepAlive = (
     const millis = positiveMillis(timeout)
     if (millis === undefined) return Effect.fail(invalidArgument(method, "timeout must be positive and finite", key()))
     if (BigInt.asIntN(64, id) !== id) return Effect.fail(invalidArgument(method, "id must fit into 64 bits", key()))
-    return session.pipe(
-      Effect.flatMap((heartbeats) => heartbeats.send(id, millis)),
-      Effect.mapError((failure) => toError(failure, method, key()))
+    return Effect.mapError(
+      Effect.flatMap(session, (heartbeats) => heartbeats.send(id, millis)),
+      (failure) => toError(failure, method, key())
     )
   }
 }
