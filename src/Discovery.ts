@@ -18,7 +18,6 @@ import {
   Exit,
   FiberHandle,
   HashMap,
-  identity,
   Metric,
   Option,
   Random,
@@ -26,7 +25,6 @@ import {
   Result,
   type Schedule,
   type Scope,
-  Semaphore,
   Stream
 } from "effect"
 import { type Etcd, type KeyValue, prefix, rangeAll, type WatchEvent } from "./etcd/Etcd.ts"
@@ -417,26 +415,15 @@ const watchService = Effect.fnUntraced(function* <M>(
   const sets = new Latest<InstanceSet.InstanceSet<M>, DiscoveryError>()
   const following = yield* FiberHandle.make()
   const exiting = yield* FiberHandle.make()
-  /** Sets are made and published one at a time, so that a newer one never comes before an older one. */
-  const turn = yield* Semaphore.make(1)
-  // Only protection publishes sets besides what is followed.
-  const inTurn: typeof turn.withPermit = protect === undefined ? identity : turn.withPermit
   const view = new View(service, layout)
 
   let revision: bigint | undefined
   let freshness: InstanceSet.Freshness = InstanceSet.Freshness.Live()
   let protection: Protection.Protection<M> = Protection.initial
 
-  const emit = Effect.fnUntraced(function* ({ ids, left, rejected }: Delta<M>) {
-    if (revision === undefined) return
-    for (const { key, error } of rejected) {
-      yield* Effect.logWarning(`${JSON.stringify(key)} is left out: ${error.message}`)
-      yield* Metric.update(rejectedValues, 1)
-    }
-    const moved = protect === undefined ? [] : stepProtection(protect, yield* Clock.currentTimeMillis, left)
-    yield* sets.set(view.set(revision, freshness, [...ids, ...moved], Protection.held(protection)))
-    if (protection.losses.size > 0) yield* FiberHandle.run(exiting, exits, { onlyIfMissing: true })
-  })
+  const publish = (changed: ReadonlyArray<string>) => {
+    if (revision !== undefined) sets.set(view.set(revision, freshness, changed, Protection.held(protection)))
+  }
 
   /** Moves protection on and answers with the ids that were or are held. */
   const stepProtection = (
@@ -464,43 +451,48 @@ const watchService = Effect.fnUntraced(function* <M>(
         yield* Effect.sleep(Math.ceil(exit - now))
         continue
       }
-      yield* turn.withPermit(Effect.suspend(() => {
-        const moved = stepProtection(protect, now, [])
-        return moved.length === 0 || revision === undefined ?
-          Effect.void :
-          sets.set(view.set(revision, freshness, moved, Protection.held(protection)))
-      }))
+      const moved = stepProtection(protect, now, [])
+      if (moved.length > 0) publish(moved)
     }
   })
 
-  const tell = Effect.fnUntraced(function* (followed: Followed) {
-    switch (followed._tag) {
-      case "Listed":
-        freshness = InstanceSet.Freshness.Live()
-        revision = followed.revision
-        yield* Metric.update(relists, 1)
-        return yield* emit(view.list(followed.kvs))
-      case "Changed":
-        freshness = InstanceSet.Freshness.Live()
-        revision = followed.revision
-        return yield* emit(view.change(followed.events))
-      case "Interrupted":
-        freshness = InstanceSet.Freshness.Stale({ since: yield* Clock.currentTimeMillis, cause: followed.cause })
-        yield* Effect.logWarning(
-          `${JSON.stringify(servicePrefix)} cannot be followed for now: ${followed.cause.message}`
-        )
-        return yield* emit(nothing)
-      case "Resumed":
-        freshness = InstanceSet.Freshness.Live()
-        return yield* emit(nothing)
+  /** Brings the view up to date. */
+  const deltaOf = (followed: Followed): Delta<M> => {
+    if (followed._tag !== "Listed" && followed._tag !== "Changed") return nothing
+    revision = followed.revision
+    return followed._tag === "Listed" ? view.list(followed.kvs) : view.change(followed.events)
+  }
+
+  /** What there is to say of what has happened, besides the set that shows it. */
+  const report = Effect.fnUntraced(function* (followed: Followed, { rejected }: Delta<M>) {
+    if (followed._tag === "Listed") yield* Metric.update(relists, 1)
+    if (followed._tag === "Interrupted") {
+      yield* Effect.logWarning(`${JSON.stringify(servicePrefix)} cannot be followed for now: ${followed.cause.message}`)
     }
-  }, inTurn)
+    for (const { key, error } of rejected) {
+      yield* Effect.logWarning(`${JSON.stringify(key)} is left out: ${error.message}`)
+      yield* Metric.update(rejectedValues, 1)
+    }
+    if (protection.losses.size > 0) yield* FiberHandle.run(exiting, exits, { onlyIfMissing: true })
+  })
+
+  /** Nothing comes between what has happened and the set that shows it: a newer one never comes before an older one. */
+  const tell = (followed: Followed): Effect.Effect<void> =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      freshness = followed._tag === "Interrupted" ?
+        InstanceSet.Freshness.Stale({ since: now, cause: followed.cause }) :
+        InstanceSet.Freshness.Live()
+      const delta = deltaOf(followed)
+      publish(protect === undefined ? delta.ids : [...delta.ids, ...stepProtection(protect, now, delta.left)])
+      const isSilent = followed._tag === "Changed" && delta.rejected.length === 0 && protection.losses.size === 0
+      return isSilent ? Effect.void : report(followed, delta)
+    })
 
   const run = FiberHandle.run(
     following,
     follow(etcd, { ...settings, range }, tell).pipe(
       Effect.catch((cause) =>
-        Effect.andThen(invalidate, sets.end(Exit.fail(new DiscoveryRefused({ prefix: servicePrefix, cause }))))
+        Effect.map(invalidate, () => sets.end(Exit.fail(new DiscoveryRefused({ prefix: servicePrefix, cause }))))
       )
     )
   )

@@ -243,9 +243,9 @@ class Owner<M> implements Claim.Claimant<M> {
   }
 
   setStatus(status: RegistrationStatus): Effect.Effect<void> {
-    return Effect.suspend(() => {
+    return Effect.sync(() => {
       this.status = status
-      return this.statuses.set(status)
+      this.statuses.set(status)
     })
   }
 
@@ -509,14 +509,14 @@ const release = Effect.fnUntraced(function* <M>(owner: Owner<M>) {
   if (remaining !== undefined) yield* Session.release(etcd, remaining, owner.releaseTimeout)
   const isFinal = status._tag === "Superseded" || status._tag === "Failed"
   if (!isFinal) yield* owner.setStatus(RegistrationStatus.Released())
-  yield* owner.statuses.end(Exit.void)
+  owner.statuses.end(Exit.void)
   yield* Deferred.succeed(owner.released, undefined)
 })
 
 /** Starts the owner's fiber, and the check of health, until the scope closes. */
 const keep = Effect.fnUntraced(function* <M>(owner: Owner<M>): Effect.fn.Return<void, never, Scope.Scope> {
   const { health } = owner.plan
-  yield* owner.statuses.set(owner.status)
+  owner.statuses.set(owner.status)
   yield* Effect.addFinalizer(() => release(owner))
   const fiber = yield* Effect.forkScoped(live(owner), { startImmediately: true })
   if (Option.isSome(health)) {

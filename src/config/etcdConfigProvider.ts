@@ -111,11 +111,11 @@ export const etcdConfigProvider: (
         return
     }
     const snapshot = root
-    yield* snapshots.set(providerOf(() => snapshot, prefix, keepsEmpty))
+    snapshots.set(providerOf(() => snapshot, prefix, keepsEmpty))
   })
 
   yield* follow(etcd, { ...settings, range: prefixRange(prefix) }, tell).pipe(
-    Effect.catch((cause) => snapshots.end(Exit.fail(new ConfigRefused({ key: prefix, cause })))),
+    Effect.catch((cause) => Effect.sync(() => snapshots.end(Exit.fail(new ConfigRefused({ key: prefix, cause }))))),
     Effect.forkScoped({ startImmediately: true })
   )
   yield* Stream.runHead(snapshots.changes)

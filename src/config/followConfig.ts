@@ -122,7 +122,7 @@ export const followConfig = Effect.fnUntraced(function* <A>(
       Freshness.Stale({ since: yield* Clock.currentTimeMillis, cause: followed.cause }) :
       Freshness.Live()
     state = { ...state, freshness }
-    yield* states.set(state)
+    states.set(state)
   })
 
   const following = follow(etcd, { ...settings, range: { key } }, tell).pipe(
@@ -130,7 +130,7 @@ export const followConfig = Effect.fnUntraced(function* <A>(
       if (state !== undefined) {
         state = { ...state, freshness: Freshness.Stale({ since: yield* Clock.currentTimeMillis, cause }) }
       }
-      yield* states.end(Exit.fail(new ConfigRefused({ key, cause })))
+      states.end(Exit.fail(new ConfigRefused({ key, cause })))
     }))
   )
   yield* Effect.forkScoped(following, { startImmediately: true })

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { Effect, HashMap, Option, Result, Semaphore, Stream } from "effect"
+import { Effect, HashMap, Option, Result, Stream } from "effect"
 import { InvalidName } from "../Discovery.ts"
 import { Latest } from "../internal/Latest.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
@@ -198,19 +198,17 @@ const merge = <const Sources extends Readonly<Record<string, MergeSource>>>(give
   Stream.unwrap(Effect.gen(function* () {
     const sources = yield* Effect.fromResult(Result.all(Object.entries(given).map(sourceOf)))
     const latest = new Latest<InstanceSet.InstanceSet<unknown>, unknown>()
-    /** Sets are made and published one at a time, so that a newer one never comes before an older one. */
-    const turn = yield* Semaphore.make(1)
     const union = new Union(sources)
     yield* Effect.forEach(
       sources,
       ({ sets }, index) =>
         Stream.runForEach(sets, (set) =>
-          turn.withPermit(Effect.suspend(() => {
+          Effect.sync(() => {
             const merged = union.take(index, set)
-            return merged === undefined ? Effect.void : latest.set(merged)
-          }))),
+            if (merged !== undefined) latest.set(merged)
+          })),
       { concurrency: "unbounded", discard: true }
-    ).pipe(Effect.exit, Effect.flatMap((exit) => latest.end(exit)), Effect.forkScoped)
+    ).pipe(Effect.exit, Effect.map((exit) => latest.end(exit)), Effect.forkScoped)
     return latest.changes
     // Each source has the types that its part of `Sources` says; the merge only passes them on.
   })) as Merged<Sources>

@@ -15,20 +15,16 @@ export class Latest<A, E = never> {
   #waiting = new Set<() => void>()
 
   /** Replaces the value. */
-  set(value: A): Effect.Effect<void> {
-    return Effect.sync(() => {
-      if (this.#ended !== undefined) return
-      this.#newest = { value }
-      this.#wake()
-    })
+  set(value: A): void {
+    if (this.#ended !== undefined) return
+    this.#newest = { value }
+    this.#wake()
   }
 
   /** No value follows: readers get the last one and then end, or fail. */
-  end(exit: Exit.Exit<void, E>): Effect.Effect<void> {
-    return Effect.sync(() => {
-      this.#ended ??= Exit.isSuccess(exit) ? Cause.done() : Exit.failCause(exit.cause)
-      this.#wake()
-    })
+  end(exit: Exit.Exit<void, E>): void {
+    this.#ended ??= Exit.isSuccess(exit) ? Cause.done() : Exit.failCause(exit.cause)
+    this.#wake()
   }
 
   /** The newest value, if there is one yet, and each later one that the reader is quick enough to see. */

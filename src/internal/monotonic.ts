@@ -1,9 +1,8 @@
-import { Clock, Effect } from "effect"
+import { Effect } from "effect"
 
 /** Milliseconds on a clock that never jumps. */
-export const monotonicMillis: Effect.Effect<number> = Effect.map(
-  Clock.monotonicTimeNanos,
-  (nanos) => Number(nanos) / 1e6
+export const monotonicMillis: Effect.Effect<number> = Effect.clockWith((clock) =>
+  Effect.succeed(Number(clock.monotonicTimeNanosUnsafe()) / 1e6)
 )
 
 /**

@@ -89,9 +89,9 @@ const registerNowhere = <M>(
     let instance: ServiceInstance<M> = options.health === undefined ? planned : { ...planned, status: "up" }
     let status: RegistrationStatus = RegistrationStatus.Registered({ leaseId: 1n, revision: 1n })
     const setStatus = (next: RegistrationStatus) =>
-      Effect.suspend(() => {
+      Effect.sync(() => {
         status = next
-        return statuses.set(next)
+        statuses.set(next)
       })
     const change = (next: ServiceInstance<M>) =>
       Effect.suspend(() => {
@@ -104,9 +104,11 @@ const registerNowhere = <M>(
             RegistrationStatus.Registered({ leaseId: 1n, revision: 1n })
         )
       })
-    yield* statuses.set(status)
+    statuses.set(status)
     const failed = yield* Deferred.make<never, RegistrationError>()
-    yield* Effect.addFinalizer(() => Effect.andThen(setStatus(RegistrationStatus.Released()), statuses.end(Exit.void)))
+    yield* Effect.addFinalizer(() =>
+      Effect.map(setStatus(RegistrationStatus.Released()), () => statuses.end(Exit.void))
+    )
     return {
       get instance() {
         return instance

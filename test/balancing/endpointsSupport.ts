@@ -51,12 +51,12 @@ export const fake: Effect.Effect<Fake> = Effect.sync(() => {
   return {
     layer: Layer.succeed(Registry, registry),
     set: (...given) =>
-      Effect.suspend(() => {
+      Effect.sync(() => {
         const next = HashMap.fromIterable(given.map(instanceOf).map((instance) => [instance.id, instance] as const))
         const ids = [...HashMap.keys(byId), ...HashMap.keys(next)]
         byId = next
         revision += 1n
-        return sets.set(InstanceSet.make({
+        sets.set(InstanceSet.make({
           byId,
           revision,
           freshness: InstanceSet.Freshness.Live(),
@@ -66,7 +66,7 @@ export const fake: Effect.Effect<Fake> = Effect.sync(() => {
           sequence: history.append(ids)
         }))
       }),
-    refuse: (cause) => sets.set(cause)
+    refuse: (cause) => Effect.sync(() => sets.set(cause))
   }
 })
 
