@@ -1,4 +1,4 @@
-import { Effect, Option } from "effect"
+import { Effect, Option, Tracer } from "effect"
 import assert from "node:assert/strict"
 import { discover, registerService } from "../../src/Registry.ts"
 import { RegistrationStatus } from "../../src/Registration.ts"
@@ -21,6 +21,37 @@ import {
 
 describe("registerService and discover", () => {
   eachSharedEtcd((server) => {
+    live(
+      "registerService is a span of a tracer that is installed, and what it asks of etcd are spans within it",
+      () =>
+        Effect.gen(function* () {
+          const spans: Array<Tracer.NativeSpan> = []
+          const tracer = Tracer.make({
+            span: (options) => {
+              const span = new Tracer.NativeSpan(options)
+              spans.push(span)
+              return span
+            }
+          })
+          yield* registerService({ name: "orders", endpoints: ["10.0.0.5:9090"] }).pipe(
+            Effect.scoped,
+            Effect.provide(registryAt(server().endpoint, { namespace: freshNamespace() })),
+            Effect.provideService(Tracer.Tracer, tracer)
+          )
+          const within = ({ parent }: Tracer.NativeSpan) =>
+            Option.match(parent, { onNone: () => "", onSome: (span) => span._tag === "Span" ? span.name : span.spanId })
+          assert.deepEqual(
+            spans.map((span) => `${within(span)} > ${span.name} ${span.kind} ${span.status._tag}`).slice(0, 3),
+            [
+              " > registerService internal Ended",
+              "registerService > etcd.leaseGrant client Ended",
+              "registerService > etcd.txn client Ended"
+            ]
+          )
+          assert.deepEqual(spans[0] && Object.fromEntries(spans[0].attributes), { service: "orders" })
+        })
+    )
+
     live(
       "registerService, update, drain and release are in etcd, and discover shows each (R1, R2, R5)",
       () =>
