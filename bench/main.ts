@@ -1,11 +1,12 @@
 /**
  * The benchmark: what this library and its rivals cost, beside each other.
  *
- *     deno task bench [name …] [--runtime deno|bun|node|all] [--rounds N] [--json file] [--results] [--smoke]
+ *     deno task bench [name …] [--runtime deno|bun|node|all] [--rounds N] [--json file] [--results] [--smoke] [--profile]
  *
  * `README.md` here says how it measures. It exits with 1 when a figure falls short of its limit or a turn failed.
  * `--results` writes the table, the figures and the plots into `results/`; `--smoke` runs every scenario once with small
- * numbers, and only what must hold on every machine counts.
+ * numbers, and only what must hold on every machine counts. `--profile` tells where the CPU goes instead of how much it
+ * is, and with `--results` writes that to `results/profiles.md`.
  *
  * @module
  */
@@ -19,8 +20,9 @@ import { runProgram } from "../test/harness/program.ts"
 import { eventually } from "../test/harness/real.ts"
 import { obtainRuntime, type RuntimeName, runtimeNames } from "../tools/runtimes.ts"
 import { goProgram } from "./go.ts"
+import { costs, profiled, profiledRuntimes, profileFile } from "./profile.ts"
 import { contradictions, model, tables, writeModel } from "./model.ts"
-import { environment, type Lane, type Result, table, verdicts, whereOf, writeResults } from "./report.ts"
+import { environment, type Lane, type Result, table, verdicts, whereOf, writeProfiles, writeResults } from "./report.ts"
 import { type Contender, counters, type Figures, fill, type Scenario, startServer, told } from "./scenario.ts"
 import * as balancers from "./scenarios/balancers.ts"
 import * as burst from "./scenarios/burst.ts"
@@ -40,19 +42,23 @@ const { positionals, values } = parseArgs({
     rounds: { type: "string" },
     json: { type: "string" },
     results: { type: "boolean", default: false },
-    smoke: { type: "boolean", default: false }
+    smoke: { type: "boolean", default: false },
+    profile: { type: "boolean", default: false }
   }
 })
-const { smoke } = values
+const { profile, smoke } = values
 const all = [propagation, registration, burst, coldStart, fanOut, recovery, idle, sets, balancers]
   .flatMap(({ scenarios }) => scenarios(smoke))
 const isWanted = (name: string) => positionals.length === 0 || positionals.some((text) => name.startsWith(text))
-const wanted = all.filter(({ name }) => isWanted(name))
-const runtimes = runtimeNames.filter((name) => values.runtime === "all" || values.runtime === name)
+const wanted = (profile ? profiled(all) : all).filter(({ name }) => isWanted(name))
+const runtimes = runtimeNames.filter((name) =>
+  (values.runtime === "all" || values.runtime === name) && (!profile || profiledRuntimes.includes(name))
+)
 const rounds = Number(values.rounds ?? (smoke ? 1 : 5))
-const isNothing = wanted.length === 0 && !isWanted("model")
+const withModel = isWanted("model") && !profile
+const isNothing = wanted.length === 0 && !withModel
 // What is checked in is of one run: of all scenarios, or of the model.
-const isPartial = values.results && (smoke || (wanted.length > 0 && wanted.length < all.length))
+const isPartial = values.results && (smoke || (wanted.length > 0 && positionals.length > 0))
 if (isNothing || isPartial || runtimes.length === 0 || !(rounds >= 1)) {
   console.error(
     `--results is for whole runs; rounds are at least 1; scenarios: ${
@@ -104,21 +110,24 @@ const takeTurn = (scenario: Scenario, lane: Lane, { etcd, server }: Prepared): E
   Effect.scoped(Effect.gen(function* () {
     const before = yield* counters(server)
     const runtime = lane.runtime === "go" ? "native" : lane.runtime
+    const file = profileFile(scenario.name, lane.contender, lane.runtime)
     const program = yield* runProgram({
       file: lane.runtime === "go" ?
         String(go(scenario.program)) :
         new URL(`programs/${scenario.program}.ts`, import.meta.url),
       runtime,
       runtimeArgs: runtimeArgs[runtime],
-      args: [lane.contender, server.endpoint, JSON.stringify(scenario.parameters)]
+      args: [lane.contender, server.endpoint, JSON.stringify(scenario.parameters)],
+      ...(profile ? { env: { BENCH_PROFILE: file } } : {})
     })
-    return yield* (scenario.drive ?? (({ program }) => told(program)))({
+    const figures = yield* (scenario.drive ?? (({ program }) => told(program)))({
       contender: lane.contender,
       program,
       server,
       etcd,
       before
     })
+    return profile ? costs(file) : figures
   }))
 
 /** What comes of it, or `undefined` when it failed: that is told and counted, and the rest goes on. */
@@ -188,7 +197,7 @@ for (const scenario of wanted) {
 }
 const short = results.flatMap((result) => verdicts(result, results, smoke)).filter(({ holds }) => !holds)
 // What the fleet runs on makes no difference to etcd: the last one will do.
-const measured = isWanted("model") ?
+const measured = withModel ?
   await Effect.runPromise(attempt("model", model(runtimes.at(-1) ?? "deno", smoke))) :
   undefined
 if (measured !== undefined) {
@@ -199,7 +208,8 @@ const wrong = measured === undefined || smoke ? [] : contradictions(measured)
 const machine = environment(runtimes, results)
 const report = { ...machine, rounds, results, ...(measured === undefined ? {} : { model: measured }) }
 if (values.json !== undefined) writeFileSync(values.json, JSON.stringify(report, undefined, 2) + "\n")
-if (values.results) {
+if (values.results && profile) writeProfiles(report)
+else if (values.results) {
   writeResults(report)
   if (measured !== undefined) writeModel(measured, whereOf(machine))
 }

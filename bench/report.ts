@@ -172,12 +172,31 @@ export const whereOf = ({ date, machine, versions }: Omit<Report, "rounds" | "re
 /** The family of a scenario: its name without the size. */
 export const familyOf = (name: string): string => name.replace(/-\d+$/, "")
 
+const write = (name: string, text: string): void => {
+  const folder = join(root, "bench", "results")
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, name), text)
+}
+
+const page = (title: string, report: Report, sections: ReadonlyArray<string>): string => {
+  const where = [...whereOf(report), `${report.rounds} alternations`]
+  return [`# ${title}`, "", ...where.map((line) => `- ${line}`), ...sections].join("\n") + "\n"
+}
+
+/** Writes where the CPU goes. */
+export const writeProfiles = (report: Report): void =>
+  write(
+    "profiles.md",
+    page("Profiles", report, [
+      "\nMilliseconds of the measured spell in JavaScript, by whose code it is. Sampling makes everything slower: what counts is",
+      "the share of each owner.",
+      ...report.results.map((result) => table(result, []))
+    ])
+  )
+
 /** Writes the figures, the table, and a plot of each family. */
 export const writeResults = (report: Report): void => {
   if (report.results.length === 0) return
-  const folder = join(root, "bench", "results")
-  mkdirSync(folder, { recursive: true })
-  const write = (name: string, text: string) => writeFileSync(join(folder, name), text)
   write("results.json", JSON.stringify(report, undefined, 1) + "\n")
   const where = [...whereOf(report), `${report.rounds} alternations`]
   const families = [...new Set(report.results.map(({ scenario }) => familyOf(scenario.name)))]
@@ -187,8 +206,5 @@ export const writeResults = (report: Report): void => {
   }
   const sections = report.results.map((result) => table(result, verdicts(result, report.results, false)))
   const pictures = families.map((family) => `![${family}](${family}.svg)`)
-  write(
-    "README.md",
-    [`# Results`, "", ...where.map((line) => `- ${line}`), ...sections, "", ...pictures].join("\n") + "\n"
-  )
+  write("README.md", page("Results", report, [...sections, "", ...pictures]))
 }

@@ -113,6 +113,7 @@ class Lease {
 /** Sends the heartbeats of many leases. */
 class Keeper {
   readonly #etcd: Etcd
+  readonly #context: Context.Context<never>
   readonly #fork: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
   readonly #timers: Timers
   /** The moment that was planned last. */
@@ -120,6 +121,7 @@ class Keeper {
 
   constructor(etcd: Etcd, timers: Timers, context: Context.Context<never>) {
     this.#etcd = etcd
+    this.#context = context
     this.#timers = timers
     this.#fork = Effect.runForkWith(context)
   }
@@ -151,7 +153,8 @@ class Keeper {
         lease.failure = undefined
         lease.retry = undefined
         this.keep(lease, sentAt)
-        return Metric.update(heartbeats, 1)
+        heartbeats.updateUnsafe(1, this.#context)
+        return Effect.void
       },
       onFailure: (failure) =>
         failure.reason._tag === "LeaseNotFound" ?

@@ -2,7 +2,7 @@
 import { Effect, Option, Stream } from "effect"
 import { Etcd3 } from "etcd3"
 import { discover, Registry } from "../../mod.ts"
-import { cpu, now, type Parsed, prefixOf, readArguments, report, service, tell } from "./measure.ts"
+import { now, type Parsed, prefixOf, readArguments, report, service, startCpu, tell } from "./measure.ts"
 
 const { endpoint, parameters: { instances: count }, who } = readArguments<"instances">()
 
@@ -17,16 +17,16 @@ for (const name of ["sort", "toSorted"] as const) {
   }
 }
 
-let cpuBefore = 0
+let spentCpu = () => 0
 let elements = 0
 const ready = (): void => {
-  cpuBefore = cpu()
+  spentCpu = startCpu()
   tell("ready")
 }
 const done = (writtenAt: string | undefined): void =>
   report({
     "ms": now() - Number(writtenAt),
-    "CPU ms": (cpu() - cpuBefore) / 1000,
+    "CPU ms": spentCpu() / 1000,
     "sets or events": elements,
     "arrays sorted": sorted
   })

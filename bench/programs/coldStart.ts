@@ -2,15 +2,15 @@
 import { Effect, Stream } from "effect"
 import { Etcd3 } from "etcd3"
 import { discover, Registry } from "../../mod.ts"
-import { cpu, type Parsed, peakBytes, prefixOf, readArguments, report, service } from "./measure.ts"
+import { type Parsed, peakBytes, prefixOf, readArguments, report, service, startCpu } from "./measure.ts"
 
 const { endpoint, parameters: { instances: count }, who } = readArguments<"instances">()
 
-const done = (size: number, startedAt: number, cpuBefore: number): void => {
+const done = (size: number, startedAt: number, spentCpu: () => number): void => {
   if (size !== count) throw new Error(`${size} instances instead of ${count}`)
   report({
     "ms": performance.now() - startedAt,
-    "CPU ms": (cpu() - cpuBefore) / 1000,
+    "CPU ms": spentCpu() / 1000,
     "peak MB": peakBytes() / 1e6
   })
 }
@@ -18,21 +18,21 @@ const done = (size: number, startedAt: number, cpuBefore: number): void => {
 const raw = async (): Promise<void> => {
   const client = new Etcd3({ hosts: endpoint, grpcOptions: { "grpc.max_receive_message_length": -1 } })
   await client.get("warm")
-  const cpuBefore = cpu()
+  const spentCpu = startCpu()
   const startedAt = performance.now()
   const { kvs } = await client.getAll().prefix(prefixOf()).exec()
   const instances = new Map<string, Parsed>()
   for (const { key, value } of kvs) instances.set(key.toString(), JSON.parse(value.toString()))
-  done(instances.size, startedAt, cpuBefore)
+  done(instances.size, startedAt, spentCpu)
 }
 
 const ours = Effect.gen(function* () {
   yield* Stream.runHead(discover("warm"))
-  const cpuBefore = cpu()
+  const spentCpu = startCpu()
   const startedAt = performance.now()
   yield* Stream.runForEach(
     Stream.take(discover(service), 1),
-    (set) => Effect.sync(() => done(set.size, startedAt, cpuBefore))
+    (set) => Effect.sync(() => done(set.size, startedAt, spentCpu))
   )
 }).pipe(Effect.provide(Registry.layerEtcd({ endpoints: [endpoint] })))
 

@@ -4,7 +4,6 @@ import { Etcd3 } from "etcd3"
 import { discover, registerService, Registry } from "../../mod.ts"
 import {
   awaitGo,
-  cpu,
   instanceOptions,
   instanceValue,
   keyOf,
@@ -12,6 +11,7 @@ import {
   readArguments,
   report,
   residentBytes,
+  startCpu,
   wakeUps
 } from "./measure.ts"
 
@@ -20,11 +20,11 @@ const indices = (count: number) => Array.from({ length: count }, (_, index) => i
 
 const measure = async (): Promise<void> => {
   await awaitGo()
-  const cpuBefore = cpu()
+  const spentCpu = startCpu()
   const wakeUpsBefore = wakeUps()
   setTimeout(() => {
     report({
-      "CPU ms": (cpu() - cpuBefore) / 1000,
+      "CPU ms": spentCpu() / 1000,
       "wake-ups": wakeUps() - wakeUpsBefore,
       "resident MB": residentBytes() / 1e6
     })

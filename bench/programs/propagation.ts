@@ -2,24 +2,35 @@
 import { Effect, Option, Stream } from "effect"
 import { Etcd3 } from "etcd3"
 import { discover, Registry } from "../../mod.ts"
-import { cpu, keyOf, now, type Parsed, prefixOf, quantile, readArguments, report, service, tell } from "./measure.ts"
+import {
+  keyOf,
+  now,
+  type Parsed,
+  prefixOf,
+  quantile,
+  readArguments,
+  report,
+  service,
+  startCpu,
+  tell
+} from "./measure.ts"
 
 const { endpoint, who } = readArguments<never>()
 const latencies = new Map<string, number>()
-let cpuBefore: number | undefined
+let spentCpu: (() => number) | undefined
 let isOver = false
 
 const seen = (mark: string | undefined): void => {
-  if (mark === "start") cpuBefore ??= cpu()
+  if (mark === "start") spentCpu ??= startCpu()
   // What was written before the start is of an earlier turn.
-  if (mark === undefined || mark === "start" || cpuBefore === undefined || latencies.has(mark) || isOver) return
+  if (mark === undefined || mark === "start" || spentCpu === undefined || latencies.has(mark) || isOver) return
   if (mark.startsWith("end ")) {
     isOver = true
     const times = [...latencies.values()]
     report({
       "p50 ms": quantile(times, 0.5),
       "p99 ms": quantile(times, 0.99),
-      "CPU µs per change": (cpu() - cpuBefore) / Number(mark.slice("end ".length)),
+      "CPU µs per change": spentCpu() / Number(mark.slice("end ".length)),
       "changes seen": times.length
     })
   } else {

@@ -4,7 +4,6 @@ import { Etcd3 } from "etcd3"
 import { registerService, Registry } from "../../mod.ts"
 import {
   awaitGo,
-  cpu,
   heapBytes,
   instanceOptions,
   instanceValue,
@@ -14,6 +13,7 @@ import {
   report,
   residentBytes,
   service,
+  startCpu,
   tell
 } from "./measure.ts"
 
@@ -26,7 +26,7 @@ const ids = Array.from({ length: parameters.count }, (_, index) => `i${index}`)
 const measure = async (register: (id: string) => Promise<unknown>): Promise<void> => {
   await awaitGo()
   const times: Array<number> = []
-  const cpuAtStart = cpu()
+  const spentRegistering = startCpu()
   const startedAt = performance.now()
   const left = ids.values()
   const loop = async () => {
@@ -44,16 +44,16 @@ const measure = async (register: (id: string) => Promise<unknown>): Promise<void
   const figures = {
     "ms for all": allAfter,
     "p50 ms": quantile(times, 0.5),
-    "CPU ms to register": (cpu() - cpuAtStart) / 1000,
+    "CPU ms to register": spentRegistering() / 1000,
     "resident MB": residentBytes() / 1e6
   }
   // What registering leaves behind is collected first: whether that fell into the spell would be chance.
   if (parameters.heartbeatMillis > 0) await heapBytes()
   tell("settled")
   if (parameters.heartbeatMillis === 0) return report(figures)
-  const cpuBefore = cpu()
+  const spentOnHeartbeats = startCpu()
   setTimeout(
-    () => report({ ...figures, "CPU ms of heartbeats": (cpu() - cpuBefore) / 1000 }),
+    () => report({ ...figures, "CPU ms of heartbeats": spentOnHeartbeats() / 1000 }),
     parameters.heartbeatMillis
   )
 }

@@ -103,7 +103,7 @@ export const makeKeepAlive = (
   client: Client
 ): (request: LeaseKeepAliveRequest) => Effect.Effect<LeaseKeepAliveResponse, EtcdError> => {
   const method = "leaseKeepAlive"
-  const session = sharedStream<LeaseKeepAliveResponse, Heartbeats>(
+  const withSession = sharedStream<LeaseKeepAliveResponse, Heartbeats>(
     client,
     { service: "Lease", method },
     decode.lease,
@@ -116,7 +116,7 @@ export const makeKeepAlive = (
     if (millis === undefined) return Effect.fail(invalidArgument(method, "timeout must be positive and finite", key()))
     if (BigInt.asIntN(64, id) !== id) return Effect.fail(invalidArgument(method, "id must fit into 64 bits", key()))
     return Effect.mapError(
-      Effect.flatMap(session, (heartbeats) => heartbeats.send(id, millis)),
+      withSession((heartbeats) => heartbeats.send(id, millis)),
       (failure) => toError(failure, method, key())
     )
   }

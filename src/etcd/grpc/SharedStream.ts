@@ -35,13 +35,15 @@ export interface Session<Message> {
   readonly guard: Effect.Effect<never>
 }
 
-/** The session of the stream that is open; opens one if there is none. Openings are serialised and paced. */
+/**
+ * Uses the session of the stream that is open; opens one if there is none. Openings are serialised and paced.
+ */
 export const sharedStream = <Message, S extends Session<Message>>(
   client: Client,
   rpc: Rpc,
   decode: (bytes: Uint8Array) => Message,
   makeSession: (line: Line) => S
-): Effect.Effect<S, Failure> => {
+): <A, E>(use: (session: S) => Effect.Effect<A, E>) => Effect.Effect<A, E | Failure> => {
   const opening = Semaphore.makeUnsafe(1)
   let current: S | undefined
   let openedAt = -Infinity
@@ -77,7 +79,10 @@ export const sharedStream = <Message, S extends Session<Message>>(
     return session
   })
 
-  return Effect.suspend(() => current === undefined ? Semaphore.withPermit(opening, open) : Effect.succeed(current))
+  return (use) =>
+    Effect.suspend(() =>
+      current === undefined ? Effect.flatMap(Semaphore.withPermit(opening, open), use) : use(current)
+    )
 }
 
 /** A fiber that was interrupted means that the client's scope has closed; one that died, a message nobody can read. */

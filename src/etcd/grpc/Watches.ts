@@ -239,7 +239,7 @@ export const keyText = ({ key }: Pick<WatchRequest, "key">): string => decoder.d
 
 /** `Etcd.watch` of a client. */
 export const makeWatch = (client: Client): (request: WatchRequest) => Stream.Stream<WatchResponse, EtcdError> => {
-  const session = sharedStream<WatchMessage, WatchSession>(
+  const withSession = sharedStream<WatchMessage, WatchSession>(
     client,
     { service: "Watch", method: "watch" },
     decode.watch,
@@ -256,7 +256,7 @@ export const makeWatch = (client: Client): (request: WatchRequest) => Stream.Str
       const named = Effect.mapError((failure: Failure) => toError(failure, "watch", keyText(request)))
       const message = yield* named(sendable(() => encode.watch(request)))
       const responses = new Inbox<WatchResponse, EtcdError>(capacity)
-      const watches = yield* named(session)
+      const watches = yield* named(withSession(Effect.succeed))
       yield* Effect.acquireRelease(
         Effect.sync(() => watches.add({ request, message, responses, progressEvery, progressTimeout })),
         (watch) => Effect.sync(() => watches.remove(watch))
