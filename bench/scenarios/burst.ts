@@ -1,13 +1,18 @@
 /** Many instances appear at once. */
 import { Effect } from "effect"
-import { chunks, type Drive, type Scenario, told } from "../scenario.ts"
+import { eventually } from "../../test/harness/real.ts"
+import { chunks, counters, type Drive, type Scenario, told } from "../scenario.ts"
 import { instanceValue, keyOf, now } from "../programs/measure.ts"
 
 const perTxn = 125
 
 const drive = (instances: number): Drive =>
-  Effect.fnUntraced(function* ({ etcd, program }) {
+  Effect.fnUntraced(function* ({ before, etcd, program, server }) {
     yield* program.awaitLine(/^ready$/)
+    // What is written before the watch is there reaches it in etcd's next round of late watchers, every 100 ms.
+    yield* eventually(
+      Effect.filterOrFail(counters(server), ({ watchers }) => watchers > before.watchers, () => "nobody watches yet")
+    )
     const { id: lease } = yield* etcd.leaseGrant({ ttl: 600 })
     const ids = Array.from({ length: instances }, (_, index) => `i${index}`)
     for (const some of chunks(ids, perTxn)) {
