@@ -3,6 +3,7 @@ import { Effect, Option, Stream } from "effect"
 import { Etcd3 } from "etcd3"
 import { discover, Registry } from "../../mod.ts"
 import {
+  heapBytes,
   keyOf,
   now,
   type Parsed,
@@ -38,14 +39,23 @@ const seen = (mark: string | undefined): void => {
   }
 }
 
+/** What the first read leaves behind is collected first: whether that fell among the changes would be chance. */
+const ready = async (): Promise<void> => {
+  await heapBytes()
+  tell("ready")
+}
+
 const ours = Effect.suspend(() => {
   let isReady = false
   return discover(service).pipe(
     Stream.runForEach((set) =>
-      Effect.sync(() => {
-        if (!isReady) tell("ready")
-        isReady = true
+      Effect.suspend(() => {
+        if (!isReady) {
+          isReady = true
+          return Effect.promise(ready)
+        }
         seen(Option.getOrUndefined(set.get("i0"))?.metadata["mark"])
+        return Effect.void
       })
     )
   )
@@ -63,7 +73,7 @@ const raw = async (): Promise<void> => {
     if (instance.id === "i0") seen(instance.metadata.mark)
   })
   watcher.on("delete", ({ key }) => instances.delete(key.toString()))
-  tell("ready")
+  await ready()
 }
 
 /** Reads the whole prefix again for each event, as go-kit's `sd/etcdv3` instancer does. */
@@ -82,7 +92,7 @@ const naive = async (): Promise<void> => {
   watcher.on("put", () => {
     reading = reading.then(read)
   })
-  tell("ready")
+  await ready()
 }
 
 if (who === "ours") await Effect.runPromise(ours)
