@@ -20,8 +20,8 @@ import { runProgram } from "../test/harness/program.ts"
 import { eventually } from "../test/harness/real.ts"
 import { obtainRuntime, type RuntimeName, runtimeNames } from "../tools/runtimes.ts"
 import { goProgram } from "./go.ts"
-import { costs, profiled, profiledRuntimes, profileFile } from "./profile.ts"
 import { contradictions, model, tables, writeModel } from "./model.ts"
+import { costs, profiled, profiledRuntimes, profileFile } from "./profile.ts"
 import { environment, type Lane, type Result, table, verdicts, whereOf, writeProfiles, writeResults } from "./report.ts"
 import { type Contender, counters, type Figures, fill, type Scenario, startServer, told } from "./scenario.ts"
 import * as balancers from "./scenarios/balancers.ts"
@@ -110,7 +110,7 @@ const takeTurn = (scenario: Scenario, lane: Lane, { etcd, server }: Prepared): E
   Effect.scoped(Effect.gen(function* () {
     const before = yield* counters(server)
     const runtime = lane.runtime === "go" ? "native" : lane.runtime
-    const file = profileFile(scenario.name, lane.contender, lane.runtime)
+    const file = profile ? profileFile(scenario.name, lane.contender, lane.runtime) : undefined
     const program = yield* runProgram({
       file: lane.runtime === "go" ?
         String(go(scenario.program)) :
@@ -118,7 +118,7 @@ const takeTurn = (scenario: Scenario, lane: Lane, { etcd, server }: Prepared): E
       runtime,
       runtimeArgs: runtimeArgs[runtime],
       args: [lane.contender, server.endpoint, JSON.stringify(scenario.parameters)],
-      ...(profile ? { env: { BENCH_PROFILE: file } } : {})
+      ...(file === undefined ? {} : { env: { BENCH_PROFILE: file } })
     })
     const figures = yield* (scenario.drive ?? (({ program }) => told(program)))({
       contender: lane.contender,
@@ -127,7 +127,7 @@ const takeTurn = (scenario: Scenario, lane: Lane, { etcd, server }: Prepared): E
       etcd,
       before
     })
-    return profile ? costs(file) : figures
+    return file === undefined ? figures : costs(file)
   }))
 
 /** What comes of it, or `undefined` when it failed: that is told and counted, and the rest goes on. */

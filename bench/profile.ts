@@ -4,8 +4,9 @@
  *
  * @module
  */
-import { mkdirSync, readFileSync } from "node:fs"
+import { mkdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
+import { pathToFileURL } from "node:url"
 import { root, type RuntimeName } from "../tools/runtimes.ts"
 import type { Figures, Scenario } from "./scenario.ts"
 
@@ -25,12 +26,16 @@ export const profiled = (all: ReadonlyArray<Scenario>): ReadonlyArray<Scenario> 
   all.filter(({ name }) => worthALook.includes(name))
     .map((scenario) => ({ ...scenario, contenders: ["ours", "raw"], limits: [] }))
 
-/** Makes room for the profile of a program. */
+/** Where a program writes its profile; that of an earlier turn is gone. */
 export const profileFile = (...names: ReadonlyArray<string>): string => {
   const folder = join(root, ".cache", "profiles")
   mkdirSync(folder, { recursive: true })
-  return join(folder, `${names.join("-")}.cpuprofile`)
+  const file = join(folder, `${names.join("-")}.cpuprofile`)
+  rmSync(file, { force: true })
+  return file
 }
+
+const bench = pathToFileURL(join(root, "bench/")).href
 
 /** The parts of the format of Chrome DevTools' `Profiler.Profile` that are used. Times are microseconds. */
 interface Profile {
@@ -53,7 +58,7 @@ const ownerOf = ({ functionName, url }: Profile["nodes"][number]["callFrame"]): 
   if (url.includes("/@grpc/grpc-js/")) return "grpc-js"
   if (/\/node_modules\/effect\/|\/effect@[^/]*\//.test(url)) return "effect"
   if (url.includes("/node_modules/")) return "etcd3, protobufjs, long"
-  if (url.includes("/bench/")) return "the benchmark"
+  if (url.startsWith(bench)) return "the benchmark"
   if (url.startsWith("file:") || url.startsWith("/")) return "this library"
   return "the runtime"
 }

@@ -463,8 +463,9 @@ const watchService = Effect.fnUntraced(function* <M>(
     return followed._tag === "Listed" ? view.list(followed.kvs) : view.change(followed.events)
   }
 
-  /** What there is to say of what has happened, besides the set that shows it. */
-  const report = Effect.fnUntraced(function* (followed: Followed, { rejected }: Delta<M>) {
+  /** What follows from what has happened, besides the set that shows it: losses pass in time, and the rest is told. */
+  const conclude = Effect.fnUntraced(function* (followed: Followed, { rejected }: Delta<M>) {
+    if (protection.losses.size > 0) yield* FiberHandle.run(exiting, exits, { onlyIfMissing: true })
     if (followed._tag === "Listed") yield* Metric.update(relists, 1)
     if (followed._tag === "Interrupted") {
       yield* Effect.logWarning(`${JSON.stringify(servicePrefix)} cannot be followed for now: ${followed.cause.message}`)
@@ -473,7 +474,6 @@ const watchService = Effect.fnUntraced(function* <M>(
       yield* Effect.logWarning(`${JSON.stringify(key)} is left out: ${error.message}`)
       yield* Metric.update(rejectedValues, 1)
     }
-    if (protection.losses.size > 0) yield* FiberHandle.run(exiting, exits, { onlyIfMissing: true })
   })
 
   /** Nothing comes between what has happened and the set that shows it: a newer one never comes before an older one. */
@@ -485,7 +485,7 @@ const watchService = Effect.fnUntraced(function* <M>(
       const delta = deltaOf(followed)
       publish(protect === undefined ? delta.ids : [...delta.ids, ...stepProtection(protect, now, delta.left)])
       const isSilent = followed._tag === "Changed" && delta.rejected.length === 0 && protection.losses.size === 0
-      return isSilent ? Effect.void : report(followed, delta)
+      return isSilent ? Effect.void : conclude(followed, delta)
     })
 
   const run = FiberHandle.run(

@@ -43,6 +43,7 @@ import { Steps } from "./internal/Steps.ts"
 import { Timers } from "./internal/Timers.ts"
 import type { ServiceInstance } from "./model/Instance.ts"
 import * as Claim from "./registration/claim.ts"
+import * as Health from "./registration/health.ts"
 import * as OwnKeys from "./registration/ownKeys.ts"
 import { checkPatch, encode, type InstancePatch, type RegistrationPlan } from "./registration/RegisterOptions.ts"
 import {
@@ -521,7 +522,7 @@ const keep = Effect.fnUntraced(function* <M>(owner: Owner<M>): Effect.fn.Return<
   const fiber = yield* Effect.forkScoped(live(owner), { startImmediately: true })
   if (Option.isSome(health)) {
     const { check, every, threshold } = health.value
-    yield* gate(
+    yield* Health.gate(
       check,
       every,
       threshold,
@@ -584,24 +585,3 @@ const isReleased = new InvalidRegistration({
 
 const isEtcdError = (error: unknown): error is EtcdError =>
   error instanceof Error && "_tag" in error && error._tag === "EtcdError"
-
-/** Checks health for ever and tells each change of it. */
-const gate = Effect.fnUntraced(function* (
-  check: Effect.Effect<unknown, unknown>,
-  every: Duration.Duration,
-  threshold: number,
-  tell: (status: "up" | "down") => Effect.Effect<void>
-) {
-  let told: "up" | "down" | undefined
-  let failures = 0
-  while (true) {
-    const exit = yield* Effect.exit(Effect.timeout(check, every))
-    failures = Exit.isSuccess(exit) ? 0 : failures + 1
-    const now = failures === 0 ? "up" : failures >= threshold ? "down" : told
-    if (now !== undefined && now !== told) {
-      told = now
-      yield* tell(now)
-    }
-    yield* Effect.sleep(every)
-  }
-})

@@ -12,6 +12,7 @@ import { Registry } from "../../mod.ts"
 import { Balancer, Endpoints } from "../../src/balancing/mod.ts"
 import { DiscoveryHttpClient, makeFetch } from "../../src/http/mod.ts"
 import { describe } from "../harness/it.ts"
+import { recordingTracer } from "../harness/tracer.ts"
 import { elapse, start, verify } from "../virtual/support.ts"
 
 /** What was sent where. */
@@ -264,14 +265,7 @@ describe("DiscoveryHttpClient", () => {
     "carries the trace to the instance: each attempt is a span of its own below the caller's",
     () =>
       Effect.gen(function* () {
-        const spans: Array<Tracer.Span> = []
-        const tracer = Tracer.make({
-          span: (options) => {
-            const span = new Tracer.NativeSpan(options)
-            spans.push(span)
-            return span
-          }
-        })
+        const { spans, tracer } = recordingTracer()
         const flaky = fakeFetch(() => flaky.sent.length === 1 ? reset() : new Response("ok"))
         yield* using(flaky, HttpClient.get("http://orders/")).pipe(
           Effect.withSpan("checkout"),

@@ -4,6 +4,7 @@ import { discover, registerService } from "../../src/Registry.ts"
 import { RegistrationStatus } from "../../src/Registration.ts"
 import { eachSharedEtcd, etcdctl } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
+import { recordingTracer } from "../harness/tracer.ts"
 import { makeProxy } from "../harness/Proxy.ts"
 import { eventually } from "../harness/real.ts"
 import {
@@ -25,14 +26,7 @@ describe("registerService and discover", () => {
       "registerService is a span of a tracer that is installed, and what it asks of etcd are spans within it",
       () =>
         Effect.gen(function* () {
-          const spans: Array<Tracer.NativeSpan> = []
-          const tracer = Tracer.make({
-            span: (options) => {
-              const span = new Tracer.NativeSpan(options)
-              spans.push(span)
-              return span
-            }
-          })
+          const { spans, tracer } = recordingTracer()
           yield* registerService({ name: "orders", endpoints: ["10.0.0.5:9090"] }).pipe(
             Effect.scoped,
             Effect.provide(registryAt(server().endpoint, { namespace: freshNamespace() })),

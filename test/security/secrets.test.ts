@@ -6,6 +6,7 @@ import type * as EtcdGrpc from "../../src/etcd/EtcdGrpc.ts"
 import { discover, getInstances, registerService, Registry } from "../../src/Registry.ts"
 import { etcdctl, startEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
+import { recordingTracer } from "../harness/tracer.ts"
 import { freePort } from "../harness/real.ts"
 import { recorded } from "../registration/support.ts"
 import { makeAuthority } from "./certificates.ts"
@@ -17,16 +18,9 @@ const show = (value: unknown): string => inspect(value, { depth: 12, maxStringLe
 /** Keeps all that a program tells: log lines of every level, spans with what they carry, and metrics. */
 const listening = () => {
   const lines: Array<string> = []
-  const spans: Array<Tracer.NativeSpan> = []
+  const { spans, tracer } = recordingTracer()
   const logger = Logger.make((options) => {
     lines.push(show([options.message, Cause.pretty(options.cause), show(options.cause)]))
-  })
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
   })
   const layer: Layer.Layer<never> = Layer.mergeAll(
     Logger.layer([logger]),

@@ -35,9 +35,7 @@ export interface Session<Message> {
   readonly guard: Effect.Effect<never>
 }
 
-/**
- * Uses the session of the stream that is open; opens one if there is none. Openings are serialised and paced.
- */
+/** Uses the session of the stream that is open; opens one if there is none. Openings are serialised and paced. */
 export const sharedStream = <Message, S extends Session<Message>>(
   client: Client,
   rpc: Rpc,
