@@ -23,83 +23,36 @@
  *
  * @module
  */
-export { Discovery, type Merged, type MergeSource, type SetsOf, type WeightedSets } from "./src/discovery/merge.ts"
+export {
+  Discovery,
+  type Merged,
+  type MergeSource,
+  type SetsOf,
+  type WeightedSets
+} from "./src/registry/discovery/merge.ts"
 export {
   type DiscoverOptions,
   type DiscoveryError,
   DiscoveryRefused,
   InvalidName,
   type ListedService
-} from "./src/Discovery.ts"
+} from "./src/registry/discovery/Discovery.ts"
 export { type DeclarationProblem, InvalidDeclaration } from "./src/declared/InvalidDeclaration.ts"
-export {
-  type Bytes,
-  type CompactRequest,
-  type CompactResponse,
-  type Compare,
-  type DeleteRangeRequest,
-  type DeleteRangeResponse,
-  Etcd,
-  type KeyRange,
-  type KeyValue,
-  type LeaseGrantRequest,
-  type LeaseGrantResponse,
-  type LeaseId,
-  type LeaseKeepAliveRequest,
-  type LeaseKeepAliveResponse,
-  type LeaseLeasesResponse,
-  type LeaseRevokeResponse,
-  type LeaseTimeToLiveRequest,
-  type LeaseTimeToLiveResponse,
-  prefix,
-  type PutRequest,
-  type PutResponse,
-  rangeAll,
-  type RangeRequest,
-  type RangeResponse,
-  type RequestOp,
-  type ResponseHeader,
-  type ResponseOp,
-  type StatusResponse,
-  type TxnRequest,
-  type TxnResponse,
-  type WatchEvent,
-  type WatchRequest,
-  type WatchResponse
-} from "./src/etcd/Etcd.ts"
-export {
-  Cancelled,
-  Compacted,
-  DeadlineExceeded,
-  EtcdError,
-  type EtcdErrorFields,
-  type EtcdErrorReason,
-  InvalidArgument,
-  LeaseExists,
-  LeaseNotFound,
-  NoSpace,
-  PermissionDenied,
-  TooLarge,
-  Unauthenticated,
-  Unavailable,
-  Unknown
-} from "./src/etcd/EtcdError.ts"
-export * as EtcdGrpc from "./src/etcd/EtcdGrpc.ts"
-export * as EtcdMemory from "./src/etcd/EtcdMemory.ts"
-export { type Codec, InvalidInstance, type MetadataSchema } from "./src/model/Codec.ts"
-export { InstanceStatus, type ServiceInstance } from "./src/model/Instance.ts"
-export type { Layout } from "./src/model/Layout.ts"
-export { type Change, Freshness, type InstanceSet, type Rejected } from "./src/model/InstanceSet.ts"
-export { type DefineService, Service } from "./src/model/Service.ts"
-export * as Backoff from "./src/policy/Backoff.ts"
-export type { Protect } from "./src/policy/Protection.ts"
+export { type Codec, InvalidInstance, type MetadataSchema } from "./src/registry/model/Codec.ts"
+export { InstanceStatus, type ServiceInstance } from "./src/registry/model/Instance.ts"
+export type { Layout } from "./src/registry/model/Layout.ts"
+export { Freshness } from "./src/etcd/Freshness.ts"
+export { type Change, type InstanceSet, type Rejected } from "./src/registry/model/InstanceSet.ts"
+export { type DefineService, Service } from "./src/registry/model/Service.ts"
+export * as Backoff from "./src/etcd/Backoff.ts"
+export type { Protect } from "./src/registry/discovery/Protection.ts"
 export type {
   Claim,
   InstanceOptions,
   InstancePatch,
   RegisterOptions,
   RegistrationPolicy
-} from "./src/registration/RegisterOptions.ts"
+} from "./src/registry/registration/RegisterOptions.ts"
 export {
   type Holder,
   InstanceIdTaken,
@@ -108,8 +61,8 @@ export {
   RegistrationLost,
   RegistrationRefused,
   StartupTimeout
-} from "./src/registration/RegistrationError.ts"
-export { type Registration, RegistrationStatus } from "./src/Registration.ts"
+} from "./src/registry/registration/RegistrationError.ts"
+export { type Registration, RegistrationStatus } from "./src/registry/registration/Registration.ts"
 export {
   type DeclarationOptions,
   type DeclarationSource,
@@ -124,5 +77,5 @@ export {
   Registry,
   type RegistryOptions,
   type RegistryService
-} from "./src/Registry.ts"
-export { runMain } from "./src/runMain.ts"
+} from "./src/registry/Registry.ts"
+export { runMain } from "./src/registry/runMain.ts"

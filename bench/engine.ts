@@ -11,7 +11,7 @@ import { Clock, Effect, Fiber, type Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { type Etcd, type KeyRange, prefix, rangeAll } from "../src/etcd/Etcd.ts"
 import type { EtcdError } from "../src/etcd/EtcdError.ts"
-import * as EtcdMemory from "../src/etcd/EtcdMemory.ts"
+import * as EtcdMemory from "../src/etcd/memory/EtcdMemory.ts"
 import process from "node:process"
 
 const few = 1_000

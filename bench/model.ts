@@ -8,7 +8,7 @@
 import { Effect, type Scope } from "effect"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { EtcdGrpc } from "../mod.ts"
+import { EtcdGrpc } from "../src/etcd/mod.ts"
 import { runProgram } from "../test/harness/program.ts"
 import { root, type RuntimeName } from "../tools/runtimes.ts"
 import { instanceValue, keyOf } from "./programs/measure.ts"

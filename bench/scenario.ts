@@ -6,7 +6,7 @@
  */
 import { Effect, type Scope } from "effect"
 import { readFileSync } from "node:fs"
-import type { Etcd, EtcdError, LeaseId } from "../mod.ts"
+import type { Etcd, EtcdError, LeaseId } from "../src/etcd/mod.ts"
 import { type EtcdServer, startEtcd } from "../test/harness/EtcdServer.ts"
 import type { Program } from "../test/harness/program.ts"
 import { instanceValue, keyOf, now } from "./programs/measure.ts"
@@ -83,7 +83,7 @@ export const startServer = (smoke: boolean): Effect.Effect<EtcdServer, Error, Sc
 export const fill = Effect.fnUntraced(function* (
   etcd: Etcd,
   { instances = 0, services }: Pick<Scenario, "instances" | "services">
-): Effect.fn.Return<LeaseId, EtcdError> {
+): Effect.fn.Return<LeaseId, EtcdError.EtcdError> {
   const { id: lease } = yield* etcd.leaseGrant({ ttl: 3600 })
   const names = services === undefined ? ["bench"] : Array.from({ length: services }, (_, index) => `bench${index}`)
   const all = names.flatMap((name) => Array.from({ length: instances }, (_, index) => ({ name, id: `i${index}` })))
@@ -108,7 +108,7 @@ export const chunks = <A>(all: ReadonlyArray<A>, size: number): ReadonlyArray<Re
 export const writeMarks = Effect.fnUntraced(function* (
   etcd: Etcd,
   { changes, every, name = "bench" }: { readonly changes: number; readonly every: number; readonly name?: string }
-): Effect.fn.Return<void, EtcdError> {
+): Effect.fn.Return<void, EtcdError.EtcdError> {
   const { kvs } = yield* etcd.range({ key: keyOf("i0", name) })
   const put = (mark: string) =>
     etcd.put({ key: keyOf("i0", name), value: instanceValue("i0", mark, name), lease: kvs[0]?.lease ?? 0n })

@@ -5,7 +5,8 @@
 //
 import { Console, Effect, Queue, Schema, Stream } from "effect"
 import process from "node:process"
-import { Etcd, EtcdGrpc, runMain } from "../mod.ts"
+import { runMain } from "../mod.ts"
+import { Etcd, EtcdGrpc } from "../src/etcd/mod.ts"
 import { ConfigRef, onConfigChange } from "../src/config/mod.ts"
 
 const endpoints = (process.env["ETCD_ENDPOINTS"] ?? "http://127.0.0.1:2379").split(",")

@@ -9,7 +9,8 @@
  */
 import { Console, Effect, Exit, Option, Scope, Stream, SubscriptionRef } from "effect"
 import process from "node:process"
-import { discover, type Etcd, type InstanceSet, prefix, runMain } from "../mod.ts"
+import { discover, type InstanceSet, runMain } from "../mod.ts"
+import { type Etcd, prefix } from "../src/etcd/mod.ts"
 import * as Screen from "./demo/screen.ts"
 import { embedded, type Instance, register, registryOf, service, type Stage, ttlSeconds } from "./demo/stage.ts"
 

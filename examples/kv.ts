@@ -4,7 +4,8 @@
 //
 import { Console, Deferred, Effect, Option, Schema, Stream } from "effect"
 import process from "node:process"
-import { EtcdGrpc, runMain } from "../mod.ts"
+import { runMain } from "../mod.ts"
+import { EtcdGrpc } from "../src/etcd/mod.ts"
 import { Compare, Kv, type KvEvent, Lease, Op, Txn } from "../src/kv/mod.ts"
 
 const endpoints = (process.env["ETCD_ENDPOINTS"] ?? "http://127.0.0.1:2379").split(",")

@@ -1,9 +1,10 @@
 /**
- * The import rules: which part of the source may use which other, and which packages.
+ * The import rules: which folder of the source may use which other, and which packages.
  *
  *     deno run -A tools/check_imports.ts
  *
- * Prints each import that breaks a rule and exits with 1. The two tables below are the rules.
+ * Prints each import that breaks a rule, each import cycle and each file beside a folder of its own name, and exits with
+ * 1 if there is any. The two tables below are the rules.
  *
  * @module
  */
@@ -12,88 +13,37 @@ import { join, posix, sep } from "node:path"
 import process from "node:process"
 import { root } from "./runtimes.ts"
 
-interface Room {
-  readonly files: RegExp
-  /** The other rooms it may import from, besides its own. */
-  readonly uses: ReadonlyArray<string> | "all"
-}
-
-/** Every file belongs to the first room that matches. What is imported stands further down, never the other way round. */
-const rooms: Readonly<Record<string, Room>> = {
-  mod: { files: /^mod\.ts$/, uses: "all" },
-  testing: { files: /^src\/testing\//, uses: "all" },
-  interop: { files: /^src\/interop\//, uses: ["model", "internal"] },
-  main: { files: /^src\/(?:main|runMain)\.ts$/i, uses: ["internal"] },
-  http: {
-    files: /^src\/http\//,
-    uses: ["balancing", "registry", "registration", "discovery", "etcd", "failure", "policy", "model", "internal"]
-  },
-  balancing: {
-    files: /^src\/balancing\//,
-    uses: ["registry", "registration", "discovery", "etcd", "failure", "policy", "model", "internal"]
-  },
-  registry: {
-    files: /^src\/(?:Registry\.ts$|registry\/)/,
-    uses: [
-      "declared",
-      "registration",
-      "discovery",
-      "session",
-      "transport",
-      "engine",
-      "etcd",
-      "failure",
-      "policy",
-      "model",
-      "internal"
-    ]
-  },
-  // Loaded lazily but for its types: parsers, node:fs and node:os.
-  declared: {
-    files: /^src\/declared\//,
-    uses: ["interop", "registration", "transport", "etcd", "failure", "policy", "model", "internal"]
-  },
-  registration: {
-    files: /^src\/(?:Registration\.ts$|registration\/)/,
-    uses: ["session", "following", "etcd", "failure", "policy", "model", "internal"]
-  },
-  discovery: {
-    files: /^src\/(?:Discovery\.ts$|discovery\/)/,
-    uses: ["session", "following", "etcd", "failure", "policy", "model", "internal"]
-  },
-  kv: { files: /^src\/kv\//, uses: ["session", "following", "etcd", "failure", "policy", "internal"] },
-  config: { files: /^src\/config\//, uses: ["following", "etcd", "failure", "policy", "model", "internal"] },
-  session: { files: /^src\/Session\.ts$/, uses: ["following", "etcd", "failure", "policy", "model", "internal"] },
-  following: { files: /^src\/etcd\/follow\.ts$/, uses: ["etcd", "failure", "policy", "internal"] },
-  transport: {
-    files: /^src\/etcd\/(?:EtcdGrpc\.ts$|grpc\/)/,
-    uses: ["etcd", "failure", "policy", "model", "internal"]
-  },
-  engine: {
-    files: /^src\/etcd\/(?:EtcdMemory\.ts$|memory\/)/,
-    uses: ["etcd", "failure", "policy", "model", "internal"]
-  },
-  etcd: { files: /^src\/etcd\/Etcd\.ts$/, uses: ["failure", "model", "internal"] },
-  policy: { files: /^src\/policy\//, uses: ["model", "internal"] },
-  model: { files: /^src\/model\//, uses: ["failure", "internal"] },
-  // Pure data, like the model: a stale set says which failure made it so.
-  failure: { files: /^src\/etcd\/EtcdError\.ts$/, uses: ["internal"] },
-  // Helpers that know nothing of this package.
-  internal: { files: /^src\/internal\//, uses: [] }
-}
+/**
+ * The storeys of the house, from the roof down. A folder imports from storeys below its own, never from beside or above.
+ * Each name is a folder of `src/`; `mod` is `mod.ts`.
+ */
+const storeys: ReadonlyArray<ReadonlyArray<string>> = [
+  ["mod"],
+  ["cli", "console"],
+  ["declared", "http", "rpc", "grpc", "promise", "monitoring"],
+  ["balancing", "interop", "config", "cluster", "persistence"],
+  ["registry", "kv", "coordination", "admin", "testing"],
+  ["etcd"],
+  // Helpers that do not depend on anything in this package.
+  ["internal"]
+]
 
 interface Package {
   readonly name: RegExp
-  readonly rooms: ReadonlyArray<string> | "all"
-  /** Only `import type` and `import(…)`: whoever does not call it never loads it. */
+  /** The folders that may import it. */
+  readonly folders: RegExp
+  /** Only `import type` and `import(…)`: a program that does not use it never loads it. */
   readonly lazily?: boolean
 }
 
-/** What is not in this table may not be imported at all. */
+/** A package that is not in this table may not be imported at all. */
 const packages: ReadonlyArray<Package> = [
-  { name: /^effect(?:\/|$)/, rooms: "all" },
-  { name: /^(?:etcd3|@grpc\/[^/]+)(?:\/|$)/, rooms: ["transport"], lazily: true },
-  { name: /^node:/, rooms: ["transport", "main", "declared"] }
+  { name: /^effect(?:\/|$)/, folders: /^/ },
+  { name: /^@grpc\/grpc-js$/, folders: /^src\/(?:etcd\/)?grpc\//, lazily: true },
+  { name: /^etcd3(?:\/|$)/, folders: /^src\/(?:etcd\/grpc|admin)\//, lazily: true },
+  { name: /^@bufbuild\/protobuf\/wire$/, folders: /^src\/etcd\/grpc\// },
+  { name: /^yaml$/, folders: /^src\/declared\//, lazily: true },
+  { name: /^node:/, folders: /^src\/(?:etcd\/grpc|registry|declared|cli|console)\// }
 ]
 
 interface Import {
@@ -121,16 +71,22 @@ const importsOf = (source: string): ReadonlyArray<Import> => {
   return found
 }
 
-const roomOf = (file: string): string | undefined => Object.keys(rooms).find((name) => rooms[name]?.files.test(file))
+/** The folder of `src/` that a file is in; `mod` for `mod.ts`. */
+const folderOf = (file: string): string | undefined => file === "mod.ts" ? "mod" : /^src\/([^/]+)\//.exec(file)?.[1]
 
-/** What is wrong with a set of modules (path from the project's folder, text); empty when nothing is. */
+/** The number of a folder's storey, counted from the roof; -1 if no storey has it. */
+const storeyOf = (folder: string | undefined): number =>
+  storeys.findIndex((folders) => folder !== undefined && folders.includes(folder))
+
+/** The rules that a set of modules (path from the project's folder, text) breaks; empty if it breaks none. */
 export const check = (modules: ReadonlyMap<string, string>): ReadonlyArray<string> => {
   const problems: Array<string> = []
   const graph = new Map<string, ReadonlyArray<string>>()
   for (const [file, source] of modules) {
-    const room = roomOf(file)
-    if (room === undefined) {
-      problems.push(`${file}: belongs to no room; add it to the table in tools/check_imports.ts`)
+    const folder = folderOf(file)
+    const storey = storeyOf(folder)
+    if (storey < 0) {
+      problems.push(`${file}: no storey has this folder; add it to the table in tools/check_imports.ts`)
       continue
     }
     const targets: Array<string> = []
@@ -141,26 +97,23 @@ export const check = (modules: ReadonlyMap<string, string>): ReadonlyArray<strin
         if (!from.endsWith(".ts")) problem("a relative import ends in .ts")
         else if (!modules.has(target)) problem(`there is no ${target}`)
         else {
-          const other = roomOf(target)
           targets.push(target)
-          const uses = rooms[room]?.uses ?? []
-          if (other !== undefined && other !== room && uses !== "all" && !uses.includes(other)) {
-            problem(`${room} may not use ${other} (only ${uses.join(", ") || "itself"})`)
-          }
+          const other = folderOf(target)
+          if (other !== folder && storeyOf(other) <= storey) problem(`${folder} may not import from ${other}`)
         }
         continue
       }
       const known = packages.find(({ name }) => name.test(from))
       if (known === undefined) problem("no dependency of this package")
-      else if (known.rooms !== "all" && !known.rooms.includes(room)) {
-        problem(`only ${known.rooms.join(", ")} may import it, not ${room}`)
+      else if (!known.folders.test(file)) {
+        problem(`${folder} may not import it`)
       } else if (known.lazily === true && kind === "value") {
         problem("only `import type` or a dynamic import: it is loaded lazily")
       }
     }
     graph.set(file, targets)
   }
-  return [...problems, ...cycles(graph)]
+  return [...problems, ...cycles(graph), ...twins(modules)]
 }
 
 const cycles = (graph: ReadonlyMap<string, ReadonlyArray<string>>): ReadonlyArray<string> => {
@@ -175,6 +128,14 @@ const cycles = (graph: ReadonlyMap<string, ReadonlyArray<string>>): ReadonlyArra
   }
   for (const file of graph.keys()) visit(file, [])
   return found
+}
+
+/** Files beside a folder of their own name: the module of a concept belongs into its folder. */
+const twins = (modules: ReadonlyMap<string, string>): ReadonlyArray<string> => {
+  const folders = new Set(Array.from(modules.keys(), (file) => posix.dirname(file).toLowerCase()))
+  return Array.from(modules.keys())
+    .filter((file) => folders.has(file.slice(0, -".ts".length).toLowerCase()))
+    .map((file) => `${file}: stands beside a folder of its own name; move it into the folder`)
 }
 
 if (import.meta.main) {

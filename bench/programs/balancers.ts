@@ -7,8 +7,9 @@
 import { HashMap, Result } from "effect"
 import type { InstanceSet as Instances, ServiceInstance } from "../../mod.ts"
 import { Balancer } from "../../src/balancing/mod.ts"
-import * as InstanceSet from "../../src/model/InstanceSet.ts"
+import * as InstanceSet from "../../src/registry/model/InstanceSet.ts"
 import { quantile, readArguments, report, service } from "./measure.ts"
+import { Freshness } from "../../src/etcd/Freshness.ts"
 
 const { parameters: { batches, instances: count }, who } = readArguments<"batches" | "instances">()
 /** Picks in a batch, which is over before the system takes the core away. The median of the batches is told. */
@@ -94,7 +95,7 @@ const ours = (subject: Subject) => {
     InstanceSet.make({
       byId,
       revision: 0n,
-      freshness: InstanceSet.Freshness.Live(),
+      freshness: Freshness.Live(),
       rejected: HashMap.empty(),
       held: new Map(),
       history,

@@ -3,7 +3,7 @@
  * live, and watches. `model.ts` starts some of these and changes what they watch.
  */
 import { Deferred, Effect, Random, Stream } from "effect"
-import { type Etcd, EtcdGrpc, type KeyRange, prefix } from "../../mod.ts"
+import { type Etcd, EtcdGrpc, type KeyRange, prefix } from "../../src/etcd/mod.ts"
 import { awaitGo, cpu, instanceValue, keyOf, prefixOf, quantile, readArguments, report } from "./measure.ts"
 
 const { endpoint, parameters } = readArguments<

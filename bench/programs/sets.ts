@@ -4,7 +4,8 @@
  * a Map that is changed in place.
  */
 import { Effect, Option, Queue, Result, Stream } from "effect"
-import { discover, Etcd, type InstanceSet, type KeyValue, Registry, Service, type WatchResponse } from "../../mod.ts"
+import { discover, type InstanceSet, Registry, Service } from "../../mod.ts"
+import { Etcd, type KeyValue, type WatchResponse } from "../../src/etcd/mod.ts"
 import { cpu, instanceValue, keyOf, type Parsed, readArguments, report, service } from "./measure.ts"
 
 const { parameters: { instances: count, updates }, who } = readArguments<"instances" | "updates">()

@@ -1,6 +1,6 @@
 /** etcd goes away and comes back, once with its data and once without. */
 import { Clock, Effect, Fiber, Stream } from "effect"
-import { type KeyValue, prefix, rangeAll } from "../../mod.ts"
+import { type KeyValue, prefix, rangeAll } from "../../src/etcd/mod.ts"
 import { fingerprint, prefixOf } from "../programs/measure.ts"
 import type { Drive, Figures, Scenario, Turn } from "../scenario.ts"
 

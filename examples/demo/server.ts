@@ -11,7 +11,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import process from "node:process"
 import { fileURLToPath } from "node:url"
-import { type Etcd, type EtcdError, EtcdGrpc } from "../../mod.ts"
+import { type Etcd, type EtcdError, EtcdGrpc } from "../../src/etcd/mod.ts"
 import { anyEtcd } from "../../tools/etcd.ts"
 import type { Stage } from "./stage.ts"
 
@@ -135,7 +135,7 @@ const startEtcd = Effect.gen(function* () {
 /** A real etcd; without `endpoints` one that is started here. The user name and so on are those of the environment. */
 export const real = Effect.fnUntraced(function* (
   endpoints: string | undefined
-): Effect.fn.Return<Stage, Error | EtcdError | Config.ConfigError, Scope.Scope> {
+): Effect.fn.Return<Stage, Error | EtcdError.EtcdError | Config.ConfigError, Scope.Scope> {
   const own = endpoints === undefined ? yield* startEtcd : undefined
   const namespace = `/demo/${crypto.randomUUID().slice(0, 8)}`
   const env = {
@@ -144,7 +144,7 @@ export const real = Effect.fnUntraced(function* (
   }
   const provider = ConfigProvider.orElse(ConfigProvider.fromEnvRecord(env), ConfigProvider.fromEnv())
   const options = yield* Effect.provideService(EtcdGrpc.config, ConfigProvider.ConfigProvider, provider)
-  const connect: Effect.Effect<Etcd, EtcdError, Scope.Scope> = EtcdGrpc.make(options)
+  const connect: Effect.Effect<Etcd, EtcdError.EtcdError, Scope.Scope> = EtcdGrpc.make(options)
   const { version } = yield* Effect.scoped(Effect.flatMap(connect, (etcd) => etcd.status))
   return {
     place: own === undefined ?

@@ -5,9 +5,6 @@
  */
 import { Deferred, Effect, Exit, Fiber, Layer, References, Scope } from "effect"
 import {
-  Etcd,
-  type EtcdError,
-  EtcdMemory,
   type InvalidName,
   registerService,
   type Registration,
@@ -15,6 +12,7 @@ import {
   type RegistrationPolicy,
   Registry
 } from "../../mod.ts"
+import { Etcd, type EtcdError, EtcdMemory } from "../../src/etcd/mod.ts"
 
 export interface Stage {
   /** Where it runs, in a few words. */
@@ -22,7 +20,7 @@ export interface Stage {
   /** Keys start with this. */
   readonly namespace: string
   /** One more client of the etcd. */
-  readonly connect: Effect.Effect<Etcd, EtcdError, Scope.Scope>
+  readonly connect: Effect.Effect<Etcd, EtcdError.EtcdError, Scope.Scope>
   /** Starts a process that registers an instance; completes once it is registered. */
   readonly spawn: (instance: Instance) => Effect.Effect<Killable, Error, Scope.Scope>
 }

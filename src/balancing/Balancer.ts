@@ -32,9 +32,9 @@
  * @module
  */
 import { Effect, Option, Random, Result } from "effect"
-import { monotonicMillis } from "../internal/monotonic.ts"
-import { isAvailable, type ServiceInstance } from "../model/Instance.ts"
-import * as InstanceSet from "../model/InstanceSet.ts"
+import { monotonicMillis } from "../internal/time/monotonic.ts"
+import { isAvailable, type ServiceInstance } from "../registry/model/Instance.ts"
+import * as InstanceSet from "../registry/model/InstanceSet.ts"
 import type { InvalidStrategy, Known, Outcome, PickRequest, Strategy } from "./Strategy.ts"
 
 export {

@@ -19,10 +19,10 @@ import {
   Result,
   type Scope
 } from "effect"
-import type { DiscoveryError } from "../Discovery.ts"
-import { Steps } from "../internal/Steps.ts"
-import { isAvailable, type ServiceInstance } from "../model/Instance.ts"
-import { diff, type InstanceSet } from "../model/InstanceSet.ts"
+import type { DiscoveryError } from "../registry/discovery/Discovery.ts"
+import { Steps } from "../internal/time/Steps.ts"
+import { isAvailable, type ServiceInstance } from "../registry/model/Instance.ts"
+import { diff, type InstanceSet } from "../registry/model/InstanceSet.ts"
 import type * as Balancer from "./Balancer.ts"
 import { Connection } from "./Connection.ts"
 import {

@@ -14,7 +14,7 @@
  * @module
  */
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
-import type { Steps } from "../internal/Steps.ts"
+import type { Steps } from "../internal/time/Steps.ts"
 import { ConnectFailed, TimedOut } from "./EndpointsError.ts"
 
 /** How a connection is doing. */

@@ -22,11 +22,11 @@
  * @module
  */
 import { Cause, Effect, FiberSet, Scope, Stream } from "effect"
-import { checkName, type InvalidName } from "../Discovery.ts"
-import type { ServiceInstance } from "../model/Instance.ts"
-import { Service } from "../model/Service.ts"
-import * as Backoff from "../policy/Backoff.ts"
-import { Registry } from "../Registry.ts"
+import { checkName, type InvalidName } from "../registry/discovery/Discovery.ts"
+import type { ServiceInstance } from "../registry/model/Instance.ts"
+import { Service } from "../registry/model/Service.ts"
+import * as Backoff from "../etcd/Backoff.ts"
+import { Registry } from "../registry/Registry.ts"
 import * as Balancer from "./Balancer.ts"
 import { Clients } from "./Clients.ts"
 import type { CallFailed, InvalidEndpoints, NoInstanceAvailable } from "./EndpointsError.ts"

@@ -4,9 +4,9 @@
  * @module
  */
 import { Cause, Data, Duration } from "effect"
-import type { DiscoveryError } from "../Discovery.ts"
+import type { DiscoveryError } from "../registry/discovery/Discovery.ts"
 import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
-import type { ServiceInstance } from "../model/Instance.ts"
+import type { ServiceInstance } from "../registry/model/Instance.ts"
 
 const InvalidEndpointsBase: TaggedErrorClass<"InvalidEndpoints", {
   readonly service: string

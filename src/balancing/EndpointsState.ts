@@ -4,9 +4,9 @@
  * @module
  */
 import type { Option } from "effect"
-import type { DiscoveryError } from "../Discovery.ts"
-import type { ServiceInstance } from "../model/Instance.ts"
-import type { Freshness } from "../model/InstanceSet.ts"
+import type { DiscoveryError } from "../registry/discovery/Discovery.ts"
+import type { ServiceInstance } from "../registry/model/Instance.ts"
+import type { Freshness } from "../etcd/Freshness.ts"
 import type { ConnectionStatus } from "./Connection.ts"
 import type * as Metrics from "./metrics.ts"
 

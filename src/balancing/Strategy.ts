@@ -11,7 +11,7 @@
  */
 import { Data, type Pipeable, Pipeable as Pipe, Result } from "effect"
 import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
-import type { ServiceInstance } from "../model/Instance.ts"
+import type { ServiceInstance } from "../registry/model/Instance.ts"
 
 /** What a choice may depend on. */
 export interface PickRequest {

@@ -28,7 +28,7 @@ export interface ConfigRef<A> {
  *
  * @example
  * ```ts
- * import { Etcd, EtcdMemory } from "@effect-etcd/discovery"
+ * import { Etcd, EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { ConfigRef } from "@effect-etcd/discovery/config"
  * import { Effect, Schema } from "effect"
  * import assert from "node:assert/strict"

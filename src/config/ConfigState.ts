@@ -4,7 +4,7 @@
  * @module
  */
 import { Option } from "effect"
-import type { Freshness } from "../model/InstanceSet.ts"
+import type { Freshness } from "../etcd/Freshness.ts"
 import type { InvalidConfig } from "./ConfigError.ts"
 
 /** The key has a value. */

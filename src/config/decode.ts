@@ -5,8 +5,8 @@
  */
 import { Effect, Result, Schema, SchemaIssue } from "effect"
 import type { KeyValue } from "../etcd/Etcd.ts"
-import { parserOf } from "../internal/formats.ts"
-import { showPath } from "../internal/paths.ts"
+import { parserOf } from "../internal/text/formats.ts"
+import { showPath } from "../internal/text/paths.ts"
 import { InvalidConfig } from "./ConfigError.ts"
 
 /** A schema that needs no services. */

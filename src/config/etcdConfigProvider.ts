@@ -58,7 +58,7 @@ const set = (place: Place, [segment, ...rest]: ReadonlyArray<string>, value: Uin
  *
  * @example
  * ```ts
- * import { Etcd, EtcdMemory } from "@effect-etcd/discovery"
+ * import { Etcd, EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { etcdConfigProvider } from "@effect-etcd/discovery/config"
  * import { Config, ConfigProvider, Effect } from "effect"
  * import assert from "node:assert/strict"

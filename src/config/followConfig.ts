@@ -7,7 +7,7 @@ import { Clock, Effect, Exit, Metric, Option, Result, type Scope, type Stream } 
 import { Etcd, type KeyValue } from "../etcd/Etcd.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
 import { Latest } from "../internal/Latest.ts"
-import { Freshness } from "../model/InstanceSet.ts"
+import { Freshness } from "../etcd/Freshness.ts"
 import { type ConfigError, ConfigRefused, type InvalidConfigOption } from "./ConfigError.ts"
 import type { ConfigState } from "./ConfigState.ts"
 import { type ConfigFormat, type ConfigSchema, decoderOf } from "./decode.ts"

@@ -10,7 +10,7 @@
  *
  * @example
  * ```ts
- * import { Etcd, EtcdMemory } from "@effect-etcd/discovery"
+ * import { Etcd, EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { ConfigRef } from "@effect-etcd/discovery/config"
  * import { Effect, Schema, Stream } from "effect"
  * import assert from "node:assert/strict"

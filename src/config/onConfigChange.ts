@@ -28,7 +28,7 @@ export interface OnConfigChangeOptions<E = never, R = never> extends WatchConfig
  *
  * @example
  * ```ts
- * import { Etcd, EtcdMemory } from "@effect-etcd/discovery"
+ * import { Etcd, EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { onConfigChange } from "@effect-etcd/discovery/config"
  * import { Deferred, Effect, Schema } from "effect"
  * import assert from "node:assert/strict"

@@ -6,7 +6,7 @@
 import { Duration, Option, Result, type Schedule } from "effect"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { FollowOptions } from "../etcd/follow.ts"
-import * as Backoff from "../policy/Backoff.ts"
+import * as Backoff from "../etcd/Backoff.ts"
 import { InvalidConfigOption } from "./ConfigError.ts"
 
 /** How configuration is followed. */

@@ -22,7 +22,7 @@ import { followConfig, type WatchConfigOptions } from "./followConfig.ts"
  *
  * @example
  * ```ts
- * import { Etcd, EtcdMemory } from "@effect-etcd/discovery"
+ * import { Etcd, EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { watchConfig } from "@effect-etcd/discovery/config"
  * import { Effect, Schema, Stream } from "effect"
  * import assert from "node:assert/strict"

@@ -4,9 +4,9 @@
  * @module
  */
 import type { Effect } from "effect"
-import type { EtcdGrpcOptions } from "../etcd/EtcdGrpc.ts"
-import type { Service } from "../model/Service.ts"
-import type { InstanceOptions } from "../registration/RegisterOptions.ts"
+import type { EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
+import type { Service } from "../registry/model/Service.ts"
+import type { InstanceOptions } from "../registry/registration/RegisterOptions.ts"
 
 /** A file (`.yaml`, `.yml`, `.toml`, `.json`), or the text of one. */
 export type DeclarationSource = string | URL | {

@@ -8,8 +8,8 @@
  * @module
  */
 import { Duration, Result, Schema } from "effect"
-import type { EtcdGrpcOptions } from "../etcd/EtcdGrpc.ts"
-import { serviceName } from "../model/ServiceName.ts"
+import type { EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
+import { serviceName } from "../registry/model/ServiceName.ts"
 import type { Problem } from "./environment.ts"
 import { list, number, secret, text, textThat, truth } from "./fields.ts"
 import { type DeclaredShape, recordOf } from "./shape.ts"

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { Format } from "../internal/formats.ts"
+import type { Format } from "../internal/text/formats.ts"
 
 /** Keys and indices from the root. */
 export type Path = ReadonlyArray<string | number>

@@ -4,11 +4,11 @@
  * @module
  */
 import { Result, Schema } from "effect"
-import type { EtcdGrpcOptions } from "../etcd/EtcdGrpc.ts"
-import * as Keyspace from "../model/Keyspace.ts"
-import { instanceId, serviceName } from "../model/ServiceName.ts"
-import * as Ttl from "../policy/Ttl.ts"
-import type { InstanceOptions } from "../registration/RegisterOptions.ts"
+import type { EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
+import * as Keyspace from "../registry/model/Keyspace.ts"
+import { instanceId, serviceName } from "../registry/model/ServiceName.ts"
+import * as Ttl from "../etcd/Ttl.ts"
+import type { InstanceOptions } from "../registry/registration/RegisterOptions.ts"
 import type { Problem } from "./environment.ts"
 import { duration, durationOf, field, list, number, oneOf, secret, text, textThat } from "./fields.ts"
 import { type DeclaredShape, recordOf } from "./shape.ts"

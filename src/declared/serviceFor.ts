@@ -1,5 +1,5 @@
 import { goZero } from "../interop/goZero.ts"
-import { Service } from "../model/Service.ts"
+import { Service } from "../registry/model/Service.ts"
 
 /** Whose layout the keys and values of a service have: this package's own, or that of go-zero. */
 export type Layout = "own" | "goZero"

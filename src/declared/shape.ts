@@ -4,8 +4,8 @@
  * @module
  */
 import type { Result, Schema } from "effect"
-import type { EtcdGrpcOptions } from "../etcd/EtcdGrpc.ts"
-import type { InstanceOptions } from "../registration/RegisterOptions.ts"
+import type { EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
+import type { InstanceOptions } from "../registry/registration/RegisterOptions.ts"
 import type { Problem } from "./environment.ts"
 import type { Path } from "./locate.ts"
 import type { Layout } from "./serviceFor.ts"

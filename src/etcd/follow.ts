@@ -17,8 +17,8 @@
  * @module
  */
 import { Deferred, Duration, Effect, identity, Option, type Schedule, Semaphore, Stream } from "effect"
-import { monotonicMillis, sleepUntil } from "../internal/monotonic.ts"
-import { Steps } from "../internal/Steps.ts"
+import { monotonicMillis, sleepUntil } from "../internal/time/monotonic.ts"
+import { Steps } from "../internal/time/Steps.ts"
 import { type Etcd, type KeyRange, type KeyValue, rangeAll, type ResponseHeader, type WatchEvent } from "./Etcd.ts"
 import { Compacted, DeadlineExceeded, EtcdError } from "./EtcdError.ts"
 

@@ -26,10 +26,10 @@ import { type Duration, Effect, Layer, Option, RcMap, Result, Scope, Stream } fr
 import { HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { Balancer, Endpoints } from "../balancing/mod.ts"
 import { endpointsPlan } from "../balancing/EndpointsOptions.ts"
-import { checkName, type InvalidName } from "../Discovery.ts"
-import { Service } from "../model/Service.ts"
-import type { ServiceInstance } from "../model/Instance.ts"
-import type { Registry } from "../Registry.ts"
+import { checkName, type InvalidName } from "../registry/discovery/Discovery.ts"
+import { Service } from "../registry/model/Service.ts"
+import type { ServiceInstance } from "../registry/model/Instance.ts"
+import type { Registry } from "../registry/Registry.ts"
 
 /** How services are found and called. All options of {@link Endpoints.make} but those that the client answers itself. */
 export interface DiscoveryHttpClientOptions extends

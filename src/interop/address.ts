@@ -4,8 +4,8 @@
  * @module
  */
 import { Result } from "effect"
-import type { InvalidInstance } from "../model/Codec.ts"
-import type { ServiceInstance } from "../model/Instance.ts"
+import type { InvalidInstance } from "../registry/model/Codec.ts"
+import type { ServiceInstance } from "../registry/model/Instance.ts"
 import { refuse } from "./format.ts"
 
 /** For formats whose addresses name no scheme. */

@@ -7,7 +7,7 @@
  * @module
  */
 import { Result, Schema } from "effect"
-import { instanceId, serviceName } from "../model/ServiceName.ts"
+import { instanceId, serviceName } from "../registry/model/ServiceName.ts"
 import { type AddressOptions, authorityOf, endpointOf, onlyAddress } from "./address.ts"
 import { type Format, format, jsonReader, refuse, wholeWeight, writeJson } from "./format.ts"
 

@@ -5,10 +5,10 @@
  * @module
  */
 import { Equal, Result, Schema } from "effect"
-import { type Codec, InvalidInstance, maxValueBytes } from "../model/Codec.ts"
-import type { ServiceInstance } from "../model/Instance.ts"
-import type { LayoutParts } from "../model/Layout.ts"
-import * as Layout from "../model/Layout.ts"
+import { type Codec, InvalidInstance, maxValueBytes } from "../registry/model/Codec.ts"
+import type { ServiceInstance } from "../registry/model/Instance.ts"
+import type { LayoutParts } from "../registry/model/Layout.ts"
+import * as Layout from "../registry/model/Layout.ts"
 
 /** A codec that is also a function: called with options, it makes another codec of the same format. */
 export interface Format<M, Options> extends Codec<M> {

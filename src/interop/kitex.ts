@@ -5,7 +5,7 @@
  * @module
  */
 import { Result, Schema } from "effect"
-import { instanceId, serviceName } from "../model/ServiceName.ts"
+import { instanceId, serviceName } from "../registry/model/ServiceName.ts"
 import { authorityOf, endpointOf, onlyAddress } from "./address.ts"
 import { type Format, format, jsonReader, wholeWeight, writeJson } from "./format.ts"
 

@@ -4,8 +4,8 @@
  * @module
  */
 import { Result, Schema } from "effect"
-import type { ServiceInstance } from "../model/Instance.ts"
-import { instanceId, serviceName } from "../model/ServiceName.ts"
+import type { ServiceInstance } from "../registry/model/Instance.ts"
+import { instanceId, serviceName } from "../registry/model/ServiceName.ts"
 import { type Format, format, jsonReader, refuse, writeJson } from "./format.ts"
 
 type Metadata = Readonly<Record<string, string>>

@@ -113,7 +113,7 @@ const codecOf = <A>(values: Schema.Codec<A, unknown> | ValueCodec<A>): ValueCode
  *
  * @example
  * ```ts
- * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv } from "@effect-etcd/discovery/kv"
  * import { Effect, Schema } from "effect"
  * import assert from "node:assert/strict"

@@ -6,7 +6,7 @@
  *
  * @example
  * ```ts
- * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv } from "@effect-etcd/discovery/kv"
  * import { Effect, Option, Schema } from "effect"
  * import assert from "node:assert/strict"
@@ -36,9 +36,9 @@
 import { Data, Effect, Option, Schedule, Stream } from "effect"
 import { after, Etcd, invalidArgument, rangeAll, type RequestOp, type ResponseOp } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
-import { Steps } from "../internal/Steps.ts"
+import { Steps } from "../internal/time/Steps.ts"
 import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
-import * as Backoff from "../policy/Backoff.ts"
+import * as Backoff from "../etcd/Backoff.ts"
 import * as Compare from "./Compare.ts"
 import { type Entry, type Listing, readListing } from "./Entry.ts"
 import { codecFor, type InvalidValue, type KeyLike, nameOf, type PrefixLike, toPrefix, type ValueOf } from "./Key.ts"
@@ -89,7 +89,7 @@ export const count = (prefix: PrefixLike, options?: Op.ReadOptions): Effect.Effe
  *
  * @example
  * ```ts
- * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv } from "@effect-etcd/discovery/kv"
  * import { Effect, Schema } from "effect"
  * import assert from "node:assert/strict"
@@ -131,7 +131,7 @@ export interface PagesOptions extends Op.ReadOptions {
  *
  * @example
  * ```ts
- * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv } from "@effect-etcd/discovery/kv"
  * import { Effect, Stream } from "effect"
  * import assert from "node:assert/strict"
@@ -197,7 +197,7 @@ export type Written<Found> =
  *
  * @example
  * ```ts
- * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv } from "@effect-etcd/discovery/kv"
  * import { Effect } from "effect"
  * import assert from "node:assert/strict"
@@ -231,7 +231,7 @@ export const putIfAbsent = <K extends KeyLike>(
  *
  * @example
  * ```ts
- * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv } from "@effect-etcd/discovery/kv"
  * import { Effect, Schema } from "effect"
  * import assert from "node:assert/strict"
@@ -303,7 +303,7 @@ const conflictRetry: Schedule.Schedule<unknown> = Schedule.max([
  *
  * @example
  * ```ts
- * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv } from "@effect-etcd/discovery/kv"
  * import { Effect, Option, Schema } from "effect"
  * import assert from "node:assert/strict"

@@ -9,9 +9,9 @@
 import { Duration, Effect, Option, Result, type Schedule, type Scope } from "effect"
 import { Etcd, invalidArgument, type LeaseId } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
-import { Timers } from "../internal/Timers.ts"
-import * as Ttl from "../policy/Ttl.ts"
-import * as Session from "../Session.ts"
+import { Timers } from "../internal/time/Timers.ts"
+import * as Ttl from "../etcd/Ttl.ts"
+import * as Session from "../etcd/Session.ts"
 import { leaseId, type LeaseLike } from "./Op.ts"
 
 /** A lease that is kept alive. Give it to `Kv.put` as `lease`. */
@@ -59,7 +59,7 @@ export interface ScopedOptions {
  *
  * @example Keys that are there as long as the program is, and come back when the lease was lost
  * ```ts
- * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv, Lease } from "@effect-etcd/discovery/kv"
  * import { Effect, Option } from "effect"
  * import assert from "node:assert/strict"
@@ -128,7 +128,7 @@ const maxSeconds = 9_000_000_000
  *
  * @example
  * ```ts
- * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv, Lease } from "@effect-etcd/discovery/kv"
  * import { Effect } from "effect"
  * import { TestClock } from "effect/testing"

@@ -5,7 +5,7 @@
  *
  * @example
  * ```ts
- * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Compare, Kv, Op, Txn } from "@effect-etcd/discovery/kv"
  * import { Effect, Option, Schema } from "effect"
  * import assert from "node:assert/strict"

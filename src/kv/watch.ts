@@ -12,7 +12,7 @@ import { Deferred, Duration, Effect, Option, Queue, Result, type Schedule, Strea
 import { Etcd, invalidArgument, type KeyValue, type WatchEvent } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
-import * as Backoff from "../policy/Backoff.ts"
+import * as Backoff from "../etcd/Backoff.ts"
 import { type Entry, type Listing, readEntry, readListing } from "./Entry.ts"
 import {
   type AnyPrefix,
@@ -92,7 +92,7 @@ const capacity = 1024
  *
  * @example
  * ```ts
- * import { EtcdMemory } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv } from "@effect-etcd/discovery/kv"
  * import { Effect, Schema, Stream } from "effect"
  * import assert from "node:assert/strict"

@@ -4,12 +4,12 @@
  * @module
  */
 import type { Effect, Scope, Stream } from "effect"
-import type { DiscoverOptions, DiscoveryError, ListedService } from "../Discovery.ts"
-import type { InstanceSet } from "../model/InstanceSet.ts"
-import type { Service } from "../model/Service.ts"
-import type { Registration } from "../Registration.ts"
-import type { InstanceOptions } from "../registration/RegisterOptions.ts"
-import type { RegistrationError } from "../registration/RegistrationError.ts"
+import type { DiscoverOptions, DiscoveryError, ListedService } from "./discovery/Discovery.ts"
+import type { InstanceSet } from "./model/InstanceSet.ts"
+import type { Service } from "./model/Service.ts"
+import type { Registration } from "./registration/Registration.ts"
+import type { InstanceOptions } from "./registration/RegisterOptions.ts"
+import type { RegistrationError } from "./registration/RegistrationError.ts"
 
 /** What a registry can do. */
 export interface RegistryService {

@@ -18,7 +18,8 @@
  *
  * @example The put of a registration is applied, but its answer is lost
  * ```ts
- * import { EtcdMemory, getInstances, registerService, Registry } from "@effect-etcd/discovery"
+ * import { getInstances, registerService, Registry } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { FaultyEtcd } from "@effect-etcd/discovery/testing"
  * import { Effect, Fiber, Layer } from "effect"
  * import { TestClock } from "effect/testing"

@@ -7,7 +7,8 @@
  *
  * @example An application's own test: it must go on with the last known instances while etcd is away
  * ```ts
- * import { discover, EtcdMemory, registerService, Registry } from "@effect-etcd/discovery"
+ * import { discover, registerService, Registry } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { FaultyEtcd } from "@effect-etcd/discovery/testing"
  * import { Effect, Layer, Stream } from "effect"
  * import { TestClock } from "effect/testing"

@@ -1,10 +1,11 @@
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Metric, Option, Schedule, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 import assert from "node:assert/strict"
-import { EtcdError, PermissionDenied, type Registry, type ServiceInstance } from "../../mod.ts"
+import type { Registry, ServiceInstance } from "../../mod.ts"
+import { EtcdError } from "../../src/etcd/mod.ts"
 import { Balancer, Endpoints } from "../../src/balancing/mod.ts"
 import { describe } from "../harness/it.ts"
-import { counted, elapse, failureOf, settle, start, verify as onVirtualTime } from "../virtual/support.ts"
+import { counted, elapse, failureOf, settle, start, verify as onVirtualTime } from "../harness/virtual.ts"
 import { type Fake, fake, now } from "./endpointsSupport.ts"
 
 /** What happened to the clients: `open a`, `close a`. */
@@ -438,12 +439,14 @@ describe("Endpoints", () => {
     verify("says so when discovery is refused, which is tried again", (fake, log) =>
       Effect.gen(function* () {
         const { endpoints } = yield* clientsOf({ firstSetTimeout: 0 })
-        yield* fake.refuse(new EtcdError({ reason: new PermissionDenied({ detail: "no" }), method: "range" }))
+        yield* fake.refuse(
+          new EtcdError.EtcdError({ reason: new EtcdError.PermissionDenied({ detail: "no" }), method: "range" })
+        )
         yield* settle
         const error = yield* Effect.flip(endpoints.call(ok))
         assert.ok(error instanceof Endpoints.NoInstanceAvailable)
         assert.deepEqual([error.reason, error.cause?._tag], ["unknown", "DiscoveryRefused"])
-        assert.match(log.join(), /Warn the instances of "orders" are not followed: .*PermissionDenied/)
+        assert.match(log.join(), /Warn the instances of "orders" are not followed: .*EtcdError.PermissionDenied/)
         yield* fake.set("a")
         yield* elapse("30 seconds")
         assert.equal(yield* endpoints.call(ok), "a")

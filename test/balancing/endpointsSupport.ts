@@ -5,11 +5,13 @@
  * @module
  */
 import { Clock, Effect, HashMap, Layer, Stream } from "effect"
-import { type EtcdError, Registry, type ServiceInstance } from "../../mod.ts"
+import { Registry, type ServiceInstance } from "../../mod.ts"
+import type { EtcdError } from "../../src/etcd/mod.ts"
 import { Latest } from "../../src/internal/Latest.ts"
-import * as InstanceSet from "../../src/model/InstanceSet.ts"
-import { DiscoveryRefused } from "../../src/Discovery.ts"
-import type { RegistryService } from "../../src/Registry.ts"
+import * as InstanceSet from "../../src/registry/model/InstanceSet.ts"
+import { DiscoveryRefused } from "../../src/registry/discovery/Discovery.ts"
+import type { RegistryService } from "../../src/registry/Registry.ts"
+import { Freshness } from "../../src/etcd/Freshness.ts"
 
 /** A service whose instances the test sets. */
 export interface Fake {
@@ -19,7 +21,7 @@ export interface Fake {
     ...instances: ReadonlyArray<string | Partial<ServiceInstance> & { readonly id: string }>
   ) => Effect.Effect<void>
   /** Discovery is refused from now on. */
-  readonly refuse: (cause: EtcdError) => Effect.Effect<void>
+  readonly refuse: (cause: EtcdError.EtcdError) => Effect.Effect<void>
 }
 
 export const instanceOf = (given: string | Partial<ServiceInstance> & { readonly id: string }): ServiceInstance => {
@@ -29,7 +31,7 @@ export const instanceOf = (given: string | Partial<ServiceInstance> & { readonly
 
 /** A registry in which the test says what there is. Its sets are those of one watch. */
 export const fake: Effect.Effect<Fake> = Effect.sync(() => {
-  const sets = new Latest<InstanceSet.InstanceSet<unknown> | EtcdError>()
+  const sets = new Latest<InstanceSet.InstanceSet<unknown> | EtcdError.EtcdError>()
   const history = new InstanceSet.History()
   let byId = HashMap.empty<string, ServiceInstance>()
   let revision = 0n
@@ -59,7 +61,7 @@ export const fake: Effect.Effect<Fake> = Effect.sync(() => {
         sets.set(InstanceSet.make({
           byId,
           revision,
-          freshness: InstanceSet.Freshness.Live(),
+          freshness: Freshness.Live(),
           rejected: HashMap.empty(),
           held: new Map(),
           history,

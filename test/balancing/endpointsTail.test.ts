@@ -3,7 +3,7 @@ import { TestClock } from "effect/testing"
 import assert from "node:assert/strict"
 import { Balancer, Endpoints } from "../../src/balancing/mod.ts"
 import { describe } from "../harness/it.ts"
-import { settle, verify } from "../virtual/support.ts"
+import { settle, verify } from "../harness/virtual.ts"
 import { fake, now } from "./endpointsSupport.ts"
 
 const ids = Array.from({ length: 10 }, (_, index) => `i${index}`)

@@ -2,10 +2,10 @@ import { Arbitrary, Effect, Exit, Fiber, Option, Random, Result } from "effect"
 import { TestClock } from "effect/testing"
 import assert from "node:assert/strict"
 import * as Balancer from "../../src/balancing/Balancer.ts"
-import { isAvailable, type ServiceInstance } from "../../src/model/Instance.ts"
-import type { InstanceSet } from "../../src/model/InstanceSet.ts"
+import { isAvailable, type ServiceInstance } from "../../src/registry/model/Instance.ts"
+import type { InstanceSet } from "../../src/registry/model/InstanceSet.ts"
 import { describe, effect, live } from "../harness/it.ts"
-import { int, oneOf, property } from "../model-unit/property.ts"
+import { int, oneOf, property } from "../registry/model/property.ts"
 import { balancerOf, counted, equal, instance, picks, seeded, setOf, Watched, weighted } from "./strategiesSupport.ts"
 
 const test = (title: string, body: () => void) => live(title, () => Effect.sync(body))

@@ -1,9 +1,9 @@
 import { Arbitrary, Effect } from "effect"
 import assert from "node:assert/strict"
 import * as Balancer from "../../src/balancing/Balancer.ts"
-import type { ServiceInstance } from "../../src/model/Instance.ts"
+import type { ServiceInstance } from "../../src/registry/model/Instance.ts"
 import { describe, live } from "../harness/it.ts"
-import { int, property } from "../model-unit/property.ts"
+import { int, property } from "../registry/model/property.ts"
 import {
   assertProportional,
   balancerOf,

@@ -1,8 +1,9 @@
 import { HashMap, Result } from "effect"
 import assert from "node:assert/strict"
 import * as Balancer from "../../src/balancing/Balancer.ts"
-import type { ServiceInstance } from "../../src/model/Instance.ts"
-import * as InstanceSet from "../../src/model/InstanceSet.ts"
+import type { ServiceInstance } from "../../src/registry/model/Instance.ts"
+import * as InstanceSet from "../../src/registry/model/InstanceSet.ts"
+import { Freshness } from "../../src/etcd/Freshness.ts"
 
 /** Numbers from 0 to 1 that only depend on the seed (T. Ettinger, mulberry32). */
 export const seeded = (seed: number): () => number => {
@@ -53,7 +54,7 @@ export class Watched {
     return InstanceSet.make({
       byId: this.#members,
       revision: BigInt(sequence),
-      freshness: InstanceSet.Freshness.Live(),
+      freshness: Freshness.Live(),
       rejected: HashMap.empty(),
       held: new Map(),
       history: this.#history,

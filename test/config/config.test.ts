@@ -12,7 +12,7 @@ import { Etcd } from "../../src/etcd/Etcd.ts"
 import { PermissionDenied } from "../../src/etcd/EtcdError.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"
-import { collect, counted, elapse, failureOf, settle, start, verify, world } from "../virtual/support.ts"
+import { collect, counted, elapse, failureOf, settle, start, verify, world } from "../harness/virtual.ts"
 
 const key = "/config/limits"
 const Limits = Schema.Struct({ rate: Schema.Int, owner: Schema.optionalKey(Schema.String) })

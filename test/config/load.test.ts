@@ -2,14 +2,14 @@ import { Context, Effect, Layer, Logger, Schedule, Schema, type Scope } from "ef
 import assert from "node:assert/strict"
 import { ConfigRef, etcdConfigProvider, onConfigChange, watchConfig } from "../../src/config/mod.ts"
 import { Etcd } from "../../src/etcd/Etcd.ts"
-import * as EtcdGrpc from "../../src/etcd/EtcdGrpc.ts"
-import * as EtcdMemory from "../../src/etcd/EtcdMemory.ts"
+import * as EtcdGrpc from "../../src/etcd/grpc/EtcdGrpc.ts"
+import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { eachEtcd, startEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
 import { makeProxy } from "../harness/Proxy.ts"
 import { pause } from "../harness/real.ts"
-import { recorded } from "../registration/support.ts"
+import { recorded } from "../registry/registration/support.ts"
 
 const key = "/config/limits"
 const changes = 1000

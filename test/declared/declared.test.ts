@@ -6,7 +6,7 @@ import { join } from "node:path"
 import { pathToFileURL } from "node:url"
 import type { DeclarationOptions } from "../../src/declared/Declaration.ts"
 import { readDeclaration } from "../../src/declared/read.ts"
-import type { Format } from "../../src/internal/formats.ts"
+import type { Format } from "../../src/internal/text/formats.ts"
 import { describe, effect } from "../harness/it.ts"
 
 /** What is read: plain data, without the services' codecs. */

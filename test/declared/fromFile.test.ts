@@ -6,13 +6,13 @@ import { join } from "node:path"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { PermissionDenied } from "../../src/etcd/EtcdError.ts"
 import { goZero } from "../../src/interop/mod.ts"
-import { Service } from "../../src/model/Service.ts"
-import { discover, registerFromConfig, Registry } from "../../src/Registry.ts"
+import { Service } from "../../src/registry/model/Service.ts"
+import { discover, registerFromConfig, Registry } from "../../src/registry/Registry.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { eachSharedEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
-import { assertNothingLeft, freshNamespace, keysIn } from "../registration/support.ts"
-import { elapse, keysIn as keysOf, settle, start, verify, world } from "../virtual/support.ts"
+import { assertNothingLeft, freshNamespace, keysIn } from "../registry/registration/support.ts"
+import { elapse, keysIn as keysOf, settle, start, verify, world } from "../harness/virtual.ts"
 
 /** An etcd, a registry on it, and what was asked of it. */
 const setUp = Effect.gen(function* () {

@@ -1,7 +1,7 @@
 import { Effect, Result } from "effect"
 import assert from "node:assert/strict"
 import { brokenJson, locator, type Path } from "../../src/declared/locate.ts"
-import { type Format, parserOf } from "../../src/internal/formats.ts"
+import { type Format, parserOf } from "../../src/internal/text/formats.ts"
 import { describe, effect } from "../harness/it.ts"
 
 const parse = (format: Format, text: string) =>

@@ -4,7 +4,7 @@
  * @module
  */
 import { Effect, Exit, Fiber, Metric, Scope, Stream } from "effect"
-import type { Claim } from "../../src/registration/RegisterOptions.ts"
+import type { Claim } from "../../src/registry/registration/RegisterOptions.ts"
 import { pause } from "../harness/real.ts"
 import type { Call, Recorder } from "./History.ts"
 import type { Client, Failed, Handle } from "./Subject.ts"

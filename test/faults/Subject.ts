@@ -6,11 +6,11 @@
  */
 import { Effect, Layer, Option, Redacted, type Scope, Stream } from "effect"
 import { Etcd } from "../../src/etcd/Etcd.ts"
-import * as EtcdGrpc from "../../src/etcd/EtcdGrpc.ts"
-import type { InstanceSet } from "../../src/model/InstanceSet.ts"
-import type { ServiceInstance } from "../../src/model/Instance.ts"
-import { discover, discoverChanges, registerService, Registry } from "../../src/Registry.ts"
-import type { Claim } from "../../src/registration/RegisterOptions.ts"
+import * as EtcdGrpc from "../../src/etcd/grpc/EtcdGrpc.ts"
+import type { InstanceSet } from "../../src/registry/model/InstanceSet.ts"
+import type { ServiceInstance } from "../../src/registry/model/Instance.ts"
+import { discover, discoverChanges, registerService, Registry } from "../../src/registry/Registry.ts"
+import type { Claim } from "../../src/registry/registration/RegisterOptions.ts"
 import { contentOf, type SeenSet } from "./History.ts"
 import { connectNaive } from "./Naive.ts"
 

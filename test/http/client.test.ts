@@ -13,7 +13,7 @@ import { Balancer, Endpoints } from "../../src/balancing/mod.ts"
 import { DiscoveryHttpClient, makeFetch } from "../../src/http/mod.ts"
 import { describe } from "../harness/it.ts"
 import { recordingTracer } from "../harness/tracer.ts"
-import { elapse, start, verify } from "../virtual/support.ts"
+import { elapse, start, verify } from "../harness/virtual.ts"
 
 /** What was sent where. */
 interface Sent {

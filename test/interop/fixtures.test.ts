@@ -2,10 +2,10 @@
 import { Arbitrary, Effect, Result, type Schema } from "effect"
 import assert from "node:assert/strict"
 import { dubboApplication, goKit, goZero, grpcNaming, kitex, kratos } from "../../src/interop/mod.ts"
-import type { Codec } from "../../src/model/Codec.ts"
-import type { ServiceInstance } from "../../src/model/Instance.ts"
+import type { Codec } from "../../src/registry/model/Codec.ts"
+import type { ServiceInstance } from "../../src/registry/model/Instance.ts"
 import { describe, live } from "../harness/it.ts"
-import { bytes, int, oneOf, property } from "../model-unit/property.ts"
+import { bytes, int, oneOf, property } from "../registry/model/property.ts"
 
 const test = (title: string, body: () => void) => live(title, () => Effect.sync(body))
 const encoder = new TextEncoder()

@@ -2,17 +2,24 @@
 import { Effect, Exit, Layer, Scope, Stream } from "effect"
 import assert from "node:assert/strict"
 import { Etcd, prefix, rangeAll } from "../../src/etcd/Etcd.ts"
-import { Discovery } from "../../src/discovery/merge.ts"
+import { Discovery } from "../../src/registry/discovery/merge.ts"
 import { EtcdError, PermissionDenied } from "../../src/etcd/EtcdError.ts"
-import * as EtcdMemory from "../../src/etcd/EtcdMemory.ts"
+import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
 import { dubboApplication, goKit, goZero, grpcNaming, kitex, kratos } from "../../src/interop/mod.ts"
-import type { InstanceSet } from "../../src/model/InstanceSet.ts"
-import { Service } from "../../src/model/Service.ts"
-import type { InstanceOptions } from "../../src/registration/RegisterOptions.ts"
-import { discover, discoverChanges, getInstances, listServices, registerService, Registry } from "../../src/Registry.ts"
+import type { InstanceSet } from "../../src/registry/model/InstanceSet.ts"
+import { Service } from "../../src/registry/model/Service.ts"
+import type { InstanceOptions } from "../../src/registry/registration/RegisterOptions.ts"
+import {
+  discover,
+  discoverChanges,
+  getInstances,
+  listServices,
+  registerService,
+  Registry
+} from "../../src/registry/Registry.ts"
 import { eachSharedEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
-import { observer, recorded, registryAt } from "../registration/support.ts"
+import { observer, recorded, registryAt } from "../registry/registration/support.ts"
 
 const decoder = new TextDecoder()
 

@@ -4,13 +4,13 @@ import assert from "node:assert/strict"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { goKit, grpcNaming } from "../../src/interop/mod.ts"
-import { Service } from "../../src/model/Service.ts"
-import { discover, getInstances, registerService } from "../../src/Registry.ts"
+import { Service } from "../../src/registry/model/Service.ts"
+import { discover, getInstances, registerService } from "../../src/registry/Registry.ts"
 import { goBinary, programs, whyNoGo } from "../../tools/go.ts"
 import { eachSharedEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
 import { type Program, runProgram } from "../harness/program.ts"
-import { observer, recorded, registryAt } from "../registration/support.ts"
+import { observer, recorded, registryAt } from "../registry/registration/support.ts"
 
 const peer = goBinary(join(programs, "peer.go"))
 const skip = existsSync(peer) ? false : `no Go programs: ${whyNoGo() ?? "`deno task go` builds them"}`

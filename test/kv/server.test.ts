@@ -1,7 +1,7 @@
 import { Effect, Option, Stream } from "effect"
 import assert from "node:assert/strict"
 import { Etcd } from "../../src/etcd/Etcd.ts"
-import * as EtcdGrpc from "../../src/etcd/EtcdGrpc.ts"
+import * as EtcdGrpc from "../../src/etcd/grpc/EtcdGrpc.ts"
 import { Kv, type KvEvent, Lease } from "../../src/kv/mod.ts"
 import { eachEtcd, etcdctl, startEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"

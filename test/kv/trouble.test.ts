@@ -3,10 +3,10 @@ import assert from "node:assert/strict"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { EtcdError, TooLarge } from "../../src/etcd/EtcdError.ts"
 import { Kv, type KvEvent, Lease, Op, Txn } from "../../src/kv/mod.ts"
-import { reregister } from "../../src/policy/Backoff.ts"
+import { reregister } from "../../src/etcd/Backoff.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"
-import { collect, elapse, failureOf, settle, start, verify, withDraw, world } from "../virtual/support.ts"
+import { collect, elapse, failureOf, settle, start, verify, withDraw, world } from "../harness/virtual.ts"
 
 /** An operator who sees etcd as it is, and a program that reaches it through faults. */
 const setUp = Effect.gen(function* () {

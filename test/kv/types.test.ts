@@ -2,7 +2,7 @@ import { Effect, type Option, Schema, type Stream } from "effect"
 import assert from "node:assert/strict"
 import type { Etcd } from "../../src/etcd/Etcd.ts"
 import type { EtcdError } from "../../src/etcd/EtcdError.ts"
-import * as EtcdMemory from "../../src/etcd/EtcdMemory.ts"
+import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
 import { Compare, type Entry, type InvalidValue, Kv, type KvEvent, type Listing, Op, Txn } from "../../src/kv/mod.ts"
 import { describe, effect } from "../harness/it.ts"
 

@@ -19,7 +19,7 @@ import { type EtcdServer, startEtcd } from "../harness/EtcdServer.ts"
 import { runProgram } from "../harness/program.ts"
 import { makeProxy, type Proxy } from "../harness/Proxy.ts"
 import { eventually } from "../harness/real.ts"
-import { observer, randomOf } from "../registration/support.ts"
+import { observer, randomOf } from "../registry/registration/support.ts"
 
 const { values } = parseArgs({
   options: {

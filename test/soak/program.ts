@@ -5,8 +5,8 @@
 import { census, fiberMetrics, restore } from "./counted.ts"
 import { Effect, Logger, Metric, Queue, type Scope, Stream } from "effect"
 import process from "node:process"
-import { discover, registerService, Registry } from "../../src/Registry.ts"
-import type { InstanceSet } from "../../src/model/InstanceSet.ts"
+import { discover, registerService, Registry } from "../../src/registry/Registry.ts"
+import type { InstanceSet } from "../../src/registry/model/InstanceSet.ts"
 
 restore()
 

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import type { ServiceInstance } from "../../model/Instance.ts"
+import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import { Weights } from "./Weights.ts"
 
 /** An instance that is known. */

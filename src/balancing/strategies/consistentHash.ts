@@ -8,7 +8,7 @@
  * @module
  */
 import { HashRing, PrimaryKey, Result } from "effect"
-import type { ServiceInstance } from "../../model/Instance.ts"
+import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import { type Chooser, invalid, type Known, make, noCall, type PickRequest, type Strategy } from "../Strategy.ts"
 import { hash } from "./hash.ts"
 import { Weights } from "./Weights.ts"

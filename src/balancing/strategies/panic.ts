@@ -4,7 +4,7 @@
  * @module
  */
 import { Result } from "effect"
-import type { ServiceInstance } from "../../model/Instance.ts"
+import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import { type Chooser, invalid, type Known, make, type Outcome, type PickRequest, type Strategy } from "../Strategy.ts"
 
 class Panic<M> implements Chooser<M> {

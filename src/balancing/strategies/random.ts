@@ -4,7 +4,7 @@
  * @module
  */
 import { Result } from "effect"
-import type { ServiceInstance } from "../../model/Instance.ts"
+import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import { type Chooser, type Known, make, noCall, type PickRequest, type Strategy } from "../Strategy.ts"
 import { Pool } from "./Pool.ts"
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { Duration, Option, Result } from "effect"
-import type { ServiceInstance } from "../../model/Instance.ts"
+import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import { type Chooser, invalid, type Known, make, type Outcome, type PickRequest, type Strategy } from "../Strategy.ts"
 
 /** Of its share, what a new instance gets at first: with nothing it would never warm up. */

@@ -10,7 +10,7 @@
  * @module
  */
 import { Duration, Option, Result } from "effect"
-import type { ServiceInstance } from "../../model/Instance.ts"
+import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import {
   type Chooser,
   invalid,

@@ -13,7 +13,7 @@
  * @module
  */
 import { Result } from "effect"
-import type { ServiceInstance } from "../../model/Instance.ts"
+import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import { type Chooser, type Known, make, noCall, type PickRequest, type Strategy } from "../Strategy.ts"
 import { Heap, type HeapItem } from "./Heap.ts"
 import { Weights } from "./Weights.ts"

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { Deadline, type Deadlines } from "../../internal/Deadlines.ts"
+import { Deadline, type Deadlines } from "../../internal/time/Deadlines.ts"
 import { type ByteText, compareText } from "./keys.ts"
 
 /** A lease that has neither run out nor been revoked. */

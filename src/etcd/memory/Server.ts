@@ -14,7 +14,7 @@
 import { Duration, Result } from "effect"
 import type * as Etcd from "../Etcd.ts"
 import { Compacted, type EtcdErrorReason, InvalidArgument, LeaseExists, LeaseNotFound } from "../EtcdError.ts"
-import { Deadlines } from "../../internal/Deadlines.ts"
+import { Deadlines } from "../../internal/time/Deadlines.ts"
 import { fromText, interval, point, toText } from "./keys.ts"
 import { keysOf, type Lease, Leases } from "./Leases.ts"
 import { holds, readRange, toKeyValue } from "./reads.ts"

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Context, Effect } from "effect"
-import { Alarm } from "../../internal/Alarm.ts"
+import { Alarm } from "../../internal/time/Alarm.ts"
 import { Server, type ServerOptions } from "./Server.ts"
 
 /** A server and the time. */

@@ -11,7 +11,7 @@
  *
  * @module
  */
-import { Deadline, type Deadlines } from "../../internal/Deadlines.ts"
+import { Deadline, type Deadlines } from "../../internal/time/Deadlines.ts"
 import { find, forEachHolding, insert, type IntervalTree, remove } from "./IntervalTree.ts"
 import { type ByteText, type Interval, isPoint } from "./keys.ts"
 import { before, exists, type Store, type Version } from "./Store.ts"

@@ -1,6 +1,7 @@
 // Live configuration and a declaration on the embedded engine. Nothing here needs a permission under Deno.
 import { Config, Effect, Layer, Schema } from "effect"
-import { Etcd, EtcdMemory, getInstances, registerFromConfig, Registry } from "../../../mod.ts"
+import { getInstances, registerFromConfig, Registry } from "../../../mod.ts"
+import { Etcd, EtcdMemory } from "../../../src/etcd/mod.ts"
 import { ConfigRef, etcdConfigProvider } from "../../../src/config/mod.ts"
 
 const declaration = `

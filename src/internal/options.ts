@@ -1,0 +1,135 @@
+/**
+ * The one checker of options, and the one error for an option that breaks its rule.
+ *
+ * @module
+ */
+import { Data, Duration, Option, Result } from "effect"
+import type { TaggedErrorClass } from "./TaggedErrorClass.ts"
+
+const InvalidOptionBase: TaggedErrorClass<"InvalidOption", {
+  /** The function that was called, such as `registerService`. */
+  readonly of: string
+  /** The path of the option, such as `protect.maxLoss`. */
+  readonly option: string
+  /** The value that was given. */
+  readonly value: unknown
+  /** The rule that the value breaks, and what to write instead. */
+  readonly rule: string
+}> = Data.TaggedError("InvalidOption")
+
+/**
+ * An option that breaks its rule. Nothing was sent.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class InvalidOption extends InvalidOptionBase {
+  override get message(): string {
+    return `cannot call ${this.of}: ${this.option} is ${show(this.value)}; ${this.rule}`
+  }
+}
+
+const maxShown = 200
+
+/** A value as text for a message: short, and never an exception. */
+export const show = (value: unknown): string => {
+  const text = Duration.isDuration(value) ? Duration.format(value) : json(value)
+  return text.length > maxShown ? `${text.slice(0, maxShown)}…` : text
+}
+
+const json = (value: unknown): string => {
+  try {
+    return JSON.stringify(value, (_, part) => typeof part === "bigint" ? String(part) : part) ?? String(value)
+  } catch {
+    return String(value)
+  }
+}
+
+/** The bounds of a duration. Both ends are included. */
+export interface DurationBounds {
+  /** Default: 1 millisecond. */
+  readonly min?: Duration.Duration
+  readonly max?: Duration.Duration
+  /** Default: false. */
+  readonly infinite?: boolean
+}
+
+/** The bounds of a number. Both ends are included. */
+export interface NumberBounds {
+  readonly min?: number
+  readonly max?: number
+  /** Whether it must be a whole number. Default: false. */
+  readonly whole?: boolean
+}
+
+/** What a check of options uses. Each member returns the valid value or throws an {@link InvalidOption}. */
+export interface Check {
+  readonly duration: (option: string, value: Duration.Input, bounds?: DurationBounds) => Duration.Duration
+  readonly number: (option: string, value: number, bounds?: NumberBounds) => number
+  readonly text: (option: string, value: string) => string
+  readonly oneOf: <A extends string | boolean>(option: string, value: A, allowed: ReadonlyArray<A>) => A
+  /** The success of a result whose failure is the broken rule. */
+  readonly valid: <A>(option: string, value: unknown, result: Result.Result<A, string>) => A
+  /** Refuses a value with a rule of the caller's own. */
+  readonly refuse: (option: string, value: unknown, rule: string) => never
+}
+
+const checkOf = (of: string): Check => {
+  const refuse = (option: string, value: unknown, rule: string): never => {
+    throw new InvalidOption({ of, option, value, rule })
+  }
+  return {
+    refuse,
+    duration: (option, value, { infinite = false, max, min = Duration.millis(1) } = {}) => {
+      const duration = Option.getOrUndefined(Duration.fromInput(value))
+      const isValid = duration !== undefined && Duration.isGreaterThanOrEqualTo(duration, min) &&
+        (max === undefined || Duration.isLessThanOrEqualTo(duration, max)) &&
+        (infinite || Duration.isFinite(duration))
+      return isValid ? duration : refuse(option, value, durationRule(value, { infinite, max, min }))
+    },
+    number: (option, value, bounds = {}) => {
+      const { max = Number.MAX_VALUE, min = -Number.MAX_VALUE, whole = false } = bounds
+      const isValid = Number.isFinite(value) && value >= min && value <= max && (!whole || Number.isSafeInteger(value))
+      return isValid ? value : refuse(option, value, numberRule(bounds))
+    },
+    text: (option, value) => typeof value === "string" ? value : refuse(option, value, "it must be a string"),
+    oneOf: (option, value, allowed) =>
+      allowed.includes(value) ? value : refuse(option, value, `it must be one of ${allowed.map(show).join(", ")}`),
+    valid: (option, value, result) => Result.isSuccess(result) ? result.success : refuse(option, value, result.failure)
+  }
+}
+
+const durationRule = (
+  value: unknown,
+  { infinite, max, min }: {
+    readonly infinite: boolean
+    readonly max: Duration.Duration | undefined
+    readonly min: Duration.Duration
+  }
+): string => {
+  const atLeast = Duration.isZero(min) ? "of 0 or more" : `of at least ${Duration.format(min)}`
+  const atMost = max === undefined ? "" : ` and at most ${Duration.format(max)}`
+  const rule = `it must be a ${infinite ? "" : "finite "}duration ${atLeast}${atMost}, such as "15 seconds"`
+  return typeof value === "number" ? `${rule}; a bare number means milliseconds` : rule
+}
+
+const numberRule = ({ max, min, whole = false }: NumberBounds): string => {
+  const kind = whole ? "a whole number" : "a finite number"
+  if (min !== undefined && max !== undefined) return `it must be ${kind} from ${min} to ${max}`
+  if (min !== undefined) return `it must be ${kind} of at least ${min}`
+  return max === undefined ? `it must be ${kind}` : `it must be ${kind} of at most ${max}`
+}
+
+/**
+ * Runs a check of the options of one function.
+ *
+ * The body throws at the first option that breaks its rule. Any other exception passes through: it is a defect.
+ */
+export const checkOptions = <A>(of: string, body: (check: Check) => A): Result.Result<A, InvalidOption> => {
+  try {
+    return Result.succeed(body(checkOf(of)))
+  } catch (error) {
+    if (error instanceof InvalidOption) return Result.fail(error)
+    throw error
+  }
+}

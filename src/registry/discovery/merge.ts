@@ -1,0 +1,258 @@
+/**
+ * Several discoveries as one: services in different formats, or in different etcds.
+ *
+ * Each source keeps its sets; what is merged is kept beside them and changed by what changes in a source, so a change
+ * costs what it changes. Where an earlier source has an instance with the same address, host and port, a later one's is
+ * left out: it is the same process, registered twice. It comes back when the earlier one leaves.
+ *
+ * @module
+ */
+import { Effect, HashMap, Option, Result, Stream } from "effect"
+import { InvalidName } from "./Discovery.ts"
+import { Latest } from "../../internal/Latest.ts"
+import type { ServiceInstance } from "../model/Instance.ts"
+import * as InstanceSet from "../model/InstanceSet.ts"
+import { instanceId } from "../model/ServiceName.ts"
+import type { Freshness } from "../../etcd/Freshness.ts"
+
+/** Sets whose weights count differently: `weight` multiplies them. */
+export interface WeightedSets<A, E, R> {
+  readonly sets: Stream.Stream<InstanceSet.InstanceSet<A>, E, R>
+  /** Above 0. */
+  readonly weight: number
+}
+
+type Sets = Stream.Stream<InstanceSet.InstanceSet<unknown>, unknown, unknown>
+
+/** What can be merged: sets, as `discover` emits them, or sets with a factor for their weights. */
+export type MergeSource =
+  | Stream.Stream<InstanceSet.InstanceSet<unknown>, unknown, unknown>
+  | WeightedSets<unknown, unknown, unknown>
+
+/** The stream of a source, without its factor. */
+export type SetsOf<Source> = Source extends { readonly sets: infer S } ? S : Source
+
+/** The sets of several discoveries, merged: with the metadata of all, failing as each may, and `InvalidName`. */
+export type Merged<Sources extends Readonly<Record<string, MergeSource>>> = Stream.Stream<
+  Stream.Success<SetsOf<Sources[keyof Sources]>> extends InstanceSet.InstanceSet<infer M> ? InstanceSet.InstanceSet<M> :
+    never,
+  InvalidName | Stream.Error<SetsOf<Sources[keyof Sources]>>,
+  Stream.Services<SetsOf<Sources[keyof Sources]>>
+>
+
+interface Source {
+  readonly label: string
+  readonly sets: Sets
+  readonly weight: number
+}
+
+const sourceOf = ([label, given]: readonly [string, MergeSource]): Result.Result<Source, InvalidName> =>
+  Result.gen(function* () {
+    yield* Result.mapError(instanceId(label), (rule) => new InvalidName({ field: "label", value: label, rule }))
+    const { sets, weight } = Stream.isStream(given) ? { sets: given, weight: 1 } : given
+    return Number.isFinite(weight) && weight > 0 ?
+      { label, sets, weight } :
+      yield* Result.fail(new InvalidName({ field: `${label}.weight`, value: weight, rule: "it must be above 0" }))
+  })
+
+const defaultPorts: Readonly<Record<string, number>> = { http: 80, ws: 80, https: 443, wss: 443 }
+
+/** Host and port of a URL, or all that is behind the scheme where there is no host. */
+const addressOf = (endpoint: string): string => {
+  const [, scheme = "", authority = "", rest = ""] = /^([^:]*):\/\/(?:[^/?#@]*@)?([^/?#]*)(.*)/s.exec(endpoint) ?? []
+  if (authority === "") return rest
+  const port = /:\d+$/.test(authority) ? "" : `:${defaultPorts[scheme.toLowerCase()] ?? ""}`
+  return authority.toLowerCase() + port
+}
+
+/** One source, as the merge knows it. */
+class Part {
+  readonly source: Source
+  set: InstanceSet.InstanceSet<unknown> | undefined
+  /** The ids of the instances at each address. */
+  readonly #at = new Map<string, Set<string>>()
+
+  constructor(source: Source) {
+    this.source = source
+  }
+
+  idOf(id: string): string {
+    return `${this.source.label}/${id}`
+  }
+
+  idsAt(address: string): ReadonlySet<string> {
+    return this.#at.get(address) ?? none
+  }
+
+  add({ id, endpoints }: ServiceInstance<unknown>): void {
+    for (const address of endpoints.map(addressOf)) {
+      const ids = this.#at.get(address)
+      if (ids === undefined) this.#at.set(address, new Set([id]))
+      else ids.add(id)
+    }
+  }
+
+  remove({ id, endpoints }: ServiceInstance<unknown>): void {
+    for (const address of endpoints.map(addressOf)) {
+      const ids = this.#at.get(address)
+      ids?.delete(id)
+      if (ids?.size === 0) this.#at.delete(address)
+    }
+  }
+
+  /** The instance as it is in the merged set. */
+  merged(instance: ServiceInstance<unknown>): ServiceInstance<unknown> {
+    const { id, weight } = instance
+    return Object.freeze({ ...instance, id: this.idOf(id), weight: weight * this.source.weight })
+  }
+}
+
+const none: ReadonlySet<string> = new Set()
+
+/** The merged sets of some sources. */
+class Union {
+  readonly #parts: ReadonlyArray<Part>
+  readonly #history = new InstanceSet.History()
+  #byId: HashMap.HashMap<string, ServiceInstance<unknown>> = HashMap.empty()
+
+  constructor(sources: ReadonlyArray<Source>) {
+    this.#parts = sources.map((source) => new Part(source))
+  }
+
+  /** Takes the newest set of a source. The merged set, or `undefined` while the first of another is missing. */
+  take(index: number, set: InstanceSet.InstanceSet<unknown>): InstanceSet.InstanceSet<unknown> | undefined {
+    const part = this.#parts[index]
+    if (part === undefined) return undefined
+    const addresses = new Set<string>()
+    const ids = new Set<string>()
+    for (const change of InstanceSet.diff(part.set, set)) {
+      const after = change._tag === "Removed" ? undefined : change.instance
+      const before = change._tag === "Removed" ?
+        change.instance :
+        change._tag === "Updated" ?
+        change.previous :
+        undefined
+      if (before !== undefined) part.remove(before)
+      if (after !== undefined) part.add(after)
+      for (const endpoint of [...before?.endpoints ?? [], ...after?.endpoints ?? []]) addresses.add(addressOf(endpoint))
+      ids.add(change.instance.id)
+    }
+    part.set = set
+    const changed = this.#settle(part, ids)
+    for (const later of this.#parts.slice(index + 1)) {
+      changed.push(...this.#settle(later, new Set([...addresses].flatMap((address) => [...later.idsAt(address)]))))
+    }
+    const sequence = this.#history.append(changed)
+    const sets = this.#parts.flatMap(({ set }) => set ?? [])
+    return sets.length < this.#parts.length ? undefined : InstanceSet.make({
+      byId: this.#byId,
+      revision: sets.reduce((newest, { revision }) => revision > newest ? revision : newest, 0n),
+      freshness: sets.map(({ freshness }) => freshness).reduce(staler),
+      rejected: HashMap.fromIterable(this.#rejected()),
+      held: new Map(this.#held()),
+      history: this.#history,
+      sequence
+    })
+  }
+
+  /** Puts instances of a part into the merged set or out of it; the merged ids that have changed. */
+  #settle(part: Part, ids: ReadonlySet<string>): Array<string> {
+    const earlier = this.#parts.slice(0, this.#parts.indexOf(part))
+    const changed: Array<string> = []
+    this.#byId = HashMap.mutate(this.#byId, (byId) => {
+      for (const id of ids) {
+        const instance = Option.getOrUndefined(part.set?.get(id) ?? Option.none())
+        const isLeftOut = instance === undefined || instance.endpoints.some((endpoint) => {
+          const address = addressOf(endpoint)
+          return earlier.some((other) => other.idsAt(address).size > 0)
+        })
+        const merged = part.idOf(id)
+        if (isLeftOut) HashMap.remove(byId, merged)
+        else HashMap.set(byId, merged, part.merged(instance))
+        changed.push(merged)
+      }
+    })
+    return changed
+  }
+
+  *#rejected(): Iterable<[string, InstanceSet.Rejected]> {
+    for (const part of this.#parts) {
+      for (const entry of part.set?.rejected ?? []) yield [part.idOf(entry.key), entry]
+    }
+  }
+
+  *#held(): Iterable<[string, ServiceInstance<unknown>]> {
+    for (const part of this.#parts) {
+      for (const { id } of part.set?.held ?? []) {
+        const merged = HashMap.get(this.#byId, part.idOf(id))
+        if (Option.isSome(merged)) yield [merged.value.id, merged.value]
+      }
+    }
+  }
+}
+
+/** A merged set is as stale as the part that has been for longest. */
+const staler = (a: Freshness, b: Freshness): Freshness =>
+  b._tag === "Live" || (a._tag === "Stale" && a.since <= b.since) ? a : b
+
+const merge = <const Sources extends Readonly<Record<string, MergeSource>>>(given: Sources): Merged<Sources> =>
+  Stream.unwrap(Effect.gen(function* () {
+    const sources = yield* Effect.fromResult(Result.all(Object.entries(given).map(sourceOf)))
+    const latest = new Latest<InstanceSet.InstanceSet<unknown>, unknown>()
+    const union = new Union(sources)
+    yield* Effect.forEach(
+      sources,
+      ({ sets }, index) =>
+        Stream.runForEach(sets, (set) =>
+          Effect.sync(() => {
+            const merged = union.take(index, set)
+            if (merged !== undefined) latest.set(merged)
+          })),
+      { concurrency: "unbounded", discard: true }
+    ).pipe(Effect.exit, Effect.map((exit) => latest.end(exit)), Effect.forkScoped)
+    return latest.changes
+    // Each source has the types that its part of `Sources` says; the merge only passes them on.
+  })) as Merged<Sources>
+
+/**
+ * What can be done with discoveries.
+ *
+ * `Discovery.merge` makes one stream of sets of several, each under a label of the caller's choice: services in
+ * different formats, of different names, or in different etcds. It begins when each has emitted its first set, emits
+ * whenever one of them does, and a slow consumer gets the newest. It fails as soon as one of them fails, and before
+ * anything is sent with `InvalidName` when a label or a weight cannot be. One fiber for each source, in the scope of the
+ * consumer; nothing is written.
+ *
+ * In a merged set
+ *
+ * - the id of an instance is `<label>/<id>`, so that ids never collide; `name` is that of its service;
+ * - an instance is left out while a source named before its own has one with the same host and port: a process that
+ *   registers twice, in an old format and a new one, counts once, as the source named first describes it;
+ * - `revision` is the highest of the parts, and tells nothing when they come from different etcds: each part is the state
+ *   of its keys at one revision, the whole is not;
+ * - `freshness` is `Stale` when one part is, since the first became so;
+ * - `rejected` and `held` are those of all parts.
+ *
+ * Weights are as each format has them: where nothing is said, 1 here, 10 for Kitex, 100 for kratos and Dubbo. A source
+ * `{ sets, weight: 1 / 100 }` has its weights multiplied.
+ *
+ * @example
+ * ```ts
+ * import { discover, Discovery, registerService, Registry } from "@effect-etcd/discovery"
+ * import { Effect, Stream } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* registerService({ name: "users-v1", id: "a", endpoints: ["http://10.0.0.5:8080"] })
+ *   yield* registerService({ name: "users-v2", id: "a", endpoints: ["http://10.0.0.6:8080"] })
+ *   const users = Discovery.merge({ v1: { sets: discover("users-v1"), weight: 1 / 9 }, v2: discover("users-v2") })
+ *   yield* users.pipe(
+ *     Stream.take(1),
+ *     Stream.runForEach((set) => Effect.sync(() => assert.deepEqual(set.instances.map(({ id }) => id), ["v1/a", "v2/a"])))
+ *   )
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
+ * ```
+ */
+export const Discovery: { readonly merge: typeof merge } = { merge }

@@ -1,0 +1,185 @@
+/**
+ * The complete set of a service's instances at one revision.
+ *
+ * Sets are immutable and share structure: the set after a change costs what the change costs, whatever its size.
+ * Arrays are built when they are first asked for, once per set.
+ *
+ * @module
+ */
+import { HashMap, Option } from "effect"
+import { Freshness } from "../../etcd/Freshness.ts"
+import type { InvalidInstance } from "./Codec.ts"
+import { byId, isAvailable, type ServiceInstance } from "./Instance.ts"
+
+/** A key whose value is no instance, and why. */
+export interface Rejected {
+  readonly key: string
+  readonly error: InvalidInstance
+}
+
+/** The complete set of a service's instances at one revision. Iterates over `instances`. */
+export interface InstanceSet<M = Readonly<Record<string, string>>> extends Iterable<ServiceInstance<M>> {
+  readonly size: number
+  /** The revision of etcd at which the service's keys were just this. */
+  readonly revision: bigint
+  readonly freshness: Freshness
+  /** The keys whose values did not decode, ordered by key. */
+  readonly rejected: ReadonlyArray<Rejected>
+  /** Instances that are gone from etcd and kept by mass-loss protection, ordered by id. They are in the set too. */
+  readonly held: ReadonlyArray<ServiceInstance<M>>
+  readonly get: (id: string) => Option.Option<ServiceInstance<M>>
+  readonly has: (id: string) => boolean
+  /** Ordered by id. */
+  readonly instances: ReadonlyArray<ServiceInstance<M>>
+  /** Those that are `"up"` with a weight above 0, ordered by id. */
+  readonly available: ReadonlyArray<ServiceInstance<M>>
+  /** The endpoints of `available`, in its order. */
+  readonly endpoints: ReadonlyArray<string>
+}
+
+/** What became of one instance between two sets. */
+export type Change<M = Readonly<Record<string, string>>> =
+  | { readonly _tag: "Added"; readonly instance: ServiceInstance<M> }
+  | { readonly _tag: "Updated"; readonly instance: ServiceInstance<M>; readonly previous: ServiceInstance<M> }
+  | { readonly _tag: "Removed"; readonly instance: ServiceInstance<M> }
+
+/** What a set is made of. */
+export interface Members<M> {
+  readonly byId: HashMap.HashMap<string, ServiceInstance<M>>
+  readonly revision: bigint
+  readonly freshness: Freshness
+  readonly rejected: HashMap.HashMap<string, Rejected>
+  readonly held: ReadonlyMap<string, ServiceInstance<M>>
+  readonly history: History
+  /** The place of this set in its history. */
+  readonly sequence: number
+}
+
+/** Steps of a {@link History} that are remembered. */
+const remembered = 1024
+
+/**
+ * The ids that changed from each set to the next, for the newest sets of one watch: so that comparing two of them costs
+ * what changed and not what is there.
+ */
+export class History {
+  #sequence = 0
+  readonly #steps: Array<ReadonlyArray<string>> = []
+
+  /** Notes the ids in which the next set differs from the one before, and answers with its place. */
+  append(ids: ReadonlyArray<string>): number {
+    this.#sequence += 1
+    this.#steps[this.#sequence % remembered] = ids
+    return this.#sequence
+  }
+
+  /** The ids that changed after `from` up to `to`, or `undefined` when that is no longer known. */
+  between(from: number, to: number): ReadonlySet<string> | undefined {
+    if (from > to || this.#sequence - from > remembered) return undefined
+    const ids = new Set<string>()
+    for (let sequence = from + 1; sequence <= to; sequence++) {
+      for (const id of this.#steps[sequence % remembered] ?? []) ids.add(id)
+    }
+    return ids
+  }
+}
+
+class InstanceSetImpl<M> implements InstanceSet<M> {
+  readonly members: Members<M>
+  #instances: ReadonlyArray<ServiceInstance<M>> | undefined
+  #available: ReadonlyArray<ServiceInstance<M>> | undefined
+  #endpoints: ReadonlyArray<string> | undefined
+
+  constructor(members: Members<M>) {
+    this.members = members
+  }
+  get size(): number {
+    return HashMap.size(this.members.byId)
+  }
+  get revision(): bigint {
+    return this.members.revision
+  }
+  get freshness(): Freshness {
+    return this.members.freshness
+  }
+  get rejected(): ReadonlyArray<Rejected> {
+    return Array.from(HashMap.values(this.members.rejected)).sort((a, b) => a.key < b.key ? -1 : 1)
+  }
+  get held(): ReadonlyArray<ServiceInstance<M>> {
+    return Array.from(this.members.held.values()).sort(byId)
+  }
+  get(id: string): Option.Option<ServiceInstance<M>> {
+    return HashMap.get(this.members.byId, id)
+  }
+  has(id: string): boolean {
+    return HashMap.has(this.members.byId, id)
+  }
+  get instances(): ReadonlyArray<ServiceInstance<M>> {
+    return this.#instances ??= Object.freeze(Array.from(HashMap.values(this.members.byId)).sort(byId))
+  }
+  get available(): ReadonlyArray<ServiceInstance<M>> {
+    return this.#available ??= Object.freeze(this.instances.filter(isAvailable))
+  }
+  get endpoints(): ReadonlyArray<string> {
+    return this.#endpoints ??= Object.freeze(this.available.flatMap((instance) => instance.endpoints))
+  }
+  [Symbol.iterator](): Iterator<ServiceInstance<M>> {
+    return this.instances[Symbol.iterator]()
+  }
+  toJSON(): unknown {
+    const { size, revision, freshness, instances, rejected, held } = this
+    return { _id: "InstanceSet", size, revision: String(revision), freshness, instances, rejected, held }
+  }
+  [Symbol.for("nodejs.util.inspect.custom")](): unknown {
+    return this.toJSON()
+  }
+}
+
+/** The set of these members. */
+export const make = <M>(members: Members<M>): InstanceSet<M> => new InstanceSetImpl(members)
+
+/** A set that stands alone, with no history and nothing rejected or held. */
+export const fromInstances = <M>(
+  instances: Iterable<ServiceInstance<M>>,
+  revision: bigint = 0n
+): InstanceSet<M> =>
+  make({
+    byId: HashMap.fromIterable(
+      Array.from(instances, (instance): [string, ServiceInstance<M>] => [instance.id, instance])
+    ),
+    revision,
+    freshness: Freshness.Live(),
+    rejected: HashMap.empty(),
+    held: new Map(),
+    history: new History(),
+    sequence: 0
+  })
+
+const idsOf = <M>(set: InstanceSet<M>): ReadonlySet<string> => new Set(Array.from(set, (instance) => instance.id))
+
+const changedIds = <M>(from: InstanceSet<M>, to: InstanceSet<M>): ReadonlySet<string> => {
+  if (from instanceof InstanceSetImpl && to instanceof InstanceSetImpl && from.members.history === to.members.history) {
+    const known = to.members.history.between(from.members.sequence, to.members.sequence)
+    if (known !== undefined) return known
+  }
+  return idsOf(from).union(idsOf(to))
+}
+
+/**
+ * What changed from one set to another, one change for each instance, ordered by id. Between sets of one watch it costs
+ * what changed in between (up to 1,024 sets back), otherwise what is in both.
+ */
+export const diff = <M>(from: InstanceSet<M> | undefined, to: InstanceSet<M>): ReadonlyArray<Change<M>> => {
+  if (from === undefined) return to.instances.map((instance) => ({ _tag: "Added", instance }))
+  const changes: Array<Change<M>> = []
+  for (const id of changedIds(from, to)) {
+    const previous = Option.getOrUndefined(from.get(id))
+    const instance = Option.getOrUndefined(to.get(id))
+    if (previous === instance) continue
+    if (instance === undefined) {
+      if (previous !== undefined) changes.push({ _tag: "Removed", instance: previous })
+    } else if (previous === undefined) changes.push({ _tag: "Added", instance })
+    else changes.push({ _tag: "Updated", instance, previous })
+  }
+  return changes.sort((a, b) => byId(a.instance, b.instance))
+}

@@ -1,0 +1,150 @@
+/**
+ * Registries without an etcd, for tests: one that never changes and one that fails.
+ *
+ * They refuse what a real registry refuses before anything is sent, with the same errors.
+ *
+ * @module
+ */
+import { Deferred, Effect, Exit, HashMap, Option, Result, type Scope, Stream } from "effect"
+import { checkName, type DiscoveryError, DiscoveryRefused, type ListedService } from "./discovery/Discovery.ts"
+import type { EtcdError } from "../etcd/EtcdError.ts"
+import { Latest } from "../internal/Latest.ts"
+import type { ServiceInstance } from "./model/Instance.ts"
+import * as InstanceSet from "./model/InstanceSet.ts"
+import type { Keyspace } from "./model/Keyspace.ts"
+import { layoutOf, type Service } from "./model/Service.ts"
+import { type Registration, RegistrationStatus } from "./registration/Registration.ts"
+import { checkPatch, encode, type InstanceOptions, plan } from "./registration/RegisterOptions.ts"
+import { type RegistrationError, RegistrationRefused } from "./registration/RegistrationError.ts"
+import type { RegistryService } from "./RegistryService.ts"
+import { Freshness } from "../etcd/Freshness.ts"
+
+/** An instance of a fixed registry. What is left out is as if it had been registered without it. */
+export interface FixedInstance extends Partial<Omit<ServiceInstance<unknown>, "name" | "endpoints">> {
+  /** The service. */
+  readonly name: string
+  readonly endpoints: readonly [string, ...ReadonlyArray<string>]
+}
+
+/** A registry in which these instances are, for ever, and nothing else. */
+export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>): RegistryService => {
+  const instances = Array.from(given, (instance, index): ServiceInstance<unknown> => ({
+    id: `${instance.name}-${index + 1}`,
+    metadata: {},
+    weight: 1,
+    status: "up",
+    ...instance
+  }))
+  const setOf = <M>(service: Service<M>): Effect.Effect<InstanceSet.InstanceSet<M>, DiscoveryError> => {
+    const layout = layoutOf(service, keyspace)
+    return Effect.map(Effect.fromResult(checkName(service)), (name) => {
+      const rejected = new Map<string, InstanceSet.Rejected>()
+      const byId = new Map<string, ServiceInstance<M>>()
+      for (const instance of instances) {
+        if (instance.name !== name) continue
+        const read = throughCodec(service, instance)
+        const key = layout.key(name, instance.id)
+        if (Result.isSuccess(read)) byId.set(read.success.id, read.success)
+        else rejected.set(instance.id, { key, error: read.failure })
+      }
+      return InstanceSet.make({
+        byId: HashMap.fromIterable(byId),
+        revision: 1n,
+        freshness: Freshness.Live(),
+        rejected: HashMap.fromIterable(rejected),
+        held: new Map(),
+        history: new InstanceSet.History(),
+        sequence: 0
+      })
+    })
+  }
+  const counts = new Map<string, number>()
+  for (const { name } of instances) counts.set(name, (counts.get(name) ?? 0) + 1)
+  const services = Array.from(counts, ([name, instances]): ListedService => ({ name, instances }))
+    .sort((a, b) => a.name < b.name ? -1 : 1)
+  return {
+    register: (service, options) => registerNowhere(keyspace, service, options),
+    discover: (service) => Stream.concat(Stream.fromEffect(setOf(service)), Stream.never),
+    getInstances: setOf,
+    listServices: Effect.succeed(services)
+  }
+}
+
+/** The instance as a consumer would read it from etcd. */
+const throughCodec = <M>({ codec }: Service<M>, instance: ServiceInstance<unknown>) =>
+  // Whether the metadata is an `M` is what writing and reading it finds out.
+  Result.flatMap(
+    codec.encode(instance as ServiceInstance<M>),
+    (value) => codec.decode(instance.name, instance.id, value)
+  )
+
+/** A registration that is `Registered` at once and puts nothing anywhere. */
+const registerNowhere = <M>(
+  keyspace: Keyspace,
+  service: Service<M>,
+  options: InstanceOptions<M>
+): Effect.Effect<Registration<M>, RegistrationError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { codec, instance: planned, key } = yield* plan(keyspace, service, options)
+    const statuses = new Latest<RegistrationStatus>()
+    let instance: ServiceInstance<M> = options.health === undefined ? planned : { ...planned, status: "up" }
+    let status: RegistrationStatus = RegistrationStatus.Registered({ leaseId: 1n, revision: 1n })
+    const setStatus = (next: RegistrationStatus) =>
+      Effect.sync(() => {
+        status = next
+        statuses.set(next)
+      })
+    const change = (next: ServiceInstance<M>) =>
+      Effect.suspend(() => {
+        const isNews = next.status !== instance.status
+        instance = next
+        if (!isNews) return Effect.void
+        return setStatus(
+          next.status === "draining" ?
+            RegistrationStatus.Draining() :
+            RegistrationStatus.Registered({ leaseId: 1n, revision: 1n })
+        )
+      })
+    statuses.set(status)
+    const failed = yield* Deferred.make<never, RegistrationError>()
+    yield* Effect.addFinalizer(() =>
+      Effect.map(setStatus(RegistrationStatus.Released()), () => statuses.end(Exit.void))
+    )
+    return {
+      get instance() {
+        return instance
+      },
+      key,
+      leaseId: Effect.sync(() => status._tag === "Released" ? Option.none() : Option.some(1n)),
+      status: { get: Effect.sync(() => status), changes: statuses.changes },
+      update: (patch) =>
+        Effect.gen(function* () {
+          const next = { ...instance, ...(yield* Effect.fromResult(checkPatch(patch))) }
+          yield* Effect.fromResult(encode(codec, next))
+          yield* change(next)
+        }),
+      drain: Effect.suspend(() => change({ ...instance, status: "draining" })),
+      awaitFailure: Deferred.await(failed)
+    }
+  })
+
+/** A registry whose etcd answers everything with this error. */
+export const failing = (keyspace: Keyspace, cause: EtcdError): RegistryService => {
+  const refuse = <M>(service: Service<M>): Effect.Effect<never, DiscoveryError> => {
+    const layout = layoutOf(service, keyspace)
+    return Effect.flatMap(
+      Effect.fromResult(checkName(service)),
+      (name) => Effect.fail(new DiscoveryRefused({ prefix: layout.servicePrefix(name), cause }))
+    )
+  }
+  return {
+    register: (service, options) =>
+      Effect.flatMap(
+        plan(keyspace, service, options),
+        ({ key }) => Effect.fail(new RegistrationRefused({ key, cause }))
+      ),
+    discover: (service) => Stream.fromEffect(refuse(service)),
+    getInstances: refuse,
+    listServices: Effect.fail(new DiscoveryRefused({ prefix: keyspace.prefix, cause }))
+  }
+}

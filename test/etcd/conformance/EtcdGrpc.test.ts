@@ -1,0 +1,17 @@
+import { Context, Effect, Layer } from "effect"
+import { Etcd } from "../../../src/etcd/Etcd.ts"
+import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
+import { eachSharedEtcd } from "../../harness/EtcdServer.ts"
+import * as it from "../../harness/it.ts"
+import { conformance } from "./conformance.ts"
+
+// The floor of a lease's time to live follows from the election timeout; this is etcd's own default.
+const defaultTimers = ["--heartbeat-interval", "100", "--election-timeout", "1000"]
+
+eachSharedEtcd((etcd, version) => {
+  conformance(`EtcdGrpc on etcd ${version}`, it.live, () =>
+    Effect.sync(() => ({
+      connect: Effect.map(Layer.build(EtcdGrpc.layer({ endpoints: [etcd().endpoint] })), Context.get(Etcd)),
+      elapse: (milliseconds) => Effect.sleep(milliseconds)
+    })))
+}, { args: defaultTimers })

@@ -1,0 +1,45 @@
+import { Effect } from "effect"
+import { TestClock } from "effect/testing"
+import * as EtcdMemory from "../../../src/etcd/memory/EtcdMemory.ts"
+import { describe, live } from "../../harness/it.ts"
+import { type Broken, brokenStores } from "./broken.ts"
+import { checks } from "./conformance.ts"
+import { type Check, run } from "./subject.ts"
+import assert from "node:assert/strict"
+
+/** The titles of the checks that do not pass on the engine behind a wrapper. One that waits for ever does not pass. */
+const failures = (wrap: Broken["wrap"]): Effect.Effect<ReadonlyArray<string>> => {
+  const passes = (check: Check): Effect.Effect<boolean> =>
+    Effect.gen(function* () {
+      const engine = yield* EtcdMemory.engine()
+      const connect = Effect.map(EtcdMemory.connect(engine), wrap)
+      yield* run(check, { connect, elapse: TestClock.adjust })
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(TestClock.layer({ warningDelay: "1 minute" })),
+      Effect.timeout("3 seconds"),
+      Effect.exit,
+      Effect.map((exit) => exit._tag === "Success")
+    )
+  const failure = (check: Check) => Effect.map(passes(check), (passed) => passed ? [] : [check.title])
+  return Effect.map(Effect.forEach(checks, failure, { concurrency: "unbounded" }), (titles) => titles.flat())
+}
+
+describe("the conformance suite", () => {
+  live(
+    "is green on the engine behind a wrapper that changes nothing",
+    () => Effect.map(failures((etcd) => ({ ...etcd })), (titles) => assert.deepEqual(titles, []))
+  )
+
+  for (const { rule, caughtBy, wrap } of brokenStores) {
+    live(
+      `turns red on a store that does not know that ${rule}`,
+      () =>
+        Effect.map(
+          failures(wrap),
+          (titles) =>
+            assert.ok(titles.includes(caughtBy), `expected "${caughtBy}" to fail, but these did: ${titles.join("; ")}`)
+        )
+    )
+  }
+})

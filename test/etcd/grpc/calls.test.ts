@@ -1,0 +1,397 @@
+import { Effect, Fiber, Redacted } from "effect"
+import assert from "node:assert/strict"
+import type { Etcd, RangeRequest, RequestOp } from "../../../src/etcd/Etcd.ts"
+import { prefix, rangeAll } from "../../../src/etcd/Etcd.ts"
+import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
+import { eachSharedEtcd, startEtcd } from "../../harness/EtcdServer.ts"
+import { describe, live } from "../../harness/it.ts"
+import { makeProxy } from "../../harness/Proxy.ts"
+import { eventually, freePort } from "../../harness/real.ts"
+import { certificates, failureOf, text, timed } from "./support.ts"
+
+const put = (key: string): RequestOp => ({ _tag: "Put", request: { key, value: "1" } })
+
+describe("EtcdGrpc calls", () => {
+  eachSharedEtcd((server) => {
+    const connect = Effect.suspend(() => EtcdGrpc.make({ endpoints: [server().endpoint] }))
+
+    const failing: ReadonlyArray<
+      readonly [
+        reason: string,
+        detail: string,
+        method: string,
+        key: string | undefined,
+        call: (etcd: Etcd) => ReturnType<typeof failureOf<unknown, never>>
+      ]
+    > = [
+      [
+        "LeaseNotFound",
+        "etcdserver: requested lease not found",
+        "put",
+        "k",
+        (etcd) => failureOf(etcd.put({ key: "k", value: "", lease: 99n }))
+      ],
+      [
+        "LeaseNotFound",
+        "etcdserver: requested lease not found",
+        "leaseRevoke",
+        "63",
+        (etcd) => failureOf(etcd.leaseRevoke(99n))
+      ],
+      [
+        "LeaseNotFound",
+        "etcdserver: requested lease not found",
+        "leaseKeepAlive",
+        "63",
+        (etcd) => failureOf(etcd.leaseKeepAlive({ id: 99n }))
+      ],
+      [
+        "LeaseExists",
+        "etcdserver: lease already exists",
+        "leaseGrant",
+        "4d2",
+        (etcd) =>
+          failureOf(Effect.andThen(etcd.leaseGrant({ ttl: 60, id: 1234n }), etcd.leaseGrant({ ttl: 60, id: 1234n })))
+      ],
+      [
+        "InvalidArgument",
+        "etcdserver: too large lease TTL",
+        "leaseGrant",
+        "0",
+        (etcd) => failureOf(etcd.leaseGrant({ ttl: 9_000_000_001 }))
+      ],
+      ["InvalidArgument", "etcdserver: key is not provided", "range", "", (etcd) => failureOf(etcd.range({ key: "" }))],
+      [
+        "InvalidArgument",
+        "etcdserver: mvcc: required revision is a future revision",
+        "range",
+        "k",
+        (etcd) => failureOf(etcd.range({ key: "k", revision: 1_000_000_000n }))
+      ],
+      [
+        "InvalidArgument",
+        "etcdserver: duplicate key given in txn request",
+        "txn",
+        undefined,
+        (etcd) => failureOf(etcd.txn({ then: [put("a"), put("a")] }))
+      ],
+      [
+        "InvalidArgument",
+        "etcdserver: too many operations in txn request",
+        "txn",
+        undefined,
+        (etcd) => failureOf(etcd.txn({ then: Array.from({ length: 129 }, (_, i) => put(`${i}`)) }))
+      ],
+      [
+        "TooLarge",
+        "etcdserver: request is too large",
+        "put",
+        "k",
+        (etcd) => failureOf(etcd.put({ key: "k", value: new Uint8Array(1.6 * 1024 * 1024) }))
+      ],
+      [
+        "InvalidArgument",
+        "limit must be a whole number, got 0.5",
+        "range",
+        "k",
+        (etcd) => failureOf(etcd.range({ key: "k", limit: 0.5 }))
+      ],
+      [
+        "InvalidArgument",
+        "ttl must be a whole number, got NaN",
+        "leaseGrant",
+        "0",
+        (etcd) => failureOf(etcd.leaseGrant({ ttl: NaN }))
+      ],
+      [
+        "InvalidArgument",
+        `lease must fit into 64 bits, got ${2n ** 63n}`,
+        "put",
+        "k",
+        (etcd) => failureOf(etcd.put({ key: "k", value: "", lease: 2n ** 63n }))
+      ],
+      [
+        "InvalidArgument",
+        'sort.target must be one of key, version, create, mod, value, got "KEY"',
+        "range",
+        "k",
+        (etcd) =>
+          failureOf(etcd.range({ key: "k", sort: { target: "KEY", order: "ascend" } } as unknown as RangeRequest))
+      ]
+    ]
+    for (const [reason, detail, method, key, call] of failing) {
+      live(`an EtcdError of ${method} has the reason ${reason} for "${detail}"`, () =>
+        Effect.gen(function* () {
+          const { endpoint, ...failure } = yield* call(yield* connect)
+          assert.deepEqual(failure, { reason, detail, method, key })
+          assert.ok(endpoint === undefined || endpoint === server().endpoint)
+        }))
+    }
+
+    live("range fails with Compacted for a revision that is gone", () =>
+      Effect.gen(function* () {
+        const etcd = yield* connect
+        yield* etcd.put({ key: "c", value: "1" })
+        const { header } = yield* etcd.put({ key: "c", value: "2" })
+        yield* etcd.compact({ revision: header.revision, physical: true })
+        const error = yield* Effect.flip(etcd.range({ key: "c", revision: header.revision - 1n }))
+        assert.deepEqual({ ...error.reason }, {
+          _tag: "Compacted",
+          detail: "etcdserver: mvcc: required revision has been compacted",
+          compactRevision: 0n
+        })
+        assert.equal(error.retryable, false)
+      }))
+
+    live(
+      "range fails with TooLarge for an answer over maxReceiveBytes, and rangeAll asks for less",
+      () =>
+        Effect.gen(function* () {
+          const etcd = yield* EtcdGrpc.make({ endpoints: [server().endpoint], maxReceiveBytes: 64 * 1024 })
+          yield* Effect.forEach(
+            Array.from({ length: 100 }, (_, i) => i),
+            (i) => etcd.put({ key: `large/${i}`, value: new Uint8Array(5000) }),
+            { concurrency: 10 }
+          )
+          const failure = yield* failureOf(etcd.range(prefix("large/")))
+          assert.equal(failure.reason, "TooLarge")
+          const { kvs } = yield* rangeAll(etcd, prefix("large/"))
+          assert.deepEqual(kvs.map(({ value }) => value.length), Array.from({ length: 100 }, () => 5000))
+        })
+    )
+
+    live("keys and values are plain bytes, also those that are no text", () =>
+      Effect.gen(function* () {
+        const etcd = yield* connect
+        const key = Uint8Array.of(0x62, 0x00, 0xff)
+        const value = Uint8Array.of(0xc3, 0x28, 0x00)
+        yield* etcd.put({ key, value })
+        const { kvs: [kv] } = yield* etcd.range({ key })
+        assert.deepEqual({ key: kv?.key, value: kv?.value }, { key, value })
+      }))
+
+    live("interrupting a call ends it at once", () =>
+      Effect.gen(function* () {
+        const proxy = yield* makeProxy(server())
+        const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint], requestTimeout: "1 minute" })
+        yield* etcd.status
+        yield* proxy.blackhole()
+        const fiber = yield* Effect.forkChild(etcd.put({ key: "i", value: "1" }), { startImmediately: true })
+        yield* Effect.sleep("100 millis")
+        const [, millis] = yield* timed(Fiber.interrupt(fiber))
+        assert.ok(millis < 100, `${millis} ms`)
+      }))
+
+    live(
+      "a client whose scope has closed fails what is pending and what follows with Cancelled",
+      () =>
+        Effect.gen(function* () {
+          const proxy = yield* makeProxy(server())
+          const pending: Array<Fiber.Fiber<{ readonly reason: string; readonly detail: string }, unknown>> = []
+          const etcd = yield* Effect.scoped(Effect.gen(function* () {
+            const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint], requestTimeout: "1 minute" })
+            const { id } = yield* etcd.leaseGrant({ ttl: 60 })
+            yield* etcd.leaseKeepAlive({ id })
+            yield* proxy.blackhole()
+            for (const call of [failureOf(etcd.range({ key: "a" })), failureOf(etcd.leaseKeepAlive({ id }))]) {
+              pending.push(yield* Effect.forkDetach(call, { startImmediately: true }))
+            }
+            yield* Effect.sleep("50 millis")
+            return etcd
+          }))
+          const late = [failureOf(etcd.status), failureOf(etcd.leaseKeepAlive({ id: 1n }))]
+          for (const call of [...pending.map(Fiber.join), ...late]) {
+            const { detail, reason } = yield* Effect.orDie(call)
+            assert.deepEqual({ reason, detail }, { reason: "Cancelled", detail: "client is closed" })
+          }
+          yield* proxy.heal
+        })
+    )
+  })
+
+  live("rangeAll reads 100,000 keys of 300 bytes at one revision", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint], requestTimeout: "30 seconds" })
+      const value = "v".repeat(300)
+      yield* Effect.forEach(
+        Array.from({ length: 1000 }, (_, i) => i),
+        (i) =>
+          etcd.txn({
+            then: Array.from({ length: 100 }, (_, j): RequestOp => ({
+              _tag: "Put",
+              request: { key: `all/${String(i * 100 + j).padStart(6, "0")}`, value }
+            }))
+          }),
+        { concurrency: 8 }
+      )
+      const { count, header, kvs } = yield* rangeAll(etcd, prefix("all/"))
+      assert.deepEqual({ count, revision: header.revision }, { count: 100_000n, revision: 1001n })
+      kvs.forEach(({ key }, i) => assert.equal(text(key), `all/${String(i).padStart(6, "0")}`))
+      assert.ok(kvs.every(({ value }) => value.length === 300))
+    }), { timeout: 120_000 })
+
+  live(
+    "an operation finds the endpoint that works, past one that refuses and one that is silent",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const silent = yield* makeProxy(server)
+        yield* silent.blackhole()
+        const refused = `http://127.0.0.1:${yield* freePort}`
+        const etcd = yield* EtcdGrpc.make({
+          endpoints: [refused, silent.endpoint, server.endpoint],
+          dialTimeout: "2 seconds"
+        })
+        const [, first] = yield* timed(etcd.put({ key: "a", value: "1" }))
+        assert.ok(first < 2000, `${first} ms`)
+        const [, second] = yield* timed(etcd.put({ key: "a", value: "2" }))
+        assert.ok(second < 500, `${second} ms`)
+      })
+  )
+
+  live(
+    "an operation without any endpoint that works fails with Unavailable, silent ones within the dialTimeout",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const silent = yield* makeProxy(server)
+        yield* silent.blackhole()
+        const refused = `http://127.0.0.1:${yield* freePort}`
+        const fails = (endpoint: string) =>
+          Effect.gen(function* () {
+            const etcd = yield* EtcdGrpc.make({ endpoints: [endpoint], dialTimeout: "500 millis" })
+            return yield* timed(failureOf(etcd.range({ key: "a" })))
+          })
+        const [failure, millis] = yield* fails(silent.endpoint)
+        assert.deepEqual(failure, {
+          reason: "Unavailable",
+          detail: "no answer within 500 ms",
+          method: "range",
+          key: "a",
+          endpoint: silent.endpoint
+        })
+        assert.ok(millis >= 450 && millis < 900, `${millis} ms`)
+        const [refusal, soon] = yield* fails(refused)
+        assert.deepEqual([refusal.reason, refusal.endpoint], ["Unavailable", refused])
+        assert.match(refusal.detail, /ECONNREFUSED|refused/i)
+        assert.ok(soon < 400, `${soon} ms`)
+      })
+  )
+
+  live(
+    "a call that is not answered fails with DeadlineExceeded, and the next one goes to the next endpoint",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const proxy = yield* makeProxy(server)
+        const etcd = yield* EtcdGrpc.make({
+          endpoints: [proxy.endpoint, server.endpoint],
+          requestTimeout: "300 millis"
+        })
+        yield* etcd.status
+        yield* proxy.blackhole()
+        const [failure, millis] = yield* timed(failureOf(etcd.status))
+        assert.deepEqual([failure.reason, failure.endpoint], ["DeadlineExceeded", proxy.endpoint])
+        assert.ok(millis < 600, `${millis} ms`)
+        yield* etcd.status
+      })
+  )
+
+  live("a client works again as soon as etcd is back", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
+      yield* etcd.put({ key: "a", value: "1" })
+      yield* server.kill("SIGKILL")
+      const down = yield* Effect.forkChild(Effect.ignore(Effect.forever(Effect.ignore(etcd.status))))
+      assert.equal((yield* failureOf(etcd.status)).reason, "Unavailable")
+      yield* Effect.sleep("2 seconds")
+      yield* server.start
+      const [, millis] = yield* timed(eventually(etcd.put({ key: "a", value: "2" })))
+      assert.ok(millis < 1000, `${millis} ms`)
+      yield* Fiber.interrupt(down)
+    }))
+
+  live("a loop of failing calls does not flood an endpoint with connections", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const proxy = yield* makeProxy(server)
+      const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint] })
+      yield* server.kill("SIGKILL")
+      yield* Effect.forever(Effect.ignore(etcd.status)).pipe(
+        Effect.raceFirst(Effect.sleep("1 second"))
+      )
+      const accepted = yield* proxy.accepted
+      assert.ok(accepted <= 11, `${accepted} connections`)
+    }))
+
+  live("a thousand calls at once share one connection", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const proxy = yield* makeProxy(server)
+      const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint], requestTimeout: "20 seconds" })
+      yield* Effect.forEach(
+        Array.from({ length: 1000 }, (_, i) => i),
+        (i) => etcd.put({ key: `${i}`, value: "1" }),
+        { concurrency: "unbounded" }
+      )
+      assert.deepEqual([yield* proxy.connections, yield* proxy.accepted], [1, 2])
+    }))
+
+  live("clients of one process have a connection each", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const proxy = yield* makeProxy(server)
+      const one = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint] })
+      const other = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint] })
+      yield* one.status
+      yield* other.status
+      assert.equal(yield* proxy.connections, 2)
+    }))
+
+  live(
+    "https works for an IP address and for a name that the certificate has, and for no other",
+    () =>
+      Effect.gen(function* () {
+        const { ca, cert, key } = yield* certificates("IP:127.0.0.1,DNS:etcd.test")
+        const server = yield* startEtcd({ tls: { cert, key } })
+        const status = (tls: EtcdGrpc.EtcdGrpcTls) =>
+          Effect.flatMap(EtcdGrpc.make({ endpoints: [server.endpoint], tls }), (etcd) => etcd.status)
+        assert.equal((yield* status({ ca })).version, server.version)
+        assert.equal((yield* status({ ca, serverName: "etcd.test" })).version, server.version)
+        for (const tls of [{ ca, serverName: "other.test" }, { ca, serverName: "127.0.0.2" }, {}]) {
+          const { reason } = yield* Effect.flip(status(tls))
+          assert.equal(reason._tag, "Unavailable")
+          assert.match(reason.detail, /certificate|altnames|issuer|TLS|self/i)
+        }
+        const plain = server.endpoint.replace("https:", "http:")
+        const etcd = yield* EtcdGrpc.make({ endpoints: [plain], dialTimeout: "1 second" })
+        assert.equal((yield* failureOf(etcd.status)).reason, "Unavailable")
+      })
+  )
+
+  live("https presents the client's own certificate where the server asks for one", () =>
+    Effect.gen(function* () {
+      const { ca, cert, key } = yield* certificates("IP:127.0.0.1")
+      const server = yield* startEtcd({ tls: { cert, key, clientCa: ca } })
+      const status = (tls: EtcdGrpc.EtcdGrpcTls) =>
+        Effect.flatMap(
+          EtcdGrpc.make({ endpoints: [server.endpoint], tls, dialTimeout: "1 second" }),
+          (etcd) => etcd.status
+        )
+      assert.equal((yield* status({ ca, cert, key })).version, server.version)
+      assert.equal((yield* failureOf(status({ ca }))).reason, "Unavailable")
+    }))
+
+  live("a password is in no error", () =>
+    Effect.gen(function* () {
+      const etcd = yield* EtcdGrpc.make({
+        endpoints: [`http://127.0.0.1:${yield* freePort}`],
+        username: "root",
+        password: Redacted.make("s3cret")
+      })
+      const error = yield* Effect.flip(etcd.status)
+      assert.ok(!JSON.stringify(error).includes("s3cret") && !error.message.includes("s3cret"))
+    }))
+})

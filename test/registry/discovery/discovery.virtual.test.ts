@@ -1,0 +1,873 @@
+import { Clock, Effect, Option, Random, Result, Schedule, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import assert from "node:assert/strict"
+import { DiscoveryRefused } from "../../../src/registry/discovery/Discovery.ts"
+import { type Etcd, prefix } from "../../../src/etcd/Etcd.ts"
+import { InvalidArgument } from "../../../src/etcd/EtcdError.ts"
+import type { Change, InstanceSet } from "../../../src/registry/model/InstanceSet.ts"
+import { Service } from "../../../src/registry/model/Service.ts"
+import { discoverChanges, Registry } from "../../../src/registry/Registry.ts"
+import { FaultyEtcd } from "../../../src/testing/mod.ts"
+import { describe } from "../../harness/it.ts"
+import {
+  collect,
+  counted,
+  elapse,
+  failureOf,
+  keysIn,
+  orders,
+  type Process,
+  putInstance,
+  settle,
+  show,
+  timesOf,
+  verify,
+  withDraw,
+  world
+} from "../../harness/virtual.ts"
+
+const removeInstance = (etcd: Etcd, id: string) => etcd.deleteRange({ key: `/services/orders/${id}` })
+
+const changesOf = ({ registry }: Pick<Process, "registry">, service: Service = orders) =>
+  Stream.provideService(discoverChanges(service), Registry, registry)
+
+/** The sets as they are shown, each with the time of its arrival in whole milliseconds. */
+const timed = <E>(sets: Stream.Stream<InstanceSet, E>): Stream.Stream<readonly [number, string], E> =>
+  Stream.mapEffect(sets, (set) => Effect.map(Clock.currentTimeMillis, (at) => [Math.round(at), show(set)] as const))
+
+/** Asserts that a set is what etcd had at its revision. */
+const assertTrue = Effect.fnUntraced(function* (etcd: Etcd, set: InstanceSet) {
+  const { kvs } = yield* Effect.orDie(etcd.range({ ...prefix("/services/orders/"), revision: set.revision }))
+  const decoded = kvs.map((kv) => {
+    const key = new TextDecoder().decode(kv.key)
+    return orders.codec.decode("orders", key.slice("/services/orders/".length), kv.value)
+  })
+  assert.deepEqual(set.instances, decoded.filter(Result.isSuccess).map(({ success }) => success))
+})
+
+describe("discover", () => {
+  verify(
+    "D1: nothing is emitted until the first list is there, and then that set, even if it is empty",
+    () =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        for (const fault of [FaultyEtcd.unavailable, FaultyEtcd.hung, FaultyEtcd.answerLost]) {
+          const one = yield* process()
+          yield* one.faults.set([{ method: "range", fault }])
+          const sets = yield* collect(one.registry.discover(orders))
+          yield* elapse("1 hour")
+          assert.deepEqual([sets.seen, sets.exit()], [[], undefined])
+          yield* one.faults.clear
+          yield* elapse("10 seconds")
+          assert.deepEqual([sets.seen.map(show), sets.exit()], [["Live "], undefined])
+          yield* sets.interrupt
+        }
+      })
+  )
+
+  verify(
+    "D1: not known, empty and failed are three things: a refusal fails the stream and emits nothing",
+    () =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const one = yield* process()
+        yield* one.faults.set([{ method: "range", fault: FaultyEtcd.permissionDenied }])
+        const sets = yield* collect(one.registry.discover(orders))
+        yield* settle
+        assert.deepEqual(sets.seen, [])
+        const failure = failureOf(sets)
+        assert.ok(failure instanceof DiscoveryRefused)
+        assert.deepEqual([failure.prefix, failure.cause.reason._tag], ["/services/orders/", "PermissionDenied"])
+        // The next consumer begins anew.
+        yield* one.faults.clear
+        const again = yield* collect(one.registry.discover(orders))
+        assert.deepEqual(again.seen.map(show), ["Live "])
+      })
+  )
+
+  verify(
+    "D2: a Txn that touches many instances shows in one set, and revisions never go back",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const lease = yield* putInstance(operator, "a")
+        yield* putInstance(operator, "b", {}, lease)
+        const sets = yield* collect(one.registry.discover(orders))
+        const value = JSON.stringify({ endpoints: ["http://c:80"] })
+        yield* operator.txn({
+          then: [
+            { _tag: "DeleteRange", request: { key: "/services/orders/a" } },
+            { _tag: "Put", request: { key: "/services/orders/b", value, lease } },
+            { _tag: "Put", request: { key: "/services/orders/c", value, lease } }
+          ]
+        })
+        yield* settle
+        yield* operator.put({ key: "/services/ordersx/z", value, lease })
+        yield* operator.put({ key: "/services/order", value, lease })
+        yield* operator.leaseRevoke(lease)
+        yield* settle
+        assert.deepEqual(sets.seen.map((set) => [set.revision, show(set)]), [
+          [3n, "Live a,b"],
+          [4n, "Live b,c"],
+          [7n, "Live "]
+        ])
+      })
+  )
+
+  verify(
+    "D2, D3: over random faults each set is etcd's state at its revision, revisions rise, and the last is complete",
+    () =>
+      Effect.gen(function* () {
+        for (let seed = 1; seed <= 12; seed++) {
+          yield* Effect.scoped(Effect.gen(function* () {
+            const { operator, process } = yield* world
+            const one = yield* process()
+            yield* one.faults.set(FaultyEtcd.random({
+              seed,
+              rate: 0.5,
+              faults: [...FaultyEtcd.transient, FaultyEtcd.silentAfter(2), FaultyEtcd.endsAfter(2)]
+            }))
+            const sets = yield* collect(one.registry.discover(orders))
+            const changes = yield* collect(changesOf(one))
+            const ids = ["a", "b", "c", "d", "e", "f"]
+            for (let step = 0; step < 60; step++) {
+              const id = yield* Random.choice(ids)
+              if (yield* Random.nextBoolean) yield* putInstance(operator, id, { weight: step })
+              else yield* removeInstance(operator, id)
+              yield* elapse(yield* Random.nextIntBetween(0, 2000))
+              if (step % 10 === 9) yield* one.faults.breakWatches()
+            }
+            yield* one.faults.clear
+            yield* elapse("30 seconds")
+            yield* Effect.forEach(sets.seen, (set) => assertTrue(operator, set))
+            const revisions = sets.seen.map(({ revision }) => revision)
+            assert.deepEqual(revisions, revisions.toSorted((a, b) => Number(a - b)), `seed ${seed}`)
+            const last = sets.seen.at(-1)
+            const expected = Object.keys(yield* keysIn(operator)).map((key) => key.slice("/services/orders/".length))
+            assert.equal(last === undefined ? "" : show(last), `Live ${expected}`, `seed ${seed}`)
+            assert.deepEqual([...apply(changes.seen).keys()].sort(), expected, `seed ${seed}`)
+            assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
+          }))
+        }
+      }).pipe(Random.withSeed("churn"))
+  )
+
+  verify(
+    "D3: what changes while the watch is away is seen after it, without a list when the history is there",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* putInstance(operator, "a")
+        const changes = yield* collect(changesOf(one))
+        yield* one.faults.outage
+        yield* putInstance(operator, "b")
+        yield* removeInstance(operator, "a")
+        yield* elapse("1 minute")
+        yield* one.faults.clear
+        yield* elapse("10 seconds")
+        assert.deepEqual(changes.seen.map(told), ["Added a", "Added b", "Removed a"])
+        assert.equal(yield* counted("etcd_discovery_lists"), 1)
+      })
+  )
+
+  verify("D3: when that history was compacted, a fresh list shows the difference", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      const one = yield* process()
+      yield* putInstance(operator, "a")
+      yield* putInstance(operator, "kept")
+      const changes = yield* collect(changesOf(one))
+      const sets = yield* collect(one.registry.discover(orders))
+      yield* one.faults.outage
+      yield* putInstance(operator, "b")
+      yield* removeInstance(operator, "a")
+      yield* putInstance(operator, "kept", { weight: 2 })
+      yield* elapse("1 minute")
+      // At the worst moment: just when the watch comes back.
+      yield* one.faults.set([{ method: "watch", times: 1, fault: FaultyEtcd.compaction }])
+      yield* elapse("10 seconds")
+      assert.deepEqual(changes.seen.map(told), ["Added a", "Added kept", "Removed a", "Added b", "Updated kept"])
+      assert.deepEqual(sets.seen.map(show), ["Live a,kept", "Stale a,kept", "Live b,kept"])
+      assert.equal(yield* counted("etcd_discovery_lists"), 2)
+    }))
+
+  verify("D3: a compaction between list and watch is mended by another list", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      const one = yield* process()
+      yield* putInstance(operator, "a")
+      yield* one.faults.set([{
+        method: "watch",
+        times: 1,
+        fault: FaultyEtcd.meanwhile((etcd) =>
+          Effect.gen(function* () {
+            yield* putInstance(etcd, "b")
+            yield* putInstance(etcd, "c")
+            const { header } = yield* etcd.status
+            yield* etcd.compact({ revision: header.revision })
+          })
+        )
+      }])
+      const sets = yield* collect(one.registry.discover(orders))
+      yield* elapse("10 seconds")
+      assert.equal(sets.seen.map(show).at(-1), "Live a,b,c")
+    }))
+
+  verify(
+    "D3: a compaction between two pages of the list starts the list over, at one revision",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const lease = yield* putInstance(operator, "0000")
+        for (let index = 1; index < 2500; index++) {
+          yield* putInstance(operator, String(index).padStart(4, "0"), {}, lease)
+        }
+        yield* one.faults.set([{
+          method: "range",
+          nth: 2,
+          fault: FaultyEtcd.meanwhile((etcd) =>
+            Effect.gen(function* () {
+              // One key of each page goes.
+              yield* removeInstance(etcd, "0000")
+              yield* removeInstance(etcd, "2400")
+              const { header } = yield* etcd.status
+              yield* etcd.compact({ revision: header.revision })
+            })
+          )
+        }])
+        const sets = yield* collect(one.registry.discover(orders))
+        yield* settle
+        assert.equal(sets.seen.length, 1)
+        const [set] = sets.seen
+        assert.deepEqual([set?.size, set?.has("0000"), set?.has("2400")], [2498, false, false])
+        assert.equal((yield* one.faults.calls("range")).length, 3)
+      })
+  )
+
+  for (
+    const { title, options, revisions } of [
+      { title: "another cluster id", options: { clusterId: 99n }, revisions: 50 },
+      { title: "a lower revision", options: {}, revisions: 0 }
+    ]
+  ) {
+    verify(
+      `D3: a replaced history (${title}) leads to a fresh list, and the difference is what consumers see`,
+      () =>
+        Effect.gen(function* () {
+          const { operator, process, replace } = yield* world
+          const one = yield* process()
+          for (const id of ["a", "b", "c", "d"]) yield* putInstance(operator, id)
+          const changes = yield* collect(changesOf(one))
+          yield* replace(options)
+          yield* putInstance(operator, "b")
+          yield* putInstance(operator, "z")
+          for (let index = 0; index < revisions; index++) {
+            yield* operator.put({ key: "elsewhere", value: String(index) })
+          }
+          yield* elapse("10 seconds")
+          assert.deepEqual(changes.seen.map(told).toSorted(), [
+            ...["Added a", "Added b", "Added c", "Added d", "Added z"],
+            ...["Removed a", "Removed c", "Removed d", "Updated b"]
+          ])
+          yield* putInstance(operator, "y")
+          yield* settle
+          assert.equal(changes.seen.map(told).at(-1), "Added y")
+          assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
+        })
+    )
+  }
+
+  verify(
+    "D3: a replaced history that has run past our revision is known by the newest write that was told",
+    () =>
+      Effect.gen(function* () {
+        for (
+          const change of [() => Effect.void, ({ deleteRange }: Etcd) => deleteRange({ key: "/services/orders/b" })]
+        ) {
+          const { operator, process, replace } = yield* world
+          const one = yield* process()
+          yield* putInstance(operator, "a")
+          yield* putInstance(operator, "b")
+          const sets = yield* collect(one.registry.discover(orders))
+          yield* change(operator)
+          yield* settle
+          yield* replace()
+          yield* putInstance(operator, "z")
+          for (let index = 0; index < 9; index++) yield* operator.put({ key: "elsewhere", value: String(index) })
+          yield* elapse("1 minute")
+          assert.deepEqual(sets.seen.map(show).at(-1), "Live z")
+          assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
+        }
+      })
+  )
+
+  verify(
+    "D3: a history that is replaced while its newest write is read again is listed, and the stream goes on",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* putInstance(operator, "a")
+        const sets = yield* collect(one.registry.discover(orders))
+        const future = new InvalidArgument({ detail: "etcdserver: mvcc: required revision is a future revision" })
+        yield* one.faults.set([{ method: "range", times: 1, fault: FaultyEtcd.fails(future) }])
+        yield* one.faults.breakWatches()
+        yield* elapse("10 seconds")
+        yield* putInstance(operator, "b")
+        yield* settle
+        assert.deepEqual(sets.seen.map(show).at(-1), "Live a,b")
+        assert.equal(sets.exit(), undefined)
+      })
+  )
+
+  verify(
+    "D3, D8: a replaced history that has run past our revision and forgotten it is what reconciliation finds, mends and counts",
+    (log) =>
+      Effect.gen(function* () {
+        const { operator, process, replace } = yield* world
+        const one = yield* process()
+        yield* putInstance(operator, "a")
+        const sets = yield* collect(one.registry.discover(orders))
+        yield* replace()
+        yield* putInstance(operator, "z")
+        for (let index = 0; index < 9; index++) yield* operator.put({ key: "elsewhere", value: String(index) })
+        yield* operator.compact({ revision: 3n })
+        yield* elapse("1 minute")
+        assert.deepEqual(sets.seen.map(show).at(-1), "Live a")
+        yield* elapse("10 minutes")
+        assert.deepEqual(sets.seen.map(show).at(-1), "Live z")
+        assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 2)
+        assert.equal(log.filter((line) => line.includes("was wrong")).length, 1)
+      })
+  )
+
+  verify(
+    "D4: a change decodes what it changes, and everything else is the very same object in the next set",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        let decoded = 0
+        const counting: Service = {
+          name: "orders",
+          codec: {
+            encode: orders.codec.encode,
+            decode: (...args) => {
+              decoded++
+              return orders.codec.decode(...args)
+            }
+          }
+        }
+        const lease = yield* putInstance(operator, "0")
+        for (let index = 1; index < 3000; index++) yield* putInstance(operator, String(index), {}, lease)
+        const sets = yield* collect(one.registry.discover(counting))
+        const changes = yield* collect(changesOf(one, counting))
+        assert.equal(decoded, 3000)
+        yield* putInstance(operator, "17", { weight: 5 }, lease)
+        yield* settle
+        assert.equal(decoded, 3001)
+        const [before, after] = sets.seen
+        const moved = [...Array(3000).keys()].filter((index) =>
+          Option.getOrUndefined(before?.get(String(index)) ?? Option.none()) !==
+            Option.getOrUndefined(after?.get(String(index)) ?? Option.none())
+        )
+        assert.deepEqual(moved, [17])
+        assert.deepEqual(changes.seen.slice(3000).map(told), ["Updated 17"])
+        // A fresh list decodes no more than what is new in it.
+        yield* one.faults.outage
+        yield* putInstance(operator, "18", { weight: 5 }, lease)
+        yield* elapse("1 minute")
+        yield* one.faults.set([{ method: "watch", times: 1, fault: FaultyEtcd.compaction }])
+        yield* putInstance(operator, "19", { weight: 5 }, lease)
+        yield* elapse("10 seconds")
+        assert.equal(decoded, 3003)
+      })
+  )
+
+  verify(
+    "D5: a slow consumer of discover gets the newest set, and discoverChanges is complete, one change per instance",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const slowly = <A, E>(stream: Stream.Stream<A, E>) => Stream.tap(stream, () => Effect.sleep("1 minute"))
+        const sets = yield* collect(slowly(one.registry.discover(orders)))
+        const changes = yield* collect(slowly(changesOf(one)))
+        yield* elapse("1 second")
+        for (let index = 0; index < 3000; index++) {
+          yield* putInstance(operator, String(index % 7), { weight: index })
+          if (index % 3 === 0) yield* removeInstance(operator, String(index % 5))
+          if (index % 100 === 0) yield* settle
+        }
+        yield* elapse("1 hour")
+        assert.ok(sets.seen.length <= 4, String(sets.seen.length))
+        const expected = Object.keys(yield* keysIn(operator)).map((key) => key.slice("/services/orders/".length))
+        assert.equal(show(sets.seen.at(-1) ?? assert.fail()), `Live ${expected}`)
+        assert.deepEqual([...apply(changes.seen).keys()].sort(), expected)
+        assert.ok(changes.seen.length <= 21, String(changes.seen.length))
+        assert.deepEqual(
+          [...apply(changes.seen).values()].map(({ id, weight }) => [id, weight]).toSorted(),
+          sets.seen.at(-1)?.instances.map(({ id, weight }) => [id, weight])
+        )
+      })
+  )
+
+  verify(
+    "D6: consumers of one service share one watch; it closes a moment after the last has left",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* putInstance(operator, "a")
+        const consumers = [yield* collect(one.registry.discover(orders))]
+        for (let index = 0; index < 9; index++) {
+          // The same name stands for the same service.
+          consumers.push(yield* collect(one.registry.discover(Service.make("orders"))))
+        }
+        const other = yield* collect(one.registry.discover(Service.make("payments")))
+        assert.deepEqual(consumers.map(({ seen }) => seen.map(show)), Array(10).fill(["Live a"]))
+        const open = Effect.map(one.faults.openWatches, (calls) => calls.map(({ key }) => key))
+        assert.deepEqual(yield* open, ["/services/orders/", "/services/payments/"])
+        assert.equal((yield* one.faults.calls("range")).length, 2)
+        for (const { interrupt } of consumers.slice(1)) yield* interrupt
+        yield* elapse("1 minute")
+        assert.deepEqual(yield* open, ["/services/orders/", "/services/payments/"])
+        yield* other.interrupt
+        yield* (consumers[0] ?? assert.fail()).interrupt
+        yield* elapse(999)
+        assert.equal((yield* open).length, 2)
+        yield* elapse(1)
+        assert.deepEqual(yield* open, [])
+      })
+  )
+
+  verify(
+    "D6: a consumer that comes back before the watch is closed gets its set without another list",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const first = yield* collect(one.registry.discover(orders))
+        yield* first.interrupt
+        yield* elapse("500 millis")
+        yield* putInstance(operator, "a")
+        yield* settle
+        const second = yield* collect(one.registry.discover(orders))
+        yield* elapse("1 minute")
+        assert.deepEqual(second.seen.map(show), ["Live a"])
+        assert.equal((yield* one.faults.calls("range")).length, 1)
+        assert.equal((yield* one.faults.openWatches).length, 1)
+      })
+  )
+
+  for (const seconds of [1, 60, 3600]) {
+    verify(
+      `D7: an outage of ${seconds} s is exactly one Stale element and one Live element, with the set of before`,
+      () =>
+        Effect.gen(function* () {
+          const { operator, process } = yield* world
+          const one = yield* process({ reconcileEvery: "10 hours" })
+          yield* putInstance(operator, "a")
+          const sets = yield* collect(one.registry.discover(orders))
+          yield* one.faults.outage
+          yield* elapse(seconds * 1000)
+          assert.deepEqual(sets.seen.map(show), ["Live a", "Stale a"])
+          const { freshness } = sets.seen[1] ?? assert.fail()
+          assert.ok(freshness._tag === "Stale" && freshness.since === 0)
+          assert.equal(freshness.cause.reason._tag, "Unavailable")
+          yield* one.faults.clear
+          yield* elapse("10 seconds")
+          assert.deepEqual(sets.seen.map(show), ["Live a", "Stale a", "Live a"])
+          assert.equal(sets.exit(), undefined)
+        })
+    )
+  }
+
+  verify(
+    "D7: an outage that flickers, and whose list is compacted in between, is still one Stale and one Live",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* putInstance(operator, "a")
+        const sets = yield* collect(one.registry.discover(orders))
+        yield* one.faults.outage
+        yield* elapse("10 seconds")
+        yield* putInstance(operator, "b")
+        yield* putInstance(operator, "c")
+        yield* one.faults.set([
+          { method: "watch", nth: 1, fault: FaultyEtcd.compaction },
+          { method: "range", times: 5, fault: FaultyEtcd.unavailable }
+        ])
+        yield* elapse("5 minutes")
+        assert.deepEqual(sets.seen.map(show), ["Live a", "Stale a", "Live a,b,c"])
+      })
+  )
+
+  verify(
+    "D7: what was missed during an outage is in the very element that says Live again",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* putInstance(operator, "a")
+        const sets = yield* collect(one.registry.discover(orders))
+        yield* one.faults.outage
+        yield* putInstance(operator, "b")
+        yield* elapse("5 seconds")
+        yield* one.faults.clear
+        yield* elapse("5 seconds")
+        assert.deepEqual(sets.seen.map(show), ["Live a", "Stale a", "Live a,b"])
+        // Changes elsewhere only: there is nothing to wait for, and soon that is certain enough.
+        yield* one.faults.breakWatches()
+        yield* operator.put({ key: "elsewhere", value: "" })
+        yield* elapse("6 seconds")
+        assert.deepEqual(sets.seen.map(show).slice(3), ["Stale a,b", "Live a,b"])
+      })
+  )
+
+  verify(
+    "D7: a refusal in the middle ends the stream with DiscoveryRefused, for every consumer",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* putInstance(operator, "a")
+        const consumers = [yield* collect(one.registry.discover(orders)), yield* collect(one.registry.discover(orders))]
+        yield* one.faults.set([{ method: "watch", fault: FaultyEtcd.permissionDenied }])
+        yield* one.faults.breakWatches()
+        yield* elapse("1 second")
+        for (const consumer of consumers) assert.ok(failureOf(consumer) instanceof DiscoveryRefused)
+      })
+  )
+
+  verify("D7: a finite retry that runs out ends the stream with its last failure", () =>
+    Effect.gen(function* () {
+      const { process } = yield* world
+      const one = yield* process()
+      const sets = yield* collect(one.registry.discover(orders, { retry: Schedule.recurs(3) }))
+      yield* one.faults.outage
+      yield* elapse("1 second")
+      const failure = failureOf(sets)
+      assert.ok(failure instanceof DiscoveryRefused)
+      assert.equal(failure.cause.reason._tag, "Unavailable")
+    }))
+
+  verify(
+    "D7: the backoff of a watch is that of R4, and starts afresh once a watch has lived",
+    () =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const one = yield* process()
+        yield* collect(one.registry.discover(orders))
+        for (const wait of [10_000, 60_000]) {
+          yield* elapse(wait)
+          const before = (yield* timesOf(one, "watch")).length
+          const from = yield* Clock.currentTimeMillis
+          yield* one.faults.outage
+          yield* elapse("15 seconds")
+          const times = (yield* timesOf(one, "watch")).slice(before).map((time) => time - Math.round(from))
+          assert.deepEqual(times, [100, 300, 700, 1500, 3100, 6300, 11_300])
+          yield* one.faults.clear
+          yield* elapse("10 seconds")
+        }
+      }).pipe(withDraw(1))
+  )
+
+  verify(
+    "D8: a watch that hangs is found within progressEvery and progressTimeout, and nothing is lost",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const sets = yield* collect(
+          timed(one.registry.discover(orders, { progressEvery: "20 seconds", progressTimeout: "4 seconds" }))
+        )
+        yield* elapse("50 seconds")
+        // The last thing heard was the progress at 40 seconds.
+        yield* one.faults.silenceWatches
+        yield* putInstance(operator, "a")
+        yield* elapse(13_999)
+        assert.deepEqual(sets.seen, [[0, "Live "]])
+        yield* elapse(1)
+        assert.deepEqual(sets.seen, [[0, "Live "], [64_000, "Stale "]])
+        yield* elapse("1 second")
+        assert.deepEqual(sets.seen.map(([, line]) => line), ["Live ", "Stale ", "Live a"])
+      }).pipe(withDraw(1))
+  )
+
+  verify(
+    "D8: an idle watch that is answered lives on, also with each progress told twice",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* one.faults.set([{ fault: FaultyEtcd.progressTwice }])
+        const sets = yield* collect(one.registry.discover(orders))
+        yield* elapse("3 hours")
+        yield* putInstance(operator, "a")
+        yield* settle
+        assert.deepEqual(sets.seen.map(show), ["Live ", "Live a"])
+        assert.deepEqual(yield* timesOf(one, "watch"), [0])
+      })
+  )
+
+  verify("D8: a watch that ends without an error is replaced, too", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      const one = yield* process()
+      yield* one.faults.set([{ fault: FaultyEtcd.endsAfter(1), nth: 1 }])
+      const sets = yield* collect(one.registry.discover(orders))
+      yield* putInstance(operator, "a")
+      yield* elapse("20 seconds")
+      assert.deepEqual(sets.seen.map(show).at(-1), "Live a")
+    }))
+
+  verify(
+    "D8: reconciliation mends a watch that is silently wrong, once, and counts the keys",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process({ reconcileEvery: "2 minutes" })
+        yield* putInstance(operator, "a")
+        yield* putInstance(operator, "gone")
+        yield* one.faults.set([{ method: "watch", nth: 1, fault: FaultyEtcd.deafAfter(1) }])
+        const sets = yield* collect(one.registry.discover(orders))
+        yield* putInstance(operator, "b")
+        yield* putInstance(operator, "a", { weight: 2 })
+        yield* removeInstance(operator, "gone")
+        yield* elapse("59 seconds")
+        assert.deepEqual(sets.seen.map(show), ["Live a,gone"])
+        // Two minutes, give or take the half, and then a second look that long after the first.
+        yield* elapse("3 minutes")
+        assert.deepEqual(sets.seen.map(show), ["Live a,gone", "Live a,b"])
+        assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 3)
+        yield* putInstance(operator, "c")
+        yield* elapse("1 hour")
+        assert.deepEqual(sets.seen.map(show).at(-1), "Live a,b,c")
+        assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 3)
+      })
+  )
+
+  verify(
+    "D8: reconciliation of a busy service over a sound watch mends nothing, and is jittered around its period",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* collect(one.registry.discover(orders))
+        for (let index = 0; index < 720; index++) {
+          yield* putInstance(operator, String(index % 50), { weight: index })
+          yield* TestClock.adjust("10 seconds")
+        }
+        assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
+        assert.equal(yield* counted("etcd_discovery_lists"), 1)
+        const waits = steps30(yield* timesOf(one, "range"))
+        assert.ok(waits.length >= 15 && waits.every((wait) => wait >= 150_000 && wait <= 450_000), String(waits))
+        assert.ok(new Set(waits).size > 10)
+      })
+  )
+
+  verify(
+    "D8: a change that is still on its way while reconciliation reads is no difference",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process({ reconcileEvery: "1 minute" })
+        yield* putInstance(operator, "a")
+        const sets = yield* collect(one.registry.discover(orders))
+        let changes = 0
+        const change = FaultyEtcd.meanwhile((etcd) => putInstance(etcd, "b", { weight: ++changes }))
+        yield* one.faults.set([{ method: "range", fault: change }])
+        yield* elapse("10 minutes")
+        assert.ok(changes >= 5, String(changes))
+        yield* one.faults.clear
+        yield* elapse("10 minutes")
+        assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
+        assert.equal(yield* counted("etcd_discovery_lists"), 1)
+        assert.equal(show(sets.seen.at(-1) ?? assert.fail()), "Live a,b")
+      })
+  )
+
+  verify(
+    "D9: a bad value affects only its key: left out, rejected, logged once a revision, counted",
+    (log) =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* putInstance(operator, "a")
+        const sets = yield* collect(one.registry.discover(orders))
+        const second = yield* collect(one.registry.discover(orders))
+        const lease = yield* putInstance(operator, "bad", { endpoints: [] })
+        yield* operator.put({ key: "/services/orders/unleased", value: JSON.stringify({ endpoints: ["http://x:1"] }) })
+        yield* putInstance(operator, "b")
+        yield* settle
+        yield* operator.put({ key: "/services/orders/bad", value: "{", lease })
+        yield* settle
+        // Neither another reader, nor an outage, nor another list tells it again.
+        yield* one.faults.outage
+        yield* elapse("1 minute")
+        yield* one.faults.set([{ method: "watch", nth: 1, fault: FaultyEtcd.compaction }])
+        yield* putInstance(operator, "c")
+        yield* elapse("1 minute")
+        yield* operator.deleteRange({ key: "/services/orders/unleased" })
+        yield* putInstance(operator, "bad")
+        yield* settle
+        const bad = "/services/orders/bad"
+        const unleased = "/services/orders/unleased"
+        assert.equal(sets.seen.map(show).at(-1), "Live a,b,bad,c")
+        assert.ok(sets.seen.map(show).includes(`Live a,b (rejected ${bad},${unleased})`))
+        assert.equal(second.seen.length, sets.seen.length)
+        assert.deepEqual(
+          log.flatMap((line) => /^Warn (.*) is left out/.exec(line)?.[1] ?? []),
+          [bad, unleased, bad].map((key) => JSON.stringify(key))
+        )
+        assert.equal(yield* counted("etcd_discovery_rejected"), 3)
+      })
+  )
+
+  verify(
+    "D10: when more than maxLoss vanishes the vanished are held, and leave when hold has passed",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const leases: Array<bigint> = []
+        for (const id of ["a", "b", "c", "d"]) leases.push(yield* putInstance(operator, id))
+        const sets = yield* collect(
+          timed(one.registry.discover(orders, { protect: { maxLoss: 0.5, hold: "30 seconds" } }))
+        )
+        const lose = (index: number) => operator.leaseRevoke(leases[index] ?? 0n)
+        yield* lose(0)
+        yield* lose(1)
+        yield* elapse("10 seconds")
+        yield* lose(2)
+        yield* elapse("1 hour")
+        assert.deepEqual(
+          sets.seen,
+          [
+            [0, "Live a,b,c,d"],
+            [0, "Live b,c,d"],
+            // Two of four is not more than half.
+            [0, "Live c,d"],
+            // Three of four within 30 seconds is: all of them are held, each until its own time.
+            [10_000, "Live a,b,c,d (held a,b,c)"],
+            [30_000, "Live c,d (held c)"],
+            [40_000, "Live d"]
+          ]
+        )
+      })
+  )
+
+  verify(
+    "D10: an instance that comes back is no longer held, and one that was draining is never",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const lease = yield* putInstance(operator, "a")
+        yield* putInstance(operator, "b", {}, lease)
+        yield* putInstance(operator, "leaver", { status: "draining" }, lease)
+        const sets = yield* collect(one.registry.discover(orders, { protect: { maxLoss: 0, hold: "30 seconds" } }))
+        yield* operator.leaseRevoke(lease)
+        yield* settle
+        yield* putInstance(operator, "a", { weight: 2 })
+        yield* settle
+        yield* elapse("1 hour")
+        assert.deepEqual(sets.seen.map(show), [
+          "Live a,b,leaver",
+          "Live a,b (held a,b)",
+          "Live a,b (held b)",
+          "Live a"
+        ])
+        assert.equal(Option.getOrUndefined(sets.seen.at(-1)?.get("a") ?? Option.none())?.weight, 2)
+      })
+  )
+
+  verify("D10: protection exits while etcd cannot be reached, too", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      const one = yield* process({ reconcileEvery: "10 hours" })
+      const lease = yield* putInstance(operator, "a")
+      const sets = yield* collect(one.registry.discover(orders, { protect: { maxLoss: 0, hold: "30 seconds" } }))
+      yield* operator.leaseRevoke(lease)
+      yield* settle
+      yield* one.faults.outage
+      yield* elapse("1 hour")
+      assert.deepEqual(sets.seen.map(show), ["Live a", "Live a (held a)", "Stale a (held a)", "Stale "])
+    }))
+
+  verify(
+    "D11: after every scope is closed nothing is asked of etcd any more, no watch is open and no lease is left",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* Effect.scoped(Effect.gen(function* () {
+          for (const id of ["a", "b"]) {
+            yield* one.registry.register(orders, { id, endpoints: ["http://x:1"], health: Effect.void })
+          }
+          yield* collect(one.registry.discover(orders, { protect: { maxLoss: 0, hold: "1 hour" } }))
+          yield* collect(one.registry.discover(Service.make("payments")))
+          yield* elapse("10 minutes")
+          yield* one.faults.breakWatches()
+          yield* settle
+        }))
+        yield* one.exit
+        const before = (yield* one.faults.calls()).length
+        yield* elapse("24 hours")
+        assert.equal((yield* one.faults.calls()).length, before)
+        assert.deepEqual(yield* one.faults.openWatches, [])
+        assert.deepEqual([yield* keysIn(operator), (yield* operator.leaseLeases).leases], [{}, []])
+      })
+  )
+
+  verify("D11: closing the registry ends the streams that still run on it", () =>
+    Effect.gen(function* () {
+      const { process } = yield* world
+      const one = yield* process()
+      const sets = yield* collect(one.registry.discover(orders))
+      yield* one.exit
+      yield* elapse("1 minute")
+      assert.deepEqual(yield* one.faults.openWatches, [])
+      yield* sets.interrupt
+      assert.ok(sets.exit() !== undefined)
+    }))
+})
+
+describe("getInstances", () => {
+  verify(
+    "getInstances is one read: it fails with DiscoveryRefused when etcd does not answer, and does not try again",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* putInstance(operator, "a")
+        assert.equal(show(yield* one.registry.getInstances(orders)), "Live a")
+        yield* one.faults.set([{ fault: FaultyEtcd.unavailable }])
+        assert.equal((yield* Effect.flip(one.registry.getInstances(orders)))._tag, "DiscoveryRefused")
+        assert.equal((yield* one.faults.calls("range")).length, 2)
+        assert.deepEqual(yield* one.faults.openWatches, [])
+      })
+  )
+})
+
+const told = ({ _tag, instance }: Change) => `${_tag} ${instance.id}`
+
+/** The instances that are left when the changes have been applied in order. */
+const apply = (changes: ReadonlyArray<Change>) => {
+  const instances = new Map<string, Change["instance"]>()
+  for (const change of changes) {
+    assert.equal(instances.has(change.instance.id), change._tag !== "Added", told(change))
+    if (change._tag === "Removed") instances.delete(change.instance.id)
+    else instances.set(change.instance.id, change.instance)
+  }
+  return instances
+}
+
+/** The waits of more than half a minute between consecutive times. */
+const steps30 = (times: ReadonlyArray<number>) =>
+  times.slice(1).map((time, index) => time - (times[index] ?? 0)).filter((wait) => wait > 30_000)

@@ -1,0 +1,154 @@
+import { Arbitrary, Effect, Result, Schema } from "effect"
+import assert from "node:assert/strict"
+import * as Codec from "../../../src/registry/model/Codec.ts"
+import type { ServiceInstance } from "../../../src/registry/model/Instance.ts"
+import { describe, live } from "../../harness/it.ts"
+import { bytes, int, oneOf, property, text } from "./property.ts"
+
+const encoder = new TextEncoder()
+const test = (title: string, body: () => void) => live(title, () => Effect.sync(body))
+const decode = (value: unknown) =>
+  Codec.strings.decode("orders", "a", encoder.encode(typeof value === "string" ? value : JSON.stringify(value)))
+
+const wellFormed = Arbitrary.filter(text, (value: string) => value.isWellFormed())
+const instances: Arbitrary.Arbitrary<ServiceInstance> = Arbitrary.map(
+  Arbitrary.all([
+    Arbitrary.array(Arbitrary.all([wellFormed, wellFormed]), { maxLength: 5 }),
+    Arbitrary.array(wellFormed, { minLength: 1, maxLength: 3 }),
+    int(0, 1000),
+    oneOf("up", "starting", "draining", "down"),
+    wellFormed,
+    int(0, 3)
+  ]),
+  ([metadata, endpoints, weight, status, label, members]) => ({
+    id: "a",
+    name: "orders",
+    ...(members & 1 ? { version: label } : {}),
+    metadata: Object.fromEntries(metadata),
+    endpoints: endpoints.map((value) => `http://${value}`),
+    weight: weight / 7,
+    ...(members & 2 ? { zone: label } : {}),
+    status
+  })
+)
+
+describe("Codec.strings", () => {
+  property("decode is the inverse of encode", instances, (instance) => {
+    const value = Result.getOrThrow(Codec.strings.encode(instance))
+    assert.deepEqual(Result.getOrThrow(Codec.strings.decode("orders", "a", value)), instance)
+  }, 1000)
+
+  property("decode of any bytes answers and never throws", bytes, (value) => {
+    const decoded = Codec.strings.decode("orders", "a", value)
+    assert.ok(Result.isFailure(decoded) && decoded.failure._tag === "InvalidInstance")
+  }, 2000)
+
+  property(
+    "decode of a sound value with one byte changed is an instance of the key or refused, and never throws",
+    Arbitrary.all([instances, int(0, 10_000), int(0, 255)]),
+    ([instance, at, byte]) => {
+      const value = Result.getOrThrow(Codec.strings.encode(instance)).slice()
+      value[at % value.length] = byte
+      const decoded = Codec.strings.decode("orders", "a", value)
+      if (Result.isSuccess(decoded)) {
+        const { endpoints, id, name, weight } = decoded.success
+        assert.deepEqual([id, name], ["a", "orders"])
+        assert.ok(endpoints.length > 0 && weight >= 0 && Number.isFinite(weight))
+      }
+    },
+    2000
+  )
+
+  test("members at their default may be left out, and unknown ones are ignored", () => {
+    assert.deepEqual(Result.getOrThrow(decode({ endpoints: ["http://x:1"], future: { deep: [1] } })), {
+      id: "a",
+      name: "orders",
+      metadata: {},
+      endpoints: ["http://x:1"],
+      weight: 1,
+      status: "up"
+    })
+  })
+
+  test("metadata that is null is as if it were left out", () => {
+    assert.deepEqual(Result.getOrThrow(decode({ endpoints: ["http://x:1"], metadata: null })).metadata, {})
+  })
+
+  test("hostile values are refused, or harmless", () => {
+    const endpoints = `"endpoints":["http://x:1"]`
+    const refused = {
+      "an empty value": "",
+      "not an object": "[]",
+      "null": "null",
+      "no endpoints": "{}",
+      "empty endpoints": `{"endpoints":[]}`,
+      "an empty endpoint": `{"endpoints":[""]}`,
+      "an endpoint that is no text": `{"endpoints":[1]}`,
+      "the id of another": `{${endpoints},"id":"b"}`,
+      "the name of another": `{${endpoints},"name":"b"}`,
+      "a negative weight": `{${endpoints},"weight":-1}`,
+      "a weight beyond double": `{${endpoints},"weight":1e999}`,
+      "a weight that is text": `{${endpoints},"weight":"1"}`,
+      "an unknown status": `{${endpoints},"status":"UP"}`,
+      "metadata that is no text": `{${endpoints},"metadata":{"a":1}}`,
+      "metadata that is a list": `{${endpoints},"metadata":["a"]}`,
+      "endpoints from a prototype": `{"__proto__":{${endpoints}}}`,
+      "two values": `{${endpoints}}{${endpoints}}`,
+      "a list that is too deep": "[".repeat(100_000),
+      "a member that is too deep": `{${endpoints},"metadata":{"a":${"[".repeat(50_000)}${"]".repeat(50_000)}}}`
+    }
+    for (const [title, value] of Object.entries(refused)) {
+      const decoded = decode(value)
+      assert.equal(Result.isFailure(decoded) && decoded.failure._tag, "InvalidInstance", title)
+    }
+    const notUtf8 = Codec.strings.decode("orders", "a", new Uint8Array([0x7b, 0xff, 0x7d]))
+    assert.equal(Result.isFailure(notUtf8) && notUtf8.failure.detail, "the value is not UTF-8")
+  })
+
+  test("metadata named like members of Object is data and nothing else", () => {
+    const value = `{"endpoints":["http://x:1"],"metadata":{"__proto__":"p","constructor":"c","toString":"t"}}`
+    const { metadata } = Result.getOrThrow(decode(value))
+    assert.deepEqual(Object.entries(metadata).toSorted(), [["__proto__", "p"], ["constructor", "c"], ["toString", "t"]])
+    assert.equal(Object.getPrototypeOf({}), Object.prototype)
+    assert.equal(({} as Record<string, unknown>)["p"], undefined)
+  })
+
+  test("of members that occur twice the last counts, as everywhere in JSON", () => {
+    const decoded = decode(`{"endpoints":["http://x:1"],"endpoints":["http://y:1"],"weight":2,"weight":3}`)
+    const { endpoints, weight } = Result.getOrThrow(decoded)
+    assert.deepEqual([endpoints, weight], [["http://y:1"], 3])
+  })
+
+  test("a byte order mark in front is passed over; lone surrogates and large numbers in unknown members do no harm", () => {
+    const value = `\ufeff{"endpoints":["http://x:1"],"zone":"\\ud800","huge":123456789012345678901234567890}`
+    const { zone } = Result.getOrThrow(decode(value))
+    assert.equal(zone, "\ud800")
+  })
+
+  test("what decode answers with cannot be changed", () => {
+    const decoded = Result.getOrThrow(decode({ endpoints: ["http://x:1"] }))
+    assert.ok(Object.isFrozen(decoded) && Object.isFrozen(decoded.endpoints))
+  })
+})
+
+describe("Codec.json", () => {
+  const codec = Codec.json(Schema.Struct({ shard: Schema.Int, since: Schema.Date, big: Schema.BigInt }))
+  const instance = { id: "a", name: "orders", endpoints: ["http://x:1"], weight: 1, status: "up" } as const
+
+  property(
+    "metadata of a schema comes back as it was: dates and integers beyond double, too",
+    Arbitrary.all([int(-1e9, 1e9), int(0, 2e9)]),
+    ([shard, seconds]) => {
+      const metadata = { shard, since: new Date(seconds * 1000), big: 2n ** 70n + BigInt(shard) }
+      const value = Result.getOrThrow(codec.encode({ ...instance, metadata }))
+      assert.deepEqual(Result.getOrThrow(codec.decode("orders", "a", value)).metadata, metadata)
+    }
+  )
+
+  test("metadata that the schema refuses is an InvalidInstance, writing and reading", () => {
+    const encoded = codec.encode({ ...instance, metadata: { shard: 0.5, since: new Date(0), big: 1n } })
+    assert.match(Result.isFailure(encoded) ? encoded.failure.detail : "", /^metadata: .*shard/)
+    const decoded = codec.decode("orders", "a", encoder.encode(JSON.stringify({ ...instance, metadata: {} })))
+    assert.match(Result.isFailure(decoded) ? decoded.failure.detail : "", /^metadata: /)
+  })
+})

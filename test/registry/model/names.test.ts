@@ -1,0 +1,144 @@
+import { Arbitrary, Duration, Effect, Result } from "effect"
+import assert from "node:assert/strict"
+import { endpoint, endpointRule } from "../../../src/registry/model/Endpoint.ts"
+import * as Keyspace from "../../../src/registry/model/Keyspace.ts"
+import { instanceId, nameRule, serviceName } from "../../../src/registry/model/ServiceName.ts"
+import * as Ttl from "../../../src/etcd/Ttl.ts"
+import { describe, live } from "../../harness/it.ts"
+import { bytes, int, property, text } from "./property.ts"
+
+const encoder = new TextEncoder()
+const test = (title: string, body: () => void) => live(title, () => Effect.sync(body))
+const keyspace = Result.getOrThrow(Keyspace.make("/services"))
+const isName = (name: string) => Result.isSuccess(serviceName(name))
+
+describe("names and ids", () => {
+  property("serviceName and instanceId take exactly what the rule says", text, (name) => {
+    const length = encoder.encode(name).length
+    const legal = name.isWellFormed() && length >= 1 && length <= 253 && name !== "." && name !== ".." &&
+      [...name].every((char) => char !== "/" && !/\p{Cc}/u.test(char))
+    assert.deepEqual(
+      [Result.isSuccess(serviceName(name)), Result.isSuccess(instanceId(name))],
+      [legal, legal],
+      JSON.stringify(name)
+    )
+  }, 3000)
+
+  test("serviceName answers with the rule that was broken; what is no text at all is refused, too", () => {
+    for (const value of ["", "a/b", undefined, null, 7, {}, ["a"]]) {
+      assert.deepEqual(serviceName(value as string), Result.fail(nameRule))
+    }
+    assert.deepEqual(serviceName("__proto__"), Result.succeed("__proto__"))
+  })
+})
+
+describe("Keyspace", () => {
+  property(
+    "key and parse are inverse for legal names and ids, and idOf agrees",
+    Arbitrary.all([text, text]),
+    ([name, id]) => {
+      if (!isName(name) || !isName(id)) return
+      const key = encoder.encode(keyspace.key(name, id))
+      assert.deepEqual(keyspace.parse(key), { name, id })
+      assert.equal(keyspace.idOf(name, key), id)
+    },
+    2000
+  )
+
+  property("idOf never finds an instance of another service", Arbitrary.all([text, text, text]), ([a, b, id]) => {
+    if (!isName(a) || !isName(b) || !isName(id) || a === b) return
+    assert.equal(keyspace.idOf(a, encoder.encode(keyspace.key(b, id))), undefined)
+  }, 2000)
+
+  property("parse of any bytes gives nothing or a name and an id that make up just this key", bytes, (tail) => {
+    const key = new Uint8Array([...encoder.encode("/services/"), ...tail])
+    const found = keyspace.parse(key)
+    if (found === undefined) return
+    assert.deepEqual(encoder.encode(keyspace.key(found.name, found.id)), key)
+    assert.equal(keyspace.idOf(found.name, key), found.id)
+  }, 3000)
+
+  test("keys with more or fewer segments, illegal ones, or bytes that are not UTF-8 belong to no instance", () => {
+    const keys = ["/services", "/services/", "/services/a", "/services/a/", "/services//x", "/services/a/b/c"]
+    for (const key of [...keys, "/servicesX/a/b", "services/a/b", "/services/a/\u0000", "/services/./b"]) {
+      assert.equal(keyspace.parse(encoder.encode(key)), undefined, key)
+    }
+    assert.equal(keyspace.parse(new Uint8Array([...encoder.encode("/services/a/"), 0xff])), undefined)
+    assert.deepEqual(keyspace.parse(encoder.encode("/services/a/\ufeffb")), { name: "a", id: "\ufeffb" })
+  })
+
+  test("a namespace is segments of legal names, with or without a slash in front and behind", () => {
+    const made = (namespace: string) =>
+      Result.map(Keyspace.make(namespace), ({ key, prefix }) => [prefix, key("a", "b")])
+    assert.deepEqual(made("/services"), Result.succeed(["/services/", "/services/a/b"]))
+    assert.deepEqual(made("/services/"), Result.succeed(["/services/", "/services/a/b"]))
+    assert.deepEqual(made("x/y"), Result.succeed(["x/y/", "x/y/a/b"]))
+    for (const namespace of ["", "/", "//", "a//b", "/a//", "..", "/a/../b", "a\u0000", "\ud800"]) {
+      assert.deepEqual(made(namespace), Result.fail(Keyspace.namespaceRule), namespace)
+    }
+  })
+})
+
+describe("endpoint", () => {
+  test("an absolute URL stays as it is, and host:port becomes tcp://host:port", () => {
+    const kept = ["http://10.0.0.5:8080", "https://[::1]:443/path?q#f", "grpc://host", "unix+x://h", "HTTP://H:1"]
+    for (const url of kept) assert.deepEqual(endpoint(url), Result.succeed(url))
+    for (const address of ["10.0.0.5:8080", "localhost:1", "[::1]:65535", "a-b.c:80", "ünï.example:80"]) {
+      assert.deepEqual(endpoint(address), Result.succeed(`tcp://${address}`))
+    }
+  })
+
+  test("anything else is refused with the rule", () => {
+    const refused = ["", "host", ":80", "host:", "host:0", "host:65536", "host:99999", "a b:80", "http://", "http:///x"]
+    for (
+      const value of [...refused, "//host:80", "host:80/path", "::1:80", "host:-1", "host:8e1", " host:80", "a:80\n"]
+    ) {
+      assert.deepEqual(endpoint(value), Result.fail(endpointRule), JSON.stringify(value))
+    }
+  })
+
+  property("what endpoint answers with is taken again as it is, and is a URL with a scheme", text, (value) => {
+    const once = endpoint(value)
+    if (Result.isFailure(once)) return
+    assert.deepEqual(endpoint(once.success), once)
+    assert.ok(URL.canParse(once.success))
+  }, 2000)
+
+  property("every port from 1 to 65535 and no other is one", int(-10, 70_000), (port) => {
+    assert.equal(Result.isSuccess(endpoint(`host:${port}`)), port >= 1 && port <= 65_535)
+  })
+})
+
+describe("Ttl", () => {
+  property(
+    "the time to live is rounded up to whole seconds, and the heartbeat is a third of it",
+    int(1, 10_000_000),
+    (millis) => {
+      const made = Ttl.make(millis, undefined)
+      const seconds = Math.ceil(millis / 1000)
+      if (seconds < 2) return assert.equal(Result.isFailure(made) && made.failure.field, "ttl")
+      const { heartbeat, seconds: found } = Result.getOrThrow(made)
+      assert.equal(found, seconds)
+      assert.ok(Math.abs(Duration.toMillis(heartbeat) - seconds * 1000 / 3) < 0.001)
+    }
+  )
+
+  property(
+    "a heartbeat is taken when it is above 0 and two fit into the time to live, and refused otherwise",
+    Arbitrary.all([int(2, 100), int(-1, 60_000)]),
+    ([seconds, millis]) => {
+      const made = Ttl.make(Duration.seconds(seconds), Duration.millis(millis))
+      assert.equal(Result.isSuccess(made), millis > 0 && millis * 2 <= seconds * 1000)
+      if (Result.isFailure(made)) assert.equal(made.failure.field, "heartbeat")
+    },
+    2000
+  )
+
+  test("what is no duration, endless, or above etcd's limit is refused", () => {
+    for (const ttl of ["nonsense", Infinity, NaN, -5000, 0, 1000, "1 second", "9000000001 seconds"]) {
+      const made = Ttl.make(ttl as Duration.Input, undefined)
+      assert.equal(Result.isFailure(made) && made.failure.field, "ttl", String(ttl))
+    }
+    assert.equal(Result.getOrThrow(Ttl.make("9000000000 seconds", undefined)).seconds, 9_000_000_000)
+  })
+})

@@ -1,0 +1,144 @@
+import { Effect } from "effect"
+import assert from "node:assert/strict"
+import { eachSharedEtcd, etcdctl, type EtcdServer, startEtcd } from "../harness/EtcdServer.ts"
+import { describe, live } from "../harness/it.ts"
+import { currentRuntime, runProgram } from "../harness/program.ts"
+import { eventually, freePort, pause } from "../harness/real.ts"
+import {
+  assertNothingLeft,
+  eventuallyNothingLeft,
+  freshNamespace,
+  keysIn,
+  observer,
+  quiet,
+  trafficOf
+} from "./registration/support.ts"
+
+const program = (name: string) => new URL(`programs/${name}.ts`, import.meta.url)
+
+describe(`a process on ${currentRuntime}`, () => {
+  eachSharedEtcd((server) => {
+    const start = (namespace: string, env: Record<string, string> = {}) =>
+      runProgram({
+        file: program("registered"),
+        env: { ETCD_ENDPOINTS: server().endpoint, ETCD_NAMESPACE: namespace, INSTANCE_ID: "a", ...env }
+      })
+    const value = JSON.stringify({
+      id: "a",
+      name: "orders",
+      metadata: {},
+      endpoints: ["http://10.0.0.5:8080"],
+      weight: 1,
+      status: "up"
+    })
+
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      live(`leaves no key and no lease when runMain gets ${signal} (R5)`, () =>
+        Effect.gen(function* () {
+          const namespace = freshNamespace()
+          const running = yield* start(namespace)
+          yield* running.awaitLine(`registered ${namespace}/orders/a`)
+          assert.deepEqual((yield* keysIn(server(), namespace)).map(({ value }) => value), [value])
+          yield* running.signal(signal)
+          assert.deepEqual(yield* running.exit, { code: 130, signal: null })
+          assert.equal(yield* running.stdout, `registered ${namespace}/orders/a\nclosing\n`)
+          yield* assertNothingLeft(server(), namespace)
+        }))
+    }
+
+    live(
+      "is drained before it leaves when runMain gets SIGTERM, and leaves at once when it gets another (R5)",
+      () =>
+        Effect.gen(function* () {
+          const namespace = freshNamespace()
+          const running = yield* start(namespace, { DRAIN_MILLIS: "600000" })
+          yield* running.awaitLine("registered")
+          yield* running.signal("SIGTERM")
+          yield* eventually(
+            Effect.flatMap(
+              keysIn(server(), namespace),
+              ([shown]) =>
+                shown?.value === value.replace(`"up"`, `"draining"`) ? Effect.void : Effect.fail(`${shown?.value}`)
+            )
+          )
+          // What follows within a second counts as the same: a terminal and a task runner may both send it.
+          const again = Effect.forever(Effect.andThen(pause(200), running.signal("SIGTERM")))
+          assert.deepEqual(yield* Effect.raceFirst(running.exit, again), { code: 130, signal: null })
+          yield* eventuallyNothingLeft(server(), namespace)
+        })
+    )
+
+    live("disappears once its lease is out when it is killed with SIGKILL (R7)", () =>
+      Effect.gen(function* () {
+        const namespace = freshNamespace()
+        const traffic = yield* trafficOf(yield* observer(server()), `${namespace}/`)
+        const running = yield* start(namespace)
+        yield* running.awaitLine("registered")
+        yield* running.signal("SIGKILL")
+        assert.deepEqual(yield* running.exit, { code: null, signal: "SIGKILL" })
+        assert.equal((yield* keysIn(server(), namespace)).length, 1)
+        yield* traffic.until(({ type }) => type === "delete")
+        assert.deepEqual(traffic.events.map(({ type }) => type), ["put", "delete"])
+        yield* eventuallyNothingLeft(server(), namespace)
+      }))
+
+    live("ends with 1 and says why when awaitFailure ends runMain (R8)", () =>
+      Effect.gen(function* () {
+        const namespace = freshNamespace()
+        const running = yield* start(namespace)
+        yield* running.awaitLine("registered")
+        yield* etcdctl(server(), "put", `${namespace}/orders/a`, "mine")
+        assert.deepEqual(yield* running.exit, { code: 1, signal: null })
+        assert.match((yield* running.stdout) + (yield* running.stderr), /InstanceIdTaken/)
+        assert.deepEqual((yield* keysIn(server(), namespace)).map(({ value }) => value), ["mine"])
+        yield* etcdctl(server(), "del", "--prefix", namespace)
+        yield* assertNothingLeft(server(), namespace)
+      }))
+
+    live(
+      "ends by itself once its scopes are closed: no socket, timer or watch is left (D11)",
+      () =>
+        Effect.gen(function* () {
+          const namespace = freshNamespace()
+          const running = yield* runProgram({
+            file: program("ends"),
+            env: {
+              ETCD_ENDPOINTS: server().endpoint,
+              ETCD_NAMESPACE: namespace,
+              NOWHERE: `http://127.0.0.1:${yield* freePort}`
+            }
+          })
+          yield* running.awaitLine("done")
+          const doneAt = performance.now()
+          assert.deepEqual(yield* running.exit, { code: 0, signal: null })
+          const elapsed = performance.now() - doneAt
+          assert.ok(elapsed < 3000, `it took ${elapsed} ms to end`)
+          assert.deepEqual(
+            (yield* running.stdout).split("\n").filter((line) => !line.includes("WARN")),
+            ["3 instances, 1 service", "StartupTimeout", "done", ""]
+          )
+          yield* assertNothingLeft(server(), namespace)
+        })
+    )
+  })
+
+  live("finds another one, which finds it, and each sees the other leave", () =>
+    Effect.gen(function* () {
+      const server: EtcdServer = yield* startEtcd()
+      const namespace = freshNamespace()
+      const start = (own: string, partner: string) =>
+        runProgram({
+          file: program("pair"),
+          env: { ETCD_ENDPOINTS: server.endpoint, ETCD_NAMESPACE: namespace, OWN: own, PARTNER: partner }
+        })
+      const ping = yield* start("ping", "pong")
+      const pong = yield* start("pong", "ping")
+      yield* ping.awaitLine("sees http://pong:1")
+      yield* pong.awaitLine("sees http://ping:1")
+      yield* ping.signal("SIGINT")
+      assert.deepEqual(yield* ping.exit, { code: 130, signal: null })
+      assert.deepEqual(yield* pong.exit, { code: 0, signal: null })
+      assert.equal(yield* pong.stdout, "sees http://ping:1\nsees \n")
+      yield* assertNothingLeft(server, namespace)
+    }).pipe(Effect.provide(quiet)))
+})

@@ -1,0 +1,589 @@
+import { Effect, Exit, Fiber, Option, Random, Schedule, Scope, Stream } from "effect"
+import assert from "node:assert/strict"
+import { prefix } from "../../../src/etcd/Etcd.ts"
+import { RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
+import { FaultyEtcd } from "../../../src/testing/mod.ts"
+import { describe } from "../../harness/it.ts"
+import {
+  a,
+  collect,
+  counted,
+  elapse,
+  failureOf,
+  keyOfA,
+  keysIn,
+  leasesIn,
+  orders,
+  putInstance,
+  register,
+  settle,
+  start,
+  statusOf,
+  steps,
+  timesOf,
+  valueOf,
+  verify,
+  withDraw,
+  world
+} from "../../harness/virtual.ts"
+
+describe("registerService", () => {
+  verify(
+    "R1: once registerService has completed, a linearizable read shows the key under its lease",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const { registration } = yield* register(yield* process())
+        const [lease = 0n] = yield* leasesIn(operator)
+        assert.deepEqual(yield* keysIn(operator), { [keyOfA]: lease })
+        assert.deepEqual(yield* registration.leaseId, Option.some(lease))
+        const { kvs } = yield* operator.range({ key: keyOfA })
+        assert.deepEqual(
+          yield* registration.status.get,
+          RegistrationStatus.Registered({ leaseId: lease, revision: kvs[0]?.modRevision ?? 0n })
+        )
+        assert.equal(registration.key, keyOfA)
+      })
+  )
+
+  verify(
+    "R1: registerService does not complete while the put hangs, and completes after it",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* one.faults.set([{ method: "txn", times: 2, fault: FaultyEtcd.hung }])
+        const started = yield* start(register(one))
+        yield* elapse("2 seconds")
+        assert.equal(started.exit(), undefined)
+        assert.deepEqual(yield* keysIn(operator), {})
+        yield* elapse("10 seconds")
+        assert.equal(started.exit()?._tag, "Success")
+        assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
+      })
+  )
+
+  verify(
+    "R2: the key is never absent while etcd answers within the TTL: no leader, broken streams, update",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const { registration, statuses } = yield* register(one)
+        const { kvs: [before] } = yield* operator.range({ key: keyOfA })
+        const changes = yield* collect(operator.watch({ key: keyOfA, filters: ["noPut"] }))
+        for (let spell = 0; spell < 5; spell++) {
+          yield* one.faults.set([{ fault: FaultyEtcd.noLeader }])
+          yield* one.faults.breakWatches()
+          yield* elapse("9 seconds")
+          yield* one.faults.clear
+          yield* elapse("1 second")
+          yield* registration.update({ weight: spell })
+        }
+        assert.deepEqual(changes.seen.filter(({ _tag }) => _tag === "Events"), [])
+        const { kvs: [after] } = yield* operator.range({ key: keyOfA })
+        assert.deepEqual(
+          [after?.createRevision, after?.lease, after?.version],
+          [before?.createRevision, before?.lease, 6n]
+        )
+        assert.deepEqual(statuses, [[0, "Registered"]])
+      })
+  )
+
+  for (
+    const { title, lose } of [
+      { title: "the lease was revoked", lose: "revoke" },
+      { title: "the key was deleted", lose: "delete" },
+      { title: "the data was wiped", lose: "wipe" }
+    ] as const
+  ) {
+    verify(
+      `R3, R10: after ${title} the instance is back within one backoff step, not at the next heartbeat`,
+      () =>
+        Effect.gen(function* () {
+          const { operator, process, replace } = yield* world
+          const one = yield* process()
+          const kept = yield* register(one)
+          yield* elapse("1 second")
+          const [lease = 0n] = yield* leasesIn(operator)
+          if (lose === "revoke") yield* operator.leaseRevoke(lease)
+          else if (lose === "delete") yield* operator.deleteRange({ key: keyOfA })
+          else yield* replace({ clusterId: 7n })
+          yield* settle
+          // A wiped cluster breaks the streams, so one backoff step of the watch comes first.
+          yield* elapse(lose === "wipe" ? 200 : 100)
+          assert.equal(yield* statusOf(kept), "Registered")
+          const [after = 0n] = yield* leasesIn(operator)
+          assert.notEqual(after, lease)
+          assert.deepEqual(yield* keysIn(operator), { [keyOfA]: after })
+          assert.equal(yield* counted("etcd_discovery_registrations_lost"), 1)
+          assert.equal(yield* counted("etcd_discovery_registrations"), 2)
+        }).pipe(withDraw(1))
+    )
+  }
+
+  for (const hours of [0.1, 5]) {
+    verify(
+      `R3: after ${hours} hours without etcd the instance is back within one backoff step of its answer`,
+      () =>
+        Effect.gen(function* () {
+          const { operator, process } = yield* world
+          const one = yield* process()
+          const kept = yield* register(one)
+          yield* one.faults.outage
+          yield* elapse(`${hours} hours`)
+          assert.equal(yield* statusOf(kept), "Recovering")
+          assert.deepEqual(yield* keysIn(operator), {})
+          yield* one.faults.clear
+          yield* elapse("5 seconds")
+          assert.equal(yield* statusOf(kept), "Registered")
+          assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
+        }).pipe(withDraw(1))
+    )
+  }
+
+  verify(
+    "R3: after an hour in which etcd does not even answer, the instance is back within one backoff step",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const kept = yield* register(one)
+        yield* one.faults.blackhole
+        yield* elapse("1 hour")
+        yield* one.faults.clear
+        // What is under way ends at its deadline, 3 seconds at most.
+        yield* elapse("8 seconds")
+        assert.equal(yield* statusOf(kept), "Registered")
+        assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
+      }).pipe(withDraw(1))
+  )
+
+  verify(
+    "R3: a finite retry that runs out ends in Failed and in awaitFailure, and leaves nothing",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const retry = Schedule.max([Schedule.spaced("1 second"), Schedule.recurs(3)])
+        const kept = yield* register(one, { ...a, retry })
+        const failed = yield* start(kept.registration.awaitFailure)
+        yield* elapse("1 minute")
+        assert.equal(failed.exit(), undefined)
+        yield* one.faults.outage
+        yield* elapse("1 minute")
+        const status = yield* kept.registration.status.get
+        const failure = failureOf(failed)
+        assert.ok(failure?._tag === "RegistrationRefused" && failure.cause._tag === "EtcdError")
+        assert.deepEqual(status, RegistrationStatus.Failed({ error: failure }))
+        assert.equal(failure.cause.reason._tag, "Unavailable")
+        yield* one.faults.clear
+        yield* elapse("1 minute")
+        assert.deepEqual(yield* keysIn(operator), {})
+        assert.deepEqual(yield* leasesIn(operator), [])
+      })
+  )
+
+  verify(
+    "R4: the backoff is 100 ms doubling up to 5 s, and its full jitter draws from nothing up to that",
+    () =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const expected = [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]
+        for (const draw of [1, 0.5]) {
+          const one = yield* process()
+          yield* one.faults.set([{ method: "leaseGrant", fault: FaultyEtcd.unavailable }])
+          const kept = yield* register(one, { ...a, startup: "background" }).pipe(withDraw(draw))
+          yield* elapse("22 seconds")
+          const delays = steps(yield* timesOf(one, "leaseGrant")).slice(0, expected.length)
+          assert.deepEqual(delays, expected.map((delay) => delay * draw).slice(0, delays.length))
+          assert.ok(delays.length >= 8)
+          yield* kept.release
+        }
+      })
+  )
+
+  verify(
+    "R4: the backoff starts afresh after a healthy spell, and goes on after a short one",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* one.faults.set([{ method: "leaseGrant", times: 5, fault: FaultyEtcd.unavailable }])
+        const kept = yield* register(one)
+          .pipe(
+            Effect.forkScoped({ startImmediately: true }),
+            Effect.tap(elapse("4 seconds")),
+            Effect.flatMap(Fiber.join)
+          )
+        const lose = Effect.gen(function* () {
+          yield* operator.deleteRange({ key: keyOfA })
+          yield* settle
+          const lostAt = kept.statuses.at(-1)?.[0] ?? 0
+          yield* elapse("6 seconds")
+          return ((yield* timesOf(one, "leaseGrant")).at(-1) ?? 0) - lostAt
+        })
+        // 100, 200, 400, 800, 1600 are behind it.
+        assert.equal(yield* lose, 3200)
+        yield* elapse("20 seconds")
+        assert.equal(yield* lose, 100)
+      }).pipe(withDraw(1))
+  )
+
+  verify(
+    "R4: 1,000 registrations that lose one etcd come back soon after the first of them, and not in one burst",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const count = 1000
+        for (let index = 0; index < count; index++) {
+          yield* one.registry.register(orders, { ...a, ttl: "2 seconds", id: `i${index}` }).pipe(
+            Effect.provideService(Scope.Scope, yield* Effect.scope)
+          )
+        }
+        yield* one.faults.outage
+        yield* elapse("12 seconds")
+        assert.deepEqual(yield* keysIn(operator), {})
+        yield* one.faults.clear
+        const returned = yield* collect(operator.watch({ ...prefix("/services/"), filters: ["noDelete"] }))
+        const buckets: Array<number> = []
+        for (let slot = 0; slot < 55; slot++) {
+          const before = returned.seen.length
+          yield* elapse("100 millis")
+          buckets.push(returned.seen.length - before)
+        }
+        assert.equal(Object.keys(yield* keysIn(operator)).length, count)
+        // Each waits for up to 5 seconds, the first of a thousand for some milliseconds, and then all for up to one second.
+        const first = buckets.findIndex((size) => size > 0)
+        const soon = buckets.slice(first, first + 11).reduce((sum, size) => sum + size, 0)
+        assert.deepEqual([first <= 1, soon], [true, count], `within 1.1 s of the first, found ${buckets}`)
+        assert.ok(Math.max(...buckets) <= 150, `at most 150 in 100 ms, found ${buckets}`)
+      }).pipe(Random.withSeed("herd"))
+  )
+
+  verify(
+    "startupTimeout: registerService fails with the last failure when etcd does not take it, and leaves nothing",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        for (const fault of [FaultyEtcd.unavailable, FaultyEtcd.hung]) {
+          const one = yield* process()
+          yield* one.faults.set([{ method: ["txn", "leaseRevoke"], fault }])
+          const started = yield* start(register(one, { ...a, startupTimeout: "4 seconds", drain: "10 seconds" }))
+          yield* elapse(3999)
+          assert.equal(started.exit(), undefined)
+          yield* elapse(6001)
+          const failure = failureOf(started)
+          assert.equal(failure?._tag, "StartupTimeout")
+          assert.match(failure?.message ?? "", /etcd did not take it within 4s/)
+          yield* elapse("15 seconds")
+          assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
+        }
+      })
+  )
+
+  verify(
+    "startup: with background it completes at once, whatever etcd does, and registers when it can",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* one.faults.outage
+        const kept = yield* register(one, { ...a, startup: "background", startupTimeout: "1 second" })
+        yield* elapse("1 minute")
+        assert.equal(yield* statusOf(kept), "Registering")
+        yield* one.faults.clear
+        yield* elapse("5 seconds")
+        assert.equal(yield* statusOf(kept), "Registered")
+        assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
+      })
+  )
+
+  verify(
+    "registerService is refused at once, without another try, when permission is denied",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* one.faults.set([{ method: "txn", fault: FaultyEtcd.permissionDenied }])
+        const failure = yield* Effect.flip(register(one))
+        assert.ok(failure._tag === "RegistrationRefused" && failure.cause._tag === "EtcdError")
+        assert.equal(failure.cause.reason._tag, "PermissionDenied")
+        assert.equal((yield* timesOf(one, "txn")).length, 1)
+        assert.deepEqual(yield* leasesIn(operator), [])
+      })
+  )
+
+  verify("R6: an acquire that is interrupted at any step leaves no lease and no key", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      yield* putInstance(operator, "taken")
+      const held = [yield* keysIn(operator), yield* leasesIn(operator)]
+      const faults = {
+        hung: FaultyEtcd.hung,
+        slow: FaultyEtcd.slow("2 seconds"),
+        answerLost: FaultyEtcd.answerLost,
+        unavailable: FaultyEtcd.unavailable
+      }
+      for (const method of ["leaseGrant", "txn", "watch"] as const) {
+        for (const [name, fault] of Object.entries(faults)) {
+          for (const after of [0, 1000, 2000, 3100]) {
+            const one = yield* process()
+            yield* one.faults.set([{ method, fault, times: 1 }])
+            // The id is taken by another process, so that the claim has to wait with a watch, too.
+            const options = { ...a, id: method === "watch" ? "taken" : "a", startupTimeout: "1 hour" } as const
+            const started = yield* start(
+              Effect.scoped(Effect.andThen(one.registry.register(orders, options), Effect.never))
+            )
+            yield* elapse(after)
+            const interrupted = yield* start(started.interrupt)
+            yield* elapse("5 seconds")
+            const situation = `${method} ${name}, interrupted after ${after} ms`
+            assert.notEqual(interrupted.exit(), undefined, situation)
+            assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], held, situation)
+          }
+        }
+      }
+    }))
+
+  verify(
+    "R6: an acquire that is interrupted between any two steps of its fibers leaves no lease and no key",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        // The engine answers at once; an etcd takes its time.
+        const fault = FaultyEtcd.meanwhile(() => Effect.repeat(Effect.yieldNow, { times: 9 }))
+        let completed = 0
+        for (let yields = 0; yields < 60; yields++) {
+          const one = yield* process()
+          yield* one.faults.set((["leaseGrant", "txn", "watch"] as const).map((method) => ({ method, fault })))
+          const fiber = yield* Effect.forkScoped(Effect.scoped(Effect.andThen(register(one), Effect.never)), {
+            startImmediately: true
+          })
+          if (yields > 0) yield* Effect.repeat(Effect.yieldNow, { times: yields - 1 })
+          if (Object.keys(yield* keysIn(operator)).length > 0) completed++
+          yield* Fiber.interrupt(fiber)
+          yield* settle
+          assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []], `after ${yields} yields`)
+        }
+        assert.ok(completed > 20 && completed < 50, String(completed))
+      })
+  )
+
+  verify("R6: a grant whose put failed is revoked", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      const one = yield* process()
+      yield* one.faults.set([{ method: "txn", fault: FaultyEtcd.permissionDenied }])
+      yield* Effect.flip(register(one))
+      const calls = yield* one.faults.calls()
+      assert.deepEqual(calls.map(({ method }) => method), ["leaseGrant", "txn", "leaseRevoke"])
+      assert.equal(calls[0]?.leaseId, calls[2]?.leaseId)
+      assert.deepEqual(yield* leasesIn(operator), [])
+    }))
+
+  verify("R7: a killed process disappears when its lease runs out, not earlier", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      const killed = yield* process()
+      yield* register(killed)
+      yield* elapse("7 seconds")
+      yield* killed.faults.outage
+      // The last heartbeat was at 5 seconds.
+      yield* elapse(12_999)
+      assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
+      yield* elapse(1)
+      assert.deepEqual(yield* keysIn(operator), {})
+    }))
+})
+
+describe("a write whose answer is lost", () => {
+  verify(
+    "registerService: a grant that was applied unheard is recognised by its id and becomes the lease",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* one.faults.set([{ method: "leaseGrant", nth: 1, fault: FaultyEtcd.answerLost }])
+        const started = yield* start(register(one))
+        yield* elapse("5 seconds")
+        assert.equal(started.exit()?._tag, "Success")
+        const grants = yield* one.faults.calls("leaseGrant")
+        assert.equal(grants.length, 2)
+        assert.deepEqual(yield* leasesIn(operator), [grants[0]?.leaseId])
+        assert.deepEqual(yield* keysIn(operator), { [keyOfA]: grants[0]?.leaseId })
+      })
+  )
+
+  verify(
+    "registerService: a claim that was applied unheard is recognised, also by an exclusive one",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        for (const claim of ["restart", "exclusive", "overwrite"] as const) {
+          const one = yield* process()
+          yield* one.faults.set([{ method: "txn", nth: 1, fault: FaultyEtcd.answerLost }])
+          const started = yield* start(register(one, { ...a, claim }))
+          yield* elapse("5 seconds")
+          const exit = started.exit()
+          assert.ok(exit !== undefined && Exit.isSuccess(exit), claim)
+          const { kvs: [kv] } = yield* operator.range({ key: keyOfA })
+          // Recognised, not put once more.
+          assert.equal(kv?.version, 1n)
+          assert.deepEqual(
+            yield* exit.value.registration.status.get,
+            RegistrationStatus.Registered({ leaseId: kv?.lease ?? 0n, revision: kv?.modRevision ?? 0n })
+          )
+          yield* exit.value.release
+          assert.deepEqual(yield* leasesIn(operator), [])
+        }
+      })
+  )
+
+  verify("update: one that was applied unheard is repeated, and completes", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      const one = yield* process()
+      const { registration, statuses } = yield* register(one)
+      yield* one.faults.set([{ method: "txn", nth: 1, fault: FaultyEtcd.answerLost }])
+      const updated = yield* start(registration.update({ weight: 7 }))
+      yield* elapse("5 seconds")
+      assert.deepEqual(updated.exit(), Exit.void)
+      assert.deepEqual(statuses, [[0, "Registered"]])
+      assert.equal(registration.instance.weight, 7)
+      assert.equal((yield* valueOf(operator) as Effect.Effect<{ weight: number }>).weight, 7)
+    }))
+
+  verify(
+    "release: a revoke that was applied unheard is repeated, and release does not warn",
+    (log) =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const { release } = yield* register(one)
+        yield* one.faults.set([{ method: "leaseRevoke", nth: 1, fault: FaultyEtcd.answerLost }])
+        const released = yield* start(release)
+        yield* elapse("4 seconds")
+        assert.deepEqual(released.exit(), Exit.void)
+        assert.deepEqual(yield* leasesIn(operator), [])
+        assert.deepEqual(log, [])
+      })
+  )
+})
+
+describe("Registration.update", () => {
+  verify("R2: an update is one Txn under the same lease, and the status stays", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      const one = yield* process()
+      const { registration, statuses } = yield* register(one)
+      yield* registration.update({ weight: 3, version: "2", metadata: { shard: "7" } })
+      assert.deepEqual(yield* valueOf(operator), {
+        id: "a",
+        name: "orders",
+        version: "2",
+        metadata: { shard: "7" },
+        endpoints: ["http://10.0.0.1:80"],
+        weight: 3,
+        status: "up"
+      })
+      assert.equal((yield* timesOf(one, "txn")).length, 2)
+      assert.deepEqual(statuses, [[0, "Registered"]])
+    }))
+
+  verify(
+    "an update during an outage completes after it, with the instance that is back",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        for (const minutes of [0.1, 5]) {
+          const one = yield* process()
+          const { registration, release } = yield* register(one)
+          yield* one.faults.outage
+          yield* elapse("1 second")
+          const first = yield* start(registration.update({ weight: 5 }))
+          const second = yield* start(registration.update({ version: "9" }))
+          yield* elapse(`${minutes} minutes`)
+          assert.deepEqual([first.exit(), second.exit()], [undefined, undefined])
+          yield* one.faults.clear
+          yield* elapse("10 seconds")
+          assert.deepEqual([first.exit(), second.exit()], [Exit.void, Exit.void])
+          const value = yield* valueOf(operator)
+          assert.deepEqual(value, {
+            id: "a",
+            name: "orders",
+            version: "9",
+            metadata: {},
+            endpoints: ["http://10.0.0.1:80"],
+            weight: 5,
+            status: "up"
+          })
+          yield* release
+        }
+      })
+  )
+
+  verify("an update that etcd refuses fails, and the instance stays as it was", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      const one = yield* process()
+      const { registration, statuses } = yield* register(one)
+      const before = yield* valueOf(operator)
+      yield* one.faults.set([{ method: "txn", fault: FaultyEtcd.permissionDenied }])
+      const failure = yield* Effect.flip(registration.update({ weight: 5 }))
+      assert.equal(failure._tag, "RegistrationRefused")
+      assert.equal(registration.instance.weight, 1)
+      yield* one.faults.clear
+      yield* elapse("1 minute")
+      assert.deepEqual(yield* valueOf(operator), before)
+      assert.deepEqual(statuses, [[0, "Registered"]])
+    }))
+
+  verify("an update with a weight that cannot be fails before anything is sent", () =>
+    Effect.gen(function* () {
+      const { process } = yield* world
+      const one = yield* process()
+      const { registration } = yield* register(one)
+      const before = (yield* one.faults.calls()).length
+      for (const weight of [-1, NaN, Infinity]) {
+        const failure = yield* Effect.flip(registration.update({ weight }))
+        assert.equal(failure._tag, "InvalidRegistration")
+      }
+      assert.equal((yield* one.faults.calls()).length, before)
+    }))
+
+  verify(
+    "R10: a value that someone else wrote under the own lease is put right at once",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const { statuses } = yield* register(one)
+        const before = yield* valueOf(operator)
+        const [lease = 0n] = yield* leasesIn(operator)
+        yield* operator.put({ key: keyOfA, value: "nonsense", lease })
+        yield* settle
+        assert.deepEqual(yield* valueOf(operator), before)
+        assert.deepEqual(statuses, [[0, "Registered"]])
+      })
+  )
+
+  verify("status.changes gives a late reader the newest status, and ends with Released", () =>
+    Effect.gen(function* () {
+      const { process } = yield* world
+      const one = yield* process()
+      const { registration, release } = yield* register(one)
+      const slow: Array<string> = []
+      yield* registration.status.changes.pipe(
+        Stream.runForEach(({ _tag }) => Effect.delay(Effect.sync(() => slow.push(_tag)), "1 minute")),
+        Effect.andThen(Effect.sync(() => slow.push("end"))),
+        Effect.forkScoped({ startImmediately: true })
+      )
+      yield* elapse("1 second")
+      yield* registration.drain
+      yield* release
+      yield* elapse("10 minutes")
+      assert.deepEqual(slow, ["Registered", "Released", "end"])
+    }))
+})

@@ -1,0 +1,347 @@
+import { Clock, Effect, Exit, Layer, Option, Stream } from "effect"
+import assert from "node:assert/strict"
+import { registerService, Registry } from "../../../mod.ts"
+import { Etcd, EtcdMemory } from "../../../src/etcd/mod.ts"
+import { FaultyEtcd } from "../../../src/testing/mod.ts"
+import { describe } from "../../harness/it.ts"
+import {
+  a,
+  collect,
+  elapse,
+  keyOfA,
+  keysIn,
+  leasesIn,
+  orders,
+  putInstance,
+  register,
+  settle,
+  start,
+  statusOf,
+  valueOf,
+  verify,
+  world
+} from "../../harness/virtual.ts"
+
+describe("release", () => {
+  verify(
+    "R5: with drain, draining is published, drain passes, and the key is gone when release returns",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const kept = yield* register(one, { ...a, drain: "20 seconds" })
+        const released = yield* start(kept.release)
+        assert.equal((yield* valueOf(operator) as Effect.Effect<{ status: string }>).status, "draining")
+        // Longer than the TTL: heartbeats go on.
+        yield* elapse(19_999)
+        assert.deepEqual([released.exit(), Object.keys(yield* keysIn(operator))], [undefined, [keyOfA]])
+        yield* elapse(1)
+        assert.deepEqual(released.exit(), Exit.void)
+        assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
+        assert.deepEqual(kept.statuses, [[0, "Registered"], [0, "Draining"], [20_000, "Released"]])
+      })
+  )
+
+  verify(
+    "R5: a registration whose registry closes first, with its own client, is released with it",
+    () =>
+      Effect.gen(function* () {
+        const registered = registerService({ name: "orders", ...a })
+        const registration = yield* Effect.provide(registered, Registry.layerMemory())
+        assert.deepEqual(
+          [(yield* registration.status.get)._tag, yield* registration.leaseId],
+          ["Released", Option.none()]
+        )
+      })
+  )
+
+  verify(
+    "R5: a registration whose registry closes first stays for its own scope when the client is shared",
+    () =>
+      Effect.gen(function* () {
+        const etcd = yield* EtcdMemory.make()
+        const layer = Registry.layer().pipe(Layer.provide(Layer.succeed(Etcd, etcd)))
+        yield* Effect.scoped(Effect.gen(function* () {
+          yield* Effect.provide(registerService({ name: "orders", ...a }), layer)
+          yield* elapse("1 minute")
+          assert.deepEqual(Object.keys(yield* keysIn(etcd)), [keyOfA])
+        }))
+        assert.deepEqual([yield* keysIn(etcd), yield* leasesIn(etcd)], [{}, []])
+      })
+  )
+
+  verify(
+    "R5: without drain nothing is published, the lease is revoked, and nothing is written after release began",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const kept = yield* register(one)
+        const before = (yield* one.faults.calls()).length
+        yield* kept.release
+        assert.deepEqual((yield* one.faults.calls()).slice(before).map(({ method }) => method), ["leaseRevoke"])
+        assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
+        yield* elapse("1 hour")
+        assert.equal((yield* one.faults.calls()).length, before + 1)
+        assert.equal((yield* Effect.flip(kept.registration.update({ weight: 2 })))._tag, "InvalidRegistration")
+        assert.deepEqual(yield* kept.registration.leaseId, Option.none())
+      })
+  )
+
+  for (
+    const { title, fault } of [
+      { title: "is silent", fault: FaultyEtcd.hung },
+      { title: "cannot be reached", fault: FaultyEtcd.unavailable }
+    ]
+  ) {
+    for (const drain of [0, 30_000]) {
+      verify(
+        `R5: when etcd ${title}, release ends after releaseTimeout with a warning (drain ${drain} ms)`,
+        (log) =>
+          Effect.gen(function* () {
+            const { operator, process } = yield* world
+            const one = yield* process()
+            const kept = yield* register(one, { ...a, drain, releaseTimeout: "4 seconds" })
+            yield* elapse("5 seconds")
+            yield* one.faults.set([{ fault }])
+            const released = yield* start(kept.release)
+            yield* elapse(3999)
+            assert.equal(released.exit(), undefined)
+            yield* elapse(2)
+            assert.deepEqual(released.exit(), Exit.void)
+            assert.ok(log.some((line) => /^Warn .*runs out by itself/.test(line)), log.join("\n"))
+            assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
+            yield* elapse("15 seconds")
+            assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
+          })
+      )
+    }
+  }
+
+  verify(
+    "R5: release during an outage publishes nothing, even when etcd comes back in the middle of it",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const kept = yield* register(one, { ...a, drain: "30 seconds" })
+        yield* one.faults.outage
+        yield* elapse("30 seconds")
+        assert.equal(yield* statusOf(kept), "Recovering")
+        const puts = yield* collect(operator.watch({ key: keyOfA }))
+        const released = yield* start(kept.release)
+        yield* elapse("100 millis")
+        yield* one.faults.clear
+        yield* elapse("1 minute")
+        assert.deepEqual(released.exit(), Exit.void)
+        assert.deepEqual(puts.seen.filter(({ _tag }) => _tag === "Events"), [])
+        assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
+      })
+  )
+
+  verify("R5: release never deletes a key that belongs to someone else's lease", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      const one = yield* process()
+      const kept = yield* register(one)
+      // It does not hear of it, so it does not know that it was superseded.
+      yield* one.faults.silenceWatches
+      const lease = yield* putInstance(operator, "a")
+      yield* kept.release
+      assert.deepEqual(yield* keysIn(operator), { [keyOfA]: lease })
+    }))
+
+  verify(
+    "R5: drain that was asked for earlier counts: release waits only for what is left of it",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const kept = yield* register(one, { ...a, drain: "20 seconds" })
+        yield* kept.registration.drain
+        assert.equal(yield* statusOf(kept), "Draining")
+        yield* elapse("15 seconds")
+        const released = yield* start(kept.release)
+        yield* elapse(4999)
+        assert.equal(released.exit(), undefined)
+        yield* elapse(1)
+        assert.deepEqual(released.exit(), Exit.void)
+        assert.deepEqual(yield* keysIn(operator), {})
+      })
+  )
+
+  for (
+    const { title, lose } of [
+      { title: "its lease is revoked", lose: "revoke" },
+      { title: "another process takes its id", lose: "take" }
+    ] as const
+  ) {
+    verify(
+      `R5: while an instance drains before it leaves and ${title}, release ends and puts nothing back`,
+      () =>
+        Effect.gen(function* () {
+          const { operator, process } = yield* world
+          const kept = yield* register(yield* process(), { ...a, drain: "30 seconds" })
+          const released = yield* start(kept.release)
+          yield* elapse("5 seconds")
+          const [lease = 0n] = yield* leasesIn(operator)
+          if (lose === "revoke") yield* operator.leaseRevoke(lease)
+          else yield* putInstance(operator, "a")
+          const keys = yield* keysIn(operator)
+          yield* settle
+          assert.deepEqual(released.exit(), Exit.void)
+          yield* elapse("1 minute")
+          assert.deepEqual(yield* keysIn(operator), keys)
+          assert.equal((yield* leasesIn(operator)).includes(lease), false)
+          assert.equal(yield* statusOf(kept), lose === "revoke" ? "Released" : "Superseded")
+        })
+    )
+  }
+
+  verify("R5: consumers see draining before the instance leaves", () =>
+    Effect.gen(function* () {
+      const { process } = yield* world
+      const [one, consumer] = [yield* process(), yield* process()]
+      const kept = yield* register(one, { ...a, drain: "5 seconds" })
+      const sets = yield* collect(
+        consumer.registry.discover(orders).pipe(
+          Stream.mapEffect((set) =>
+            Effect.map(Clock.currentTimeMillis, (at) => [at, set.size, set.available.length] as const)
+          )
+        )
+      )
+      yield* start(kept.release)
+      yield* elapse("10 seconds")
+      assert.deepEqual(sets.seen, [[0, 1, 1], [0, 1, 0], [5000, 0, 0]])
+    }))
+
+  verify("R5: a registration that drains keeps being drained after a loss", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      const one = yield* process()
+      const kept = yield* register(one)
+      yield* kept.registration.drain
+      yield* operator.deleteRange({ key: keyOfA })
+      yield* elapse("5 seconds")
+      assert.equal(yield* statusOf(kept), "Draining")
+      assert.equal((yield* valueOf(operator) as Effect.Effect<{ status: string }>).status, "draining")
+    }))
+})
+
+describe("health", () => {
+  /** Checks that fail for as long as they are told to. */
+  const gated = Effect.fnUntraced(function* (options: { readonly healthThreshold?: number } = {}) {
+    const { operator, process } = yield* world
+    const one = yield* process()
+    const check = { fails: true, hangs: false, runs: 0 }
+    const kept = yield* register(one, {
+      ...a,
+      health: Effect.suspend(() => {
+        check.runs++
+        return check.hangs ? Effect.never : check.fails ? Effect.fail("unhealthy") : Effect.void
+      }),
+      healthEvery: "1 second",
+      ...options
+    })
+    const status = Effect.map(
+      valueOf(operator) as Effect.Effect<{ readonly status: string } | undefined>,
+      (value) => value?.status
+    )
+    return { check, kept, operator, one, status }
+  })
+
+  verify(
+    "R11: the key is put with starting, becomes up at the first success, and stays starting until then",
+    () =>
+      Effect.gen(function* () {
+        const { check, one, status } = yield* gated()
+        assert.equal(yield* status, "starting")
+        assert.equal((yield* one.registry.getInstances(orders)).available.length, 0)
+        yield* elapse("30 seconds")
+        // Failures before the first success count, too: it is down after three.
+        assert.equal(yield* status, "down")
+        check.fails = false
+        yield* elapse("1 second")
+        assert.equal(yield* status, "up")
+        assert.equal((yield* one.registry.getInstances(orders)).available.length, 1)
+      })
+  )
+
+  for (const threshold of [undefined, 1, 5]) {
+    verify(
+      `R11: up becomes down after exactly ${threshold ?? "the default of 3"} failures in a row, and up again`,
+      () =>
+        Effect.gen(function* () {
+          const { check, kept, status } = yield* gated(threshold === undefined ? {} : { healthThreshold: threshold })
+          const failures = threshold ?? 3
+          check.fails = false
+          yield* elapse("2 seconds")
+          check.fails = true
+          if (failures > 1) {
+            yield* elapse((failures - 1) * 1000)
+            check.fails = false
+            yield* elapse("1 second")
+            // One success, and the count begins anew.
+            check.fails = true
+            yield* elapse((failures - 1) * 1000)
+          }
+          assert.equal(yield* status, "up")
+          yield* elapse("1 second")
+          assert.equal(yield* status, "down")
+          check.fails = false
+          yield* elapse("1 second")
+          assert.equal(yield* status, "up")
+          assert.deepEqual(kept.statuses, [[0, "Registered"]])
+        })
+    )
+  }
+
+  verify("R11: a check that does not answer counts as a failure after healthEvery", () =>
+    Effect.gen(function* () {
+      const { check, status } = yield* gated()
+      check.fails = false
+      yield* elapse("1 second")
+      check.hangs = true
+      // Each takes a second to time out and is followed by a pause of one.
+      yield* elapse("5 seconds")
+      assert.equal(yield* status, "up")
+      yield* elapse("2 seconds")
+      assert.equal(yield* status, "down")
+    }))
+
+  verify("R11: a loss puts the instance back with its health of that moment", () =>
+    Effect.gen(function* () {
+      const { check, operator, status } = yield* gated()
+      check.fails = false
+      yield* elapse("1 second")
+      yield* operator.deleteRange({ key: keyOfA })
+      yield* elapse("1 second")
+      assert.equal(yield* status, "up")
+      check.fails = true
+      yield* elapse("5 seconds")
+      yield* operator.deleteRange({ key: keyOfA })
+      yield* elapse("1 second")
+      assert.equal(yield* status, "down")
+    }))
+
+  verify(
+    "R11: a draining instance stays draining, whatever its health, and its checks end with the scope",
+    () =>
+      Effect.gen(function* () {
+        const { check, kept, status } = yield* gated()
+        check.fails = false
+        yield* elapse("1 second")
+        yield* kept.registration.drain
+        check.fails = true
+        yield* elapse("10 seconds")
+        check.fails = false
+        yield* elapse("10 seconds")
+        assert.equal(yield* status, "draining")
+        yield* kept.release
+        yield* settle
+        const { runs } = check
+        yield* elapse("1 hour")
+        assert.equal(check.runs, runs)
+      })
+  )
+})

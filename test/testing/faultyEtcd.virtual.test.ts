@@ -1,0 +1,363 @@
+import { Clock, Effect, Exit, Layer, Result, Schema, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import assert from "node:assert/strict"
+import { Etcd, prefix } from "../../src/etcd/Etcd.ts"
+import { EtcdError, PermissionDenied } from "../../src/etcd/EtcdError.ts"
+import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
+import { Service } from "../../src/registry/model/Service.ts"
+import { RegistrationStatus } from "../../src/registry/registration/Registration.ts"
+import { discover, getInstances, listServices, registerService, Registry } from "../../src/registry/Registry.ts"
+import { FaultyEtcd } from "../../src/testing/mod.ts"
+import { conformance } from "../etcd/conformance/conformance.ts"
+import * as it from "../harness/it.ts"
+import { collect, elapse, settle, show, start, verify } from "../harness/virtual.ts"
+
+conformance(
+  "FaultyEtcd without faults",
+  it.effect,
+  () =>
+    Effect.map(EtcdMemory.engine(), (engine) => ({
+      connect: Effect.flatMap(EtcdMemory.connect(engine), (inner) =>
+        Effect.map(FaultyEtcd.make(inner), ({ etcd }) => etcd)),
+      elapse: TestClock.adjust
+    }))
+)
+
+const faulty = Effect.gen(function* () {
+  const inner = yield* EtcdMemory.make()
+  return { inner, ...(yield* FaultyEtcd.make(inner)) }
+})
+
+/** How an operation ended and when: the reason of its failure, or `"ok"`. */
+const outcome = <A>(operation: Effect.Effect<A, EtcdError>) =>
+  Effect.gen(function* () {
+    const ended = yield* start(Effect.gen(function* () {
+      const result = yield* Effect.result(operation)
+      return [Result.isSuccess(result) ? "ok" : result.failure.reason._tag, yield* Clock.currentTimeMillis] as const
+    }))
+    const before = yield* Clock.currentTimeMillis
+    yield* elapse("10 seconds")
+    const exit = ended.exit()
+    assert.ok(exit !== undefined && Exit.isSuccess(exit), "it has not ended")
+    return [exit.value[0], exit.value[1] - before]
+  })
+
+it.describe("FaultyEtcd", () => {
+  verify("a fault of a call says whether it was applied, how it failed, and when", () =>
+    Effect.gen(function* () {
+      const { etcd, faults, inner } = yield* faulty
+      const put = etcd.put({ key: "a", value: "1" })
+      const found: Record<string, unknown> = {}
+      const cases = {
+        unavailable: FaultyEtcd.unavailable,
+        noLeader: FaultyEtcd.noLeader,
+        permissionDenied: FaultyEtcd.permissionDenied,
+        answerLost: FaultyEtcd.answerLost,
+        slow: FaultyEtcd.slow("2 seconds"),
+        tooSlow: FaultyEtcd.slow("4 seconds"),
+        hung: FaultyEtcd.hung,
+        ofWatchOnly: FaultyEtcd.breaksAfter()
+      }
+      for (const [name, fault] of Object.entries(cases)) {
+        yield* faults.set([{ method: "put", fault }])
+        const ended = yield* outcome(put)
+        found[name] = [...ended, (yield* inner.deleteRange({ key: "a" })).deleted]
+      }
+      assert.deepEqual(found, {
+        unavailable: ["Unavailable", 0, 0n],
+        noLeader: ["Unavailable", 0, 0n],
+        permissionDenied: ["PermissionDenied", 0, 0n],
+        answerLost: ["DeadlineExceeded", 3000, 1n],
+        slow: ["ok", 2000, 1n],
+        tooSlow: ["DeadlineExceeded", 3000, 0n],
+        hung: ["DeadlineExceeded", 3000, 0n],
+        ofWatchOnly: ["ok", 0, 1n]
+      })
+    }))
+
+  verify("a heartbeat without an answer ends when its own timeout says so", () =>
+    Effect.gen(function* () {
+      const { etcd, faults } = yield* faulty
+      const { id } = yield* etcd.leaseGrant({ ttl: 60 })
+      yield* faults.set([{ method: "leaseKeepAlive", fault: FaultyEtcd.hung }])
+      assert.deepEqual(yield* outcome(etcd.leaseKeepAlive({ id, timeout: "700 millis" })), ["DeadlineExceeded", 700])
+    }))
+
+  verify(
+    "leaseLost revokes the lease of the call before it gets there, of a put and of a Txn, too",
+    () =>
+      Effect.gen(function* () {
+        const { etcd, faults, inner } = yield* faulty
+        const calls = {
+          leaseKeepAlive: (id: bigint) => etcd.leaseKeepAlive({ id }),
+          put: (lease: bigint) => etcd.put({ key: "a", value: "", lease }),
+          txn: (lease: bigint) => etcd.txn({ then: [{ _tag: "Put", request: { key: "a", value: "", lease } }] })
+        }
+        for (const [name, call] of Object.entries(calls)) {
+          const { id } = yield* inner.leaseGrant({ ttl: 60 })
+          yield* faults.set([{ fault: FaultyEtcd.leaseLost }])
+          assert.equal((yield* Effect.flip<unknown, EtcdError, never>(call(id))).reason._tag, "LeaseNotFound", name)
+          yield* faults.clear
+          assert.deepEqual((yield* inner.leaseLeases).leases, [])
+        }
+      })
+  )
+
+  verify("compaction leaves only the newest revision, before the call gets there", () =>
+    Effect.gen(function* () {
+      const { etcd, faults } = yield* faulty
+      for (const value of ["1", "2", "3"]) yield* etcd.put({ key: "a", value })
+      yield* faults.set([{ method: "range", nth: 2, fault: FaultyEtcd.compaction }])
+      assert.equal((yield* etcd.range({ key: "a", revision: 2n })).kvs.length, 1)
+      assert.equal((yield* Effect.flip(etcd.range({ key: "a", revision: 2n }))).reason._tag, "Compacted")
+    }))
+
+  verify(
+    "a rule is for what it names: method, key, nth call, number of times; the first that matches counts",
+    () =>
+      Effect.gen(function* () {
+        const { etcd, faults } = yield* faulty
+        yield* faults.set([
+          { method: "put", key: "a", nth: 2, fault: FaultyEtcd.noLeader },
+          {
+            method: ["put", "deleteRange"],
+            key: (key) => key.startsWith("b"),
+            nth: 1,
+            times: 2,
+            fault: FaultyEtcd.hung
+          },
+          { method: "range", times: 1, fault: FaultyEtcd.permissionDenied },
+          { method: "range", nth: 3, fault: FaultyEtcd.unavailable }
+        ])
+        const put = (key: string) => etcd.put({ key, value: "" })
+        const answers: Array<unknown> = []
+        for (
+          const call of [
+            ...[put("a"), put("a"), put("a"), put("b1"), etcd.deleteRange({ key: "b2" }), put("b1"), put("c")],
+            ...[etcd.range({ key: "x" }), etcd.range({ key: "x" }), etcd.range({ key: "x" }), etcd.range({ key: "x" })]
+          ]
+        ) answers.push((yield* outcome(call as Effect.Effect<unknown, EtcdError>))[0])
+        const ok = "ok"
+        assert.deepEqual(answers, [
+          ...[ok, "Unavailable", ok, "DeadlineExceeded", "DeadlineExceeded", ok, ok],
+          ...["PermissionDenied", ok, "Unavailable", ok]
+        ])
+      })
+  )
+
+  verify(
+    "what befalls a watch: it breaks, ends, falls silent, goes deaf, or repeats its progress",
+    () =>
+      Effect.gen(function* () {
+        const { etcd, faults, inner } = yield* faulty
+        const cases = {
+          none: [],
+          unavailable: [{ fault: FaultyEtcd.unavailable }],
+          hung: [{ fault: FaultyEtcd.hung }],
+          slow: [{ fault: FaultyEtcd.slow("5 seconds") }],
+          breaks: [{ fault: FaultyEtcd.breaksAfter(2) }],
+          breaksAtOnce: [{ fault: FaultyEtcd.breaksAfter(0) }],
+          ends: [{ fault: FaultyEtcd.endsAfter() }],
+          silent: [{ fault: FaultyEtcd.silentAfter(2) }],
+          deaf: [{ fault: FaultyEtcd.deafAfter(2) }],
+          twice: [{ fault: FaultyEtcd.progressTwice }]
+        }
+        const found: Record<string, string> = {}
+        for (const [name, rules] of Object.entries(cases)) {
+          yield* faults.set(rules)
+          const watch = yield* collect(etcd.watch({ key: "a", progressEvery: "4 seconds" }))
+          yield* inner.put({ key: "a", value: "" })
+          yield* settle
+          yield* inner.put({ key: "a", value: "" })
+          yield* elapse("9 seconds")
+          const exit = watch.exit()
+          const end = exit === undefined ? "open" : Exit.isSuccess(exit) ? "ended" : "failed"
+          found[name] = `${watch.seen.map(({ _tag }) => _tag[0]).join("")} ${end}`
+          yield* watch.interrupt
+        }
+        assert.deepEqual(found, {
+          none: "CEEPP open",
+          unavailable: " failed",
+          hung: " open",
+          slow: "CP open",
+          breaks: "CE failed",
+          breaksAtOnce: " failed",
+          ends: "C ended",
+          silent: "CE open",
+          deaf: "CEPP open",
+          twice: "CEEPPPP open"
+        })
+        assert.deepEqual(yield* faults.openWatches, [])
+      })
+  )
+
+  verify("outage and blackhole change what is open, too; clear ends them", () =>
+    Effect.gen(function* () {
+      const { etcd, faults, inner } = yield* faulty
+      const broken = yield* collect(etcd.watch({ key: "a" }))
+      yield* faults.outage
+      yield* settle
+      assert.ok(broken.exit() !== undefined)
+      assert.deepEqual(yield* outcome(etcd.status), ["Unavailable", 0])
+      yield* faults.clear
+      const silent = yield* collect(etcd.watch({ key: "a" }))
+      yield* faults.blackhole
+      yield* inner.put({ key: "a", value: "" })
+      assert.deepEqual(yield* outcome(etcd.status), ["DeadlineExceeded", 3000])
+      yield* faults.clear
+      assert.deepEqual(yield* outcome(etcd.status), ["ok", 0])
+      assert.deepEqual([silent.seen.map(({ _tag }) => _tag), silent.exit()], [["Created"], undefined])
+    }))
+
+  verify("calls are recorded with what they are about and when they were made", () =>
+    Effect.gen(function* () {
+      const { etcd, faults } = yield* faulty
+      yield* etcd.leaseGrant({ id: 7n, ttl: 60 })
+      yield* TestClock.adjust("5 seconds")
+      yield* etcd.txn({
+        compare: [{ target: "mod", key: "k", result: "equal", value: 0n }],
+        then: [{ _tag: "Put", request: { key: "k", value: "", lease: 7n } }]
+      })
+      yield* etcd.range({ key: new TextEncoder().encode("k") })
+      yield* etcd.range({ key: "l" })
+      assert.deepEqual(yield* faults.calls(), [
+        { method: "leaseGrant", nth: 1, leaseId: 7n, at: 0 },
+        { method: "txn", nth: 1, key: "k", leaseId: 7n, at: 5000 },
+        { method: "range", nth: 1, key: "k", at: 5000 },
+        { method: "range", nth: 2, key: "l", at: 5000 }
+      ])
+      assert.equal((yield* faults.calls("range")).length, 2)
+    }))
+
+  verify(
+    "random faults are the same for the same seed, whatever other calls come between, and hit at their rate",
+    () =>
+      Effect.gen(function* () {
+        const run = Effect.fnUntraced(function* (seed: string, between: boolean) {
+          const { etcd, faults } = yield* faulty
+          yield* faults.set(FaultyEtcd.random({
+            seed,
+            rate: 0.3,
+            faults: [FaultyEtcd.unavailable, FaultyEtcd.permissionDenied, FaultyEtcd.breaksAfter()]
+          }))
+          const fates: Array<string> = []
+          for (let index = 0; index < 500; index++) {
+            if (between) yield* Effect.ignore(etcd.status)
+            const result = yield* Effect.result(etcd.range({ key: "a" }))
+            fates.push(Result.isSuccess(result) ? "ok" : result.failure.reason._tag)
+          }
+          return fates
+        })
+        const fates = yield* run("1", false)
+        assert.deepEqual(yield* run("1", true), fates)
+        assert.notDeepEqual(yield* run("2", false), fates)
+        const hits = fates.filter((fate) => fate !== "ok")
+        assert.ok(hits.length > 100 && hits.length < 200, String(hits.length))
+        assert.deepEqual([...new Set(hits)].sort(), ["PermissionDenied", "Unavailable"])
+      })
+  )
+
+  verify("a rate of 0 never strikes and a rate of 1 always does", () =>
+    Effect.gen(function* () {
+      for (const [rate, expected] of [[0, "ok"], [1, "Unavailable"]] as const) {
+        const { etcd, faults } = yield* faulty
+        yield* faults.set(FaultyEtcd.random({ seed: 1, rate, faults: [FaultyEtcd.unavailable] }))
+        for (let index = 0; index < 50; index++) assert.equal((yield* outcome(etcd.status))[0], expected)
+      }
+    }))
+
+  verify(
+    "layer gives the faulty Etcd and its Faults in the place of the Etcd of the context",
+    () =>
+      Effect.gen(function* () {
+        const etcd = yield* Etcd
+        const faults = yield* FaultyEtcd.Faults
+        assert.deepEqual(yield* outcome(etcd.range(prefix(""))), ["Unavailable", 0])
+        yield* faults.clear
+        assert.deepEqual(yield* outcome(etcd.range(prefix(""))), ["ok", 0])
+      }).pipe(Effect.provide(
+        FaultyEtcd.layer({ script: [{ fault: FaultyEtcd.unavailable }] }).pipe(Layer.provide(EtcdMemory.layer()))
+      ))
+  )
+})
+
+it.describe("Registry.fixed", () => {
+  const registry = Registry.fixed([
+    { name: "orders", endpoints: ["http://b:1"], id: "b", metadata: { shard: 2 } },
+    { name: "orders", endpoints: ["http://a:1"], id: "a", weight: 0, metadata: { shard: "x" } },
+    { name: "billing", endpoints: ["http://c:1"] }
+  ])
+  const Typed = Service.make("orders", { metadata: Schema.Struct({ shard: Schema.Int }) })
+
+  verify(
+    "discover emits one Live set and stays open; metadata that is not of the service is rejected",
+    () =>
+      Effect.gen(function* () {
+        const sets = yield* collect(discover(Typed))
+        yield* elapse("1 hour")
+        assert.deepEqual([sets.seen.map(show), sets.exit()], [["Live b (rejected /services/orders/a)"], undefined])
+        assert.equal(sets.seen[0]?.instances[0]?.metadata.shard, 2)
+        const other = yield* collect(discover("unknown"))
+        assert.deepEqual([other.seen.map(show), other.exit()], [["Live "], undefined])
+      }).pipe(Effect.provide(registry))
+  )
+
+  verify(
+    "getInstances and listServices tell the same; names that cannot be are refused",
+    () =>
+      Effect.gen(function* () {
+        const { instances } = yield* getInstances("billing")
+        assert.deepEqual(instances, [
+          { id: "billing-3", name: "billing", metadata: {}, endpoints: ["http://c:1"], weight: 1, status: "up" }
+        ])
+        assert.deepEqual(yield* listServices(), [{ name: "billing", instances: 1 }, { name: "orders", instances: 2 }])
+        assert.equal((yield* Effect.flip(getInstances("a/b")))._tag, "InvalidName")
+      }).pipe(Effect.provide(registry))
+  )
+
+  verify(
+    "registerService is Registered at once, touches nothing, and is Released with its scope",
+    () =>
+      Effect.gen(function* () {
+        const statuses = yield* Effect.scoped(Effect.gen(function* () {
+          const registration = yield* registerService({ name: "orders", id: "z", endpoints: ["z:1"] })
+          const statuses = yield* collect(registration.status.changes)
+          assert.deepEqual(
+            yield* registration.status.get,
+            RegistrationStatus.Registered({ leaseId: 1n, revision: 1n })
+          )
+          yield* registration.update({ weight: 5 })
+          assert.deepEqual([registration.instance.weight, registration.instance.endpoints], [5, ["tcp://z:1"]])
+          assert.equal((yield* Effect.flip(registration.update({ weight: -5 })))._tag, "InvalidRegistration")
+          yield* registration.drain
+          yield* settle
+          assert.equal((yield* getInstances("orders")).has("z"), false)
+          return statuses.seen.map(({ _tag }) => _tag)
+        }))
+        assert.deepEqual(statuses, ["Registered", "Draining"])
+        const invalid = yield* Effect.flip(registerService({ name: "orders", endpoints: ["nonsense"] }))
+        assert.equal(invalid._tag, "InvalidRegistration")
+      }).pipe(Effect.provide(registry))
+  )
+})
+
+it.describe("Registry.failing", () => {
+  const cause = new EtcdError({ reason: new PermissionDenied({ detail: "no" }), method: "range" })
+
+  verify(
+    "every operation fails with the error at once, and what cannot be with the error of that",
+    () =>
+      Effect.gen(function* () {
+        const errors = yield* Effect.all([
+          Effect.flip(registerService({ name: "orders", endpoints: ["http://a:1"] })),
+          Effect.flip(Stream.runDrain(discover("orders"))),
+          Effect.flip(getInstances("orders")),
+          Effect.flip(listServices())
+        ])
+        for (const error of errors) assert.equal(error.cause, cause)
+        const found = errors.map(({ _tag }) => _tag)
+        assert.deepEqual(found, ["RegistrationRefused", "DiscoveryRefused", "DiscoveryRefused", "DiscoveryRefused"])
+        assert.equal((yield* Effect.flip(getInstances("")))._tag, "InvalidName")
+      }).pipe(Effect.provide(Registry.failing(cause)))
+  )
+})
