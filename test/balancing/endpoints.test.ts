@@ -446,7 +446,7 @@ describe("Endpoints", () => {
         const error = yield* Effect.flip(endpoints.call(ok))
         assert.ok(error instanceof Endpoints.NoInstanceAvailable)
         assert.deepEqual([error.reason, error.cause?._tag], ["unknown", "DiscoveryRefused"])
-        assert.match(log.join(), /Warn the instances of "orders" are not followed: .*EtcdError.PermissionDenied/)
+        assert.match(log.join(), /Warn the instances of "orders" are not followed: .*PermissionDenied/)
         yield* fake.set("a")
         yield* elapse("30 seconds")
         assert.equal(yield* endpoints.call(ok), "a")
