@@ -21,7 +21,7 @@ const network = Ref.make<Readonly<Record<string, number>>>({
 
 const main = Effect.gen(function* () {
   const latencies = yield* network
-  for (const id of ["quick", "slow", "other"]) yield* registerService({ name: "orders", id, endpoints: [`${id}:1`] })
+  for (const id of ["quick", "slow", "other"]) yield* registerService("orders", { id, endpoints: [`${id}:1`] })
 
   const orders = yield* Endpoints.make({
     service: "orders",

@@ -3,10 +3,11 @@
 //     deno run -A examples/declared.ts        ETCD_ENDPOINTS names another etcd than the one on this machine
 //
 import { Console, Effect, Stream } from "effect"
-import { discover, Registry, runMain } from "../mod.ts"
+import { discover, runMain } from "../mod.ts"
+import { Declared } from "../src/declared/mod.ts"
 
 // Everything that is wrong with the file is told at once, with its line, before anything is sent.
-const registry = Registry.fromFile(new URL("declared.yaml", import.meta.url), { advertise: "127.0.0.1" })
+const registry = Declared.layer(new URL("declared.yaml", import.meta.url), { advertise: "127.0.0.1" })
 
 // Once the layer is built, the instance is in etcd and the first set of each discovered service is known.
 const main = discover("orders").pipe(

@@ -31,10 +31,10 @@ const story = Effect.fnUntraced(function* (stage: Stage) {
   const screen = yield* Screen.make(`Service discovery on ${stage.place}`)
   const etcd = yield* stage.connect
   const registry = registryOf(etcd, stage.namespace)
-  const seen = yield* SubscriptionRef.make<InstanceSet | undefined>(undefined)
+  const seen = yield* SubscriptionRef.make<InstanceSet.InstanceSet | undefined>(undefined)
 
   /** Goes on when the consumer has seen such a set. */
-  const awaitSet = Effect.fnUntraced(function* (what: string, isIt: (set: InstanceSet) => boolean) {
+  const awaitSet = Effect.fnUntraced(function* (what: string, isIt: (set: InstanceSet.InstanceSet) => boolean) {
     const found = yield* SubscriptionRef.changes(seen).pipe(
       Stream.filter((set) => set !== undefined && isIt(set)),
       Stream.runHead,

@@ -9,7 +9,7 @@ import { discover, Freshness, type InstanceSet, Registry, runMain } from "../mod
 const endpoints = (process.env["ETCD_ENDPOINTS"] ?? "http://127.0.0.1:2379").split(",")
 const service = process.argv[2] ?? "orders"
 
-const describe = (set: InstanceSet): string => {
+const describe = (set: InstanceSet.InstanceSet): string => {
   const instances = Array.from(set, ({ endpoints, id, status }) => `  ${id} ${status} ${endpoints.join(" ")}`)
   // While etcd cannot be reached, the last set stays and says that it may be old.
   const freshness = Freshness.$is("Stale")(set.freshness) ? ", possibly stale" : ""

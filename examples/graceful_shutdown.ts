@@ -28,8 +28,7 @@ const main = Effect.gen(function* () {
   // What is acquired first is released last: the server is there before the key is, and still there when the key goes.
   const { port } = yield* httpServer
   yield* Effect.addFinalizer(() => Effect.log("the key is gone"))
-  const registration = yield* registerService({
-    name: "hello",
+  const registration = yield* registerService("hello", {
     endpoints: [`http://127.0.0.1:${port}`],
     // Long enough for consumers to hear of "draining" and to finish what they have begun.
     drain: "1 second"
@@ -42,4 +41,4 @@ const main = Effect.gen(function* () {
 // taken from the defaults given here.
 const defaults = ConfigProvider.layerAdd(ConfigProvider.fromEnvRecord({ ETCD_ENDPOINTS: "http://127.0.0.1:2379" }))
 
-runMain(main.pipe(Effect.scoped, Effect.provide(Registry.layerConfig.pipe(Layer.provide(defaults)))))
+runMain(main.pipe(Effect.scoped, Effect.provide(Registry.layerConfig().pipe(Layer.provide(defaults)))))

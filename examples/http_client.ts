@@ -28,7 +28,7 @@ const serve = (id: string) =>
     )
     const address = server.address()
     const port = typeof address === "object" && address !== null ? address.port : 0
-    yield* registerService({ name: "orders", id, endpoints: [`http://127.0.0.1:${port}`] })
+    yield* registerService("orders", { id, endpoints: [`http://127.0.0.1:${port}`] })
     return stop
   })
 

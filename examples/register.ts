@@ -9,8 +9,7 @@ import { registerService, Registry, runMain } from "../mod.ts"
 const endpoints = (process.env["ETCD_ENDPOINTS"] ?? "http://127.0.0.1:2379").split(",")
 
 const main = Effect.gen(function* () {
-  const registration = yield* registerService({
-    name: "orders",
+  const registration = yield* registerService("orders", {
     // Where the instance can be reached by others. Nothing listens there in this example.
     endpoints: ["http://127.0.0.1:8080"],
     version: "1.0.0",

@@ -40,7 +40,7 @@ const firstEndpoint = (service: string) =>
 const service = (name: string, peer: string) =>
   Effect.gen(function* () {
     const { called, port } = yield* serve(`hello, this is ${name}`)
-    yield* registerService({ name, endpoints: [`http://127.0.0.1:${port}`] })
+    yield* registerService(name, { endpoints: [`http://127.0.0.1:${port}`] })
     const url = yield* firstEndpoint(peer)
     const answer = yield* Effect.tryPromise(async (signal) => (await fetch(url, { signal })).text())
     yield* Console.log(`${name} called ${peer}: ${answer}`)

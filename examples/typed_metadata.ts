@@ -35,7 +35,7 @@ const main = Effect.gen(function* () {
   yield* Console.log(refused.message)
 
   // Somebody else's idea of a worker: the same name, other metadata. It does no harm to the rest.
-  yield* registerService({ name: "workers", id: "old-worker", endpoints: ["tcp://127.0.0.1:9002"] })
+  yield* registerService("workers", { id: "old-worker", endpoints: ["tcp://127.0.0.1:9002"] })
 
   yield* discover(Workers).pipe(
     Stream.take(1),

@@ -32,7 +32,7 @@ import { discover, Registry, registerService } from "${manifest.name}"
 ${Object.keys(manifest.exports).map((entry) => `import "${manifest.name}${entry.slice(1)}"`).join("\n")}
 
 const main = Effect.gen(function*() {
-  yield* registerService({ name: "orders", endpoints: ["http://127.0.0.1:8080"] })
+  yield* registerService("orders", { endpoints: ["http://127.0.0.1:8080"] })
   const sets = yield* discover("orders").pipe(Stream.take(1), Stream.runCollect)
   for (const set of sets) console.log(\`\${set.size} instance: \${set.endpoints.join()}\`)
 })

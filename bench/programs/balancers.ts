@@ -5,7 +5,7 @@
  * `with calls` begins and ends a call for each pick, and `excluded` leaves out every tenth instance.
  */
 import { HashMap, Result } from "effect"
-import type { InstanceSet as Instances, ServiceInstance } from "../../mod.ts"
+import type { ServiceInstance } from "../../mod.ts"
 import { Balancer } from "../../src/balancing/mod.ts"
 import * as InstanceSet from "../../src/registry/model/InstanceSet.ts"
 import { quantile, readArguments, report, service } from "./measure.ts"
@@ -91,7 +91,7 @@ const ours = (subject: Subject) => {
   const instances = instancesOf(subject)
   let byId = HashMap.fromIterable(instances.map((one) => [one.id, one] as const))
   const history = new InstanceSet.History()
-  const setOf = (changed: ReadonlyArray<string>): Instances =>
+  const setOf = (changed: ReadonlyArray<string>): InstanceSet.InstanceSet =>
     InstanceSet.make({
       byId,
       revision: 0n,

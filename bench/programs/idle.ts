@@ -34,7 +34,7 @@ const measure = async (): Promise<void> => {
 const ours = Effect.gen(function* () {
   yield* Effect.forEach(
     indices(parameters.registrations),
-    (index) => registerService({ name: `bench${index}`, ...instanceOptions("i0", "") }),
+    (index) => registerService(`bench${index}`, instanceOptions("i0", "")),
     { concurrency: "unbounded" }
   )
   yield* Effect.forEach(indices(parameters.subscriptions), (index) =>

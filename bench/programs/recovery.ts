@@ -8,7 +8,7 @@ const { endpoint, parameters: { count } } = readArguments<"count">()
 const ours = Effect.gen(function* () {
   yield* Effect.forEach(
     Array.from({ length: count }, (_, index) => `i${index}`),
-    (id) => registerService({ name: service, ...instanceOptions(id, "") }),
+    (id) => registerService(service, { ...instanceOptions(id, "") }),
     { concurrency: 100, discard: true }
   )
   yield* Stream.runForEach(discover(service), (set) =>

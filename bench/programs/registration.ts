@@ -65,7 +65,7 @@ const raw = async (): Promise<void> => {
 }
 
 const ours = Effect.gen(function* () {
-  yield* Effect.scoped(registerService({ name: "warm", endpoints: ["http://10.0.0.5:8080"] }))
+  yield* Effect.scoped(registerService("warm", { endpoints: ["http://10.0.0.5:8080"] }))
   const context = yield* Effect.context<Effect.Services<ReturnType<typeof register>>>()
   const run = Effect.runPromiseWith(context)
   yield* Effect.promise(() => measure((id) => run(register(id))))
@@ -73,8 +73,7 @@ const ours = Effect.gen(function* () {
 }).pipe(Effect.scoped, Effect.provide(Registry.layerEtcd({ endpoints: [endpoint] })))
 
 const register = (id: string) =>
-  registerService({
-    name: service,
+  registerService(service, {
     ...instanceOptions(id, ""),
     ttl: `${parameters.ttl} seconds`,
     // Whoever is slow shall be seen to be slow.

@@ -118,7 +118,7 @@ const ours = Effect.gen(function* () {
   let cpuBefore = 0
   let step = -1
   /** Each set asks for the next change: what is measured is one change at a time, all the way. */
-  const last: InstanceSet = yield* discover(service).pipe(
+  const last: InstanceSet.InstanceSet = yield* discover(service).pipe(
     Stream.tap(() => {
       step += 1
       if (step === updates) cpuBefore = cpu()

@@ -16,6 +16,6 @@ runMain(
     Effect.andThen(Console.log("registered")),
     Effect.andThen(orphaned),
     Effect.scoped,
-    Effect.provide(Registry.layerConfig)
+    Effect.provide(Registry.layerConfig())
   )
 )

@@ -12,7 +12,7 @@ export interface Screen {
   /** What happens now. */
   readonly say: (text: string) => Effect.Effect<void>
   /** A new set. */
-  readonly show: (set: InstanceSet) => Effect.Effect<void>
+  readonly show: (set: InstanceSet.InstanceSet) => Effect.Effect<void>
   /** The seconds that the leases have left, by instance. */
   readonly leases: (left: ReadonlyMap<string, number>) => Effect.Effect<void>
 }
@@ -33,7 +33,7 @@ const colours: Readonly<Record<string, (text: string) => string>> = {
 }
 
 /** A line for a set, such as `3 instances at revision 7: shop-1, shop-2, shop-3`. */
-const summary = (set: InstanceSet): string => {
+const summary = (set: InstanceSet.InstanceSet): string => {
   const instances = Array.from(set, ({ id, status }) => status === "up" ? id : `${id} (${status})`)
   const stale = Freshness.$is("Stale")(set.freshness) ? " (stale)" : ""
   const count = `${set.size} ${set.size === 1 ? "instance" : "instances"} at revision ${set.revision}${stale}`
@@ -69,7 +69,7 @@ class Live implements Screen {
   readonly #now = clock()
   readonly #log: Array<string> = []
   #text = ""
-  #set: InstanceSet | undefined
+  #set: InstanceSet.InstanceSet | undefined
   #leases: ReadonlyMap<string, number> = new Map()
   /** Lines that are on the terminal. */
   #height = 0
@@ -82,7 +82,7 @@ class Live implements Screen {
     this.#text = text
     return this.#draw
   }
-  readonly show = (set: InstanceSet) => {
+  readonly show = (set: InstanceSet.InstanceSet) => {
     this.#set = set
     this.#log.push(`${this.#now()}  ${summary(set)}`)
     return this.#draw

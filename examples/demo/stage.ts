@@ -5,7 +5,7 @@
  */
 import { Deferred, Effect, Exit, Fiber, Layer, References, Scope } from "effect"
 import {
-  type InvalidName,
+  type InvalidOption,
   registerService,
   type Registration,
   type RegistrationError,
@@ -46,9 +46,8 @@ export const ttlSeconds = 3
 export const register = (
   { endpoint, id, version, zone }: Instance,
   policy: RegistrationPolicy = {}
-): Effect.Effect<Registration, RegistrationError, Registry | Scope.Scope> =>
-  registerService({
-    name: service,
+): Effect.Effect<Registration, RegistrationError, Registry.Registry | Scope.Scope> =>
+  registerService(service, {
     id,
     endpoints: [endpoint],
     version,
@@ -59,7 +58,7 @@ export const register = (
   })
 
 /** A registry over one client, as each process has it. */
-export const registryOf = (etcd: Etcd, namespace: string): Layer.Layer<Registry, InvalidName> =>
+export const registryOf = (etcd: Etcd, namespace: string): Layer.Layer<Registry.Registry, InvalidOption> =>
   Layer.provide(Registry.layer({ namespace }), Layer.succeed(Etcd, etcd))
 
 const namespace = "/services"

@@ -24,7 +24,7 @@
  *   return yield* Balancer.track(balancer, instance, Effect.succeed(instance.endpoints))
  * })
  *
- * const registry = Registry.fixed([{ name: "orders", endpoints: ["http://10.0.0.5:8080"], zone: "eu-1a" }])
+ * const registry = Registry.layerFixed([{ name: "orders", endpoints: ["http://10.0.0.5:8080"], zone: "eu-1a" }])
  * const endpoints = await Effect.runPromise(Effect.scoped(Effect.provide(program, registry)))
  * assert.deepEqual(endpoints, ["http://10.0.0.5:8080"])
  * ```
@@ -102,7 +102,7 @@ export interface Balancer<in out M> {
  *   return yield* Balancer.pick(balancer)
  * })
  *
- * const registry = Registry.fixed([
+ * const registry = Registry.layerFixed([
  *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
  *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
  * ])
@@ -159,7 +159,7 @@ export type PickOptions = Pick<PickRequest, "key" | "exclude">
  *   return Array.from(balancer.inspect(0).keys())
  * })
  *
- * const registry = Registry.fixed([
+ * const registry = Registry.layerFixed([
  *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
  *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
  * ])
@@ -186,7 +186,7 @@ export const update = <M>(balancer: Balancer<M>, set: InstanceSet.InstanceSet<M>
  *   return yield* Balancer.pick(balancer, { exclude: (id) => id === "large" })
  * })
  *
- * const registry = Registry.fixed([
+ * const registry = Registry.layerFixed([
  *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
  *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
  * ])
@@ -222,7 +222,7 @@ export const pick = <M>(
  *   return yield* Balancer.track(balancer, instance, Effect.succeed(`an answer from ${instance.name}`))
  * })
  *
- * const registry = Registry.fixed([
+ * const registry = Registry.layerFixed([
  *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
  *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
  * ])

@@ -22,11 +22,12 @@
  * @module
  */
 import { Cause, Effect, FiberSet, Scope, Stream } from "effect"
-import { checkName, type InvalidName } from "../registry/discovery/Discovery.ts"
+import { checkOptions, type InvalidOption } from "../internal/options.ts"
+import { checkName } from "../registry/discovery/Discovery.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
-import { Service } from "../registry/model/Service.ts"
+import * as Service from "../registry/model/Service.ts"
 import * as Backoff from "../etcd/Backoff.ts"
-import { Registry } from "../registry/Registry.ts"
+import * as Registry from "../registry/Registry.ts"
 import * as Balancer from "./Balancer.ts"
 import { Clients } from "./Clients.ts"
 import type { CallFailed, InvalidEndpoints, NoInstanceAvailable } from "./EndpointsError.ts"
@@ -79,7 +80,7 @@ const refusedBackoff = Backoff.fullJitter("1 second", "30 seconds")
  * `NoInstanceAvailable`. Nothing is written to etcd. When discovery is refused, that is logged, the last set stays, and it
  * is tried again.
  *
- * Fails with `InvalidName`, `InvalidEndpoints` or `InvalidStrategy` when an option cannot be, before anything is sent.
+ * Fails with `InvalidOption`, `InvalidEndpoints` or `InvalidStrategy` when an option cannot be, before anything is sent.
  *
  * @example
  * ```ts
@@ -99,7 +100,7 @@ const refusedBackoff = Backoff.fullJitter("1 second", "30 seconds")
  *   assert.equal(answer, "answer of http://10.0.0.5:8080")
  * })
  *
- * const registry = Registry.fixed([{ name: "orders", endpoints: ["http://10.0.0.5:8080"] }])
+ * const registry = Registry.layerFixed([{ name: "orders", endpoints: ["http://10.0.0.5:8080"] }])
  * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(registry)))
  * ```
  */
@@ -107,18 +108,19 @@ export const make = <A, E, R, M = Readonly<Record<string, string>>>(
   options: EndpointsOptions<A, M, E, R>
 ): Effect.Effect<
   Endpoints<A, M>,
-  InvalidName | InvalidEndpoints | InvalidStrategy,
-  Registry | Scope.Scope | Exclude<R, Scope.Scope>
+  InvalidOption | InvalidEndpoints | InvalidStrategy,
+  Registry.Registry | Scope.Scope | Exclude<R, Scope.Scope>
 > =>
   Effect.gen(function* () {
     // Whether a string's metadata are strings is what the type of `service` says.
-    const service = (typeof options.service === "string" ? Service.make(options.service) : options.service) as Service<
-      M
-    >
-    const name = yield* Effect.fromResult(checkName(service))
+    const service =
+      (typeof options.service === "string" ? Service.make(options.service) : options.service) as Service.Service<
+        M
+      >
+    const name = yield* Effect.fromResult(checkOptions("Endpoints.make", (check) => checkName(check, service)))
     const plan = yield* Effect.fromResult(endpointsPlan(name, options))
     const balancer = yield* Effect.fromResult(Balancer.make<M>(options.strategy ?? Balancer.roundRobin))
-    const registry = yield* Registry
+    const registry = yield* Registry.Registry
     const context = yield* Effect.context<Exclude<R, Scope.Scope>>()
     const own = yield* Effect.acquireRelease(Scope.make(), Scope.close)
     const run = yield* FiberSet.makeRuntime<never, void, never>().pipe(Scope.provide(own))

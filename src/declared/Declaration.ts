@@ -6,10 +6,10 @@
 import type { Effect } from "effect"
 import type { EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
 import type { Service } from "../registry/model/Service.ts"
-import type { InstanceOptions } from "../registry/registration/RegisterOptions.ts"
+import type { RegisterOptions } from "../registry/registration/RegisterOptions.ts"
 
 /** A file (`.yaml`, `.yml`, `.toml`, `.json`), or the text of one. */
-export type DeclarationSource = string | URL | {
+export type Source = string | URL | {
   readonly text: string
   readonly format: "json" | "yaml" | "toml"
   /** What problems are reported under. Default: `declaration`. */
@@ -17,7 +17,7 @@ export type DeclarationSource = string | URL | {
 }
 
 /** How a declaration is read. */
-export interface DeclarationOptions {
+export interface Options {
   /**
    * The host that takes the place of `0.0.0.0`, `[::]` and an empty host in endpoints. Default: `ADVERTISE_ADDRESS` or
    * `POD_IP` of the environment, else the first address of this machine that is not loopback (IPv4 before IPv6).
@@ -33,6 +33,6 @@ export interface DeclarationOptions {
 export interface Declaration {
   readonly etcd?: EtcdGrpcOptions
   readonly namespace?: string
-  readonly services: ReadonlyArray<{ readonly service: Service; readonly options: InstanceOptions }>
+  readonly services: ReadonlyArray<{ readonly service: Service; readonly options: RegisterOptions }>
   readonly discover: ReadonlyArray<Service>
 }

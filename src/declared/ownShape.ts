@@ -3,12 +3,13 @@
  *
  * @module
  */
-import { Result, Schema } from "effect"
+import { type Duration, Result, Schema } from "effect"
 import type { EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
 import * as Keyspace from "../registry/model/Keyspace.ts"
 import { instanceId, serviceName } from "../registry/model/ServiceName.ts"
+import { checkOptions } from "../internal/options.ts"
 import * as Ttl from "../etcd/Ttl.ts"
-import type { InstanceOptions } from "../registry/registration/RegisterOptions.ts"
+import type { RegisterOptions } from "../registry/registration/RegisterOptions.ts"
 import type { Problem } from "./environment.ts"
 import { duration, durationOf, field, list, number, oneOf, secret, text, textThat } from "./fields.ts"
 import { type DeclaredShape, recordOf } from "./shape.ts"
@@ -42,11 +43,14 @@ const Etcd = Schema.Struct({
 
 const namespace = textThat((namespace) => Result.map(Keyspace.make(namespace), () => namespace))
 
+const checkTtl = (ttl: Duration.Duration, heartbeat?: Duration.Duration) =>
+  checkOptions("Declared.register", (check) => Ttl.make(check, ttl, heartbeat))
+
 /** The rule of a heartbeat is about two fields: {@link crossed}. */
 const ttl = field((value) =>
   Result.flatMap(
     durationOf(value),
-    (ttl) => Result.mapBoth(Ttl.make(ttl, undefined), { onFailure: ({ rule }) => rule, onSuccess: () => ttl })
+    (ttl) => Result.mapBoth(checkTtl(ttl), { onFailure: ({ rule }) => rule, onSuccess: () => ttl })
   )
 )
 
@@ -93,7 +97,7 @@ export const ownShape: DeclaredShape = {
       ({ discover = [], etcd, namespace, services = [] }) => ({
         ...(etcd === undefined ? {} : { etcd: etcd satisfies EtcdGrpcOptions }),
         ...(namespace === undefined ? {} : { namespace }),
-        services: services.map(({ name, ...options }) => ({ name, options: options satisfies InstanceOptions })),
+        services: services.map(({ name, ...options }) => ({ name, options: options satisfies RegisterOptions })),
         discover
       })
     )
@@ -131,8 +135,8 @@ const crossed = (tree: Readonly<Record<string, unknown>>): ReadonlyArray<Problem
       ids.add(pair)
     }
     const [life, beat] = [durationOf(ttl ?? "15 seconds"), durationOf(heartbeat)]
-    if (Result.isSuccess(life) && Result.isSuccess(beat) && Result.isSuccess(Ttl.make(life.success, undefined))) {
-      const checked = Ttl.make(life.success, beat.success)
+    if (Result.isSuccess(life) && Result.isSuccess(beat) && Result.isSuccess(checkTtl(life.success))) {
+      const checked = checkTtl(life.success, beat.success)
       if (Result.isFailure(checked)) problems.push({ path: [...path, "heartbeat"], rule: checked.failure.rule })
     }
   })

@@ -15,7 +15,7 @@ import { endpoint as checkEndpoint } from "../registry/model/Endpoint.ts"
 import * as Keyspace from "../registry/model/Keyspace.ts"
 import { plan } from "../registry/registration/RegisterOptions.ts"
 import { advertise, advertised } from "./advertise.ts"
-import type { Declaration, DeclarationOptions, DeclarationSource } from "./Declaration.ts"
+import type { Declaration, Options, Source } from "./Declaration.ts"
 import { expand, type Problem } from "./environment.ts"
 import { textThat } from "./fields.ts"
 import { goZeroShape, isGoZero } from "./goZeroShape.ts"
@@ -28,7 +28,7 @@ import { type Decode, recordOf } from "./shape.ts"
 const formats: Readonly<Record<string, Format>> = { yaml: "yaml", yml: "yaml", toml: "toml", json: "json" }
 
 const load = Effect.fnUntraced(function* (
-  source: DeclarationSource
+  source: Source
 ): Effect.fn.Return<{ readonly name: string; readonly text: string; readonly format: Format }, InvalidDeclaration> {
   if (typeof source !== "string" && !(source instanceof URL)) return { name: "declaration", ...source }
   const name = typeof source === "string" ? source : fileURLToPath(source)
@@ -46,8 +46,8 @@ const load = Effect.fnUntraced(function* (
 
 /** Reads and checks a declaration. With `needsEtcd` one without `etcd` is wrong. */
 export const readDeclaration = Effect.fnUntraced(function* (
-  source: DeclarationSource,
-  options: DeclarationOptions,
+  source: Source,
+  options: Options,
   needsEtcd: boolean
 ): Effect.fn.Return<Declaration, InvalidDeclaration> {
   const { format, name, text } = yield* load(source)
@@ -113,7 +113,7 @@ const decode: Decode = (schema, value, at, onExcessProperty) =>
 
 const readTree = (
   tree: unknown,
-  { advertise: advertiseOption, health = {} }: DeclarationOptions,
+  { advertise: advertiseOption, health = {} }: Options,
   variable: (name: string) => string | undefined,
   needsEtcd: boolean
 ): Result.Result<Declaration, ReadonlyArray<Problem>> => {
@@ -139,9 +139,9 @@ const readTree = (
     const withHealth = check === undefined ? options : { ...options, health: check }
     // What no field shows, such as a value that is too large.
     if (Result.isSuccess(keyspace)) {
-      const planned = Effect.runSync(Effect.result(plan(keyspace.success, service, withHealth)))
+      const planned = plan(keyspace.success, service, withHealth)
       if (Result.isFailure(planned)) {
-        const path = shape === ownShape ? ["services", index, planned.failure.field] : ["Etcd"]
+        const path = shape === ownShape ? ["services", index, planned.failure.option] : ["Etcd"]
         problems.push({ path, rule: planned.failure.rule })
       }
     }

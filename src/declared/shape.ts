@@ -5,7 +5,7 @@
  */
 import type { Result, Schema } from "effect"
 import type { EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
-import type { InstanceOptions } from "../registry/registration/RegisterOptions.ts"
+import type { RegisterOptions } from "../registry/registration/RegisterOptions.ts"
 import type { Problem } from "./environment.ts"
 import type { Path } from "./locate.ts"
 import type { Layout } from "./serviceFor.ts"
@@ -30,7 +30,7 @@ export interface DeclaredShape {
   ) => Result.Result<{
     readonly etcd?: EtcdGrpcOptions
     readonly namespace?: string
-    readonly services: ReadonlyArray<{ readonly name: string; readonly options: InstanceOptions }>
+    readonly services: ReadonlyArray<{ readonly name: string; readonly options: RegisterOptions }>
     readonly discover: ReadonlyArray<string>
   }, ReadonlyArray<Problem>>
 }

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { Duration, Option, Result } from "effect"
+import { Duration } from "effect"
+import type { Check } from "../internal/options.ts"
 
 /** A time to live and the heartbeat that keeps it up. */
 export interface Ttl {
@@ -12,44 +13,19 @@ export interface Ttl {
   readonly heartbeat: Duration.Duration
 }
 
-/** The option that cannot be, and the rule that it breaks. */
-export interface InvalidTtl {
-  readonly field: "ttl" | "heartbeat"
-  readonly value: unknown
-  readonly rule: string
-}
-
 /** The time to live of a registration unless told otherwise. */
 export const defaultTtl: Duration.Duration = Duration.seconds(15)
 
-/** etcd's own limit, MaxLeaseTTL of its lease package. */
-const maxSeconds = 9_000_000_000
+/** The shortest: one second would leave no time for a second heartbeat. */
+const minTtl: Duration.Duration = Duration.seconds(2)
 
-/** Checks a time to live (rounded up to whole seconds) and its heartbeat, by default a third of it. */
-export const make = (
-  ttl: Duration.Input,
-  heartbeat: Duration.Input | undefined
-): Result.Result<Ttl, InvalidTtl> => {
-  const seconds = Duration.fromInput(ttl).pipe(
-    Option.map((d) => Math.ceil(Duration.toSeconds(d))),
-    Option.getOrUndefined
-  )
-  if (seconds === undefined || !(seconds >= 2 && seconds <= maxSeconds)) {
-    return Result.fail({
-      field: "ttl",
-      value: ttl,
-      rule: `it must be a duration of 2 seconds to ${maxSeconds} seconds`
-    })
-  }
-  const third = Duration.divideUnsafe(Duration.seconds(seconds), 3)
-  const every = heartbeat === undefined ? third : Option.getOrUndefined(Duration.fromInput(heartbeat))
-  const millis = every === undefined ? Number.NaN : Duration.toMillis(every)
-  if (every === undefined || !(millis > 0 && millis * 2 <= seconds * 1000)) {
-    return Result.fail({
-      field: "heartbeat",
-      value: heartbeat,
-      rule: "it must be a duration above 0 and at most half of the ttl, so that two attempts fit"
-    })
-  }
-  return Result.succeed({ seconds, heartbeat: every })
+/** etcd's own limit, MaxLeaseTTL of its lease package. */
+const maxTtl: Duration.Duration = Duration.seconds(9_000_000_000)
+
+/** Checks a time to live, which is rounded up to whole seconds, and its heartbeat, by default a third of it. */
+export const make = (check: Check, ttl: Duration.Input, heartbeat: Duration.Input | undefined): Ttl => {
+  const seconds = Math.ceil(Duration.toSeconds(check.duration("ttl", ttl, { min: minTtl, max: maxTtl })))
+  if (heartbeat === undefined) return { seconds, heartbeat: Duration.divideUnsafe(Duration.seconds(seconds), 3) }
+  const max = Duration.divideUnsafe(Duration.seconds(seconds), 2)
+  return { seconds, heartbeat: check.duration("heartbeat", heartbeat, { max }) }
 }

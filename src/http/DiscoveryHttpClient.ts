@@ -26,10 +26,11 @@ import { type Duration, Effect, Layer, Option, RcMap, Result, Scope, Stream } fr
 import { HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { Balancer, Endpoints } from "../balancing/mod.ts"
 import { endpointsPlan } from "../balancing/EndpointsOptions.ts"
-import { checkName, type InvalidName } from "../registry/discovery/Discovery.ts"
-import { Service } from "../registry/model/Service.ts"
+import { checkOptions, type InvalidOption } from "../internal/options.ts"
+import { checkName } from "../registry/discovery/Discovery.ts"
+import * as Service from "../registry/model/Service.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
-import type { Registry } from "../registry/Registry.ts"
+import type * as Registry from "../registry/Registry.ts"
 
 /** How services are found and called. All options of {@link Endpoints.make} but those that the client answers itself. */
 export interface DiscoveryHttpClientOptions extends
@@ -62,7 +63,7 @@ export interface DiscoveryHttpClientOptions extends
  * failed or there is no instance, with a `TransportError` whose `cause` is the `CallFailed` or `NoInstanceAvailable`.
  * An answer of `retryStatus` is returned when no other is to be had. A call counts as in flight until its answer begins.
  *
- * Fails with `InvalidName`, `InvalidEndpoints` or `InvalidStrategy` when an option cannot be.
+ * Fails with `InvalidOption`, `InvalidEndpoints` or `InvalidStrategy` when an option cannot be.
  *
  * To tie a response to a scope, give a client with `HttpClient.withScope` to this function, not the other way round.
  *
@@ -77,7 +78,7 @@ export interface DiscoveryHttpClientOptions extends
  * const answered: typeof fetch = (input) => Promise.resolve(new Response(`answer of ${input}`))
  *
  * const program = Effect.gen(function* () {
- *   yield* registerService({ name: "orders", endpoints: ["http://10.0.0.5:8080"] })
+ *   yield* registerService("orders", { endpoints: ["http://10.0.0.5:8080"] })
  *   const response = yield* HttpClient.get("http://orders/7?full=yes")
  *   assert.equal(yield* response.text, "answer of http://10.0.0.5:8080/7?full=yes")
  * })
@@ -97,13 +98,17 @@ export const make = <R>(
   options: DiscoveryHttpClientOptions = {}
 ): Effect.Effect<
   HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>,
-  InvalidName | Endpoints.InvalidEndpoints | Balancer.InvalidStrategy,
-  Registry | Scope.Scope
+  InvalidOption | Endpoints.InvalidEndpoints | Balancer.InvalidStrategy,
+  Registry.Registry | Scope.Scope
 > =>
   Effect.gen(function* () {
     const { hashKey, idleTimeToLive = "5 minutes", isService, retryStatus = [502, 503, 504], service, ...rest } =
       options
-    if (service !== undefined) yield* Effect.fromResult(checkName(Service.make(service)))
+    if (service !== undefined) {
+      yield* Effect.fromResult(
+        checkOptions("DiscoveryHttpClient.make", (check) => checkName(check, Service.make(service)))
+      )
+    }
     // What cannot be is told here, not by the first request.
     yield* Effect.fromResult(endpointsPlan(service ?? "any service", rest))
     yield* Effect.fromResult(Balancer.make(rest.strategy ?? Balancer.roundRobin))
@@ -170,7 +175,7 @@ export const make = <R>(
         const target = url && targetOf(url, service, isService)
         if (url === undefined || target === undefined) return send(request)
         return Effect.catchTags(call(request, target, url), {
-          InvalidName: (cause) => Effect.fail(invalidUrl(request, cause)),
+          InvalidOption: (cause) => Effect.fail(invalidUrl(request, cause)),
           InvalidEndpoints: Effect.die,
           InvalidStrategy: Effect.die
         })
@@ -186,8 +191,8 @@ export const make = <R>(
  */
 export const layer = (options: DiscoveryHttpClientOptions = {}): Layer.Layer<
   HttpClient.HttpClient,
-  InvalidName | Endpoints.InvalidEndpoints | Balancer.InvalidStrategy,
-  HttpClient.HttpClient | Registry
+  InvalidOption | Endpoints.InvalidEndpoints | Balancer.InvalidStrategy,
+  HttpClient.HttpClient | Registry.Registry
 > => Layer.effect(HttpClient.HttpClient, Effect.flatMap(HttpClient.HttpClient, (client) => make(client, options)))
 
 /** A service, and whether only endpoints with `https` will do. Compared by structure. */
@@ -262,7 +267,7 @@ const isRefusedConnection = (error: HttpClientError.HttpClientError): boolean =>
   return false
 }
 
-const invalidUrl = (request: HttpClientRequest.HttpClientRequest, cause: InvalidName) =>
+const invalidUrl = (request: HttpClientRequest.HttpClientRequest, cause: InvalidOption) =>
   new HttpClientError.HttpClientError({
     reason: new HttpClientError.InvalidUrlError({ request, cause, description: cause.message })
   })

@@ -37,7 +37,7 @@ import {
  *
  * const runtime = ManagedRuntime.make(DiscoveryHttpClient.layer().pipe(
  *   Layer.provide(FetchHttpClient.layer),
- *   Layer.provide(Registry.fixed([{ name: "orders", endpoints: ["http://10.0.0.5:8080"] }])),
+ *   Layer.provide(Registry.layerFixed([{ name: "orders", endpoints: ["http://10.0.0.5:8080"] }])),
  *   Layer.provideMerge(Layer.succeed(FetchHttpClient.Fetch, answered))
  * ))
  * const fetchService = makeFetch(runtime)

@@ -18,12 +18,12 @@
  * lease is rejected, too, but for {@link grpcNaming}.
  *
  * Writing loses nothing: what a format has no place for (metadata, a zone, a second endpoint) is refused with
- * `InvalidRegistration` before anything is sent, and so are `health` and `drain` where it has no place for the status
+ * `InvalidOption` before anything is sent, and so are `health` and `drain` where it has no place for the status
  * that they publish. `drain` of a registration in such a format does nothing: close its scope to take it out.
  *
  * @example A service of go-zero and its successor, discovered as one
  * ```ts
- * import { discover, Discovery, registerService, Registry, Service } from "@effect-etcd/discovery"
+ * import { discover, InstanceSet, registerService, Registry, Service } from "@effect-etcd/discovery"
  * import { goZero } from "@effect-etcd/discovery/interop"
  * import { Effect, Stream } from "effect"
  * import assert from "node:assert/strict"
@@ -32,8 +32,8 @@
  *
  * const program = Effect.gen(function* () {
  *   yield* registerService(Users, { endpoints: ["10.0.0.5:8080"] })
- *   yield* registerService({ name: "users", endpoints: ["10.0.0.6:8080"] })
- *   const sets = Discovery.merge({ old: discover(Users), new: discover("users") })
+ *   yield* registerService("users", { endpoints: ["10.0.0.6:8080"] })
+ *   const sets = InstanceSet.merge({ old: discover(Users), new: discover("users") })
  *   return yield* sets.pipe(Stream.take(1), Stream.runHead)
  * })
  *

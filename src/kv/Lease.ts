@@ -9,6 +9,7 @@
 import { Duration, Effect, Option, Result, type Schedule, type Scope } from "effect"
 import { Etcd, invalidArgument, type LeaseId } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { checkOptions, show } from "../internal/options.ts"
 import { Timers } from "../internal/time/Timers.ts"
 import * as Ttl from "../etcd/Ttl.ts"
 import * as Session from "../etcd/Session.ts"
@@ -85,21 +86,20 @@ export const scoped = (
 ): Effect.Effect<Lease, EtcdError, Etcd | Scope.Scope> =>
   Effect.gen(function* () {
     const { heartbeat, releaseTimeout = "5 seconds", retry } = options
-    const times = yield* Effect.fromResult(
-      Result.mapError(
-        Ttl.make(ttl, heartbeat),
-        ({ field, rule, value }) => invalidArgument("leaseGrant", `${field} is ${show(value)}; ${rule}`)
-      )
+    const checked = checkOptions("Lease.scoped", (check) => ({
+      ttl: Ttl.make(check, ttl, heartbeat),
+      release: check.duration("releaseTimeout", releaseTimeout, { min: Duration.zero, infinite: true })
+    }))
+    const { release, ttl: times } = yield* Effect.fromResult(
+      Result.mapError(checked, ({ option, rule, value }) =>
+        invalidArgument("leaseGrant", `${option} is ${show(value)}; ${rule}`))
     )
-    const release = Option.getOrUndefined(Duration.fromInput(releaseTimeout))
-    if (release === undefined) {
-      return yield* invalidArgument("leaseGrant", `releaseTimeout is ${show(releaseTimeout)}; it must be a duration`)
-    }
     const etcd = yield* Etcd
     const context = yield* Effect.context<never>()
     const { leaseId: id, lost } = yield* Session.make(etcd, new Timers(context), context).open({
       ttl: times,
-      releaseTimeout: () => release,
+      releaseTimeout: () =>
+        release,
       retry: (grant) =>
         retry === undefined ? grant : Effect.retry(grant, { schedule: retry, while: (error) => error.retryable }),
       onLost: () => {}
@@ -107,8 +107,6 @@ export const scoped = (
     const on = Effect.provideService(Etcd, etcd)
     return { id, lost, timeToLive: on(timeToLive(id)), keepAliveOnce: on(keepAliveOnce(id)) }
   })
-
-const show = (value: unknown): string => JSON.stringify(value) ?? String(value)
 
 /** A lease that was granted. */
 export interface Granted {

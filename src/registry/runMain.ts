@@ -24,7 +24,7 @@ const echo = 1000
  * import { registerService, Registry, runMain } from "@effect-etcd/discovery"
  *
  * runMain(
- *   registerService({ name: "orders", endpoints: ["http://10.0.0.5:8080"] }).pipe(
+ *   registerService("orders", { endpoints: ["http://10.0.0.5:8080"] }).pipe(
  *     Effect.andThen(Effect.never),
  *     Effect.scoped,
  *     Effect.provide(Registry.layerEtcd({ endpoints: ["http://127.0.0.1:2379"] }))

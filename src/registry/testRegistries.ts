@@ -8,26 +8,30 @@
 import { Deferred, Effect, Exit, HashMap, Option, Result, type Scope, Stream } from "effect"
 import { checkName, type DiscoveryError, DiscoveryRefused, type ListedService } from "./discovery/Discovery.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { Latest } from "../internal/Latest.ts"
 import type { ServiceInstance } from "./model/Instance.ts"
 import * as InstanceSet from "./model/InstanceSet.ts"
 import type { Keyspace } from "./model/Keyspace.ts"
-import { layoutOf, type Service } from "./model/Service.ts"
+import { layoutOf } from "./model/Layout.ts"
+import type { AnyService, Service } from "./model/Service.ts"
 import { type Registration, RegistrationStatus } from "./registration/Registration.ts"
-import { checkPatch, encode, type InstanceOptions, plan } from "./registration/RegisterOptions.ts"
+import { checkPatch, encode, plan, type RegisterOptions } from "./registration/RegisterOptions.ts"
 import { type RegistrationError, RegistrationRefused } from "./registration/RegistrationError.ts"
-import type { RegistryService } from "./RegistryService.ts"
 import { Freshness } from "../etcd/Freshness.ts"
 
 /** An instance of a fixed registry. What is left out is as if it had been registered without it. */
 export interface FixedInstance extends Partial<Omit<ServiceInstance<unknown>, "name" | "endpoints">> {
   /** The service. */
   readonly name: string
-  readonly endpoints: readonly [string, ...ReadonlyArray<string>]
+  readonly endpoints: ReadonlyArray<string>
 }
 
+const checkedName = (service: AnyService): Effect.Effect<string, InvalidOption> =>
+  Effect.fromResult(checkOptions("discover", (check) => checkName(check, service)))
+
 /** A registry in which these instances are, for ever, and nothing else. */
-export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>): RegistryService => {
+export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>) => {
   const instances = Array.from(given, (instance, index): ServiceInstance<unknown> => ({
     id: `${instance.name}-${index + 1}`,
     metadata: {},
@@ -37,7 +41,7 @@ export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>): Regis
   }))
   const setOf = <M>(service: Service<M>): Effect.Effect<InstanceSet.InstanceSet<M>, DiscoveryError> => {
     const layout = layoutOf(service, keyspace)
-    return Effect.map(Effect.fromResult(checkName(service)), (name) => {
+    return Effect.map(checkedName(service), (name) => {
       const rejected = new Map<string, InstanceSet.Rejected>()
       const byId = new Map<string, ServiceInstance<M>>()
       for (const instance of instances) {
@@ -63,8 +67,8 @@ export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>): Regis
   const services = Array.from(counts, ([name, instances]): ListedService => ({ name, instances }))
     .sort((a, b) => a.name < b.name ? -1 : 1)
   return {
-    register: (service, options) => registerNowhere(keyspace, service, options),
-    discover: (service) => Stream.concat(Stream.fromEffect(setOf(service)), Stream.never),
+    register: <M>(service: Service<M>, options: RegisterOptions<M>) => registerNowhere(keyspace, service, options),
+    discover: <M>(service: Service<M>) => Stream.concat(Stream.fromEffect(setOf(service)), Stream.never),
     getInstances: setOf,
     listServices: Effect.succeed(services)
   }
@@ -82,10 +86,10 @@ const throughCodec = <M>({ codec }: Service<M>, instance: ServiceInstance<unknow
 const registerNowhere = <M>(
   keyspace: Keyspace,
   service: Service<M>,
-  options: InstanceOptions<M>
+  options: RegisterOptions<M>
 ): Effect.Effect<Registration<M>, RegistrationError, Scope.Scope> =>
   Effect.gen(function* () {
-    const { codec, instance: planned, key } = yield* plan(keyspace, service, options)
+    const { codec, instance: planned, key } = yield* Effect.fromResult(plan(keyspace, service, options))
     const statuses = new Latest<RegistrationStatus>()
     let instance: ServiceInstance<M> = options.health === undefined ? planned : { ...planned, status: "up" }
     let status: RegistrationStatus = RegistrationStatus.Registered({ leaseId: 1n, revision: 1n })
@@ -129,21 +133,21 @@ const registerNowhere = <M>(
   })
 
 /** A registry whose etcd answers everything with this error. */
-export const failing = (keyspace: Keyspace, cause: EtcdError): RegistryService => {
+export const failing = (keyspace: Keyspace, cause: EtcdError) => {
   const refuse = <M>(service: Service<M>): Effect.Effect<never, DiscoveryError> => {
     const layout = layoutOf(service, keyspace)
     return Effect.flatMap(
-      Effect.fromResult(checkName(service)),
+      checkedName(service),
       (name) => Effect.fail(new DiscoveryRefused({ prefix: layout.servicePrefix(name), cause }))
     )
   }
   return {
-    register: (service, options) =>
+    register: <M>(service: Service<M>, options: RegisterOptions<M>) =>
       Effect.flatMap(
-        plan(keyspace, service, options),
+        Effect.fromResult(plan(keyspace, service, options)),
         ({ key }) => Effect.fail(new RegistrationRefused({ key, cause }))
       ),
-    discover: (service) => Stream.fromEffect(refuse(service)),
+    discover: <M>(service: Service<M>) => Stream.fromEffect(refuse(service)),
     getInstances: refuse,
     listServices: Effect.fail(new DiscoveryRefused({ prefix: keyspace.prefix, cause }))
   }

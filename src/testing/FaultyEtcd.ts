@@ -28,7 +28,7 @@
  * const test = Effect.gen(function* () {
  *   const faults = yield* FaultyEtcd.Faults
  *   yield* faults.set([{ method: "txn", nth: 1, fault: FaultyEtcd.answerLost }])
- *   const starting = yield* Effect.forkScoped(registerService({ name: "orders", endpoints: ["http://10.0.0.5:8080"] }))
+ *   const starting = yield* Effect.forkScoped(registerService("orders", { endpoints: ["http://10.0.0.5:8080"] }))
  *   yield* TestClock.adjust("5 seconds")
  *   yield* Fiber.join(starting)
  *   assert.equal((yield* getInstances("orders")).size, 1)

@@ -2,7 +2,7 @@
  * For tests of applications that register and discover: an etcd that fails as it is told.
  *
  * {@link FaultyEtcd} wraps any `Etcd`, most often the embedded engine, and injects what networks and servers do to it.
- * For tests that need no etcd at all, `Registry.fixed` is a registry that never changes and `Registry.failing` one that
+ * For tests that need no etcd at all, `Registry.layerFixed` is a registry that never changes and `Registry.layerFailing` one that
  * fails.
  *
  * @example An application's own test: it must go on with the last known instances while etcd is away
@@ -21,7 +21,7 @@
  *
  * const test = Effect.gen(function* () {
  *   const faults = yield* FaultyEtcd.Faults
- *   yield* registerService({ name: "orders", endpoints: ["http://10.0.0.5:8080"] })
+ *   yield* registerService("orders", { endpoints: ["http://10.0.0.5:8080"] })
  *   yield* Effect.forkScoped(application)
  *   yield* TestClock.adjust("1 second")
  *   yield* faults.outage

@@ -37,7 +37,7 @@ const clientsOf = (options: Options = {}) =>
 
 const verify = <E>(
   title: string,
-  body: (fake: Fake, log: ReadonlyArray<string>) => Effect.Effect<void, E, Scope.Scope | Registry>
+  body: (fake: Fake, log: ReadonlyArray<string>) => Effect.Effect<void, E, Scope.Scope | Registry.Registry>
 ): void => onVirtualTime(title, (log) => Effect.flatMap(fake, (fake) => Effect.provide(body(fake, log), fake.layer)))
 
 const ok = (id: string) => Effect.succeed(id)
@@ -919,8 +919,11 @@ describe("Endpoints", () => {
       Effect.gen(function* () {
         yield* fake.set("a")
         const refused = (options: Options) =>
-          Effect.map(Effect.flip(clientsOf(options)), (error) => [error._tag, error.field])
-        assert.deepEqual(yield* refused({ service: "a/b" }), ["InvalidName", "name"])
+          Effect.map(
+            Effect.flip(clientsOf(options)),
+            (error) => [error._tag, "option" in error ? error.option : error.field]
+          )
+        assert.deepEqual(yield* refused({ service: "a/b" }), ["InvalidOption", "service"])
         assert.deepEqual(yield* refused({ attempts: 0 }), ["InvalidEndpoints", "attempts"])
         assert.deepEqual(yield* refused({ connectTimeout: 0 }), ["InvalidEndpoints", "connectTimeout"])
         assert.deepEqual(yield* refused({ closeTimeout: -1 }), ["InvalidEndpoints", "closeTimeout"])

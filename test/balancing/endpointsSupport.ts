@@ -10,12 +10,11 @@ import type { EtcdError } from "../../src/etcd/mod.ts"
 import { Latest } from "../../src/internal/Latest.ts"
 import * as InstanceSet from "../../src/registry/model/InstanceSet.ts"
 import { DiscoveryRefused } from "../../src/registry/discovery/Discovery.ts"
-import type { RegistryService } from "../../src/registry/Registry.ts"
 import { Freshness } from "../../src/etcd/Freshness.ts"
 
 /** A service whose instances the test sets. */
 export interface Fake {
-  readonly layer: Layer.Layer<Registry>
+  readonly layer: Layer.Layer<Registry.Registry>
   /** The next set: ids, or instances. */
   readonly set: (
     ...instances: ReadonlyArray<string | Partial<ServiceInstance> & { readonly id: string }>
@@ -36,7 +35,7 @@ export const fake: Effect.Effect<Fake> = Effect.sync(() => {
   let byId = HashMap.empty<string, ServiceInstance>()
   let revision = 0n
   const none = Effect.die("not in this test")
-  const registry: RegistryService = {
+  const registry: Registry.Registry = {
     register: () => none,
     // What is put in below is what consumers of any service get.
     discover: <M>() =>
@@ -51,7 +50,7 @@ export const fake: Effect.Effect<Fake> = Effect.sync(() => {
     listServices: none
   }
   return {
-    layer: Layer.succeed(Registry, registry),
+    layer: Layer.succeed(Registry.Registry, registry),
     set: (...given) =>
       Effect.sync(() => {
         const next = HashMap.fromIterable(given.map(instanceOf).map((instance) => [instance.id, instance] as const))

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { networkInterfaces, tmpdir } from "node:os"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
-import type { DeclarationOptions } from "../../src/declared/Declaration.ts"
+import type { Options as DeclarationOptions } from "../../src/declared/Declaration.ts"
 import { readDeclaration } from "../../src/declared/read.ts"
 import type { Format } from "../../src/internal/text/formats.ts"
 import { describe, effect } from "../harness/it.ts"
@@ -255,14 +255,14 @@ other: 1
           `9:5 services[0].name: ${name}`,
           "9:5 services[0].endpoints: it is needed",
           "10:5 services[0].endpont: there is no such setting",
-          "11:5 services[0].ttl: it must be a duration of 2 seconds to 9000000000 seconds",
+          '11:5 services[0].ttl: it must be a finite duration of at least 2s and at most 104166d 16h, such as "15 seconds"',
           "12:5 services[0].weight: it must be a finite number of at least 0",
           `13:5 services[0].version: ${quote}`,
           `15:7 services[0].metadata.shard: ${quote}`,
           "16:5 services[1].name: it is needed",
           `16:5 services[1].id: ${name}`,
           `18:9 services[1].endpoints[0]: ${absolute}`,
-          "20:5 services[1].heartbeat: it must be a duration above 0 and at most half of the ttl, so that two attempts fit",
+          '20:5 services[1].heartbeat: it must be a finite duration of at least 1ms and at most 7s 500ms, such as "15 seconds"',
           "21:5 services[1].claim: it must be one of restart, exclusive, overwrite",
           "22:5 services[1].healthThreshold: it must be a whole number of at least 1",
           `23:26 services[2].endpoints[1]: ${absolute}`,

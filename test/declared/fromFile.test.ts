@@ -6,8 +6,9 @@ import { join } from "node:path"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { PermissionDenied } from "../../src/etcd/EtcdError.ts"
 import { goZero } from "../../src/interop/mod.ts"
-import { Service } from "../../src/registry/model/Service.ts"
-import { discover, registerFromConfig, Registry } from "../../src/registry/Registry.ts"
+import * as Service from "../../src/registry/model/Service.ts"
+import { discover, Registry } from "../../mod.ts"
+import { Declared } from "../../src/declared/mod.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { eachSharedEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
@@ -19,12 +20,12 @@ const setUp = Effect.gen(function* () {
   const { operator } = yield* world
   const { etcd, faults } = yield* FaultyEtcd.make(operator)
   const layer = Registry.layer().pipe(Layer.provide(Layer.succeed(Etcd, etcd)))
-  const registry = Context.get(yield* Layer.build(layer), Registry)
+  const registry = Context.get(yield* Layer.build(layer), Registry.Registry)
   return {
     operator,
     faults,
-    run: <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, Exclude<R, Registry>> =>
-      Effect.provideService(effect, Registry, registry)
+    run: <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, Exclude<R, Registry.Registry>> =>
+      Effect.provideService(effect, Registry.Registry, registry)
   }
 })
 
@@ -38,14 +39,14 @@ discover: [orders, payments]
 `)
 const here = { advertise: "10.0.0.5" }
 
-describe("registerFromConfig", () => {
+describe("Declared.register", () => {
   verify(
     "registers in the order of the file, follows from the start, and shares what it follows",
     (log) =>
       Effect.gen(function* () {
         const { faults, operator, run } = yield* setUp
         const scope = yield* Scope.make()
-        const registrations = yield* run(registerFromConfig(two, here)).pipe(Scope.provide(scope))
+        const registrations = yield* run(Declared.register(two, here)).pipe(Scope.provide(scope))
         assert.deepEqual(registrations.map(({ key }) => key), ["/services/orders/a", "/services/admin/b"])
         assert.deepEqual(Object.keys(yield* keysOf(operator)).sort(), ["/services/admin/b", "/services/orders/a"])
         yield* settle
@@ -80,7 +81,7 @@ describe("registerFromConfig", () => {
     Effect.gen(function* () {
       const { faults, run } = yield* setUp
       const text = two.text.replace("name: admin", "name: ad/min")
-      const error = yield* Effect.flip(Effect.scoped(run(registerFromConfig(yaml(text), here))))
+      const error = yield* Effect.flip(Effect.scoped(run(Declared.register(yaml(text), here))))
       assert.equal(
         error.message,
         "nothing was registered: 1 problem\n  declaration:4:7 services[1].name: " +
@@ -94,7 +95,7 @@ describe("registerFromConfig", () => {
       const { faults, operator, run } = yield* setUp
       yield* operator.put({ key: "/services/admin/b", value: "{}" })
       const text = two.text.replace("id: b,", "id: b, claim: exclusive,").replaceAll(", drain: 10 seconds", "")
-      const error = yield* Effect.flip(run(registerFromConfig(yaml(text), here)))
+      const error = yield* Effect.flip(run(Declared.register(yaml(text), here)))
       assert.equal(error._tag, "InstanceIdTaken")
       assert.deepEqual(Object.keys(yield* keysOf(operator)), ["/services/admin/b"])
       yield* elapse("2 seconds")
@@ -104,7 +105,7 @@ describe("registerFromConfig", () => {
   verify("logs a service that may no longer be followed", (log) =>
     Effect.gen(function* () {
       const { faults, run } = yield* setUp
-      yield* run(registerFromConfig(yaml("discover: [payments]")))
+      yield* run(Declared.register(yaml("discover: [payments]")))
       yield* settle
       yield* faults.breakWatches(new PermissionDenied({ detail: "injected" }))
       yield* settle
@@ -116,7 +117,7 @@ describe("registerFromConfig", () => {
       const { faults, operator, run } = yield* setUp
       yield* faults.set([{ method: "range", key: "/services/payments/", fault: FaultyEtcd.permissionDenied }])
       const text = two.text.replaceAll(", drain: 10 seconds", "")
-      const error = yield* Effect.flip(run(registerFromConfig(yaml(text), here)))
+      const error = yield* Effect.flip(run(Declared.register(yaml(text), here)))
       assert.equal(error._tag, "DiscoveryRefused")
       assert.deepEqual(yield* keysOf(operator), {})
       assert.deepEqual(log, [])
@@ -125,7 +126,7 @@ describe("registerFromConfig", () => {
   verify("logs a registration that can no longer be kept", (log) =>
     Effect.gen(function* () {
       const { operator, run } = yield* setUp
-      yield* run(registerFromConfig(two, here))
+      yield* run(Declared.register(two, here))
       const { id } = yield* operator.leaseGrant({ ttl: 60 })
       yield* operator.put({ key: "/services/orders/a", value: "{}", lease: id })
       yield* elapse("1 second")
@@ -133,7 +134,7 @@ describe("registerFromConfig", () => {
     }))
 })
 
-describe("Registry.fromFile", () => {
+describe("Declared.layer", () => {
   eachSharedEtcd((server) => {
     /** A file for the lifetime of the test. */
     const file = (name: string, text: string) =>
@@ -167,7 +168,7 @@ describe("Registry.fromFile", () => {
             ])
             const sets = yield* Stream.runCollect(Stream.take(discover("payments"), 1))
             assert.deepEqual(sets.map(({ size }) => size), [0])
-          }).pipe(Effect.provide(Registry.fromFile(path, { env })))
+          }).pipe(Effect.provide(Declared.layer(path, { env })))
           yield* assertNothingLeft(server(), namespace)
         })
     )
@@ -187,7 +188,7 @@ describe("Registry.fromFile", () => {
           ])
           const [set] = yield* Stream.runCollect(Stream.take(discover(Service.make("user.rpc", { codec: goZero })), 1))
           assert.deepEqual(set?.endpoints, ["tcp://10.0.0.5:8080"])
-        }).pipe(Effect.provide(Registry.fromFile(path, options)))
+        }).pipe(Effect.provide(Declared.layer(path, options)))
         yield* assertNothingLeft(server(), "user.rpc/")
       }))
   })
@@ -195,7 +196,7 @@ describe("Registry.fromFile", () => {
   live("fails with all that is wrong with the file before there is a client", () =>
     Effect.gen(function* () {
       const source = yaml(`etcd: { endpoints: ["http://127.0.0.1:1"] }\nservices: [{ name: a }]`)
-      const error = yield* Effect.flip(Effect.scoped(Layer.build(Registry.fromFile(source))))
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(Declared.layer(source))))
       assert.equal(
         error.message,
         "nothing was registered: 1 problem\n  declaration:2:12 services[0].endpoints: it is needed"

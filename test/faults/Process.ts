@@ -4,7 +4,7 @@
  * @module
  */
 import { Effect, Exit, Fiber, Metric, Scope, Stream } from "effect"
-import type { Claim } from "../../src/registry/registration/RegisterOptions.ts"
+import type { ClaimPolicy } from "../../src/registry/registration/RegisterOptions.ts"
 import { pause } from "../harness/real.ts"
 import type { Call, Recorder } from "./History.ts"
 import type { Client, Failed, Handle } from "./Subject.ts"
@@ -12,7 +12,7 @@ import type { Client, Failed, Handle } from "./Subject.ts"
 export interface RegisterHow {
   readonly id?: string
   readonly endpoint?: string
-  readonly claim?: Claim
+  readonly claim?: ClaimPolicy
   readonly drain?: number
   readonly startup?: "await" | "background"
   readonly ttl?: number

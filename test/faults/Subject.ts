@@ -9,8 +9,8 @@ import { Etcd } from "../../src/etcd/Etcd.ts"
 import * as EtcdGrpc from "../../src/etcd/grpc/EtcdGrpc.ts"
 import type { InstanceSet } from "../../src/registry/model/InstanceSet.ts"
 import type { ServiceInstance } from "../../src/registry/model/Instance.ts"
-import { discover, discoverChanges, registerService, Registry } from "../../src/registry/Registry.ts"
-import type { Claim } from "../../src/registry/registration/RegisterOptions.ts"
+import { discover, discoverChanges, registerService, Registry } from "../../mod.ts"
+import type { ClaimPolicy } from "../../src/registry/registration/RegisterOptions.ts"
 import { contentOf, type SeenSet } from "./History.ts"
 import { connectNaive } from "./Naive.ts"
 
@@ -37,7 +37,7 @@ export interface RegisterCall {
   readonly endpoint: string
   /** Seconds. */
   readonly ttl: number
-  readonly claim: Claim
+  readonly claim: ClaimPolicy
   readonly drain: number
   readonly startup: "await" | "background"
 }
@@ -127,8 +127,7 @@ export const connectLibrary: Connect = Effect.fnUntraced(function* (
   )
   return {
     register: ({ claim, drain, endpoint, id, owner, service, startup, ttl }) =>
-      registerService({
-        name: service,
+      registerService(service, {
         id,
         endpoints: [endpoint],
         ttl: `${ttl} seconds`,

@@ -23,17 +23,17 @@ import { TestClock } from "effect/testing"
 import { Etcd, type LeaseId, prefix } from "../../src/etcd/Etcd.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
 import type { InstanceSet } from "../../src/registry/model/InstanceSet.ts"
-import { Service } from "../../src/registry/model/Service.ts"
+import * as Service from "../../src/registry/model/Service.ts"
 import type { Registration } from "../../src/registry/registration/Registration.ts"
-import type { InstanceOptions } from "../../src/registry/registration/RegisterOptions.ts"
+import type { RegisterOptions } from "../../src/registry/registration/RegisterOptions.ts"
 import type { RegistrationError } from "../../src/registry/registration/RegistrationError.ts"
-import { Registry, type RegistryOptions, type RegistryService } from "../../src/registry/Registry.ts"
+import { Registry } from "../../mod.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { effect } from "./it.ts"
 
 /** One process: a registry that reaches etcd through faults. */
 export interface Process {
-  readonly registry: RegistryService
+  readonly registry: Registry.Registry
   readonly faults: FaultyEtcd.Faults
   /** Ends it in good order. */
   readonly exit: Effect.Effect<void>
@@ -43,16 +43,16 @@ export interface Process {
 export interface World {
   /** Sees etcd as it is, whatever goes wrong elsewhere. */
   readonly operator: Etcd
-  readonly process: (options?: RegistryOptions) => Effect.Effect<Process, never, Scope.Scope>
+  readonly process: (options?: Registry.Options) => Effect.Effect<Process, never, Scope.Scope>
   /** Puts another, empty engine in the place of the one there is; watches that were open break. */
   readonly replace: (options?: EtcdMemory.Options) => Effect.Effect<void>
 }
 
 /** The service of most tests. */
-export const orders: Service = Service.make("orders")
+export const orders: Service.Service = Service.make("orders")
 
 /** What most instances are registered with. */
-export const a: InstanceOptions = { id: "a", endpoints: ["http://10.0.0.1:80"] }
+export const a: RegisterOptions = { id: "a", endpoints: ["http://10.0.0.1:80"] }
 
 /** The key of {@link a}. */
 export const keyOfA = "/services/orders/a"
@@ -79,7 +79,7 @@ export const world: Effect.Effect<World, never, Scope.Scope> = Effect.gen(functi
   const processes: Array<Process> = []
   return {
     operator: present,
-    process: Effect.fnUntraced(function* (options?: RegistryOptions) {
+    process: Effect.fnUntraced(function* (options?: Registry.Options) {
       const own = yield* Scope.fork(scope)
       const { etcd, faults } = yield* FaultyEtcd.make(present)
       const context = yield* Registry.layer(options).pipe(
@@ -88,7 +88,7 @@ export const world: Effect.Effect<World, never, Scope.Scope> = Effect.gen(functi
         Scope.provide(own),
         Effect.orDie
       )
-      const process = { registry: Context.get(context, Registry), faults, exit: Scope.close(own, Exit.void) }
+      const process = { registry: Context.get(context, Registry.Registry), faults, exit: Scope.close(own, Exit.void) }
       processes.push(process)
       return process
     }),
@@ -149,7 +149,7 @@ export interface Kept {
 /** Registers; the registration lives until it is released, or the test ends. */
 export const register = Effect.fnUntraced(function* (
   { registry }: Pick<Process, "registry">,
-  options: InstanceOptions = a
+  options: RegisterOptions = a
 ): Effect.fn.Return<Kept, RegistrationError, Scope.Scope> {
   const scope = yield* Scope.fork(yield* Effect.scope)
   const registration = yield* registry.register(orders, options).pipe(Scope.provide(scope))

@@ -42,7 +42,7 @@ const fakeFetch = (answer: Answer = () => new Response("ok")) => {
   return { fetch, sent, hosts: () => sent.map(({ url }) => new URL(url).host) }
 }
 
-const three = Registry.fixed([
+const three = Registry.layerFixed([
   { name: "orders", endpoints: ["tcp://a:1", "http://a:80", "https://a:443"] },
   { name: "orders", endpoints: ["http://b:80/api/"] },
   { name: "orders", endpoints: ["http://c:80"] },
@@ -256,7 +256,7 @@ describe("DiscoveryHttpClient", () => {
         const refused = (options: DiscoveryHttpClient.DiscoveryHttpClientOptions) =>
           Effect.map(Effect.flip(using(fake, Effect.void, options)), ({ _tag }) => _tag)
         assert.equal(yield* refused({ attempts: 0 }), "InvalidEndpoints")
-        assert.equal(yield* refused({ service: "a/b" }), "InvalidName")
+        assert.equal(yield* refused({ service: "a/b" }), "InvalidOption")
         assert.equal(fake.sent.length, 0)
       })
   )

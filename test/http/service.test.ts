@@ -111,7 +111,7 @@ describe("DiscoveryHttpClient against real servers", () => {
             Effect.gen(function* () {
               const { arrivals, url } = yield* serve(id)
               const own = yield* Scope.fork(scope)
-              yield* registerService({ name: "orders", id, endpoints: [url], drain }).pipe(
+              yield* registerService("orders", { id, endpoints: [url], drain }).pipe(
                 Scope.provide(own)
               )
               return { arrivals, leave: Scope.close(own, Exit.void) }
@@ -177,7 +177,9 @@ describe("DiscoveryHttpClient against real servers", () => {
     const nobody = `http://127.0.0.1:${yield* freePort}`
     return DiscoveryHttpClient.layer({ backoff: Schedule.spaced(0), failureAccrual: false }).pipe(
       Layer.provide(FetchHttpClient.layer),
-      Layer.provide(Registry.fixed([{ name: "orders", endpoints: [nobody] }, { name: "orders", endpoints: [url] }]))
+      Layer.provide(
+        Registry.layerFixed([{ name: "orders", endpoints: [nobody] }, { name: "orders", endpoints: [url] }])
+      )
     )
   })
 

@@ -2,21 +2,13 @@
 import { Effect, Exit, Layer, Scope, Stream } from "effect"
 import assert from "node:assert/strict"
 import { Etcd, prefix, rangeAll } from "../../src/etcd/Etcd.ts"
-import { Discovery } from "../../src/registry/discovery/merge.ts"
+import * as InstanceSet from "../../src/registry/InstanceSet.ts"
 import { EtcdError, PermissionDenied } from "../../src/etcd/EtcdError.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
 import { dubboApplication, goKit, goZero, grpcNaming, kitex, kratos } from "../../src/interop/mod.ts"
-import type { InstanceSet } from "../../src/registry/model/InstanceSet.ts"
-import { Service } from "../../src/registry/model/Service.ts"
-import type { InstanceOptions } from "../../src/registry/registration/RegisterOptions.ts"
-import {
-  discover,
-  discoverChanges,
-  getInstances,
-  listServices,
-  registerService,
-  Registry
-} from "../../src/registry/Registry.ts"
+import * as Service from "../../src/registry/model/Service.ts"
+import type { RegisterOptions } from "../../src/registry/registration/RegisterOptions.ts"
+import { discover, discoverChanges, getInstances, listServices, registerService, Registry } from "../../mod.ts"
 import { eachSharedEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
 import { observer, recorded, registryAt } from "../registry/registration/support.ts"
@@ -32,7 +24,7 @@ const keysAt = Effect.fnUntraced(function* (start: string) {
 /** Each format with a service, what is registered, and the key and value that then are in etcd. */
 const formats: ReadonlyArray<{
   readonly title: string
-  readonly service: Service
+  readonly service: Service.Service
   readonly prefix: string
   readonly endpoint: string
   readonly id?: string
@@ -50,7 +42,7 @@ const formats: ReadonlyArray<{
   {
     title: "grpcNaming",
     // Without metadata it is as if it had strings only.
-    service: Service.make("naming/orders", { codec: grpcNaming as unknown as Service["codec"] }),
+    service: Service.make("naming/orders", { codec: grpcNaming as unknown as Service.Service["codec"] }),
     prefix: "naming/orders/",
     endpoint: "10.0.0.1:8080",
     key: "naming/orders/10.0.0.1:8080",
@@ -94,9 +86,9 @@ const formats: ReadonlyArray<{
   }
 ]
 
-const suite = (title: string, layer: () => Layer.Layer<Registry | Etcd, unknown>): void =>
+const suite = (title: string, layer: () => Layer.Layer<Registry.Registry | Etcd, unknown>): void =>
   void describe(title, () => {
-    const test = (name: string, body: Effect.Effect<void, unknown, Registry | Etcd | Scope.Scope>) =>
+    const test = (name: string, body: Effect.Effect<void, unknown, Registry.Registry | Etcd | Scope.Scope>) =>
       // What is registered leaves before the etcd does.
       live(name, () => Effect.provide(Effect.scoped(body), layer()))
 
@@ -225,7 +217,7 @@ const suite = (title: string, layer: () => Layer.Layer<Registry | Etcd, unknown>
           true
         ]])
         const refused = yield* Effect.flip(registration.update({ status: "draining" }))
-        assert.deepEqual([refused._tag, "field" in refused && refused.field], ["InvalidRegistration", "status"])
+        assert.deepEqual([refused._tag, "option" in refused && refused.option], ["InvalidOption", "status"])
         yield* registration.drain
         const { instances } = yield* getInstances(service)
         assert.deepEqual(instances.map(({ status, weight }) => [status, weight]), [["up", 7]])
@@ -250,16 +242,16 @@ const suite = (title: string, layer: () => Layer.Layer<Registry | Etcd, unknown>
     )
 
     test(
-      "Discovery.merge: a service of go-zero and its successor are one, and a process that is in both counts once",
+      "InstanceSet.merge: a service of go-zero and its successor are one, and a process that is in both counts once",
       Effect.gen(function* () {
         const old = Service.make("merged.rpc", { codec: goZero })
-        const sets = yield* recorded(Discovery.merge({ old: discover(old), now: discover("merged") }))
+        const sets = yield* recorded(InstanceSet.merge({ old: discover(old), now: discover("merged") }))
         yield* registerService(old, { endpoints: ["10.0.0.1:80"] })
         const both = yield* Scope.make()
         yield* Scope.provide(registerService(old, { endpoints: ["10.0.0.2:80"] }), both)
-        yield* registerService({ name: "merged", id: "b", endpoints: ["http://10.0.0.2:80"] })
-        yield* registerService({ name: "merged", id: "c", endpoints: ["http://10.0.0.3:80"] })
-        const ids = (set: InstanceSet<unknown>) => set.instances.map(({ id }) => id).join()
+        yield* registerService("merged", { id: "b", endpoints: ["http://10.0.0.2:80"] })
+        yield* registerService("merged", { id: "c", endpoints: ["http://10.0.0.3:80"] })
+        const ids = (set: InstanceSet.InstanceSet<unknown>) => set.instances.map(({ id }) => id).join()
         yield* sets.until((set) => ids(set) === "now/c,old/10.0.0.1:80,old/10.0.0.2:80")
         yield* Scope.close(both, Exit.void)
         yield* sets.until((set) => ids(set) === "now/b,now/c,old/10.0.0.1:80")
@@ -291,12 +283,12 @@ describe("the formats of ./interop on servers", () => {
 describe("registerService in a format of ./interop", () => {
   const refused = new EtcdError({ reason: new PermissionDenied({ detail: "asked" }), method: "txn" })
   /** What is refused, by a registry whose etcd would refuse everything: so nothing was sent. */
-  const fieldOf = (service: Service, options: Partial<InstanceOptions>) =>
+  const fieldOf = (service: Service.Service, options: Partial<RegisterOptions>) =>
     registerService(service, { endpoints: ["10.0.0.1:80"], ...options }).pipe(
       Effect.scoped,
       Effect.flip,
-      Effect.map((error) => error._tag === "InvalidRegistration" ? error.field : error._tag),
-      Effect.provide(Registry.failing(refused))
+      Effect.map((error) => error._tag === "InvalidOption" ? error.option : error._tag),
+      Effect.provide(Registry.layerFailing(refused))
     )
 
   live(
@@ -305,7 +297,7 @@ describe("registerService in a format of ./interop", () => {
       Effect.gen(function* () {
         const users = Service.make("user.rpc", { codec: goZero })
         const orders = Service.make("orders", { codec: kratos })
-        const cases: ReadonlyArray<readonly [string, Service, Partial<InstanceOptions>]> = [
+        const cases: ReadonlyArray<readonly [string, Service.Service, Partial<RegisterOptions>]> = [
           ["RegistrationRefused", users, {}],
           ["metadata", users, { metadata: { a: "1" } }],
           ["weight", users, { weight: 2 }],
@@ -318,9 +310,9 @@ describe("registerService in a format of ./interop", () => {
           ["id", users, { id: "host-1" }],
           ["id", users, { id: "9223372036854775808" }],
           ["RegistrationRefused", users, { id: "9223372036854775807" }],
-          ["name", Service.make("user.rpc/", { codec: goZero }), {}],
-          ["name", Service.make("", { codec: goKit }), {}],
-          ["name", Service.make("a/b", { codec: kitex }), {}],
+          ["service", Service.make("user.rpc/", { codec: goZero }), {}],
+          ["service", Service.make("", { codec: goKit }), {}],
+          ["service", Service.make("a/b", { codec: kitex }), {}],
           ["id", Service.make("echo", { codec: kitex }), { id: "a/b" }],
           ["weight", Service.make("echo", { codec: kitex }), { weight: 0 }],
           ["RegistrationRefused", orders, { version: "1", weight: 0, metadata: { a: "1" } }],
@@ -335,26 +327,26 @@ describe("registerService in a format of ./interop", () => {
         const error = yield* registerService(users, { endpoints: ["10.0.0.1:80"], drain: "1 second" }).pipe(
           Effect.scoped,
           Effect.flip,
-          Effect.provide(Registry.failing(refused))
+          Effect.provide(Registry.layerFailing(refused))
         )
         assert.equal(
           error.message,
-          `cannot register: drain is 1s; it publishes "draining", and go-zero cannot keep this: it would be read as "up"`
+          `cannot call registerService: drain is 1s; it publishes "draining", and go-zero cannot keep this: it would be read as "up"`
         )
       })
   )
 
-  live("Registry.fixed and discover keep the rules of the format", () =>
+  live("Registry.layerFixed and discover keep the rules of the format", () =>
     Effect.gen(function* () {
       const users = Service.make("user.rpc", { codec: goZero })
       const { instances, rejected } = yield* getInstances(users)
       assert.deepEqual(instances.map(({ id }) => id), ["10.0.0.1:80"])
       assert.deepEqual(rejected.map(({ error }) => error.member), ["endpoints"])
       const wrong = yield* Effect.flip(getInstances(Service.make("user.rpc/", { codec: goZero })))
-      assert.equal(wrong._tag, "InvalidName")
+      assert.equal(wrong._tag, "InvalidOption")
       const { instance, key } = yield* registerService(users, { id: "42", endpoints: ["10.0.0.2:80"] })
       assert.deepEqual([instance.id, key], ["10.0.0.2:80", "user.rpc/42"])
-    }).pipe(Effect.provide(Registry.fixed([
+    }).pipe(Effect.provide(Registry.layerFixed([
       { name: "user.rpc", endpoints: ["tcp://10.0.0.1:80"] },
       { name: "user.rpc", endpoints: ["http://10.0.0.2:80"] }
     ]))))

@@ -1,6 +1,6 @@
 import { Effect, Layer, Redacted } from "effect"
 import assert from "node:assert/strict"
-import { discover, getInstances, listServices, registerService, Registry } from "../../src/registry/Registry.ts"
+import { discover, getInstances, listServices, registerService, Registry } from "../../mod.ts"
 import { eachEtcd, etcdctl, type EtcdServer, startEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
 import { ids, quiet, recorded } from "./registration/support.ts"
@@ -30,8 +30,8 @@ const as = (server: EtcdServer, username: string) =>
       Effect.provide(effect, [Layer.succeedContext(context), quiet])
   )
 
-const orders = { name: "orders", id: "a", endpoints: ["http://10.0.0.1:80"] } as const
-const payments = { name: "payments", id: "a", endpoints: ["http://10.0.0.2:80"] } as const
+const orders = { id: "a", endpoints: ["http://10.0.0.1:80"] } as const
+const payments = { id: "a", endpoints: ["http://10.0.0.2:80"] } as const
 
 describe("Registry with a role for one service", () => {
   eachEtcd((version) => {
@@ -44,12 +44,12 @@ describe("Registry with a role for one service", () => {
           const alice = yield* as(server, "alice")
           const bob = yield* as(server, "bob")
 
-          yield* alice(registerService(orders))
-          yield* bob(registerService(payments))
+          yield* alice(registerService("orders", orders))
+          yield* bob(registerService("payments", payments))
           const followed = yield* alice(recorded(discover("orders")))
           assert.deepEqual(ids(yield* followed.until(() => true)), ["a"])
 
-          const written = yield* Effect.flip(alice(registerService(payments)))
+          const written = yield* Effect.flip(alice(registerService("payments", payments)))
           assert.ok(written._tag === "RegistrationRefused" && written.cause._tag === "EtcdError")
           assert.deepEqual([written.key, written.cause.reason._tag], ["/services/payments/a", "PermissionDenied"])
           const read = yield* Effect.flip(alice(getInstances("payments")))
@@ -62,7 +62,7 @@ describe("Registry with a role for one service", () => {
           assert.ok(listed._tag === "DiscoveryRefused" && listed.cause.reason._tag === "PermissionDenied")
 
           assert.deepEqual(ids(yield* bob(getInstances("payments"))), ["a"])
-          yield* alice(registerService({ ...orders, id: "b" }))
+          yield* alice(registerService("orders", { ...orders, id: "b" }))
           assert.deepEqual(ids(yield* followed.until((set) => set.size === 2)), ["a", "b"])
           assert.ok(followed.all.every(({ freshness }) => freshness._tag === "Live"))
         })

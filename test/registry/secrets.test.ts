@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import { readFileSync } from "node:fs"
 import { inspect } from "node:util"
 import type * as EtcdGrpc from "../../src/etcd/grpc/EtcdGrpc.ts"
-import { discover, getInstances, registerService, Registry } from "../../src/registry/Registry.ts"
+import { discover, getInstances, registerService, Registry } from "../../mod.ts"
 import { etcdctl, startEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
 import { recordingTracer } from "../harness/tracer.ts"
@@ -71,9 +71,9 @@ describe("secrets", () => {
               dialTimeout: "1 second",
               ...options
             })
-            const attempts: ReadonlyArray<Effect.Effect<unknown, unknown, Registry>> = [
+            const attempts: ReadonlyArray<Effect.Effect<unknown, unknown, Registry.Registry>> = [
               Effect.scoped(
-                registerService({ name: "orders", endpoints: ["http://10.0.0.1:80"], startupTimeout: "1 second" })
+                registerService("orders", { endpoints: ["http://10.0.0.1:80"], startupTimeout: "1 second" })
               ),
               getInstances("orders"),
               Effect.scoped(

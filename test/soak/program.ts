@@ -5,7 +5,7 @@
 import { census, fiberMetrics, restore } from "./counted.ts"
 import { Effect, Logger, Metric, Queue, type Scope, Stream } from "effect"
 import process from "node:process"
-import { discover, registerService, Registry } from "../../src/registry/Registry.ts"
+import { discover, registerService, Registry } from "../../mod.ts"
 import type { InstanceSet } from "../../src/registry/model/InstanceSet.ts"
 
 restore()
@@ -17,12 +17,12 @@ const copies = ["a", "b"]
 const isRight = (set: InstanceSet): boolean =>
   set.freshness._tag === "Live" && set.size === copies.length && copies.every((id) => set.has(id))
 
-const soaked = Effect.gen(function* (): Effect.fn.Return<void, unknown, Registry | Scope.Scope> {
+const soaked = Effect.gen(function* (): Effect.fn.Return<void, unknown, Registry.Registry | Scope.Scope> {
   const asked = yield* Queue.unbounded<void>()
   process.on("SIGUSR2", () => Queue.offerUnsafe(asked, undefined))
   const registrations = yield* Effect.forEach(
-    services.flatMap((name) => copies.map((id) => ({ name, id, endpoints: ["http://10.0.0.1:80"] as const }))),
-    (options) => registerService(options),
+    services.flatMap((name) => copies.map((id) => ({ name, id, endpoints: ["http://10.0.0.1:80"] }))),
+    ({ name, ...options }) => registerService(name, options),
     { concurrency: 50 }
   )
   const newest = new Map<string, InstanceSet>()

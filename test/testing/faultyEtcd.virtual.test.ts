@@ -4,9 +4,9 @@ import assert from "node:assert/strict"
 import { Etcd, prefix } from "../../src/etcd/Etcd.ts"
 import { EtcdError, PermissionDenied } from "../../src/etcd/EtcdError.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
-import { Service } from "../../src/registry/model/Service.ts"
+import * as Service from "../../src/registry/model/Service.ts"
 import { RegistrationStatus } from "../../src/registry/registration/Registration.ts"
-import { discover, getInstances, listServices, registerService, Registry } from "../../src/registry/Registry.ts"
+import { discover, getInstances, listServices, registerService, Registry } from "../../mod.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { conformance } from "../etcd/conformance/conformance.ts"
 import * as it from "../harness/it.ts"
@@ -281,8 +281,8 @@ it.describe("FaultyEtcd", () => {
   )
 })
 
-it.describe("Registry.fixed", () => {
-  const registry = Registry.fixed([
+it.describe("Registry.layerFixed", () => {
+  const registry = Registry.layerFixed([
     { name: "orders", endpoints: ["http://b:1"], id: "b", metadata: { shard: 2 } },
     { name: "orders", endpoints: ["http://a:1"], id: "a", weight: 0, metadata: { shard: "x" } },
     { name: "billing", endpoints: ["http://c:1"] }
@@ -311,7 +311,7 @@ it.describe("Registry.fixed", () => {
           { id: "billing-3", name: "billing", metadata: {}, endpoints: ["http://c:1"], weight: 1, status: "up" }
         ])
         assert.deepEqual(yield* listServices(), [{ name: "billing", instances: 1 }, { name: "orders", instances: 2 }])
-        assert.equal((yield* Effect.flip(getInstances("a/b")))._tag, "InvalidName")
+        assert.equal((yield* Effect.flip(getInstances("a/b")))._tag, "InvalidOption")
       }).pipe(Effect.provide(registry))
   )
 
@@ -320,7 +320,7 @@ it.describe("Registry.fixed", () => {
     () =>
       Effect.gen(function* () {
         const statuses = yield* Effect.scoped(Effect.gen(function* () {
-          const registration = yield* registerService({ name: "orders", id: "z", endpoints: ["z:1"] })
+          const registration = yield* registerService("orders", { id: "z", endpoints: ["z:1"] })
           const statuses = yield* collect(registration.status.changes)
           assert.deepEqual(
             yield* registration.status.get,
@@ -328,20 +328,20 @@ it.describe("Registry.fixed", () => {
           )
           yield* registration.update({ weight: 5 })
           assert.deepEqual([registration.instance.weight, registration.instance.endpoints], [5, ["tcp://z:1"]])
-          assert.equal((yield* Effect.flip(registration.update({ weight: -5 })))._tag, "InvalidRegistration")
+          assert.equal((yield* Effect.flip(registration.update({ weight: -5 })))._tag, "InvalidOption")
           yield* registration.drain
           yield* settle
           assert.equal((yield* getInstances("orders")).has("z"), false)
           return statuses.seen.map(({ _tag }) => _tag)
         }))
         assert.deepEqual(statuses, ["Registered", "Draining"])
-        const invalid = yield* Effect.flip(registerService({ name: "orders", endpoints: ["nonsense"] }))
-        assert.equal(invalid._tag, "InvalidRegistration")
+        const invalid = yield* Effect.flip(registerService("orders", { endpoints: ["nonsense"] }))
+        assert.equal(invalid._tag, "InvalidOption")
       }).pipe(Effect.provide(registry))
   )
 })
 
-it.describe("Registry.failing", () => {
+it.describe("Registry.layerFailing", () => {
   const cause = new EtcdError({ reason: new PermissionDenied({ detail: "no" }), method: "range" })
 
   verify(
@@ -349,7 +349,7 @@ it.describe("Registry.failing", () => {
     () =>
       Effect.gen(function* () {
         const errors = yield* Effect.all([
-          Effect.flip(registerService({ name: "orders", endpoints: ["http://a:1"] })),
+          Effect.flip(registerService("orders", { endpoints: ["http://a:1"] })),
           Effect.flip(Stream.runDrain(discover("orders"))),
           Effect.flip(getInstances("orders")),
           Effect.flip(listServices())
@@ -357,7 +357,7 @@ it.describe("Registry.failing", () => {
         for (const error of errors) assert.equal(error.cause, cause)
         const found = errors.map(({ _tag }) => _tag)
         assert.deepEqual(found, ["RegistrationRefused", "DiscoveryRefused", "DiscoveryRefused", "DiscoveryRefused"])
-        assert.equal((yield* Effect.flip(getInstances("")))._tag, "InvalidName")
-      }).pipe(Effect.provide(Registry.failing(cause)))
+        assert.equal((yield* Effect.flip(getInstances("")))._tag, "InvalidOption")
+      }).pipe(Effect.provide(Registry.layerFailing(cause)))
   )
 })

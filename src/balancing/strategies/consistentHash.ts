@@ -142,7 +142,7 @@ class ConsistentHash<M> implements Chooser<M> {
  *   assert.deepEqual(yield* Balancer.pick(balancer, { key: "customer-42" }), one)
  * })
  *
- * const registry = Registry.fixed([
+ * const registry = Registry.layerFixed([
  *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
  *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
  * ])

@@ -66,7 +66,7 @@ class RoundRobin<M> implements Chooser<M> {
  *   return Option.getOrThrow(Option.all(ids)).map(({ id }) => id).sort()
  * })
  *
- * const registry = Registry.fixed([
+ * const registry = Registry.layerFixed([
  *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
  *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
  * ])

@@ -78,7 +78,7 @@ class ZoneAware<M> implements Chooser<M> {
  *   return Option.isSome(yield* Balancer.pick(balancer))
  * })
  *
- * const registry = Registry.fixed([
+ * const registry = Registry.layerFixed([
  *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
  *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
  * ])

@@ -35,27 +35,15 @@ import { InvalidInstance, maxValueBytes } from "../model/Codec.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
 import * as InstanceSet from "../model/InstanceSet.ts"
 import type { Keyspace } from "../model/Keyspace.ts"
-import type { Layout } from "../model/Layout.ts"
-import { layoutOf, type Service } from "../model/Service.ts"
+import { type Layout, layoutOf } from "../model/Layout.ts"
+import type { AnyService, Service } from "../model/Service.ts"
 import { serviceName } from "../model/ServiceName.ts"
 import * as Backoff from "../../etcd/Backoff.ts"
 import * as Protection from "./Protection.ts"
+import { type Check, checkOptions, type InvalidOption } from "../../internal/options.ts"
 import type { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 import { withoutStack } from "../../internal/withoutStack.ts"
 import { Freshness } from "../../etcd/Freshness.ts"
-
-const InvalidNameBase: TaggedErrorClass<"InvalidName", {
-  readonly field: string
-  readonly value: unknown
-  readonly rule: string
-}> = Data.TaggedError("InvalidName")
-
-/** A name that cannot be: of a service, a namespace, or an option of discovery. Nothing was sent. */
-export class InvalidName extends InvalidNameBase {
-  override get message(): string {
-    return `cannot discover: ${this.field} is ${JSON.stringify(this.value) ?? String(this.value)}; ${this.rule}`
-  }
-}
 
 const DiscoveryRefusedBase: TaggedErrorClass<"DiscoveryRefused", {
   readonly prefix: string
@@ -70,7 +58,7 @@ export class DiscoveryRefused extends DiscoveryRefusedBase {
 }
 
 /** What discovery fails with. */
-export type DiscoveryError = InvalidName | DiscoveryRefused
+export type DiscoveryError = InvalidOption | DiscoveryRefused
 
 /** How a service is followed; the layer of the registry can set other defaults. */
 export interface DiscoverOptions {
@@ -83,7 +71,7 @@ export interface DiscoverOptions {
   /** When to try again after a failure. Default: `Backoff.reregister`. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError>
   /** Mass-loss protection. Default: off. */
-  readonly protect?: Protection.Protect
+  readonly protect?: Protection.MassLossProtection
 }
 
 /** A service that has instances. */
@@ -136,45 +124,28 @@ export interface Settings {
   readonly progressTimeout: Duration.Duration
   readonly reconcileEvery: Duration.Duration
   readonly retry: Schedule.Schedule<unknown, EtcdError>
-  readonly protect: Protection.Protect | undefined
+  readonly protect: Protection.MassLossProtection | undefined
 }
 
-/** The options of discovery with their defaults, or the one that cannot be. */
-export const settingsOf = (options: DiscoverOptions): Result.Result<Settings, InvalidName> =>
-  Result.gen(function* () {
-    const positive = (
-      field: keyof DiscoverOptions,
-      value: Duration.Input
-    ): Result.Result<Duration.Duration, InvalidName> => {
-      const parsed = Option.getOrUndefined(Duration.fromInput(value))
-      return parsed !== undefined && Duration.isPositive(parsed) ?
-        Result.succeed(parsed) :
-        Result.fail(new InvalidName({ field, value, rule: "it must be a duration above 0" }))
-    }
-    const { protect } = options
-    if (protect !== undefined) {
-      yield* positive("protect", protect.hold)
-      if (!(protect.maxLoss >= 0 && protect.maxLoss <= 1)) {
-        return yield* Result.fail(
-          new InvalidName({ field: "protect.maxLoss", value: protect.maxLoss, rule: "it must be a fraction of 0 to 1" })
-        )
-      }
-    }
-    return {
-      progressEvery: yield* positive("progressEvery", options.progressEvery ?? "10 seconds"),
-      progressTimeout: yield* positive("progressTimeout", options.progressTimeout ?? "5 seconds"),
-      reconcileEvery: yield* positive("reconcileEvery", options.reconcileEvery ?? "5 minutes"),
-      retry: options.retry ?? Backoff.reregister,
-      protect
-    }
-  })
+/** Checks the options of discovery and adds their defaults. */
+export const checkSettings = (check: Check, options: DiscoverOptions): Settings => {
+  const { protect } = options
+  if (protect !== undefined) {
+    check.duration("protect.hold", protect.hold)
+    check.number("protect.maxLoss", protect.maxLoss, { min: 0, max: 1 })
+  }
+  return {
+    progressEvery: check.duration("progressEvery", options.progressEvery ?? "10 seconds"),
+    progressTimeout: check.duration("progressTimeout", options.progressTimeout ?? "5 seconds"),
+    reconcileEvery: check.duration("reconcileEvery", options.reconcileEvery ?? "5 minutes"),
+    retry: options.retry ?? Backoff.reregister,
+    protect
+  }
+}
 
-/** The name of a service, if it is legal where its codec keeps it, or why it cannot be discovered. */
-export const checkName = <M>({ codec: { layout }, name }: Service<M>): Result.Result<string, InvalidName> =>
-  Result.mapError(
-    layout === undefined ? serviceName(name) : layout.checkName(name),
-    (rule) => new InvalidName({ field: "name", value: name, rule })
-  )
+/** Checks the name of a service by the rules of its format. */
+export const checkName = (check: Check, { codec: { layout }, name }: AnyService): string =>
+  check.valid("service", name, layout === undefined ? serviceName(name) : layout.checkName(name))
 
 /** The reading side of a registry over an etcd. Its watches live until the scope closes at the latest. */
 export const make = Effect.fnUntraced(function* (
@@ -190,8 +161,10 @@ export const make = Effect.fnUntraced(function* (
   return {
     discover: <M>(service: Service<M>, options: DiscoverOptions) =>
       Stream.unwrap(Effect.gen(function* () {
-        yield* Effect.fromResult(checkName(service))
-        const settings = yield* Effect.fromResult(settingsOf(options))
+        const settings = yield* Effect.fromResult(checkOptions("discover", (check) => {
+          checkName(check, service)
+          return checkSettings(check, options)
+        }))
         const sets = yield* RcMap.get(watches, { service: service as Service<unknown>, settings })
         // The key holds the very service whose codec makes the sets, so their metadata is `M`.
         return sets as Sets<M>
@@ -199,7 +172,7 @@ export const make = Effect.fnUntraced(function* (
 
     getInstances: Effect.fnUntraced(function* <M>(service: Service<M>) {
       const layout = layoutOf(service, keyspace)
-      const name = yield* Effect.fromResult(checkName(service))
+      const name = yield* Effect.fromResult(checkOptions("getInstances", (check) => checkName(check, service)))
       const servicePrefix = layout.servicePrefix(name)
       const view = new View(service, layout)
       const { header, kvs } = yield* Effect.mapError(
@@ -428,7 +401,7 @@ const watchService = Effect.fnUntraced(function* <M>(
 
   /** Moves protection on and answers with the ids that were or are held. */
   const stepProtection = (
-    protect: Protection.Protect,
+    protect: Protection.MassLossProtection,
     now: number,
     left: ReadonlyArray<ServiceInstance<M>>
   ): ReadonlyArray<string> => {

@@ -15,7 +15,7 @@ import { Duration } from "effect"
 import type { ServiceInstance } from "../model/Instance.ts"
 
 /** When to protect. */
-export interface Protect {
+export interface MassLossProtection {
   /** The fraction of a service, 0 to 1, that may vanish within `hold`. */
   readonly maxLoss: number
   /** How long a vanished instance is kept at most. */
@@ -45,7 +45,7 @@ export interface Step<M> {
 
 /** The protection after a step. */
 export const step = <M>(
-  protect: Protect,
+  protect: MassLossProtection,
   before: Protection<M>,
   { now, left, isPresent, present }: Step<M>
 ): Protection<M> => {

@@ -7,38 +7,64 @@
  *
  * @module
  */
-import { Effect, HashMap, Option, Result, Stream } from "effect"
-import { InvalidName } from "./Discovery.ts"
+import { Effect, HashMap, Option, Stream } from "effect"
+import { type Check, checkOptions, type InvalidOption } from "../../internal/options.ts"
 import { Latest } from "../../internal/Latest.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
 import * as InstanceSet from "../model/InstanceSet.ts"
 import { instanceId } from "../model/ServiceName.ts"
 import type { Freshness } from "../../etcd/Freshness.ts"
 
-/** Sets whose weights count differently: `weight` multiplies them. */
+/**
+ * Sets of instances, as `discover` emits them, with a factor for their weights.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface WeightedSets<A, E, R> {
   readonly sets: Stream.Stream<InstanceSet.InstanceSet<A>, E, R>
-  /** Above 0. */
+  /** Multiplies the weight of each instance. Above 0. */
   readonly weight: number
 }
 
 type Sets = Stream.Stream<InstanceSet.InstanceSet<unknown>, unknown, unknown>
 
-/** What can be merged: sets, as `discover` emits them, or sets with a factor for their weights. */
+/**
+ * What {@link merge} merges: sets of instances, or sets with a factor for their weights.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type MergeSource =
   | Stream.Stream<InstanceSet.InstanceSet<unknown>, unknown, unknown>
   | WeightedSets<unknown, unknown, unknown>
 
-/** The stream of a source, without its factor. */
-export type SetsOf<Source> = Source extends { readonly sets: infer S } ? S : Source
+type SetsOf<Source> = Source extends { readonly sets: infer S } ? S : Source
 
-/** The sets of several discoveries, merged: with the metadata of all, failing as each may, and `InvalidName`. */
-export type Merged<Sources extends Readonly<Record<string, MergeSource>>> = Stream.Stream<
-  Stream.Success<SetsOf<Sources[keyof Sources]>> extends InstanceSet.InstanceSet<infer M> ? InstanceSet.InstanceSet<M> :
-    never,
-  InvalidName | Stream.Error<SetsOf<Sources[keyof Sources]>>,
-  Stream.Services<SetsOf<Sources[keyof Sources]>>
->
+/**
+ * The metadata of all sources of {@link merge}.
+ *
+ * @since 0.1.0
+ * @category utility types
+ */
+export type MergeMetadata<Sources> = Stream.Success<SetsOf<Sources[keyof Sources]>> extends
+  InstanceSet.InstanceSet<infer M> ? M : never
+
+/**
+ * The errors of all sources of {@link merge}.
+ *
+ * @since 0.1.0
+ * @category utility types
+ */
+export type MergeError<Sources> = Stream.Error<SetsOf<Sources[keyof Sources]>>
+
+/**
+ * The services that the sources of {@link merge} require.
+ *
+ * @since 0.1.0
+ * @category utility types
+ */
+export type MergeServices<Sources> = Stream.Services<SetsOf<Sources[keyof Sources]>>
 
 interface Source {
   readonly label: string
@@ -46,14 +72,12 @@ interface Source {
   readonly weight: number
 }
 
-const sourceOf = ([label, given]: readonly [string, MergeSource]): Result.Result<Source, InvalidName> =>
-  Result.gen(function* () {
-    yield* Result.mapError(instanceId(label), (rule) => new InvalidName({ field: "label", value: label, rule }))
-    const { sets, weight } = Stream.isStream(given) ? { sets: given, weight: 1 } : given
-    return Number.isFinite(weight) && weight > 0 ?
-      { label, sets, weight } :
-      yield* Result.fail(new InvalidName({ field: `${label}.weight`, value: weight, rule: "it must be above 0" }))
-  })
+const sourceOf = (check: Check, [label, given]: readonly [string, MergeSource]): Source => {
+  check.valid("label", label, instanceId(label))
+  const { sets, weight } = Stream.isStream(given) ? { sets: given, weight: 1 } : given
+  if (!(weight > 0)) return check.refuse(`${label}.weight`, weight, "it must be a finite number above 0")
+  return { label, sets, weight: check.number(`${label}.weight`, weight) }
+}
 
 const defaultPorts: Readonly<Record<string, number>> = { http: 80, ws: 80, https: 443, wss: 443 }
 
@@ -195,9 +219,67 @@ class Union {
 const staler = (a: Freshness, b: Freshness): Freshness =>
   b._tag === "Live" || (a._tag === "Stale" && a.since <= b.since) ? a : b
 
-const merge = <const Sources extends Readonly<Record<string, MergeSource>>>(given: Sources): Merged<Sources> =>
+/**
+ * Merges the sets of several discoveries into one stream of sets.
+ *
+ * **When to use**
+ *
+ * Use to discover a service that is registered in different formats, under different names, or in different etcds.
+ *
+ * **Details**
+ *
+ * Each source has a label. The stream begins once each source has emitted its first set, and emits whenever one of them
+ * does. A slow consumer gets the newest set. It fails as soon as one source fails, and with `InvalidOption` before
+ * anything is sent if a label or a weight is invalid. One fiber for each source runs in the scope of the consumer.
+ * Nothing is written.
+ *
+ * In a merged set
+ *
+ * - the id of an instance is `<label>/<id>`, so that ids never collide; `name` is that of its service;
+ * - an instance is left out while an earlier source has one with the same host and port: a process that registers twice,
+ *   in an old format and a new one, counts once, as the earlier source describes it;
+ * - `revision` is the highest of the parts. Each part is the state of its keys at one revision, the whole is not;
+ * - `freshness` is `Stale` if one part is, since the first became so;
+ * - `rejected` and `held` are those of all parts.
+ *
+ * **Gotchas**
+ *
+ * Formats have different default weights: 1 here, 10 for Kitex, 100 for kratos and Dubbo. A source
+ * `{ sets, weight: 1 / 100 }` has its weights multiplied.
+ *
+ * @example
+ * ```ts
+ * import { discover, InstanceSet, registerService, Registry } from "@effect-etcd/discovery"
+ * import { Effect, Stream } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* registerService("users-v1", { id: "a", endpoints: ["http://10.0.0.5:8080"] })
+ *   yield* registerService("users-v2", { id: "a", endpoints: ["http://10.0.0.6:8080"] })
+ *   const users = InstanceSet.merge({ v1: { sets: discover("users-v1"), weight: 1 / 9 }, v2: discover("users-v2") })
+ *   yield* users.pipe(
+ *     Stream.take(1),
+ *     Stream.runForEach((set) => Effect.sync(() => assert.deepEqual(set.instances.map(({ id }) => id), ["v1/a", "v2/a"])))
+ *   )
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const merge = <const Sources extends Readonly<Record<string, MergeSource>>>(
+  given: Sources
+): Stream.Stream<
+  InstanceSet.InstanceSet<MergeMetadata<Sources>>,
+  InvalidOption | MergeError<Sources>,
+  MergeServices<Sources>
+> =>
   Stream.unwrap(Effect.gen(function* () {
-    const sources = yield* Effect.fromResult(Result.all(Object.entries(given).map(sourceOf)))
+    const sources = yield* Effect.fromResult(
+      checkOptions("InstanceSet.merge", (check) => Object.entries(given).map((source) => sourceOf(check, source)))
+    )
     const latest = new Latest<InstanceSet.InstanceSet<unknown>, unknown>()
     const union = new Union(sources)
     yield* Effect.forEach(
@@ -212,47 +294,8 @@ const merge = <const Sources extends Readonly<Record<string, MergeSource>>>(give
     ).pipe(Effect.exit, Effect.map((exit) => latest.end(exit)), Effect.forkScoped)
     return latest.changes
     // Each source has the types that its part of `Sources` says; the merge only passes them on.
-  })) as Merged<Sources>
-
-/**
- * What can be done with discoveries.
- *
- * `Discovery.merge` makes one stream of sets of several, each under a label of the caller's choice: services in
- * different formats, of different names, or in different etcds. It begins when each has emitted its first set, emits
- * whenever one of them does, and a slow consumer gets the newest. It fails as soon as one of them fails, and before
- * anything is sent with `InvalidName` when a label or a weight cannot be. One fiber for each source, in the scope of the
- * consumer; nothing is written.
- *
- * In a merged set
- *
- * - the id of an instance is `<label>/<id>`, so that ids never collide; `name` is that of its service;
- * - an instance is left out while a source named before its own has one with the same host and port: a process that
- *   registers twice, in an old format and a new one, counts once, as the source named first describes it;
- * - `revision` is the highest of the parts, and tells nothing when they come from different etcds: each part is the state
- *   of its keys at one revision, the whole is not;
- * - `freshness` is `Stale` when one part is, since the first became so;
- * - `rejected` and `held` are those of all parts.
- *
- * Weights are as each format has them: where nothing is said, 1 here, 10 for Kitex, 100 for kratos and Dubbo. A source
- * `{ sets, weight: 1 / 100 }` has its weights multiplied.
- *
- * @example
- * ```ts
- * import { discover, Discovery, registerService, Registry } from "@effect-etcd/discovery"
- * import { Effect, Stream } from "effect"
- * import assert from "node:assert/strict"
- *
- * const program = Effect.gen(function* () {
- *   yield* registerService({ name: "users-v1", id: "a", endpoints: ["http://10.0.0.5:8080"] })
- *   yield* registerService({ name: "users-v2", id: "a", endpoints: ["http://10.0.0.6:8080"] })
- *   const users = Discovery.merge({ v1: { sets: discover("users-v1"), weight: 1 / 9 }, v2: discover("users-v2") })
- *   yield* users.pipe(
- *     Stream.take(1),
- *     Stream.runForEach((set) => Effect.sync(() => assert.deepEqual(set.instances.map(({ id }) => id), ["v1/a", "v2/a"])))
- *   )
- * })
- *
- * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
- * ```
- */
-export const Discovery: { readonly merge: typeof merge } = { merge }
+  })) as Stream.Stream<
+    InstanceSet.InstanceSet<MergeMetadata<Sources>>,
+    InvalidOption | MergeError<Sources>,
+    MergeServices<Sources>
+  >

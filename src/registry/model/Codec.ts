@@ -8,7 +8,7 @@
  * @module
  */
 import { Data, Result, Schema } from "effect"
-import { InstanceStatus, type ServiceInstance } from "./Instance.ts"
+import { InstanceStatus, type Labels, type ServiceInstance } from "./Instance.ts"
 import type { Layout } from "./Layout.ts"
 import type { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 
@@ -29,8 +29,19 @@ export class InvalidInstance extends InvalidInstanceBase {
 /** The largest value, in bytes, that is written or read: etcd itself takes a little more. */
 export const maxValueBytes: number = 1024 * 1024
 
+/** The codec of a service of any metadata. */
+export interface AnyCodec {
+  readonly layout?: Layout
+  readonly encode: (instance: ServiceInstance<never>) => Result.Result<Uint8Array, InvalidInstance>
+  readonly decode: (
+    name: string,
+    id: string,
+    value: Uint8Array
+  ) => Result.Result<ServiceInstance<unknown>, InvalidInstance>
+}
+
 /** Instances to bytes and back, and where they are kept. */
-export interface Codec<M> {
+export interface Codec<M> extends AnyCodec {
   /** Where the instances are in etcd. Default: `<namespace>/<service>/<id>`, in the namespace of the registry. */
   readonly layout?: Layout
   /** The value to put, or why the instance cannot be written. */
@@ -158,8 +169,7 @@ const parse = (value: Uint8Array): Result.Result<unknown, string> => {
 }
 
 /** The JSON envelope with metadata of strings. */
-export const strings: Codec<Readonly<Record<string, string>>> = make(
+export const strings: Codec<Labels> = make(
   Schema.Record(Schema.String, Schema.String),
-  (found): found is Readonly<Record<string, string>> =>
-    isObject(found) && Object.values(found).every((value) => typeof value === "string")
+  (found): found is Labels => isObject(found) && Object.values(found).every((value) => typeof value === "string")
 )

@@ -16,8 +16,18 @@ export const InstanceStatus: Schema.Literals<readonly ["up", "starting", "draini
 /** Whether an instance wants traffic: only `"up"` does. */
 export type InstanceStatus = typeof InstanceStatus.Type
 
+/**
+ * Metadata of strings: what a service has that is only a name.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Labels {
+  readonly [name: string]: string
+}
+
 /** One running copy of a service. A plain immutable value: two with equal members are equal for `Equal.equals`. */
-export interface ServiceInstance<M = Readonly<Record<string, string>>> {
+export interface ServiceInstance<M = Labels> {
   /** Unique within the service. */
   readonly id: string
   /** The service. */

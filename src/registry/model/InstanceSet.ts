@@ -9,7 +9,7 @@
 import { HashMap, Option } from "effect"
 import { Freshness } from "../../etcd/Freshness.ts"
 import type { InvalidInstance } from "./Codec.ts"
-import { byId, isAvailable, type ServiceInstance } from "./Instance.ts"
+import { byId, isAvailable, type Labels, type ServiceInstance } from "./Instance.ts"
 
 /** A key whose value is no instance, and why. */
 export interface Rejected {
@@ -18,7 +18,7 @@ export interface Rejected {
 }
 
 /** The complete set of a service's instances at one revision. Iterates over `instances`. */
-export interface InstanceSet<M = Readonly<Record<string, string>>> extends Iterable<ServiceInstance<M>> {
+export interface InstanceSet<M = Labels> extends Iterable<ServiceInstance<M>> {
   readonly size: number
   /** The revision of etcd at which the service's keys were just this. */
   readonly revision: bigint
@@ -38,7 +38,7 @@ export interface InstanceSet<M = Readonly<Record<string, string>>> extends Itera
 }
 
 /** What became of one instance between two sets. */
-export type Change<M = Readonly<Record<string, string>>> =
+export type Change<M = Labels> =
   | { readonly _tag: "Added"; readonly instance: ServiceInstance<M> }
   | { readonly _tag: "Updated"; readonly instance: ServiceInstance<M>; readonly previous: ServiceInstance<M> }
   | { readonly _tag: "Removed"; readonly instance: ServiceInstance<M> }

@@ -59,3 +59,9 @@ export const make = (parts: LayoutParts): Layout => ({
     return Result.isSuccess(parts.checkId(id)) ? id : undefined
   }
 })
+
+/** The layout of a service: that of its codec, or else the keyspace of the registry. */
+export const layoutOf = (
+  { codec }: { readonly codec: { readonly layout?: Layout } },
+  keyspace: Layout
+): Layout => codec.layout ?? keyspace

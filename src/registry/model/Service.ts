@@ -1,42 +1,87 @@
 /**
  * The definition of a service: its name and how its instances are written.
  *
+ * @since 0.1.0
  * @module
  */
 import * as Codec from "./Codec.ts"
-import type { Layout } from "./Layout.ts"
+import type { Labels } from "./Instance.ts"
 
-/** A service by its name, with metadata of type `M` on each instance. */
-export interface Service<M = Readonly<Record<string, string>>> {
+export { type AnyCodec, type Codec, InvalidInstance, type MetadataSchema } from "./Codec.ts"
+export type { Layout } from "./Layout.ts"
+
+/**
+ * A service of any metadata.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AnyService {
+  /** 1 to 253 bytes without `/` and control characters, unless the format of the service has other rules. */
   readonly name: string
+  /** How its instances are written, and where. */
+  readonly codec: Codec.AnyCodec
+}
+
+/**
+ * A service by its name, with metadata of type `M` on each instance.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service<M = Labels> extends AnyService {
   readonly codec: Codec.Codec<M>
 }
 
-/** How services are defined; see {@link Service}. */
-export interface DefineService {
-  /** A service whose metadata is a record of strings. */
-  (name: string): Service
-  /** A service whose metadata the schema describes; it is checked when registering and when discovering. */
-  <M>(name: string, options: { readonly metadata: Codec.MetadataSchema<M> }): Service<M>
-  /** A service in a format of its own, such as one of `@effect-etcd/discovery/interop`. */
-  <M>(name: string, options: { readonly codec: Codec.Codec<M> }): Service<M>
-}
-
-const make: DefineService = <M>(
-  name: string,
-  options?: { readonly metadata: Codec.MetadataSchema<M> } | { readonly codec: Codec.Codec<M> }
-): Service<M> | Service =>
-  options === undefined ?
-    { name, codec: Codec.strings } :
-    { name, codec: "codec" in options ? options.codec : Codec.json(options.metadata) }
-
-/** Where the instances of a service are: where its codec says, or else in the keyspace of the registry. */
-export const layoutOf = <M>(service: Service<M>, keyspace: Layout): Layout => service.codec.layout ?? keyspace
+/**
+ * What a function takes as a service: a name, or the value that {@link make} returns.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ServiceLike = string | AnyService
 
 /**
- * Defines services. Nothing is checked here: an illegal name is refused, with a typed error, where it is used.
+ * The metadata of a service: what its schema describes, or {@link Labels} if it is only a name.
  *
- * Define a typed service once and share the value: `discover` shares one watch for each definition.
+ * @since 0.1.0
+ * @category utility types
+ */
+export type MetadataOf<S> = S extends { readonly codec: Codec.Codec<infer M> } ? M : Labels
+
+/**
+ * The options of {@link make}: the schema of the metadata, or a codec, such as one of `@effect-etcd/discovery/interop`.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options {
+  /** Describes the metadata of an instance. Default: a record of strings. */
+  readonly metadata?: Codec.MetadataSchema<unknown>
+  /** Writes instances in a format of its own. It has its own metadata, so `metadata` is left out. */
+  readonly codec?: Codec.AnyCodec
+}
+
+/**
+ * The metadata that the options of {@link make} describe.
+ *
+ * @since 0.1.0
+ * @category utility types
+ */
+export type MetadataIn<O> = O extends { readonly codec: Codec.Codec<infer M> } ? M :
+  O extends { readonly metadata: Codec.MetadataSchema<infer M> } ? M :
+  Labels
+
+/**
+ * Defines a service.
+ *
+ * **Details**
+ *
+ * Nothing is checked here: an invalid name fails with `InvalidOption` where the service is used.
+ *
+ * **Gotchas**
+ *
+ * Define a typed service once and share the value. `discover` shares one watch for each definition.
  *
  * @example
  * ```ts
@@ -46,5 +91,18 @@ export const layoutOf = <M>(service: Service<M>, keyspace: Layout): Layout => se
  * const Orders = Service.make("orders", { metadata: Schema.Struct({ shard: Schema.Int }) })
  * Orders.name // "orders"
  * ```
+ *
+ * @since 0.1.0
+ * @category constructors
  */
-export const Service: { readonly make: DefineService } = { make }
+export const make = <O extends Options = Record<never, never>>(name: string, options?: O): Service<MetadataIn<O>> => {
+  const { codec, metadata } = options ?? {}
+  const written = codec ?? (metadata === undefined ? Codec.strings : Codec.json(metadata))
+  // `MetadataIn` reads the type off this very codec or schema.
+  return { name, codec: written as Codec.Codec<MetadataIn<O>> }
+}
+
+/** A service as a value: a name stands for one whose metadata is a record of strings. */
+export const fromLike = <S extends ServiceLike>(service: S): Service<MetadataOf<S>> =>
+  // `MetadataOf` reads the type off this very codec.
+  (typeof service === "string" ? make(service) : service) as Service<MetadataOf<S>>

@@ -38,18 +38,17 @@ import type { FollowOptions } from "../../etcd/follow.ts"
 import { Deadline } from "../../internal/time/Deadlines.ts"
 import { Inbox } from "../../internal/Inbox.ts"
 import { Latest } from "../../internal/Latest.ts"
+import { InvalidOption } from "../../internal/options.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import { Steps } from "../../internal/time/Steps.ts"
 import { Timers } from "../../internal/time/Timers.ts"
-import type { ServiceInstance } from "../model/Instance.ts"
+import type { Labels, ServiceInstance } from "../model/Instance.ts"
 import * as Claim from "./claim.ts"
 import * as Health from "./health.ts"
 import * as OwnKeys from "./ownKeys.ts"
 import { checkPatch, encode, type InstancePatch, type RegistrationPlan } from "./RegisterOptions.ts"
 import {
-  type Holder,
   InstanceIdTaken,
-  InvalidRegistration,
   type RegistrationError,
   RegistrationLost,
   RegistrationRefused,
@@ -67,7 +66,7 @@ export type RegistrationStatus = Data.TaggedEnum<{
   /** Was in etcd and is on its way back. */
   Recovering: { readonly since: number; readonly attempt: number; readonly cause: EtcdError | RegistrationLost }
   /** Another process took the id; final. */
-  Superseded: { readonly by: Holder }
+  Superseded: { readonly by: InstanceIdTaken["by"] }
   /** In etcd, and asks for no more traffic. */
   Draining: Record<never, never>
   /** Given up; final. */
@@ -80,7 +79,7 @@ export type RegistrationStatus = Data.TaggedEnum<{
 export const RegistrationStatus: Data.TaggedEnum.Constructor<RegistrationStatus> = Data.taggedEnum<RegistrationStatus>()
 
 /** An instance that is kept in etcd until its scope closes. */
-export interface Registration<M = Readonly<Record<string, string>>> {
+export interface Registration<M = Labels> {
   /** The instance as it is, or as it will be once etcd takes it. */
   readonly instance: ServiceInstance<M>
   readonly key: string
@@ -93,7 +92,7 @@ export interface Registration<M = Readonly<Record<string, string>>> {
   }
   /**
    * Changes the instance in one Txn, without a moment of absence, and completes once it is in etcd; during an outage,
-   * after it. Fails with `InvalidRegistration` before anything is sent, with `RegistrationRefused` when etcd refuses
+   * after it. Fails with `InvalidOption` before anything is sent, with `RegistrationRefused` when etcd refuses
    * (the instance stays as it was), and with the failure of the registration when it ends before. An interrupted update
    * may still take place.
    */
@@ -577,8 +576,9 @@ const registrationOf = <M>(owner: Owner<M>): Registration<M> => ({
   awaitFailure: Deferred.await(owner.failed)
 })
 
-const isReleased = new InvalidRegistration({
-  field: "scope",
+const isReleased = new InvalidOption({
+  of: "Registration.update",
+  option: "scope",
   value: "closed",
   rule: "a registration can be changed while its scope is open"
 })

@@ -6,32 +6,8 @@
 import { Data, Duration } from "effect"
 import type { LeaseId } from "../../etcd/Etcd.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
+import type { InvalidOption } from "../../internal/options.ts"
 import type { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
-
-const InvalidRegistrationBase: TaggedErrorClass<"InvalidRegistration", {
-  /** The option. */
-  readonly field: string
-  /** What it was given. */
-  readonly value: unknown
-  /** What it must be. */
-  readonly rule: string
-}> = Data.TaggedError("InvalidRegistration")
-
-/** An option that cannot be. Nothing was sent. */
-export class InvalidRegistration extends InvalidRegistrationBase {
-  override get message(): string {
-    return `cannot register: ${this.field} is ${show(this.value)}; ${this.rule}`
-  }
-}
-
-const show = (value: unknown): string => {
-  const text = Duration.isDuration(value) ?
-    Duration.format(value) :
-    typeof value === "bigint" ?
-    String(value) :
-    JSON.stringify(value) ?? String(value)
-  return text.length > 200 ? `${text.slice(0, 200)}…` : text
-}
 
 /** Who holds a key. */
 export interface Holder {
@@ -84,7 +60,7 @@ export class StartupTimeout extends StartupTimeoutBase {
 }
 
 /** What `registerService` and a registration fail with. */
-export type RegistrationError = InvalidRegistration | InstanceIdTaken | RegistrationRefused | StartupTimeout
+export type RegistrationError = InvalidOption | InstanceIdTaken | RegistrationRefused | StartupTimeout
 
 const RegistrationLostBase: TaggedErrorClass<"RegistrationLost", { readonly key: string }> = Data.TaggedError(
   "RegistrationLost"

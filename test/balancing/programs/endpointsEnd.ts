@@ -9,7 +9,7 @@ import { DiscoveryHttpClient, makeFetch } from "../../../src/http/mod.ts"
 const registry = Registry.layerMemory()
 
 const hung = Effect.gen(function* () {
-  yield* registerService({ name: "hung", endpoints: ["a:1"] })
+  yield* registerService("hung", { endpoints: ["a:1"] })
   for (const connect of [Effect.never, Effect.uninterruptible(Effect.never)]) {
     const error = yield* Effect.scoped(Effect.gen(function* () {
       const endpoints = yield* Endpoints.make({
@@ -26,7 +26,7 @@ const hung = Effect.gen(function* () {
 })
 
 const calls = Effect.gen(function* () {
-  for (const id of ["a", "b", "c"]) yield* registerService({ name: "orders", id, endpoints: [`${id}:1`] })
+  for (const id of ["a", "b", "c"]) yield* registerService("orders", { id, endpoints: [`${id}:1`] })
   const endpoints = yield* Endpoints.make({
     service: "orders",
     strategy: Balancer.peakEwma,
@@ -61,7 +61,7 @@ const http = Effect.gen(function* () {
   const runtime = ManagedRuntime.make(
     DiscoveryHttpClient.layer({ attemptTimeout: "1 hour" }).pipe(
       Layer.provide(FetchHttpClient.layer),
-      Layer.provide(Registry.fixed([{ name: "web", endpoints: [`http://127.0.0.1:${port}`] }]))
+      Layer.provide(Registry.layerFixed([{ name: "web", endpoints: [`http://127.0.0.1:${port}`] }]))
     )
   )
   const text = yield* Effect.promise(async () => (await makeFetch(runtime)("http://web/")).text())

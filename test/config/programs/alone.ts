@@ -1,6 +1,7 @@
 // Live configuration and a declaration on the embedded engine. Nothing here needs a permission under Deno.
 import { Config, Effect, Layer, Schema } from "effect"
-import { getInstances, registerFromConfig, Registry } from "../../../mod.ts"
+import { getInstances, Registry } from "../../../mod.ts"
+import { Declared } from "../../../src/declared/mod.ts"
 import { Etcd, EtcdMemory } from "../../../src/etcd/mod.ts"
 import { ConfigRef, etcdConfigProvider } from "../../../src/config/mod.ts"
 
@@ -18,7 +19,7 @@ const main = Effect.gen(function* () {
   const state = yield* limit.get
   const provider = yield* etcdConfigProvider({ prefix: "/config/app" })
   const read = yield* Config.Number("limit").parse(provider)
-  yield* registerFromConfig({ text: declaration, format: "yaml" })
+  yield* Declared.register({ text: declaration, format: "yaml" })
   const { endpoints } = yield* getInstances("orders")
   console.log(JSON.stringify([state._tag === "Present" && state.value, read, endpoints]))
 })

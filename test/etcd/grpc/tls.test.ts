@@ -2,7 +2,7 @@ import { Effect, type Scope } from "effect"
 import assert from "node:assert/strict"
 import net from "node:net"
 import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
-import { discover, registerService, Registry } from "../../../src/registry/Registry.ts"
+import { discover, registerService, Registry } from "../../../mod.ts"
 import { type EtcdOptions, type EtcdServer, startEtcd } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { attempt } from "../../harness/real.ts"
@@ -106,7 +106,7 @@ describe("EtcdGrpc with tls", () => {
       const { authority: { ca }, good } = yield* makeCertificates
       const server = yield* startEtcd({ tls: { ...good, clientCa: ca } })
       yield* Effect.gen(function* () {
-        yield* registerService({ name: "orders", id: "a", endpoints: ["http://10.0.0.1:80"] })
+        yield* registerService("orders", { id: "a", endpoints: ["http://10.0.0.1:80"] })
         const sets = yield* recorded(discover("orders"))
         assert.deepEqual(ids(yield* sets.until(() => true)), ["a"])
       }).pipe(Effect.provide(Registry.layerEtcd({ endpoints: [server.endpoint], tls: { ca, ...good } })))
@@ -155,7 +155,7 @@ describe("EtcdGrpc with tls", () => {
         const { good, stranger } = yield* makeCertificates
         const server = yield* startEtcd({ tls: good })
         const error = yield* Effect.flip(
-          registerService({ name: "orders", endpoints: ["http://10.0.0.1:80"], startupTimeout: "1 second" })
+          registerService("orders", { endpoints: ["http://10.0.0.1:80"], startupTimeout: "1 second" })
         ).pipe(Effect.provide([Registry.layerEtcd({ endpoints: [server.endpoint], tls: { ca: stranger.ca } }), quiet]))
         assert.equal(error._tag, "StartupTimeout")
         assert.match(error.message, /unable to verify|unknown ?issuer|self.signed/i)

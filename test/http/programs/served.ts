@@ -12,9 +12,9 @@ const program = Effect.gen(function* () {
       resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0))
     })
   })
-  const registration = yield* registerService({ name: "orders", id, endpoints: [`http://127.0.0.1:${port}`] })
+  const registration = yield* registerService("orders", { id, endpoints: [`http://127.0.0.1:${port}`] })
   console.log(`serving ${registration.key}`)
   return yield* registration.awaitFailure
 })
 
-runMain(program.pipe(Effect.scoped, Effect.provide(Registry.layerConfig)))
+runMain(program.pipe(Effect.scoped, Effect.provide(Registry.layerConfig())))

@@ -5,14 +5,8 @@ import v8 from "node:v8"
 import vm from "node:vm"
 import type { RequestOp } from "../../../src/etcd/Etcd.ts"
 import type { InstanceSet } from "../../../src/registry/model/InstanceSet.ts"
-import { Service } from "../../../src/registry/model/Service.ts"
-import {
-  discover,
-  discoverChanges,
-  getInstances,
-  listServices,
-  registerService
-} from "../../../src/registry/Registry.ts"
+import * as Service from "../../../src/registry/model/Service.ts"
+import { discover, discoverChanges, getInstances, listServices, registerService } from "../../../mod.ts"
 import { etcdctl, type EtcdServer, startEtcd } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { eventually, freePort } from "../../harness/real.ts"
@@ -126,7 +120,7 @@ describe("consumers of discover", () => {
             )
           )
         yield* Effect.gen(function* () {
-          const registration = yield* registerService({ name: "orders", id: "a", endpoints: ["a:1"] })
+          const registration = yield* registerService("orders", { id: "a", endpoints: ["a:1"] })
           const first = yield* recorded(discover("orders"))
           yield* first.until(isLiveWith("a"))
           yield* watchers(2)
@@ -230,7 +224,7 @@ describe("when etcd refuses", () => {
         yield* Effect.gen(function* () {
           const sets = yield* recorded(discover("orders"))
           yield* sets.until(isLiveWith())
-          const error = yield* Effect.flip(registerService({ name: "orders", id: "a", endpoints: ["a:1"] }))
+          const error = yield* Effect.flip(registerService("orders", { id: "a", endpoints: ["a:1"] }))
           assert.ok(error._tag === "RegistrationRefused")
           assert.ok(error.cause._tag === "EtcdError")
           assert.deepEqual([error.key, error.cause.reason._tag], ["/readable/orders/a", "PermissionDenied"])
@@ -250,7 +244,7 @@ describe("when etcd refuses", () => {
         assert.ok(refused._tag === "DiscoveryRefused")
         const ended = yield* Effect.flip(Stream.runDrain(discover("orders")))
         assert.ok(ended._tag === "DiscoveryRefused")
-        const error = yield* Effect.flip(registerService({ name: "orders", endpoints: ["a:1"] }))
+        const error = yield* Effect.flip(registerService("orders", { endpoints: ["a:1"] }))
         assert.ok(error._tag === "RegistrationRefused" && error.cause._tag === "EtcdError")
         for (const { cause, message } of [refused, ended, { ...error, cause: error.cause, message: error.message }]) {
           assert.equal(cause.reason._tag, "Unauthenticated")

@@ -5,8 +5,8 @@ import { DiscoveryRefused } from "../../../src/registry/discovery/Discovery.ts"
 import { type Etcd, prefix } from "../../../src/etcd/Etcd.ts"
 import { InvalidArgument } from "../../../src/etcd/EtcdError.ts"
 import type { Change, InstanceSet } from "../../../src/registry/model/InstanceSet.ts"
-import { Service } from "../../../src/registry/model/Service.ts"
-import { discoverChanges, Registry } from "../../../src/registry/Registry.ts"
+import * as Service from "../../../src/registry/model/Service.ts"
+import { discoverChanges, Registry } from "../../../mod.ts"
 import { FaultyEtcd } from "../../../src/testing/mod.ts"
 import { describe } from "../../harness/it.ts"
 import {
@@ -28,8 +28,8 @@ import {
 
 const removeInstance = (etcd: Etcd, id: string) => etcd.deleteRange({ key: `/services/orders/${id}` })
 
-const changesOf = ({ registry }: Pick<Process, "registry">, service: Service = orders) =>
-  Stream.provideService(discoverChanges(service), Registry, registry)
+const changesOf = ({ registry }: Pick<Process, "registry">, service: Service.Service = orders) =>
+  Stream.provideService(discoverChanges(service), Registry.Registry, registry)
 
 /** The sets as they are shown, each with the time of its arrival in whole milliseconds. */
 const timed = <E>(sets: Stream.Stream<InstanceSet, E>): Stream.Stream<readonly [number, string], E> =>
@@ -351,7 +351,7 @@ describe("discover", () => {
         const { operator, process } = yield* world
         const one = yield* process()
         let decoded = 0
-        const counting: Service = {
+        const counting: Service.Service = {
           name: "orders",
           codec: {
             encode: orders.codec.encode,

@@ -5,8 +5,8 @@ import v8 from "node:v8"
 import vm from "node:vm"
 import type { Etcd } from "../../../src/etcd/Etcd.ts"
 import { kitex, kratos } from "../../../src/interop/mod.ts"
-import { Service } from "../../../src/registry/model/Service.ts"
-import { discover, getInstances, listServices, registerService } from "../../../src/registry/Registry.ts"
+import * as Service from "../../../src/registry/model/Service.ts"
+import { discover, getInstances, listServices, registerService } from "../../../mod.ts"
 import { eachSharedEtcd, startEtcd } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { pause } from "../../harness/real.ts"
@@ -99,12 +99,14 @@ describe("Registry beside a hostile registrant", () => {
         const run = yield* processAt(etcd().endpoint, { namespace })
         const { id: lease } = yield* direct.leaseGrant({ ttl: 600 })
         /** The members of the metadata of the only instance, and what they inherit from. */
-        const read = Effect.fnUntraced(function* <M extends object>(service: Service<M>, key: string, value: string) {
-          yield* put(direct, lease)(`${namespace}${key}`, value)
-          const { instances, rejected } = yield* run(getInstances(service))
-          assert.deepEqual(rejected, [])
-          return instances.map(({ metadata }) => [Object.entries(metadata), Object.getPrototypeOf(metadata)])
-        })
+        const read = Effect.fnUntraced(
+          function* <M extends object>(service: Service.Service<M>, key: string, value: string) {
+            yield* put(direct, lease)(`${namespace}${key}`, value)
+            const { instances, rejected } = yield* run(getInstances(service))
+            assert.deepEqual(rejected, [])
+            return instances.map(({ metadata }) => [Object.entries(metadata), Object.getPrototypeOf(metadata)])
+          }
+        )
         const text = `{"__proto__":"p","constructor":"c"}`
         const asTheyAre = [[[["__proto__", "p"], ["constructor", "c"]], Object.prototype]]
         const object = `{"shard":"1","__proto__":{"isAdmin":true}}`
@@ -135,8 +137,8 @@ describe("Registry beside a hostile registrant", () => {
         const namespace = freshNamespace()
         const direct = yield* observer(etcd())
         const run = yield* processAt(etcd().endpoint, { namespace })
-        const honest = { name: "orders", id: "a", endpoints: ["http://10.0.0.1:80"], metadata: { shard: "1" } } as const
-        const { instance } = yield* run(registerService(honest))
+        const honest = { id: "a", endpoints: ["http://10.0.0.1:80"], metadata: { shard: "1" } }
+        const { instance } = yield* run(registerService("orders", honest))
         const before = yield* run(recorded(discover("orders"))).pipe(Effect.provide(quiet))
         yield* before.until(({ size }) => size === 1)
 
@@ -182,7 +184,7 @@ describe("Registry beside a hostile registrant", () => {
         const server = yield* startEtcd()
         const direct = yield* observer(server)
         const run = yield* processAt(server.endpoint, { requestTimeout: "10 seconds" })
-        yield* run(registerService({ name: "orders", id: "a", endpoints: ["http://10.0.0.1:80"] }))
+        yield* run(registerService("orders", { id: "a", endpoints: ["http://10.0.0.1:80"] }))
         const { id: lease } = yield* direct.leaseGrant({ ttl: 600 })
         const write = put(direct, lease)
         yield* Effect.forEach(Array.from({ length: 80 }), (_, batch) =>

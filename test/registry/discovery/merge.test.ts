@@ -1,13 +1,13 @@
 import { Arbitrary, Effect, HashMap, Option, type Schema, Stream } from "effect"
 import assert from "node:assert/strict"
-import { Discovery } from "../../../src/registry/discovery/merge.ts"
+import { merge } from "../../../src/registry/discovery/merge.ts"
 import { goZero, grpcNaming } from "../../../src/interop/mod.ts"
 import { InvalidInstance } from "../../../src/registry/model/Codec.ts"
 import type { ServiceInstance } from "../../../src/registry/model/Instance.ts"
 import * as InstanceSet from "../../../src/registry/model/InstanceSet.ts"
-import { Service } from "../../../src/registry/model/Service.ts"
+import * as Service from "../../../src/registry/model/Service.ts"
 import { EtcdError, Unavailable } from "../../../src/etcd/EtcdError.ts"
-import { discover, Registry } from "../../../src/registry/Registry.ts"
+import { discover, Registry } from "../../../mod.ts"
 import { describe, effect, live } from "../../harness/it.ts"
 import { int, property } from "../model/property.ts"
 import { collect, elapse, orders, register, verify, world } from "../../harness/virtual.ts"
@@ -38,12 +38,12 @@ const endpointAt = (host: number) =>
   ["http://10.0.0.1", "tcp://10.0.0.1:80", "grpc://10.0.0.2:81/x", "tcp://10.0.0.2:81"][host] ?? ""
 const addressAt = (host: number) => host < 2 ? 1 : 2
 
-describe("Discovery.merge", () => {
+describe("InstanceSet.merge", () => {
   live(
     "emits once each source has emitted, with ids under labels and weights multiplied",
     () =>
       Effect.gen(function* () {
-        const merged = Discovery.merge({
+        const merged = merge({
           one: Stream.make(setOf([instance("a", "http://h:1")], 7n)),
           two: { sets: Stream.make(setOf([instance("a", "http://h:2", 100)], 5n)), weight: 1 / 100 }
         })
@@ -53,7 +53,7 @@ describe("Discovery.merge", () => {
           "one/a http://h:1 1",
           "two/a http://h:2 1"
         ]])
-        const never = Discovery.merge({ one: Stream.make(setOf([])), two: Stream.never })
+        const never = merge({ one: Stream.make(setOf([])), two: Stream.never })
         assert.deepEqual(yield* Stream.runCollect(Stream.interruptWhen(never, Effect.sleep(20))), [])
       })
   )
@@ -74,13 +74,13 @@ describe("Discovery.merge", () => {
             [old, ["now/a http://10.0.0.1/path 1", "now/b https://10.0.0.1 1", "now/c http://H:80 1"]]
           ] as const
         ) {
-          const set = yield* lastOf(Discovery.merge({
+          const set = yield* lastOf(merge({
             old: Stream.fromIterable(left.map((instances) => setOf(instances))),
             now: Stream.make(setOf(now))
           }))
           assert.deepEqual(shown(set), expected)
         }
-        const turned = yield* lastOf(Discovery.merge({
+        const turned = yield* lastOf(merge({
           now: Stream.make(setOf(now)),
           old: Stream.make(setOf(old[0] ?? []))
         }))
@@ -119,7 +119,7 @@ describe("Discovery.merge", () => {
         )
       const seen: Array<InstanceSet.InstanceSet<unknown>> = []
       await Effect.runPromise(
-        Discovery.merge({ p: streamOf(0), q: streamOf(1), r: streamOf(2) }).pipe(
+        merge({ p: streamOf(0), q: streamOf(1), r: streamOf(2) }).pipe(
           Stream.runForEach((set) => Effect.sync(() => seen.push(set)))
         )
       )
@@ -168,7 +168,7 @@ describe("Discovery.merge", () => {
             sequence: 0
           })
         const parts = { p: Stream.make(part(20)), q: Stream.make(part(10)), r: Stream.make(part(undefined)) }
-        const set = yield* lastOf(Discovery.merge(parts))
+        const set = yield* lastOf(merge(parts))
         // The same address: only the first is there, and held.
         assert.deepEqual(shown(set), ["p/h http://h:9 1"])
         assert.deepEqual(set?.held.map(({ id }) => id), ["p/h"])
@@ -178,21 +178,21 @@ describe("Discovery.merge", () => {
   )
 
   live(
-    "fails as soon as one source fails, and with InvalidName for a label or a weight that cannot be",
+    "fails as soon as one source fails, and with InvalidOption for a label or a weight that cannot be",
     () =>
       Effect.gen(function* () {
         const cause = new EtcdError({ reason: new Unavailable({ detail: "down" }), method: "watch" })
         const set = setOf([])
         const failure = <A, E>(stream: Stream.Stream<A, E>) => Effect.flip(Stream.runDrain(stream))
         const refused = yield* failure(
-          Discovery.merge({ a: Stream.concat(Stream.make(set), Stream.never), b: Stream.fail(cause) })
+          merge({ a: Stream.concat(Stream.make(set), Stream.never), b: Stream.fail(cause) })
         )
         assert.equal(refused, cause)
-        const fieldOf = <E extends { readonly _tag: string }>(error: E) => "field" in error ? error.field : error._tag
-        assert.equal(fieldOf(yield* failure(Discovery.merge({ "a/b": Stream.fail(cause) }))), "label")
-        assert.equal(fieldOf(yield* failure(Discovery.merge({ "": Stream.fail(cause) }))), "label")
+        const fieldOf = <E extends { readonly _tag: string }>(error: E) => "option" in error ? error.option : error._tag
+        assert.equal(fieldOf(yield* failure(merge({ "a/b": Stream.fail(cause) }))), "label")
+        assert.equal(fieldOf(yield* failure(merge({ "": Stream.fail(cause) }))), "label")
         for (const weight of [0, -1, Number.NaN, Number.POSITIVE_INFINITY]) {
-          const merged = Discovery.merge({ a: { sets: Stream.fail(cause), weight } })
+          const merged = merge({ a: { sets: Stream.fail(cause), weight } })
           assert.equal(fieldOf(yield* failure(merged)), "a.weight")
         }
       })
@@ -205,7 +205,7 @@ describe("Discovery.merge", () => {
         const [east, west] = [yield* world, yield* world]
         const [inEast, inWest] = [yield* east.process(), yield* west.process()]
         const seen = yield* collect(
-          Discovery.merge({ east: inEast.registry.discover(orders), west: inWest.registry.discover(orders) }).pipe(
+          merge({ east: inEast.registry.discover(orders), west: inWest.registry.discover(orders) }).pipe(
             Stream.map((set) => `${set.freshness._tag} ${set.instances.map(({ id }) => id)}`)
           )
         )
@@ -232,7 +232,7 @@ describe("Discovery.merge", () => {
     Effect.gen(function* () {
       const users = Service.make("user.rpc", { codec: goZero })
       const named = Service.make("users", { codec: grpcNaming })
-      const merged = Discovery.merge({ zero: discover(users), named: discover(named) })
+      const merged = merge({ zero: discover(users), named: discover(named) })
       const metadata: ReadonlyArray<Schema.Json | Readonly<Record<string, string>>> = yield* merged.pipe(
         Stream.take(1),
         Stream.map(({ instances }) => instances.map((one) => one.metadata)),
@@ -240,7 +240,7 @@ describe("Discovery.merge", () => {
         Effect.map((sets) => sets.flat())
       )
       assert.deepEqual(metadata, [{ k: [1] }, {}])
-    }).pipe(Effect.provide(Registry.fixed([
+    }).pipe(Effect.provide(Registry.layerFixed([
       { name: "user.rpc", endpoints: ["tcp://10.0.0.1:80"] },
       { name: "users", endpoints: ["tcp://10.0.0.2:80"], metadata: { k: [1] } }
     ]))))

@@ -1,14 +1,8 @@
 import { Effect, Equal, Option, Schema, Stream } from "effect"
 import assert from "node:assert/strict"
 import { prefix, type RequestOp } from "../../../src/etcd/Etcd.ts"
-import { Service } from "../../../src/registry/model/Service.ts"
-import {
-  discover,
-  discoverChanges,
-  getInstances,
-  listServices,
-  registerService
-} from "../../../src/registry/Registry.ts"
+import * as Service from "../../../src/registry/model/Service.ts"
+import { discover, discoverChanges, getInstances, listServices, registerService } from "../../../mod.ts"
 import { eachSharedEtcd, etcdctl } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { pause } from "../../harness/real.ts"
@@ -370,7 +364,7 @@ describe("discover", () => {
             const empty = yield* getInstances("orders")
             assert.deepEqual([empty.size, [...empty], empty.freshness._tag], [0, [], "Live"])
             for (const name of ["payments", "orders", "orders-eu"]) {
-              for (let i = 0; i < name.length; i++) yield* registerService({ name, id: `i${i}`, endpoints: ["a:1"] })
+              for (let i = 0; i < name.length; i++) yield* registerService(name, { id: `i${i}`, endpoints: ["a:1"] })
             }
             // What is broken counts, what has no lease or belongs to nobody does not.
             yield* etcd.put({ key: `${namespace}/broken/a`, value: "?", lease })

@@ -4,6 +4,7 @@ import { endpoint, endpointRule } from "../../../src/registry/model/Endpoint.ts"
 import * as Keyspace from "../../../src/registry/model/Keyspace.ts"
 import { instanceId, nameRule, serviceName } from "../../../src/registry/model/ServiceName.ts"
 import * as Ttl from "../../../src/etcd/Ttl.ts"
+import { checkOptions } from "../../../src/internal/options.ts"
 import { describe, live } from "../../harness/it.ts"
 import { bytes, int, property, text } from "./property.ts"
 
@@ -109,14 +110,17 @@ describe("endpoint", () => {
   })
 })
 
+const checkTtl = (ttl: Duration.Input, heartbeat?: Duration.Input) =>
+  checkOptions("test", (check) => Ttl.make(check, ttl, heartbeat))
+
 describe("Ttl", () => {
   property(
     "the time to live is rounded up to whole seconds, and the heartbeat is a third of it",
     int(1, 10_000_000),
     (millis) => {
-      const made = Ttl.make(millis, undefined)
+      const made = checkTtl(millis)
       const seconds = Math.ceil(millis / 1000)
-      if (seconds < 2) return assert.equal(Result.isFailure(made) && made.failure.field, "ttl")
+      if (millis < 2000) return assert.equal(Result.isFailure(made) && made.failure.option, "ttl")
       const { heartbeat, seconds: found } = Result.getOrThrow(made)
       assert.equal(found, seconds)
       assert.ok(Math.abs(Duration.toMillis(heartbeat) - seconds * 1000 / 3) < 0.001)
@@ -127,18 +131,18 @@ describe("Ttl", () => {
     "a heartbeat is taken when it is above 0 and two fit into the time to live, and refused otherwise",
     Arbitrary.all([int(2, 100), int(-1, 60_000)]),
     ([seconds, millis]) => {
-      const made = Ttl.make(Duration.seconds(seconds), Duration.millis(millis))
+      const made = checkTtl(Duration.seconds(seconds), Duration.millis(millis))
       assert.equal(Result.isSuccess(made), millis > 0 && millis * 2 <= seconds * 1000)
-      if (Result.isFailure(made)) assert.equal(made.failure.field, "heartbeat")
+      if (Result.isFailure(made)) assert.equal(made.failure.option, "heartbeat")
     },
     2000
   )
 
   test("what is no duration, endless, or above etcd's limit is refused", () => {
     for (const ttl of ["nonsense", Infinity, NaN, -5000, 0, 1000, "1 second", "9000000001 seconds"]) {
-      const made = Ttl.make(ttl as Duration.Input, undefined)
-      assert.equal(Result.isFailure(made) && made.failure.field, "ttl", String(ttl))
+      const made = checkTtl(ttl as Duration.Input)
+      assert.equal(Result.isFailure(made) && made.failure.option, "ttl", String(ttl))
     }
-    assert.equal(Result.getOrThrow(Ttl.make("9000000000 seconds", undefined)).seconds, 9_000_000_000)
+    assert.equal(Result.getOrThrow(checkTtl("9000000000 seconds")).seconds, 9_000_000_000)
   })
 })

@@ -2,12 +2,12 @@
 import { Config, Effect, Stream } from "effect"
 import { discover, discoverChanges, getInstances, listServices, registerService, Registry } from "../../../mod.ts"
 
-const layer = Registry.layerConfig
+const layer = Registry.layerConfig()
 
 const moment = Effect.gen(function* () {
   const registrations = yield* Effect.forEach(
     ["a", "b", "c"],
-    (id) => registerService({ name: "orders", id, endpoints: ["a:1"], health: Effect.void }),
+    (id) => registerService("orders", { id, endpoints: ["a:1"], health: Effect.void }),
     { concurrency: 3 }
   )
   yield* discover("orders").pipe(Stream.takeUntil(({ available }) => available.length === 3), Stream.runDrain)
@@ -23,7 +23,7 @@ const patience = Effect.gen(function* () {
   // An etcd that is not there must not hold the process either.
   const nowhere = Registry.layerEtcd({ endpoints: [yield* Config.String("NOWHERE")] })
   const error = yield* Effect.flip(
-    Effect.scoped(registerService({ name: "orders", endpoints: ["a:1"], startupTimeout: "500 millis" })).pipe(
+    Effect.scoped(registerService("orders", { endpoints: ["a:1"], startupTimeout: "500 millis" })).pipe(
       Effect.provide(nowhere)
     )
   )

@@ -5,7 +5,7 @@ import { discover, registerService, Registry, runMain } from "../../../mod.ts"
 const program = Effect.gen(function* () {
   const own = yield* Config.String("OWN")
   const partner = yield* Config.String("PARTNER")
-  yield* registerService({ name: own, id: "1", endpoints: [`http://${own}:1`] })
+  yield* registerService(own, { id: "1", endpoints: [`http://${own}:1`] })
   yield* discover(partner).pipe(
     Stream.dropWhile((set) => set.size === 0),
     Stream.tap((set) => Effect.sync(() => console.log(`sees ${set.endpoints}`))),
@@ -14,4 +14,4 @@ const program = Effect.gen(function* () {
   )
 })
 
-runMain(program.pipe(Effect.scoped, Effect.provide(Registry.layerConfig)))
+runMain(program.pipe(Effect.scoped, Effect.provide(Registry.layerConfig())))

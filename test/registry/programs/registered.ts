@@ -5,8 +5,7 @@ import { registerService, Registry, runMain } from "../../../mod.ts"
 const program = Effect.gen(function* () {
   const id = yield* Config.String("INSTANCE_ID")
   const drain = yield* Config.withDefault(Config.String("DRAIN_MILLIS"), "0")
-  const registration = yield* registerService({
-    name: "orders",
+  const registration = yield* registerService("orders", {
     id,
     endpoints: ["http://10.0.0.5:8080"],
     ttl: "2 seconds",
@@ -17,4 +16,4 @@ const program = Effect.gen(function* () {
   return yield* registration.awaitFailure
 })
 
-runMain(program.pipe(Effect.scoped, Effect.provide(Registry.layerConfig)))
+runMain(program.pipe(Effect.scoped, Effect.provide(Registry.layerConfig())))

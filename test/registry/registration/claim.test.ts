@@ -2,7 +2,7 @@ import { Effect, Exit, Fiber, Option, Scope } from "effect"
 import assert from "node:assert/strict"
 import { InstanceIdTaken } from "../../../src/registry/registration/RegistrationError.ts"
 import { RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
-import { discover, registerService, type Registry } from "../../../src/registry/Registry.ts"
+import { discover, registerService, type Registry } from "../../../mod.ts"
 import { eachSharedEtcd, etcdctl, versions } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { eventually } from "../../harness/real.ts"
@@ -22,7 +22,7 @@ import {
   trafficOf
 } from "./support.ts"
 
-const a = { name: "orders", id: "a", endpoints: ["http://a:1", "http://a:2"] } as const
+const a = { id: "a", endpoints: ["http://a:1", "http://a:2"] } as const
 const elsewhere = { ...a, endpoints: ["http://b:1"] } as const
 
 describe("the claim of an id", () => {
@@ -36,7 +36,7 @@ describe("the claim of an id", () => {
       const traffic = yield* trafficOf(yield* observer(server()), `${namespace}/`)
       const process = processAt(server().endpoint, { namespace })
       /** The whole life of one process. */
-      const alone = <A, E>(effect: Effect.Effect<A, E, Registry | Scope.Scope>) =>
+      const alone = <A, E>(effect: Effect.Effect<A, E, Registry.Registry | Scope.Scope>) =>
         effect.pipe(Effect.scoped, Effect.provide(registryAt(server().endpoint, { namespace })))
       return { namespace, key, traffic, process, alone }
     })
@@ -52,7 +52,7 @@ describe("the claim of an id", () => {
               Effect.gen(function* () {
                 const inProcess = yield* process
                 yield* Effect.sleep(Math.random() * 3)
-                return yield* inProcess(registerService({ ...options, claim, ttl }))
+                return yield* inProcess(registerService("orders", { ...options, claim, ttl }))
               }).pipe(Scope.provide(scope), Effect.result),
             { concurrency: 2 }
           )
@@ -90,9 +90,9 @@ describe("the claim of an id", () => {
         Effect.gen(function* () {
           const { alone, key, namespace } = yield* setUp
           yield* alone(Effect.gen(function* () {
-            const first = yield* registerService(a)
+            const first = yield* registerService("orders", a)
             const { leaseId, revision } = yield* awaitStatus(first, "Registered")
-            const error = yield* Effect.flip(registerService({ ...a, claim: "exclusive" }))
+            const error = yield* Effect.flip(registerService("orders", { ...a, claim: "exclusive" }))
             assert.deepEqual(error, new InstanceIdTaken({ key, by: { leaseId, revision } }))
             assert.match(
               error.message,
@@ -117,7 +117,7 @@ describe("the claim of an id", () => {
           Effect.gen(function* () {
             const { alone, key, namespace, process, traffic } = yield* setUp
             const old = yield* Scope.make()
-            const first = yield* Effect.flatMap(process, (inProcess) => inProcess(registerService(a))).pipe(
+            const first = yield* Effect.flatMap(process, (inProcess) => inProcess(registerService("orders", a))).pipe(
               Scope.provide(old)
             )
             const failure = yield* Effect.forkScoped(Effect.flip(first.awaitFailure), { startImmediately: true })
@@ -125,7 +125,7 @@ describe("the claim of an id", () => {
               const sets = yield* recorded(discover("orders"))
               yield* sets.until(({ size }) => size === 1)
               const startedAt = performance.now()
-              const registration = yield* registerService({ ...second, claim })
+              const registration = yield* registerService("orders", { ...second, claim })
               assert.ok(performance.now() - startedAt < 5000)
               const { leaseId, revision } = yield* awaitStatus(registration, "Registered")
               const by = { leaseId, revision }
@@ -160,7 +160,11 @@ describe("the claim of an id", () => {
           const watchers = server().metric("etcd_debugging_mvcc_watcher_total")
           const before = yield* watchers
           yield* alone(Effect.gen(function* () {
-            const registration = yield* registerService({ ...elsewhere, startup: "background", ttl: "1 minute" })
+            const registration = yield* registerService("orders", {
+              ...elsewhere,
+              startup: "background",
+              ttl: "1 minute"
+            })
             // It has asked once, with its own lease, and waits now.
             yield* eventually(
               Effect.flatMap(
@@ -200,7 +204,7 @@ describe("the claim of an id", () => {
           yield* etcdctl(server(), "put", `--lease=${lease}`, key, "whatever it was")
           yield* alone(Effect.gen(function* () {
             // Waiting for a lease is bounded by the time to live, not by startupTimeout.
-            const registration = yield* registerService({
+            const registration = yield* registerService("orders", {
               ...elsewhere,
               ttl: "5 seconds",
               startupTimeout: "1 second"

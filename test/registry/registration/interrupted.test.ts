@@ -2,7 +2,7 @@ import { Deferred, Effect, Exit, Fiber, Layer } from "effect"
 import assert from "node:assert/strict"
 import { Etcd } from "../../../src/etcd/Etcd.ts"
 import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
-import { registerService, Registry } from "../../../src/registry/Registry.ts"
+import { registerService, Registry } from "../../../mod.ts"
 import { eachSharedEtcd, startEtcd } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { makeProxy } from "../../harness/Proxy.ts"
@@ -19,7 +19,7 @@ import {
   registryAt
 } from "./support.ts"
 
-const a = { name: "orders", id: "a", endpoints: ["http://a:1"] } as const
+const a = { id: "a", endpoints: ["http://a:1"] } as const
 
 type Operation = "leaseGrant" | "txn"
 type Moment = "before it is sent" | "while it is on its way" | "when its answer has come"
@@ -56,7 +56,7 @@ describe("registerService that is interrupted", () => {
                 Layer.succeed(Etcd, gated(etcd, operation, moment, reached))
               )
             )
-            const claiming = yield* registerService(a).pipe(
+            const claiming = yield* registerService("orders", a).pipe(
               Effect.scoped,
               Effect.provide(registry),
               Effect.forkScoped({ startImmediately: true })
@@ -78,7 +78,7 @@ describe("registerService that is interrupted", () => {
         const times: Array<number> = []
         for (let round = 0; round < 3; round++) {
           const warmed = performance.now()
-          yield* Effect.scoped(inProcess(registerService(a)))
+          yield* Effect.scoped(inProcess(registerService("orders", a)))
           times.push(performance.now() - warmed)
         }
         // A busy machine may be slow once, and then nothing would be interrupted.
@@ -90,7 +90,7 @@ describe("registerService that is interrupted", () => {
           const claiming = yield* Effect.forkScoped(
             inProcess(Effect.scoped(
               Effect.andThen(
-                registerService(a),
+                registerService("orders", a),
                 Effect.sync(() => {
                   completed = true
                 })
@@ -117,10 +117,10 @@ describe("registerService that is interrupted", () => {
         const proxy = yield* makeProxy(server)
         const namespace = freshNamespace()
         const inProcess = yield* processAt(proxy.endpoint, { namespace, requestTimeout: "500 millis" })
-        yield* Effect.scoped(inProcess(registerService({ ...a, id: "warm" })))
+        yield* Effect.scoped(inProcess(registerService("orders", { ...a, id: "warm" })))
         for (const direction of ["up", "down", "both"] as const) {
           yield* proxy.blackhole(direction)
-          const claiming = yield* Effect.forkScoped(Effect.scoped(inProcess(registerService(a))), {
+          const claiming = yield* Effect.forkScoped(Effect.scoped(inProcess(registerService("orders", a))), {
             startImmediately: true
           })
           yield* pause(100)
@@ -133,7 +133,9 @@ describe("registerService that is interrupted", () => {
           yield* assertNothingLeft(server, namespace)
         }
         // The client is as good as new.
-        yield* Effect.scoped(Effect.flatMap(inProcess(registerService(a)), (r) => awaitStatus(r, "Registered")))
+        yield* Effect.scoped(
+          Effect.flatMap(inProcess(registerService("orders", a)), (r) => awaitStatus(r, "Registered"))
+        )
         yield* eventuallyNothingLeft(server, namespace)
       }).pipe(Effect.provide(quiet))
   )
@@ -149,7 +151,7 @@ describe("registerService that is interrupted", () => {
         for (let bytes = 1; bytes < 1200; bytes += 90) {
           yield* Effect.gen(function* () {
             yield* proxy.resetAfterBytes(bytes, bytes % 2 === 0 ? "up" : "down")
-            const registration = yield* registerService(a)
+            const registration = yield* registerService("orders", a)
             const { leaseId } = yield* awaitStatus(registration, "Registered")
             // A grant or a claim whose answer was lost is recognised: there is one lease, not two.
             assert.deepEqual((yield* etcd.leaseLeases).leases, [leaseId], `reset after ${bytes} bytes`)

@@ -1,55 +1,63 @@
 import { Effect, Layer, Result, Schema } from "effect"
 import assert from "node:assert/strict"
-import { Service } from "../../../src/registry/model/Service.ts"
+import * as Service from "../../../src/registry/model/Service.ts"
 import type { RegisterOptions } from "../../../src/registry/registration/RegisterOptions.ts"
-import { InvalidRegistration } from "../../../src/registry/registration/RegistrationError.ts"
-import { discover, getInstances, registerService, Registry } from "../../../src/registry/Registry.ts"
+import { discover, getInstances, InvalidOption, registerService, Registry } from "../../../mod.ts"
 import { describe, live } from "../../harness/it.ts"
 import { makeProxy } from "../../harness/Proxy.ts"
 import { quiet, recorded, registryAt } from "./support.ts"
 
 const nameRule = "it must be 1 to 253 bytes of UTF-8, without '/' and control characters, and neither '.' nor '..'"
 const endpointRule = "it must be an absolute URL such as http://10.0.0.5:8080, or host:port with a port of 1 to 65535"
-const ttlRule = "it must be a duration of 2 seconds to 9000000000 seconds"
-const heartbeatRule = "it must be a duration above 0 and at most half of the ttl, so that two attempts fit"
 const weightRule = "it must be a finite number of at least 0"
-const durationRule = (minimum: number) => `it must be a finite duration of at least ${minimum} ms`
+/** What a rule about a duration says of this value. */
+const durationRule = (value: unknown, bounds: string) =>
+  `it must be a finite duration ${bounds}, such as "15 seconds"${
+    typeof value === "number" ? "; a bare number means milliseconds" : ""
+  }`
+const ttlBounds = "of at least 2s and at most 104166d 16h"
+const heartbeatBounds = (most: string) => `of at least 1ms and at most ${most}`
+const endpointsRule = "it must be a list of at least one endpoint"
 
-/** Options that cannot be: the field, its value and the rule that the error names. */
+/** Invalid options: the option, its value and the rule that the error names. */
 const invalid: ReadonlyArray<
   readonly [
-    options: { readonly [Key in keyof RegisterOptions]?: unknown },
-    field: string,
+    options: { readonly [Key in keyof RegisterOptions | "name"]?: unknown },
+    option: string,
     value: unknown,
     rule: string
   ]
 > = [
   ...["", ".", "..", "a/b", "a\nb", "\u0000", "a\u0085", "x".repeat(254), "é".repeat(127), "\ud800"].flatMap((text) => [
-    [{ name: text }, "name", text, nameRule] as const,
+    [{ name: text }, "service", text, nameRule] as const,
     [{ id: text }, "id", text, nameRule] as const
   ]),
-  [{ endpoints: [] }, "endpoints", [], "at least one endpoint is needed"],
-  [{ endpoints: undefined }, "endpoints", undefined, "at least one endpoint is needed"],
-  [{ endpoints: "http://a:1" }, "endpoints", "http://a:1", "at least one endpoint is needed"],
+  [{ endpoints: [] }, "endpoints", [], endpointsRule],
+  [{ endpoints: undefined }, "endpoints", undefined, endpointsRule],
+  [{ endpoints: "http://a:1" }, "endpoints", "http://a:1", endpointsRule],
   ...["", "a", "http://", "/path", "a:0", "a:65536", "a:b", "http//a:1", "http:// a:1", ":80"].map((text) =>
     [{ endpoints: ["http://a:1", text] }, "endpoints[1]", text, endpointRule] as const
   ),
   ...["1999 millis", 0, -1, Number.NaN, Infinity, "9000000001 seconds", "soon"].map((ttl) =>
-    [{ ttl }, "ttl", ttl, ttlRule] as const
-  ).filter(([{ ttl }]) => ttl !== "1999 millis"),
-  [{ ttl: "1 second" }, "ttl", "1 second", ttlRule],
-  [{ ttl: "2 seconds", heartbeat: "1001 millis" }, "heartbeat", "1001 millis", heartbeatRule],
-  [{ heartbeat: "8 seconds" }, "heartbeat", "8 seconds", heartbeatRule],
-  [{ heartbeat: 0 }, "heartbeat", 0, heartbeatRule],
+    [{ ttl }, "ttl", ttl, durationRule(ttl, ttlBounds)] as const
+  ),
+  [
+    { ttl: "2 seconds", heartbeat: "1001 millis" },
+    "heartbeat",
+    "1001 millis",
+    durationRule("1001 millis", heartbeatBounds("1s"))
+  ],
+  [{ heartbeat: "8 seconds" }, "heartbeat", "8 seconds", durationRule("8 seconds", heartbeatBounds("7s 500ms"))],
+  [{ heartbeat: 0 }, "heartbeat", 0, durationRule(0, heartbeatBounds("7s 500ms"))],
   ...[-1, Number.NaN, Infinity].map((weight) => [{ weight }, "weight", weight, weightRule] as const),
   [{ version: 1 }, "version", 1, "it must be a string"],
   [{ zone: 1 }, "zone", 1, "it must be a string"],
-  [{ claim: "mine" }, "claim", "mine", "it must be one of restart, exclusive, overwrite"],
-  [{ startup: "later" }, "startup", "later", "it must be one of await, background"],
-  [{ startupTimeout: 0 }, "startupTimeout", 0, durationRule(1)],
-  [{ drain: Infinity }, "drain", Infinity, durationRule(0)],
-  [{ releaseTimeout: "never" }, "releaseTimeout", "never", durationRule(1)],
-  [{ health: Effect.void, healthEvery: 0 }, "healthEvery", 0, durationRule(1)],
+  [{ claim: "mine" }, "claim", "mine", 'it must be one of "restart", "exclusive", "overwrite"'],
+  [{ startup: "later" }, "startup", "later", 'it must be one of "await", "background"'],
+  [{ startupTimeout: 0 }, "startupTimeout", 0, durationRule(0, "of at least 1ms")],
+  [{ drain: Infinity }, "drain", Infinity, durationRule(Infinity, "of 0 or more")],
+  [{ releaseTimeout: "never" }, "releaseTimeout", "never", durationRule("never", "of at least 1ms")],
+  [{ health: Effect.void, healthEvery: 0 }, "healthEvery", 0, durationRule(0, "of at least 1ms")],
   [
     { health: Effect.void, healthThreshold: 0 },
     "healthThreshold",
@@ -71,14 +79,21 @@ describe("bad input", () => {
     () =>
       Effect.gen(function* () {
         const { assertUntouched, endpoint } = yield* nowhere
-        for (const [options, field, value, rule] of invalid) {
-          const wanted = { name: "orders", endpoints: ["http://a:1"], ...options } as RegisterOptions
-          const result = yield* Effect.result(registerService(wanted)).pipe(Effect.provide(registryAt(endpoint)))
+        for (const [options, option, value, rule] of invalid) {
+          const { name, ...wanted } = { name: "orders", endpoints: ["http://a:1"], ...options }
+          const result = yield* Effect.result(registerService(name as string, wanted as RegisterOptions)).pipe(
+            Effect.provide(registryAt(endpoint))
+          )
           const about = JSON.stringify(options)
           assert.ok(Result.isFailure(result), about)
-          assert.deepEqual({ ...result.failure }, { _tag: "InvalidRegistration", field, value, rule }, about)
+          assert.deepEqual(
+            { ...result.failure },
+            { _tag: "InvalidOption", of: "registerService", option, value, rule },
+            about
+          )
           assert.ok(
-            result.failure.message.startsWith(`cannot register: ${field} is `) && result.failure.message.endsWith(rule),
+            result.failure.message.startsWith(`cannot call registerService: ${option} is `) &&
+              result.failure.message.endsWith(rule),
             result.failure.message
           )
         }
@@ -94,16 +109,16 @@ describe("bad input", () => {
         yield* Effect.gen(function* () {
           const Orders = Service.make("orders", { metadata: Schema.Struct({ shard: Schema.Int }) })
           const refused = yield* Effect.flip(registerService(Orders, { endpoints: ["a:1"], metadata: { shard: 1.5 } }))
-          assert.ok(refused._tag === "InvalidRegistration")
-          assert.deepEqual([refused.field, refused.value], ["metadata", { shard: 1.5 }])
+          assert.ok(refused._tag === "InvalidOption")
+          assert.deepEqual([refused.option, refused.value], ["metadata", { shard: 1.5 }])
           assert.match(refused.rule, /^metadata: .*integer.*shard/)
-          const missing = yield* Effect.flip(registerService(Orders, { endpoints: ["a:1"] }))
-          assert.ok(missing._tag === "InvalidRegistration")
-          assert.equal(missing.field, "metadata")
+          const untyped = { endpoints: ["a:1"] } as unknown as RegisterOptions<{ readonly shard: number }>
+          const missing = yield* Effect.flip(registerService(Orders, untyped))
+          assert.ok(missing._tag === "InvalidOption")
+          assert.equal(missing.option, "metadata")
           assert.match(missing.rule, /shard/)
 
-          const large = yield* Effect.flip(registerService({
-            name: "orders",
+          const large = yield* Effect.flip(registerService("orders", {
             id: "a",
             endpoints: ["a:1"],
             metadata: { text: "x".repeat(1024 * 1024) }
@@ -118,8 +133,9 @@ describe("bad input", () => {
           }).length
           assert.deepEqual(
             large,
-            new InvalidRegistration({
-              field: "value",
+            new InvalidOption({
+              of: "registerService",
+              option: "value",
               value: `${1024 * 1024 + around} bytes`,
               rule: "an instance must encode to at most 1048576 bytes"
             })
@@ -143,7 +159,7 @@ describe("bad input", () => {
           })
           const before = registration.instance
           for (
-            const [patch, field] of [
+            const [patch, option] of [
               [{ weight: -1 }, "weight"],
               [{ weight: Number.NaN }, "weight"],
               [{ metadata: { shard: 0.5 } }, "metadata"],
@@ -152,8 +168,8 @@ describe("bad input", () => {
             ] as const
           ) {
             const error = yield* Effect.flip(registration.update(patch)).pipe(Effect.timeout("2 seconds"))
-            assert.ok(error._tag === "InvalidRegistration", JSON.stringify(patch))
-            assert.equal(error.field, field)
+            assert.ok(error._tag === "InvalidOption", JSON.stringify(patch))
+            assert.equal(error.option, option)
           }
           assert.equal(registration.instance, before)
         }).pipe(Effect.scoped, Effect.provide(registryAt(endpoint, { releaseTimeout: "100 millis" })))
@@ -168,26 +184,31 @@ describe("bad input", () => {
         yield* Effect.gen(function* () {
           for (const name of ["", "a/b", "..", "\u0007"]) {
             const error = yield* Effect.flip(getInstances(name))
-            assert.deepEqual({ ...error }, { _tag: "InvalidName", field: "name", value: name, rule: nameRule })
-            assert.match(error.message, /^cannot discover: name is ".*"; it must be 1 to 253 bytes/)
+            assert.deepEqual({ ...error }, {
+              _tag: "InvalidOption",
+              of: "getInstances",
+              option: "service",
+              value: name,
+              rule: nameRule
+            })
+            assert.match(error.message, /^cannot call getInstances: service is ".*"; it must be 1 to 253 bytes/)
             const sets = yield* recorded(discover(name))
             const exit = yield* sets.ended
-            assert.deepEqual(Result.getFailure(yield* Effect.result(exit)), Result.getFailure(Result.fail(error)))
+            assert.deepEqual({ ...(yield* Effect.flip(exit)) }, { ...error, of: "discover" })
           }
           for (
-            const [options, field, value] of [
+            const [options, option, value] of [
               [{ progressEvery: 0 }, "progressEvery", 0],
               [{ progressTimeout: -1 }, "progressTimeout", -1],
               [{ reconcileEvery: Number.NaN }, "reconcileEvery", Number.NaN],
               [{ protect: { maxLoss: 2, hold: "1 second" } }, "protect.maxLoss", 2],
-              [{ protect: { maxLoss: 0.5, hold: 0 } }, "protect", 0]
+              [{ protect: { maxLoss: 0.5, hold: 0 } }, "protect.hold", 0]
             ] as const
           ) {
             const sets = yield* recorded(discover("orders", options))
             const error = yield* Effect.flip(yield* sets.ended)
-            assert.ok(error._tag === "InvalidName", JSON.stringify(options))
-            assert.deepEqual([error.field, error.value], [field, value])
-            assert.deepEqual(yield* Effect.flip(getInstances("orders", options)), error)
+            assert.ok(error._tag === "InvalidOption", JSON.stringify(options))
+            assert.deepEqual([error.option, error.value], [option, value])
           }
         }).pipe(Effect.scoped, Effect.provide(registryAt(endpoint)))
         yield* assertUntouched
@@ -201,16 +222,18 @@ describe("bad input", () => {
         const { assertUntouched, endpoint } = yield* nowhere
         const silent = yield* Effect.flip(Layer.build(registryAt(endpoint, { progressEvery: "-1 second" })))
         assert.deepEqual({ ...(silent as object) }, {
-          _tag: "InvalidName",
-          field: "progressEvery",
+          _tag: "InvalidOption",
+          of: "Registry.layer",
+          option: "progressEvery",
           value: "-1 second",
-          rule: "it must be a duration above 0"
+          rule: durationRule("-1 second", "of at least 1ms")
         })
         for (const namespace of ["", "/", "//", "/a//b", "/a\n", "/a/.."]) {
           const error = yield* Effect.flip(Layer.build(registryAt(endpoint, { namespace })))
           assert.deepEqual({ ...(error as object) }, {
-            _tag: "InvalidName",
-            field: "namespace",
+            _tag: "InvalidOption",
+            of: "Registry.layer",
+            option: "namespace",
             value: namespace,
             rule:
               "it must be segments joined by '/', each a legal service name, with or without '/' in front, such as /services"

@@ -1,6 +1,6 @@
 import { Effect, Option, Tracer } from "effect"
 import assert from "node:assert/strict"
-import { discover, registerService } from "../../../src/registry/Registry.ts"
+import { discover, registerService } from "../../../mod.ts"
 import { RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
 import { eachSharedEtcd, etcdctl } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
@@ -27,7 +27,7 @@ describe("registerService and discover", () => {
       () =>
         Effect.gen(function* () {
           const { spans, tracer } = recordingTracer()
-          yield* registerService({ name: "orders", endpoints: ["10.0.0.5:9090"] }).pipe(
+          yield* registerService("orders", { endpoints: ["10.0.0.5:9090"] }).pipe(
             Effect.scoped,
             Effect.provide(registryAt(server().endpoint, { namespace: freshNamespace() })),
             Effect.provideService(Tracer.Tracer, tracer)
@@ -77,8 +77,7 @@ describe("registerService and discover", () => {
             )
 
             const statuses = yield* Effect.scoped(Effect.gen(function* () {
-              const registration = yield* registerService({
-                name: "orders",
+              const registration = yield* registerService("orders", {
                 id: "10.0.0.5:8080",
                 version: "1.0.0",
                 metadata: { shard: "1" },
@@ -151,8 +150,8 @@ describe("registerService and discover", () => {
         Effect.gen(function* () {
           const namespace = freshNamespace()
           yield* Effect.gen(function* () {
-            const one = yield* registerService({ name: "orders", endpoints: ["a:1"] })
-            const two = yield* registerService({ name: "orders", endpoints: ["a:1"] })
+            const one = yield* registerService("orders", { endpoints: ["a:1"] })
+            const two = yield* registerService("orders", { endpoints: ["a:1"] })
             assert.notEqual(one.instance.id, two.instance.id)
             assert.deepEqual(
               (yield* keysIn(server(), namespace)).map(({ key, value }) => ({ key, value })),
@@ -183,7 +182,7 @@ describe("registerService and discover", () => {
           const statuses = yield* Effect.gen(function* () {
             const statuses = yield* Effect.scoped(
               Effect.gen(function* () {
-                const registration = yield* registerService({ name: "orders", endpoints: ["a:1"], drain: "400 millis" })
+                const registration = yield* registerService("orders", { endpoints: ["a:1"], drain: "400 millis" })
                 return registration.status.changes
               })
             )
@@ -210,15 +209,16 @@ describe("registerService and discover", () => {
         Effect.gen(function* () {
           const namespace = freshNamespace()
           yield* Effect.gen(function* () {
-            const registration = yield* Effect.scoped(registerService({ name: "orders", endpoints: ["a:1"] }))
+            const registration = yield* Effect.scoped(registerService("orders", { endpoints: ["a:1"] }))
             assert.deepEqual(yield* registration.status.get, RegistrationStatus.Released())
             assert.deepEqual(yield* registration.leaseId, Option.none())
             const error = yield* Effect.flip(registration.update({ weight: 3 }))
             assert.deepEqual(
               { ...error },
               {
-                _tag: "InvalidRegistration",
-                field: "scope",
+                _tag: "InvalidOption",
+                of: "Registration.update",
+                option: "scope",
                 value: "closed",
                 rule: "a registration can be changed while its scope is open"
               }
@@ -250,7 +250,7 @@ describe("registerService and discover", () => {
             yield* Effect.gen(function* () {
               const registrations = yield* Effect.forEach(
                 Array.from({ length: 100 }, (_, index) => `i${String(index).padStart(3, "0")}`),
-                (id) => registerService({ name: "orders", id, endpoints: ["a:1"], ttl: "2 seconds" }),
+                (id) => registerService("orders", { id, endpoints: ["a:1"], ttl: "2 seconds" }),
                 { concurrency: "unbounded" }
               )
               const all = registrations.map(({ instance }) => instance.id)
@@ -311,9 +311,9 @@ describe("registerService and discover", () => {
         yield* Effect.gen(function* () {
           const hello = yield* recorded(discover("hello"))
           const world = yield* recorded(discover("helloworld"))
-          yield* registerService({ name: "helloworld", id: "w", endpoints: ["a:1"] })
+          yield* registerService("helloworld", { id: "w", endpoints: ["a:1"] })
           yield* world.until(isLiveWith("w"))
-          yield* registerService({ name: "hello", id: "h", endpoints: ["a:1"] })
+          yield* registerService("hello", { id: "h", endpoints: ["a:1"] })
           assert.deepEqual(ids(yield* hello.until(({ size }) => size > 0)), ["h"])
           const later = yield* recorded(discover("hello"))
           assert.deepEqual(ids(yield* later.until(() => true)), ["h"])

@@ -2,7 +2,7 @@ import { Effect, Fiber, Option, Ref, Schedule } from "effect"
 import assert from "node:assert/strict"
 import { InstanceIdTaken, RegistrationLost } from "../../../src/registry/registration/RegistrationError.ts"
 import { RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
-import { discover, registerService } from "../../../src/registry/Registry.ts"
+import { discover, registerService } from "../../../mod.ts"
 import { eachSharedEtcd, etcdctl } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { eventually } from "../../harness/real.ts"
@@ -34,7 +34,7 @@ describe("a registration", () => {
       return { namespace, key, traffic, registry: registryAt(server().endpoint, { namespace }) }
     })
     // So long that no heartbeat is sent while the test runs: only the watch of the key can tell (R10).
-    const a = { name: "orders", id: "a", endpoints: ["http://a:1"], ttl: "10 minutes" } as const
+    const a = { id: "a", endpoints: ["http://a:1"], ttl: "10 minutes" } as const
     const value = JSON.stringify({
       id: "a",
       name: "orders",
@@ -53,7 +53,7 @@ describe("a registration", () => {
         Effect.gen(function* () {
           const { key, namespace, registry, traffic } = yield* setUp
           yield* Effect.gen(function* () {
-            const registration = yield* registerService(a)
+            const registration = yield* registerService("orders", a)
             const sets = yield* recorded(discover("orders"))
             yield* sets.until(isLiveWith("a"))
             const statuses = yield* statusesOf(registration)
@@ -110,7 +110,7 @@ describe("a registration", () => {
           Effect.gen(function* () {
             const { key, namespace, registry, traffic } = yield* setUp
             yield* Effect.gen(function* () {
-              const registration = yield* registerService(a)
+              const registration = yield* registerService("orders", a)
               const failure = yield* Effect.forkScoped(Effect.flip(registration.awaitFailure), {
                 startImmediately: true
               })
@@ -161,7 +161,7 @@ describe("a registration", () => {
         Effect.gen(function* () {
           const { key, namespace, registry } = yield* setUp
           yield* Effect.gen(function* () {
-            const registration = yield* registerService(a)
+            const registration = yield* registerService("orders", a)
             const { leaseId } = yield* awaitStatus(registration, "Registered")
             yield* etcdctl(server(), "put", `--lease=${hex(leaseId)}`, key, "noise")
             yield* eventually(
@@ -182,7 +182,7 @@ describe("a registration", () => {
         Effect.gen(function* () {
           const { key, namespace, registry } = yield* setUp
           yield* Effect.gen(function* () {
-            const registration = yield* registerService({ ...a, retry: Schedule.recurs(0) })
+            const registration = yield* registerService("orders", { ...a, retry: Schedule.recurs(0) })
             const sets = yield* recorded(discover("orders"))
             yield* sets.until(isLiveWith("a"))
             yield* etcdctl(server(), "del", key)
@@ -202,7 +202,7 @@ describe("a registration", () => {
       Effect.gen(function* () {
         const { key, namespace, registry } = yield* setUp
         yield* Effect.gen(function* () {
-          const registration = yield* registerService(a)
+          const registration = yield* registerService("orders", a)
           for (let round = 1; round <= 5; round++) {
             const lease = Option.getOrThrow(yield* registration.leaseId)
             yield* Effect.all([
@@ -238,7 +238,7 @@ describe("a registration", () => {
               if (now === "ill") return yield* Effect.fail("ill")
             })
             const sets = yield* recorded(discover("orders"))
-            const registration = yield* registerService({ ...a, health, healthEvery: "100 millis" })
+            const registration = yield* registerService("orders", { ...a, health, healthEvery: "100 millis" })
             const starting = yield* sets.until(({ size }) => size === 1)
             assert.deepEqual(
               [starting.instances.map(({ status }) => status), starting.available, starting.endpoints],

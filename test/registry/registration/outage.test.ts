@@ -2,7 +2,7 @@ import { Duration, Effect, Exit, Fiber, Option, Schedule, Scope } from "effect"
 import assert from "node:assert/strict"
 import { prefix } from "../../../src/etcd/Etcd.ts"
 import { RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
-import { discover, registerService } from "../../../src/registry/Registry.ts"
+import { discover, registerService } from "../../../mod.ts"
 import { etcdctl, startEtcd } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { makeProxy } from "../../harness/Proxy.ts"
@@ -24,7 +24,7 @@ import {
   trafficOf
 } from "./support.ts"
 
-const named = (id: string) => ({ name: "orders", id, endpoints: [`http://${id}:1`] }) as const
+const named = (id: string) => ({ id, endpoints: [`http://${id}:1`] }) as const
 
 /** The freshness of consecutive sets, without repetitions. */
 const spells = (sets: ReadonlyArray<{ readonly freshness: { readonly _tag: string } }>) =>
@@ -38,7 +38,7 @@ describe("when etcd", () => {
         const server = yield* startEtcd()
         const namespace = freshNamespace()
         yield* Effect.gen(function* () {
-          const registrations = yield* Effect.forEach(["a", "b"], (id) => registerService(named(id)))
+          const registrations = yield* Effect.forEach(["a", "b"], (id) => registerService("orders", named(id)))
           const sets = yield* recorded(discover("orders"))
           yield* sets.until(isLiveWith("a", "b"))
           const before = yield* keysIn(server, namespace)
@@ -47,7 +47,7 @@ describe("when etcd", () => {
           assert.deepEqual(ids(stale), ["a", "b"])
           assert.ok(stale.freshness._tag === "Stale" && Math.abs(Date.now() - stale.freshness.since) < 60_000)
           assert.equal(stale.freshness.cause._tag, "EtcdError")
-          const late = yield* registerService({ ...named("c"), startup: "background" })
+          const late = yield* registerService("orders", { ...named("c"), startup: "background" })
           yield* server.start
           yield* sets.until(isLiveWith("a", "b", "c"))
           yield* awaitStatus(late, "Registered")
@@ -73,7 +73,7 @@ describe("when etcd", () => {
         yield* Effect.gen(function* () {
           const registrations = yield* Effect.forEach(
             ["a", "b", "c"],
-            (id) => registerService({ ...named(id), ttl: "3 seconds" })
+            (id) => registerService("orders", { ...named(id), ttl: "3 seconds" })
           )
           const sets = yield* recorded(discover("orders"))
           const before = yield* sets.until(isLiveWith("a", "b", "c"))
@@ -203,14 +203,19 @@ describe("when etcd", () => {
         yield* server.stop
         yield* Effect.gen(function* () {
           const sets = yield* recorded(discover("orders"))
-          const patient = yield* Effect.forkScoped(registerService({ ...named("a"), startupTimeout: "1 minute" }), {
-            startImmediately: true
-          })
-          const background = yield* registerService({ ...named("b"), startup: "background" })
+          const patient = yield* Effect.forkScoped(
+            registerService("orders", { ...named("a"), startupTimeout: "1 minute" }),
+            {
+              startImmediately: true
+            }
+          )
+          const background = yield* registerService("orders", { ...named("b"), startup: "background" })
           assert.equal((yield* background.status.get)._tag, "Registering")
           assert.deepEqual(yield* background.leaseId, Option.none())
 
-          const timeout = yield* Effect.flip(registerService({ ...named("c"), startupTimeout: "1500 millis" }))
+          const timeout = yield* Effect.flip(
+            registerService("orders", { ...named("c"), startupTimeout: "1500 millis" })
+          )
           assert.ok(timeout._tag === "StartupTimeout")
           assert.deepEqual(
             { key: timeout.key, after: Duration.toMillis(timeout.after), cause: timeout.cause?.reason._tag },
@@ -245,7 +250,7 @@ describe("when etcd", () => {
           const scope = yield* Scope.make()
           const warnings: Array<string> = []
           yield* Effect.gen(function* () {
-            const registration = yield* registerService({
+            const registration = yield* registerService("orders", {
               ...named("a"),
               ttl: "2 seconds",
               drain,
@@ -279,7 +284,7 @@ describe("when etcd", () => {
         const server = yield* startEtcd()
         const namespace = freshNamespace()
         yield* Effect.gen(function* () {
-          const registration = yield* registerService({ ...named("a"), ttl: "2 seconds" })
+          const registration = yield* registerService("orders", { ...named("a"), ttl: "2 seconds" })
           const statuses = yield* statusesOf(registration)
           const sets = yield* recorded(discover("orders"))
           yield* sets.until(isLiveWith("a"))
@@ -289,9 +294,12 @@ describe("when etcd", () => {
           const lost = yield* statuses.until(({ _tag }) => _tag === "Recovering")
           assert.ok(lost._tag === "Recovering" && lost.cause._tag === "EtcdError")
           // Nothing answers, so this one waits, too.
-          const another = yield* Effect.forkScoped(registerService({ ...named("b"), startupTimeout: "1 minute" }), {
-            startImmediately: true
-          })
+          const another = yield* Effect.forkScoped(
+            registerService("orders", { ...named("b"), startupTimeout: "1 minute" }),
+            {
+              startImmediately: true
+            }
+          )
           yield* pause(500)
           yield* server.resume
           yield* Fiber.join(another)
@@ -319,7 +327,9 @@ describe("when etcd", () => {
         for (const moment of moments) {
           yield* Effect.scoped(Effect.gen(function* () {
             // Somewhere between connecting, the grant, the claim and the first heartbeats.
-            const claiming = yield* Effect.forkScoped(registerService(named(`i${moment}`)), { startImmediately: true })
+            const claiming = yield* Effect.forkScoped(registerService("orders", named(`i${moment}`)), {
+              startImmediately: true
+            })
             yield* pause(moment)
             yield* server.pause
             yield* pause(200)
@@ -354,7 +364,7 @@ describe("when etcd", () => {
         const namespace = freshNamespace()
         yield* Effect.gen(function* () {
           const scope = yield* Scope.make()
-          const registration = yield* registerService({
+          const registration = yield* registerService("orders", {
             ...named("a"),
             ttl: "5 seconds",
             retry: Schedule.spaced("1 hour")
@@ -379,7 +389,7 @@ describe("when connections are reset", () => {
       const traffic = yield* trafficOf(yield* observer(server), `${namespace}/`)
       const heartbeats = server.metric("grpc_server_msg_received_total", `grpc_method="LeaseKeepAlive"`)
       yield* Effect.gen(function* () {
-        const registration = yield* registerService({ ...named("a"), ttl: "2 seconds" })
+        const registration = yield* registerService("orders", { ...named("a"), ttl: "2 seconds" })
         const before = yield* awaitStatus(registration, "Registered")
         const sets = yield* recorded(discover("orders"))
         yield* sets.until(isLiveWith("a"))
@@ -417,7 +427,11 @@ describe("when connections are reset", () => {
       const traffic = yield* trafficOf(yield* observer(server), `${namespace}/`)
       const heartbeats = server.metric("grpc_server_msg_received_total", `grpc_method="LeaseKeepAlive"`)
       yield* Effect.gen(function* () {
-        const registration = yield* registerService({ ...named("a"), ttl: "10 seconds", heartbeat: "300 millis" })
+        const registration = yield* registerService("orders", {
+          ...named("a"),
+          ttl: "10 seconds",
+          heartbeat: "300 millis"
+        })
         const before = yield* awaitStatus(registration, "Registered")
         for (let round = 0; round < 4; round++) {
           const sent = yield* heartbeats
@@ -447,7 +461,7 @@ describe("when connections are reset", () => {
         const proxy = yield* makeProxy(server)
         const traffic = yield* trafficOf(yield* observer(server), `${namespace}/`)
         yield* Effect.gen(function* () {
-          const registration = yield* registerService({ ...named("a"), ttl: "2 seconds" })
+          const registration = yield* registerService("orders", { ...named("a"), ttl: "2 seconds" })
           const before = yield* awaitStatus(registration, "Registered")
           yield* proxy.blackhole()
           yield* awaitStatus(registration, "Recovering")

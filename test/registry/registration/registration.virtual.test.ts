@@ -548,7 +548,7 @@ describe("Registration.update", () => {
       const before = (yield* one.faults.calls()).length
       for (const weight of [-1, NaN, Infinity]) {
         const failure = yield* Effect.flip(registration.update({ weight }))
-        assert.equal(failure._tag, "InvalidRegistration")
+        assert.equal(failure._tag, "InvalidOption")
       }
       assert.equal((yield* one.faults.calls()).length, before)
     }))

@@ -46,7 +46,7 @@ describe("release", () => {
     "R5: a registration whose registry closes first, with its own client, is released with it",
     () =>
       Effect.gen(function* () {
-        const registered = registerService({ name: "orders", ...a })
+        const registered = registerService("orders", { ...a })
         const registration = yield* Effect.provide(registered, Registry.layerMemory())
         assert.deepEqual(
           [(yield* registration.status.get)._tag, yield* registration.leaseId],
@@ -62,7 +62,7 @@ describe("release", () => {
         const etcd = yield* EtcdMemory.make()
         const layer = Registry.layer().pipe(Layer.provide(Layer.succeed(Etcd, etcd)))
         yield* Effect.scoped(Effect.gen(function* () {
-          yield* Effect.provide(registerService({ name: "orders", ...a }), layer)
+          yield* Effect.provide(registerService("orders", { ...a }), layer)
           yield* elapse("1 minute")
           assert.deepEqual(Object.keys(yield* keysIn(etcd)), [keyOfA])
         }))
@@ -83,7 +83,7 @@ describe("release", () => {
         assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
         yield* elapse("1 hour")
         assert.equal((yield* one.faults.calls()).length, before + 1)
-        assert.equal((yield* Effect.flip(kept.registration.update({ weight: 2 })))._tag, "InvalidRegistration")
+        assert.equal((yield* Effect.flip(kept.registration.update({ weight: 2 })))._tag, "InvalidOption")
         assert.deepEqual(yield* kept.registration.leaseId, Option.none())
       })
   )

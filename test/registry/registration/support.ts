@@ -11,7 +11,7 @@ import type { EtcdError } from "../../../src/etcd/EtcdError.ts"
 import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
 import type { InstanceSet } from "../../../src/registry/model/InstanceSet.ts"
 import type { Registration, RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
-import { Registry, type RegistryOptions } from "../../../src/registry/Registry.ts"
+import { Registry } from "../../../mod.ts"
 import { etcdctl, type EtcdServer } from "../../harness/EtcdServer.ts"
 import { eventually } from "../../harness/real.ts"
 
@@ -26,8 +26,8 @@ export const freshNamespace = (): string => `/test-${++namespaces}`
 /** A registry over one endpoint that notices trouble within seconds. */
 export const registryAt = (
   endpoint: string,
-  options: RegistryOptions & Partial<EtcdGrpc.EtcdGrpcOptions> = {}
-): Layer.Layer<Registry, unknown> =>
+  options: Registry.Options & Partial<EtcdGrpc.EtcdGrpcOptions> = {}
+): Layer.Layer<Registry.Registry, unknown> =>
   Registry.layerEtcd({
     endpoints: [endpoint],
     dialTimeout: "1 second",
@@ -38,7 +38,7 @@ export const registryAt = (
   })
 
 /** Runs effects with the registry of a process of its own, whose client lives as long as the scope. */
-export type Process = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, Registry>>
+export type Process = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, Registry.Registry>>
 
 /** Another process, as far as etcd can tell. */
 export const processAt = (

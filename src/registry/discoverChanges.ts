@@ -1,0 +1,37 @@
+/**
+ * Following the changes of a service's instances.
+ *
+ * @since 0.1.0
+ * @module
+ */
+import { Stream } from "effect"
+import { discover } from "./discover.ts"
+import type { DiscoverOptions, DiscoveryError } from "./discovery/Discovery.ts"
+import { type Change, diff, type InstanceSet } from "./model/InstanceSet.ts"
+import type { MetadataOf, ServiceLike } from "./model/Service.ts"
+import type { Registry } from "./Registry.ts"
+
+/**
+ * Emits each current instance of a service as `Added`, then each change: `Added`, `Updated` or `Removed`.
+ *
+ * **Details**
+ *
+ * The changes are the differences between consecutive sets of {@link discover}. Applying them all gives the newest set.
+ * A slow consumer gets at most one change for each instance that changed since its last element. Fails as `discover`
+ * does.
+ *
+ * @since 0.1.0
+ * @category discovery
+ */
+export const discoverChanges = <S extends ServiceLike>(
+  service: S,
+  options?: DiscoverOptions
+): Stream.Stream<Change<MetadataOf<S>>, DiscoveryError, Registry> =>
+  Stream.mapAccum(
+    discover(service, options),
+    (): InstanceSet<MetadataOf<S>> | undefined => undefined,
+    (before, set): readonly [InstanceSet<MetadataOf<S>>, ReadonlyArray<Change<MetadataOf<S>>>] => [
+      set,
+      diff(before, set)
+    ]
+  )

@@ -1,0 +1,27 @@
+/**
+ * Reading the instances of a service once.
+ *
+ * @since 0.1.0
+ * @module
+ */
+import { Effect } from "effect"
+import type { DiscoveryError } from "./discovery/Discovery.ts"
+import type { InstanceSet } from "./model/InstanceSet.ts"
+import * as Service from "./model/Service.ts"
+import { Registry } from "./Registry.ts"
+
+/**
+ * Reads the current instances of a service: one linearizable read, paginated at one revision.
+ *
+ * **Details**
+ *
+ * Fails with `InvalidOption` before anything is sent, and with `DiscoveryRefused` if etcd does not answer or refuses. It
+ * does not retry. No fiber starts and nothing is written.
+ *
+ * @since 0.1.0
+ * @category discovery
+ */
+export const getInstances = <S extends Service.ServiceLike>(
+  service: S
+): Effect.Effect<InstanceSet<Service.MetadataOf<S>>, DiscoveryError, Registry> =>
+  Effect.flatMap(Registry, (registry) => registry.getInstances(Service.fromLike(service)))
