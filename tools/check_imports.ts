@@ -40,7 +40,7 @@ interface Package {
 const packages: ReadonlyArray<Package> = [
   { name: /^effect(?:\/|$)/, folders: /^/ },
   { name: /^@grpc\/grpc-js$/, folders: /^src\/(?:etcd\/)?grpc\//, lazily: true },
-  { name: /^etcd3(?:\/|$)/, folders: /^src\/(?:etcd\/grpc|admin)\//, lazily: true },
+  { name: /^etcd3(?:\/|$)/, folders: /^src\/admin\//, lazily: true },
   { name: /^@bufbuild\/protobuf\/wire$/, folders: /^src\/etcd\/grpc\// },
   { name: /^yaml$/, folders: /^src\/declared\//, lazily: true },
   { name: /^node:/, folders: /^src\/(?:etcd\/grpc|registry|declared|cli|console)\// }

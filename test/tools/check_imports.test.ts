@@ -44,7 +44,7 @@ describe("check_imports", () => {
     /etcd may not import from registry/
   )
   refuses(
-    "etcd3 outside of the transport",
+    "etcd3 outside of admin",
     { "src/registry/Registry.ts": `import type { X } from "etcd3"` },
     /registry may not import it/
   )

@@ -1,56 +1,46 @@
 /**
- * One connection to an endpoint, and the calls on it: a gRPC client that `etcd3` has made, with messages that are
- * written and read here.
+ * One gRPC connection to one endpoint, and the calls on it.
+ *
+ * Messages are bytes in both directions: grpc-js encodes and decodes nothing.
  *
  * @module
  */
+import type * as GrpcJs from "@grpc/grpc-js"
 import { Effect, Result } from "effect"
-import type { ICallable } from "etcd3"
-import type { Buffer } from "node:buffer"
+import { Buffer } from "node:buffer"
+import { isIPv6 } from "node:net"
+import { checkServerIdentity } from "node:tls"
 import { withoutStack } from "../../internal/withoutStack.ts"
 import { dial } from "./dial.ts"
 import { GrpcStatus, messageOf } from "./failures.ts"
-import type { Address } from "./settings.ts"
+import type { Method } from "./methods.ts"
+import type { Address, Identity, Settings } from "./settings.ts"
 
-/** A method as it is on the wire. */
-export interface Method<Answer> {
-  /** Such as `/etcdserverpb.KV/Range`. */
-  readonly path: string
-  readonly decode: (bytes: Uint8Array) => Answer
-}
+/** The module `@grpc/grpc-js`, which is loaded at run time. */
+export type Grpc = typeof GrpcJs
 
-/** Headers that go along with a call. */
+/** Headers of a call. */
 export type Headers = Readonly<Record<string, string>>
 
 /** A call that has begun. */
 export interface Call {
-  /** Ends it here and on the server; nothing more is told of it. */
+  /** Ends the call here and on the server. Its callbacks do not run any more. */
   readonly cancel: () => void
 }
 
 /** A call with a stream of messages in both directions. */
 export interface Duplex extends Call {
-  readonly write: (message: Buffer) => void
+  readonly write: (message: Uint8Array) => void
 }
 
-/** What is told of a {@link Duplex}. */
-export interface DuplexListener<Answer> {
-  /** What has arrived at once, in order. */
-  readonly onMessages: (messages: ReadonlyArray<Answer>) => void
-  /** The last that is told. */
+/** The callbacks of a {@link Duplex}. */
+export interface DuplexListener<Response> {
+  readonly onMessage: (message: Response) => void
+  /** Runs once. No message follows. */
   readonly onEnd: (status: GrpcStatus) => void
 }
 
-/** What `etcd3` gives to whom uses a connection of its pool: a client of grpc-js, and empty metadata. */
-export type Handle = Pick<
-  Parameters<Parameters<ICallable<unknown>["withConnection"]>[1]>[0],
-  "client" | "metadata"
->
-
-/** Makes a client for an address; it is not connected yet. */
-export type Open = (address: Address) => Promise<Handle>
-
-/** States of a gRPC channel. */
+/** `connectivityState` of grpc-js. */
 const ready = 2
 const shutdown = 4
 
@@ -58,13 +48,56 @@ const ok = new GrpcStatus(0, "")
 
 const connectionClosed = new GrpcStatus(14, "the connection was closed")
 
-/** Connects: completes when calls can begin. Fails with a text; then, and when it is interrupted, nothing is left. */
-export const connect = (address: Address, open: Open): Effect.Effect<Channel, string> =>
+/** The options of a channel that has one endpoint, never retries and shares nothing with other channels. */
+const channelOptions = ({ keepAliveTime, maxReceiveBytes }: Settings): GrpcJs.ChannelOptions => ({
+  "grpc.keepalive_time_ms": keepAliveTime,
+  "grpc.keepalive_timeout_ms": 5000,
+  "grpc.max_receive_message_length": maxReceiveBytes,
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 1000,
+  "grpc.service_config_disable_resolution": 1,
+  "grpc.use_local_subchannel_pool": 1,
+  "grpc.enable_retries": 0,
+  "grpc.enable_http_proxy": 0,
+  "grpc.enable_channelz": 0
+})
+
+/**
+ * Credentials that check the certificate against the expected subject.
+ *
+ * grpc-js sends the host of the target as the server name, and Deno and Bun refuse an IP address there. So the server
+ * name is overridden, and the certificate is compared with the subject here.
+ */
+const secured = ({ credentials }: Grpc, { ca, cert, key, serverName, subject }: Identity) => {
+  const pem = (text: string | undefined) => text === undefined ? null : Buffer.from(text)
+  return {
+    credentials: credentials.createSsl(pem(ca), pem(key), pem(cert), {
+      checkServerIdentity: (_name, certificate) => checkServerIdentity(subject, certificate)
+    }),
+    options: { "grpc.ssl_target_name_override": serverName }
+  }
+}
+
+/** A client for one IP address of an endpoint. */
+const open = (grpc: Grpc, ip: string, { port, tls, url }: Address, settings: Settings): Channel => {
+  const target = isIPv6(ip) ? `ipv6:[${ip}]:${port}` : `ipv4:${ip}:${port}`
+  const { credentials, options } = tls === undefined ?
+    { credentials: grpc.credentials.createInsecure(), options: {} } :
+    secured(grpc, tls)
+  const client = new grpc.Client(target, credentials, {
+    ...channelOptions(settings),
+    ...options,
+    "grpc.default_authority": new URL(url).host
+  })
+  return new Channel(grpc, client)
+}
+
+/** Connects to an endpoint. Fails with the reason as text; a failed or interrupted attempt leaves nothing open. */
+export const connect = (grpc: Grpc, address: Address, settings: Settings): Effect.Effect<Channel, string> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
-      yield* restore(dial(address))
-      const handle = yield* Effect.tryPromise({ try: () => open(address), catch: messageOf })
-      const channel = new Channel(handle)
+      const ip = yield* restore(dial(address))
+      const channel = yield* Effect.try({ try: () => open(grpc, ip, address, settings), catch: messageOf })
       yield* Effect.onError(restore(channel.whenReady), () => Effect.sync(() => channel.close()))
       return channel
     })
@@ -72,23 +105,23 @@ export const connect = (address: Address, open: Open): Effect.Effect<Channel, st
 
 /** See the module's description. */
 export class Channel {
-  readonly #client: Handle["client"]
-  readonly #noHeaders: Handle["metadata"]
+  readonly #client: GrpcJs.Client
+  readonly #noHeaders: GrpcJs.Metadata
 
-  constructor({ client, metadata }: Handle) {
+  constructor({ Metadata }: Grpc, client: GrpcJs.Client) {
     this.#client = client
-    this.#noHeaders = metadata
+    this.#noHeaders = new Metadata()
   }
 
-  /** Connects, and completes once that has worked. */
+  /** Connects. Completes when calls can begin. */
   readonly whenReady: Effect.Effect<void> = Effect.callback((resume) => {
     const channel = this.#client.getChannel()
-    const look = () => {
+    const onState = () => {
       const state = channel.getConnectivityState(true)
       if (state === ready) resume(Effect.void)
-      else if (state !== shutdown) channel.watchConnectivityState(state, Infinity, look)
+      else if (state !== shutdown) channel.watchConnectivityState(state, Infinity, onState)
     }
-    look()
+    onState()
   })
 
   /** Whether calls can begin. */
@@ -96,55 +129,49 @@ export class Channel {
     return this.#client.getChannel().getConnectivityState(false) === ready
   }
 
-  /** Sends one message and calls back with the answer or the reason why there is none. `timeout`: milliseconds. */
-  unary<Answer>(
-    { decode, path }: Method<Answer>,
-    message: Buffer,
+  /** Sends one request. Calls back once, with the response or with the reason of the failure; `timeout` in milliseconds. */
+  unary<Response>(
+    { decode, path }: Method<Response>,
+    request: Uint8Array,
     headers: Headers,
     timeout: number,
-    callback: (outcome: Result.Result<Answer, GrpcStatus>) => void
+    callback: (outcome: Result.Result<Response, GrpcStatus>) => void
   ): Call {
     let open = true
-    const end = (outcome: Result.Result<Answer, GrpcStatus>) => {
+    const end = (outcome: Result.Result<Response, GrpcStatus>) => {
       if (!open) return
       open = false
       callback(outcome)
     }
-    if (!this.isReady) {
-      queueMicrotask(() => end(Result.fail(connectionClosed)))
-      return {
-        cancel: () => {
-          open = false
-        }
-      }
-    }
-    const metadata = this.#metadata(headers)
-    const options = { deadline: Date.now() + timeout }
-    // grpc-js takes the stack of each call for the error it may end with, whose stack nobody sees.
-    const call = withoutStack(() =>
-      this.#client.makeUnaryRequest(
+    const begin = () => {
+      if (!this.isReady) throw connectionClosed
+      const options = { deadline: Date.now() + timeout }
+      return this.#client.makeUnaryRequest(
         path,
-        asItIs,
-        decode,
-        message,
-        metadata,
+        toBuffer,
+        identity,
+        request,
+        this.#metadata(headers),
         options,
-        (error, answer) => end(error === null ? Result.succeed(answer as Answer) : Result.fail(statusOf(error)))
+        (error, response) => end(error === null ? decoded(decode, response) : Result.fail(statusOf(error)))
       )
-    )
+    }
+    // grpc-js captures a stack for each call, in case the call fails. Nothing reads it.
+    const call = Result.try(() => withoutStack(begin))
+    if (Result.isFailure(call)) queueMicrotask(() => end(Result.fail(statusOf(call.failure))))
     return {
       cancel: () => {
         open = false
-        call.cancel()
+        if (Result.isSuccess(call)) call.success.cancel()
       }
     }
   }
 
   /** Opens a stream in both directions. */
-  duplex<Answer>(
-    { decode, path }: Method<Answer>,
+  duplex<Response>(
+    { decode, path }: Method<Response>,
     headers: Headers,
-    { onEnd, onMessages }: DuplexListener<Answer>
+    { onEnd, onMessage }: DuplexListener<Response>
   ): Duplex {
     let open = true
     const end = (status: GrpcStatus) => {
@@ -152,47 +179,42 @@ export class Channel {
       open = false
       onEnd(status)
     }
-    if (!this.isReady) {
-      queueMicrotask(() => end(connectionClosed))
-      return {
-        write: () => {},
-        cancel: () => {
-          open = false
-        }
-      }
-    }
-    const stream = this.#client.makeBidiStreamRequest(path, asItIs, decode, this.#metadata(headers))
-    stream.on("data", (message: Answer) => {
-      if (!open) return
-      try {
-        onMessages([message])
-      } catch (error) {
+    const begin = () => {
+      if (!this.isReady) throw connectionClosed
+      const stream = this.#client.makeBidiStreamRequest(path, toBuffer, identity, this.#metadata(headers))
+      stream.on("data", (bytes: Uint8Array) => {
+        if (!open) return
+        const message = decoded(decode, bytes)
+        if (Result.isSuccess(message)) return onMessage(message.success)
         stream.cancel()
-        end(new GrpcStatus(13, `unreadable answer: ${messageOf(error)}`))
-      }
-    })
-    stream.on("end", () => end(ok))
-    // Stays: a stream that is cancelled emits one more error, which nobody else would catch.
-    stream.on("error", (error) => end(statusOf(error)))
+        end(message.failure)
+      })
+      stream.on("end", () => end(ok))
+      // The listener stays: a cancelled stream emits one more error, which would be uncaught otherwise.
+      stream.on("error", (error) => end(statusOf(error)))
+      return stream
+    }
+    const stream = Result.try(begin)
+    if (Result.isFailure(stream)) queueMicrotask(() => end(statusOf(stream.failure)))
     return {
       write: (message) => {
-        if (open) stream.write(message)
+        if (open && Result.isSuccess(stream)) stream.success.write(message)
       },
       cancel: () => {
         open = false
-        stream.cancel()
+        if (Result.isSuccess(stream)) stream.success.cancel()
       }
     }
   }
 
-  /** Begins no more calls and lets go of the connection once the last has ended. */
+  /** Closes the connection once the calls on it have ended. No further call can begin. */
   close(): void {
     this.#client.close()
   }
 
-  #metadata(headers: Headers): Handle["metadata"] {
+  #metadata(headers: Headers): GrpcJs.Metadata {
     const entries = Object.entries(headers)
-    // A call takes a copy of what it is given.
+    // grpc-js copies the metadata of a call.
     if (entries.length === 0) return this.#noHeaders
     const metadata = this.#noHeaders.clone()
     for (const [name, value] of entries) metadata.set(name, value)
@@ -200,11 +222,25 @@ export class Channel {
   }
 }
 
-const asItIs = (bytes: Buffer): Buffer => bytes
+const identity = (bytes: Uint8Array): Uint8Array => bytes
 
-/** How a call has ended, as the error of grpc-js says it. */
-const statusOf = (error: Error & { readonly code?: unknown; readonly details?: unknown }): GrpcStatus => {
-  const { code, details } = error
+/** The same bytes as a view: grpc-js needs a `Buffer`. */
+const toBuffer = ({ buffer, byteLength, byteOffset }: Uint8Array): Buffer => Buffer.from(buffer, byteOffset, byteLength)
+
+/** What is not this message may come from a proxy or from a broken connection: another attempt may succeed. */
+const decoded = <Response>(
+  decode: Method<Response>["decode"],
+  bytes: Uint8Array | undefined
+): Result.Result<Response, GrpcStatus> =>
+  Result.try({
+    try: () => decode(bytes ?? new Uint8Array()),
+    catch: (error) => new GrpcStatus(14, `unreadable response: ${messageOf(error)}`)
+  })
+
+/** The status of a call that failed with an error of grpc-js, or with whatever was thrown at its start. */
+const statusOf = (error: unknown): GrpcStatus => {
+  if (error instanceof GrpcStatus) return error
+  const { code, details } = Object(error) as { readonly code?: unknown; readonly details?: unknown }
   return new GrpcStatus(
     typeof code === "number" ? code : 14,
     typeof details === "string" && details !== "" ? details : messageOf(error)

@@ -9,10 +9,9 @@
  * @module
  */
 import { Clock, Deferred, Effect, Exit, FiberSet, Redacted, type Scope, Semaphore } from "effect"
-import type { Buffer } from "node:buffer"
 import { traced } from "../../internal/traced.ts"
 import { type EtcdError, InvalidArgument, Unavailable } from "../EtcdError.ts"
-import { type Channel, connect, type Headers, type Method, type Open } from "./Channel.ts"
+import { type Channel, connect, type Grpc, type Headers } from "./Channel.ts"
 import {
   clientClosed,
   type Failure,
@@ -25,21 +24,8 @@ import {
   tokenRenewed
 } from "./failures.ts"
 import { encode, Unsendable } from "./messages.ts"
+import * as methods from "./methods.ts"
 import type { Address, Settings } from "./settings.ts"
-
-export type Service = "Auth" | "KV" | "Lease" | "Maintenance" | "Watch"
-
-/** A method of a service, as the generated stubs name it. */
-export interface Rpc {
-  readonly service: Service
-  readonly method: string
-}
-
-/** How the methods of etcd are called, and clients to call them with. */
-export interface Grpc {
-  readonly protocol: (rpc: Rpc) => Method<unknown>
-  readonly open: Open
-}
 
 interface Endpoint {
   readonly address: Address
@@ -68,11 +54,10 @@ const pause = 100
 /** See the module's description. */
 export class Client {
   readonly settings: Settings
-  readonly protocol: Grpc["protocol"]
   /** Runs an effect for as long as the client lives. */
   readonly run: (effect: Effect.Effect<void>) => void
   readonly #clock: Clock.Clock
-  readonly #open: Open
+  readonly #grpc: Grpc
   readonly #endpoints: ReadonlyArray<Endpoint>
   /** How to end each call that is waited for. */
   readonly #calls = new Set<() => void>()
@@ -93,13 +78,12 @@ export class Client {
 
   private constructor(
     settings: Settings,
-    { open, protocol }: Grpc,
+    grpc: Grpc,
     clock: Clock.Clock,
     run: (effect: Effect.Effect<void>) => void
   ) {
     this.settings = settings
-    this.protocol = protocol
-    this.#open = open
+    this.#grpc = grpc
     this.#clock = clock
     this.run = run
     this.#endpoints = settings.addresses.map((address) => ({ address }))
@@ -118,18 +102,17 @@ export class Client {
    * What sends requests of a method: one each, and waits for its answer. Nothing is repeated, except with a new token
    * where the old was stale.
    */
-  calls<Response>(rpc: Rpc, decode: (bytes: Uint8Array) => Response) {
-    const method = { ...this.protocol(rpc), decode }
-    const send = (message: Buffer) => this.#send(method, message)
-    const inSpan = traced(`etcd.${rpc.method}`, { kind: "client" })
-    return (encode: () => Buffer, key?: () => string): Effect.Effect<Response, EtcdError> =>
+  calls<Response>(name: string, method: methods.Method<Response>) {
+    const send = (message: Uint8Array) => this.#send(method, message)
+    const inSpan = traced(`etcd.${name}`, { kind: "client" })
+    return (encode: () => Uint8Array, key?: () => string): Effect.Effect<Response, EtcdError> =>
       inSpan(Effect.mapError(
         Effect.flatMap(sendable(encode), send),
-        (failure) => toError(failure, rpc.method, key?.())
+        (failure) => toError(failure, name, key?.())
       ))
   }
 
-  #send<Answer>(method: Method<Answer>, message: Buffer): Effect.Effect<Answer, Failure> {
+  #send<Answer>(method: methods.Method<Answer>, message: Uint8Array): Effect.Effect<Answer, Failure> {
     const isStale = ({ reason }: Failure) => this.isStaleToken(reason.detail)
     return Effect.flatMap(
       this.access,
@@ -146,7 +129,7 @@ export class Client {
   }
 
   /** Sends a request once, over a given connection. */
-  #invoke<Answer>(access: Access, method: Method<Answer>, message: Buffer): Effect.Effect<Answer, Failure> {
+  #invoke<Answer>(access: Access, method: methods.Method<Answer>, message: Uint8Array): Effect.Effect<Answer, Failure> {
     return Effect.callback((resume) => {
       const { connection: { channel }, headers } = access
       const { requestTimeout } = this.settings
@@ -245,7 +228,7 @@ export class Client {
     endpoint.connection?.channel.close()
     endpoint.connection = undefined
     const attempt = Effect.map(
-      connect(address, this.#open),
+      connect(this.#grpc, address, this.settings),
       (channel): Connection => {
         if (this.#closed) channel.close()
         return endpoint.connection = { endpoint, channel, streams: new Set() }
@@ -288,9 +271,7 @@ export class Client {
       const { credentials } = this.settings
       if (this.#token !== undefined || credentials === undefined) return Effect.succeed(this.#token ?? "")
       const request = { name: credentials.username, password: Redacted.value(credentials.password) }
-      const method = this.protocol({ service: "Auth", method: "authenticate" })
-      return this.#invoke({ connection, headers: {} }, method, encode.authenticate(request)).pipe(
-        Effect.map((answer) => (answer as { readonly token: string }).token),
+      return this.#invoke({ connection, headers: {} }, methods.authenticate, encode.authenticate(request)).pipe(
         Effect.catchIf(
           (failure) => failure.reason.detail.includes("authentication is not enabled"),
           () => Effect.succeed("")
@@ -314,7 +295,7 @@ export class Client {
 }
 
 /** The message of a request, which is checked by being encoded. */
-export const sendable = (encode: () => Buffer): Effect.Effect<Buffer, Failure> =>
+export const sendable = (encode: () => Uint8Array): Effect.Effect<Uint8Array, Failure> =>
   Effect.try({
     try: encode,
     catch: (error) => ({

@@ -1,47 +1,34 @@
 /**
- * The {@link Etcd} contract over gRPC: the client of real etcd servers, 3.4 and later.
+ * The {@link Etcd} contract over gRPC: the client of etcd servers, 3.4 and later.
  *
- * The package `etcd3` gives etcd's methods and the gRPC client; it is loaded when a client is made, and nowhere else. Its
- * own leases, watches and retries are not used. Requests are written here and answers of every day are read here: see
- * `grpc/messages.ts`.
+ * **Details**
  *
- * What to know:
- *
- * - Making a client does no I/O to etcd: it may be down. The first operation connects.
- * - A client uses one endpoint at a time. What fails or does not answer there moves it on to the next for everything
- *   that follows. Nothing is repeated by itself.
- * - All heartbeats share one stream, all watches share another. Once opened they stay open until the client's scope
- *   closes, and are opened again when they are needed after a break.
- * - A stream that does not answer in time is given up with the whole connection; waiting heartbeats and watches fail
+ * - To make a client needs no etcd: the first operation connects. `@grpc/grpc-js` is loaded when the first client is
+ *   made.
+ * - A client uses one endpoint at a time. If a call fails there or gets no response, the client moves to the next
+ *   endpoint for all later calls. It never repeats a call.
+ * - All heartbeats share one stream, all watches share another. Both stay open until the client's scope closes. A broken
+ *   stream is opened again when it is needed.
+ * - If a stream gets no response in time, the client gives up the whole connection. Pending heartbeats and watches fail
  *   and can be started again at once.
- * - An auth token is fetched when the first operation needs it and renewed when the server does not know it any more.
- * - Connections are made directly, whatever HTTP proxy the environment names.
- * - Timeouts of connections and streams run on Effect's `Clock`; the deadline of a single request runs on real
- *   time, here and on the server.
- * - When the scope closes, whatever is pending fails with `Cancelled`, and so does every operation after it. No socket
- *   or timer stays behind.
+ * - The first operation authenticates. The client renews a token that the server does not accept any more.
+ * - Connections are direct: HTTP proxies in the environment are ignored.
+ * - Timeouts of connections and streams run on Effect's `Clock`. The deadline of a single request runs on real time,
+ *   here and on the server.
+ * - When the scope closes, all pending operations fail with `Cancelled`, and so do later ones. No socket or timer
+ *   remains.
  *
  * @module
  */
 import { Config, Effect, Layer, Option, type Scope } from "effect"
-import { Buffer } from "node:buffer"
-import { checkServerIdentity, type PeerCertificate } from "node:tls"
 import { Etcd, type LeaseId } from "../Etcd.ts"
 import { EtcdError, Unknown } from "../EtcdError.ts"
-import type { Handle, Method } from "./Channel.ts"
-import { Client, type Grpc, type Rpc } from "./Client.ts"
+import { Client } from "./Client.ts"
 import { messageOf } from "./failures.ts"
 import { makeKeepAlive } from "./KeepAlive.ts"
-import {
-  decode,
-  encode,
-  type LeaseLeasesMessage,
-  type LeaseTimeToLiveMessage,
-  type StatusMessage,
-  toHeader,
-  toPlain
-} from "./messages.ts"
-import { type Address, type EtcdGrpcOptions, type Identity, type Settings, settingsOf } from "./settings.ts"
+import { encode } from "./messages.ts"
+import * as methods from "./methods.ts"
+import { type EtcdGrpcOptions, settingsOf } from "./settings.ts"
 import { keyText, makeWatch } from "./Watches.ts"
 
 export type { EtcdGrpcOptions, EtcdGrpcTls } from "./settings.ts"
@@ -55,18 +42,17 @@ export type { EtcdGrpcOptions, EtcdGrpcTls } from "./settings.ts"
 export const make: (options: EtcdGrpcOptions) => Effect.Effect<Etcd, EtcdError, Scope.Scope> = Effect.fnUntraced(
   function* (options: EtcdGrpcOptions) {
     const settings = yield* settingsOf(options)
-    const grpc = yield* Effect.tryPromise({
-      try: () => loadGrpc(settings),
-      catch: (cause) => {
-        const detail = `the package etcd3 cannot be loaded; Deno needs --allow-net --allow-read --allow-env for it (${
-          messageOf(cause)
-        })`
-        return new EtcdError({ reason: new Unknown({ detail }), method: "connect", cause })
-      }
-    })
-    return etcdOf(yield* Client.make(settings, grpc))
+    return etcdOf(yield* Client.make(settings, yield* loadGrpc))
   }
 )
+
+const loadGrpc = Effect.tryPromise({
+  try: () => import("@grpc/grpc-js"),
+  catch: (cause) => {
+    const detail = `cannot load the package @grpc/grpc-js: ${messageOf(cause)}`
+    return new EtcdError({ reason: new Unknown({ detail }), method: "connect", cause })
+  }
+})
 
 /** {@link Etcd} on a cluster; see {@link make}. */
 export const layer = (options: EtcdGrpcOptions): Layer.Layer<Etcd, EtcdError> => Layer.effect(Etcd, make(options))
@@ -105,43 +91,16 @@ const hex = (id: LeaseId) => () => id.toString(16)
 
 /** The operations of the contract on a client. */
 const etcdOf = (client: Client): Etcd => {
-  const calls = <Response>(service: Rpc["service"], method: string, decode: (bytes: Uint8Array) => Response) =>
-    client.calls({ service, method }, decode)
-  /** Answers that are rare are read by `etcd3`. */
-  const rareCalls = <Message, Response>(
-    service: Rpc["service"],
-    method: string,
-    convert: (message: Message) => Response
-  ) => {
-    const { decode } = client.protocol({ service, method })
-    return calls(service, method, (bytes) => convert(decode(bytes) as Message))
-  }
-  const range = calls("KV", "range", decode.range)
-  const put = calls("KV", "put", decode.put)
-  const deleteRange = calls("KV", "deleteRange", decode.deleteRange)
-  const txn = calls("KV", "txn", decode.txn)
-  const compact = calls("KV", "compact", decode.headerOnly)
-  const leaseGrant = calls("Lease", "leaseGrant", decode.lease)
-  const leaseRevoke = calls("Lease", "leaseRevoke", decode.headerOnly)
-  const leaseTimeToLive = rareCalls("Lease", "leaseTimeToLive", (message: LeaseTimeToLiveMessage) => ({
-    header: toHeader(message.header),
-    id: BigInt(message.ID),
-    ttl: Number(message.TTL),
-    grantedTtl: Number(message.grantedTTL),
-    keys: message.keys.map(toPlain)
-  }))
-  const leaseLeases = rareCalls("Lease", "leaseLeases", (message: LeaseLeasesMessage) => ({
-    header: toHeader(message.header),
-    leases: message.leases.map(({ ID }) => BigInt(ID))
-  }))
-  const status = rareCalls("Maintenance", "status", (message: StatusMessage) => ({
-    header: toHeader(message.header),
-    version: message.version,
-    dbSize: BigInt(message.dbSize),
-    leader: BigInt(message.leader),
-    raftIndex: BigInt(message.raftIndex),
-    raftTerm: BigInt(message.raftTerm)
-  }))
+  const range = client.calls("range", methods.range)
+  const put = client.calls("put", methods.put)
+  const deleteRange = client.calls("deleteRange", methods.deleteRange)
+  const txn = client.calls("txn", methods.txn)
+  const compact = client.calls("compact", methods.compact)
+  const leaseGrant = client.calls("leaseGrant", methods.leaseGrant)
+  const leaseRevoke = client.calls("leaseRevoke", methods.leaseRevoke)
+  const leaseTimeToLive = client.calls("leaseTimeToLive", methods.leaseTimeToLive)
+  const leaseLeases = client.calls("leaseLeases", methods.leaseLeases)
+  const status = client.calls("status", methods.status)
   return {
     range: (request) => range(() => encode.range(request), () => keyText(request)),
     put: (request) => put(() => encode.put(request), () => keyText(request)),
@@ -156,95 +115,4 @@ const etcdOf = (client: Client): Etcd => {
     compact: (request) => compact(() => encode.compact(request)),
     status: status(encode.nothing)
   }
-}
-
-/** A method as the generated stubs describe it. */
-interface MethodDefinition {
-  readonly originalName: string
-  readonly path: string
-  readonly responseDeserialize: Method<unknown>["decode"]
-}
-
-/** A class of clients that `etcd3` has generated for a service. */
-interface Stub {
-  readonly service: Readonly<Record<string, MethodDefinition>>
-}
-
-/** The class of grpc-js that makes credentials. `etcd3` exports only instances. */
-interface CredentialsClass {
-  readonly createSsl: (
-    ca: Buffer | null,
-    key: Buffer | null,
-    cert: Buffer | null,
-    options: { readonly checkServerIdentity: (name: string, certificate: PeerCertificate) => Error | undefined }
-  ) => object
-}
-
-/** Loads `etcd3`; takes from it how etcd's methods are called, and opens gRPC clients with it. */
-const loadGrpc = async ({ keepAliveTime, maxReceiveBytes }: Settings): Promise<Grpc> => {
-  const { Etcd3 } = await import("etcd3")
-
-  /** With the pool in reach that gives raw gRPC clients, without retries and circuit breakers around each call. */
-  class Pool extends Etcd3 {
-    async of(name: Rpc["service"]) {
-      return await this.pool.withConnection(name, ({ client, metadata, resource }) => ({ client, metadata, resource }))
-    }
-  }
-
-  /** Is never connected. */
-  const stubs = new Pool({ hosts: "127.0.0.1:2379" })
-  const methods = new Map<string, Method<unknown>>()
-  for (const name of ["Auth", "KV", "Lease", "Maintenance", "Watch"] as const) {
-    const { client: { constructor } } = await stubs.of(name)
-    const definitions = Object.values((constructor as unknown as Stub).service)
-    for (const { originalName, path, responseDeserialize } of definitions) {
-      methods.set(`${name}.${originalName}`, { path, decode: responseDeserialize })
-    }
-  }
-  stubs.close()
-
-  const channelOptions = {
-    "grpc.keepalive_time_ms": keepAliveTime,
-    "grpc.keepalive_timeout_ms": 5000,
-    "grpc.max_receive_message_length": maxReceiveBytes,
-    "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.max_reconnect_backoff_ms": 1000,
-    "grpc.service_config_disable_resolution": 1,
-    // The connection is this client's own, and goes with it.
-    "grpc.use_local_subchannel_pool": 1,
-    "grpc.enable_retries": 0,
-    "grpc.enable_http_proxy": 0,
-    "grpc.enable_channelz": 0
-  }
-
-  return {
-    protocol: ({ method, service }) => {
-      const found = methods.get(`${service}.${method}`)
-      if (found === undefined) throw new Error(`etcd3 does not know ${service}.${method}`)
-      return found
-    },
-    open: async ({ tls, url }: Address): Promise<Handle> => {
-      const pool = new Pool({ hosts: url, grpcOptions: channelOptions })
-      const { client, metadata, resource } = await pool.of("KV")
-      if (tls === undefined) return { client, metadata }
-      pool.close()
-      return { client: secured(resource, url, tls, channelOptions).getServiceClient("KV"), metadata }
-    }
-  }
-}
-
-/**
- * The same host with credentials that know whom to expect.
- *
- * grpc-js can only ask for the name in the URL, and Deno and Bun refuse to ask for an IP address at all. So any name is
- * asked for, and the certificate is compared with the one that counts.
- */
-const secured = <Host extends object>(host: Host, url: string, tls: Identity, channelOptions: object): Host => {
-  const { constructor } = Reflect.get(host, "channelCredentials") as object
-  const pem = (text: string | undefined) => text === undefined ? null : Buffer.from(text)
-  const credentials = (constructor as unknown as CredentialsClass).createSsl(pem(tls.ca), pem(tls.key), pem(tls.cert), {
-    checkServerIdentity: (_name, certificate) => checkServerIdentity(tls.subject, certificate)
-  })
-  const options = { ...channelOptions, "grpc.ssl_target_name_override": tls.serverName }
-  return Reflect.construct(host.constructor, [url, credentials, options]) as Host
 }

@@ -13,7 +13,8 @@ import { invalidArgument, type LeaseId, type LeaseKeepAliveRequest, type LeaseKe
 import { DeadlineExceeded, type EtcdError, LeaseNotFound, Unavailable } from "../EtcdError.ts"
 import type { Client } from "./Client.ts"
 import { type Failure, toError } from "./failures.ts"
-import { decode, encode } from "./messages.ts"
+import { encode } from "./messages.ts"
+import * as methods from "./methods.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
 
@@ -52,13 +53,11 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
     })
   }
 
-  readonly receive = (messages: ReadonlyArray<LeaseKeepAliveResponse>): void => {
-    for (const message of messages) {
-      const waiting = this.#waiting.get(message.id)
-      const oldest = waiting?.shift()
-      if (waiting?.length === 0) this.#waiting.delete(message.id)
-      oldest?.resume(message.ttl > 0 ? Effect.succeed(message) : Effect.fail(this.#failureOf(leaseNotFound)))
-    }
+  readonly receive = (message: LeaseKeepAliveResponse): void => {
+    const waiting = this.#waiting.get(message.id)
+    const oldest = waiting?.shift()
+    if (waiting?.length === 0) this.#waiting.delete(message.id)
+    oldest?.resume(message.ttl > 0 ? Effect.succeed(message) : Effect.fail(this.#failureOf(leaseNotFound)))
   }
 
   ended(failure: Failure): void {
@@ -105,8 +104,7 @@ export const makeKeepAlive = (
   const method = "leaseKeepAlive"
   const withSession = sharedStream<LeaseKeepAliveResponse, Heartbeats>(
     client,
-    { service: "Lease", method },
-    decode.lease,
+    methods.leaseKeepAlive,
     (line) => new Heartbeats(client, line)
   )
 

@@ -8,17 +8,16 @@
  * @module
  */
 import { Cause, Deferred, Effect, Exit, Option, Semaphore } from "effect"
-import type { Buffer } from "node:buffer"
 import { type EtcdErrorReason, Unknown } from "../EtcdError.ts"
-import type { Method } from "./Channel.ts"
-import type { Access, Client, Rpc } from "./Client.ts"
+import type { Access, Client } from "./Client.ts"
 import { clientClosed, type Failure, GrpcStatus, messageOf, tokenRenewed } from "./failures.ts"
+import type { Method } from "./methods.ts"
 
 /** One open stream, as seen by its session. */
 export interface Line {
   readonly endpoint: string
   /** Does nothing once the stream has ended. */
-  readonly send: (message: Buffer) => void
+  readonly send: (message: Uint8Array) => void
   /** Ends the stream. A failure that names the auth token also makes the client get a new one. */
   readonly end: (failure: Failure) => void
   /** Ends the stream because the server does not answer, and with it everything else on that connection. */
@@ -28,7 +27,7 @@ export interface Line {
 /** What one stream is used for, from its opening to its end. */
 export interface Session<Message> {
   /** Takes what has arrived. */
-  readonly receive: (messages: ReadonlyArray<Message>) => void
+  readonly receive: (message: Message) => void
   /** The stream has ended. Called once; nothing is received any more. */
   readonly ended: (failure: Failure) => void
   /** Runs while the stream is open. */
@@ -38,8 +37,7 @@ export interface Session<Message> {
 /** Uses the session of the stream that is open; opens one if there is none. Openings are serialised and paced. */
 export const sharedStream = <Message, S extends Session<Message>>(
   client: Client,
-  rpc: Rpc,
-  decode: (bytes: Uint8Array) => Message,
+  method: Method<Message>,
   makeSession: (line: Line) => S
 ): <A, E>(use: (session: S) => Effect.Effect<A, E>) => Effect.Effect<A, E | Failure> => {
   const opening = Semaphore.makeUnsafe(1)
@@ -65,8 +63,8 @@ export const sharedStream = <Message, S extends Session<Message>>(
     const ended = yield* Deferred.make<never, Failure>()
     if (client.isClosed) return yield* Effect.fail(clientClosed)
     openedAt = client.now()
-    const line = openLine(client, { ...client.protocol(rpc), decode }, access, {
-      receive: (messages) => session.receive(messages),
+    const line = openLine(client, method, access, {
+      receive: (message) => session.receive(message),
       ended: (failure) => {
         if (current === session) current = undefined
         Deferred.doneUnsafe(ended, Exit.fail(failure))
@@ -105,7 +103,7 @@ const openLine = <Message>(
   // A member that has lost its cluster ends the stream instead of keeping it open in silence.
   const headers = { ...access.headers, hasleader: "true" }
   const stream = connection.channel.duplex(method, headers, {
-    onMessages: receive,
+    onMessage: receive,
     onEnd: (status) => end(client.failed(access, status.code === 0 ? endedByServer : status))
   })
 

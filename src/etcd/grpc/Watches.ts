@@ -13,7 +13,6 @@
  */
 import { Effect, Latch, Stream } from "effect"
 import { Inbox } from "../../internal/Inbox.ts"
-import type { Buffer } from "node:buffer"
 import {
   invalidArgument,
   type ResponseHeader,
@@ -33,7 +32,8 @@ import {
 } from "../EtcdError.ts"
 import { type Client, sendable } from "./Client.ts"
 import { type Failure, reasonOfText, toError } from "./failures.ts"
-import { decode, encode, type WatchMessage } from "./messages.ts"
+import { encode, type WatchMessage } from "./messages.ts"
+import * as methods from "./methods.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
 
@@ -46,7 +46,7 @@ const noWatch = -1
 interface WatchOptions {
   readonly request: WatchRequest
   /** The request as it is sent, without a number. */
-  readonly message: Buffer
+  readonly message: Uint8Array
   readonly responses: Inbox<WatchResponse, EtcdError>
   /** Milliseconds. */
   readonly progressEvery: number
@@ -95,13 +95,13 @@ class WatchSession implements Session<WatchMessage> {
     if (this.#watches.delete(id)) this.#cancel(id)
   }
 
-  readonly receive = (messages: ReadonlyArray<WatchMessage>): void => {
+  readonly receive = (message: WatchMessage): void => {
     this.#heardAt = this.#client.now()
     if (this.#askedAt !== undefined) {
       this.#askedAt = undefined
       this.#wake.openUnsafe()
     }
-    for (const message of messages) this.#receiveOne(message)
+    this.#dispatch(message)
   }
 
   ended(failure: Failure): void {
@@ -139,7 +139,7 @@ class WatchSession implements Session<WatchMessage> {
     else this.#create(encode.silentWatch(future.request))
   }
 
-  #create(message: Buffer): number {
+  #create(message: Uint8Array): number {
     const id = this.#nextId++
     this.#creating.push(id)
     this.#line.send(encode.watchCreate(message, id))
@@ -152,7 +152,7 @@ class WatchSession implements Session<WatchMessage> {
     this.#line.send(encode.watchCancel(id))
   }
 
-  #receiveOne(message: WatchMessage): void {
+  #dispatch(message: WatchMessage): void {
     const { header } = message
     if (header.revision > this.#revision) this.#revision = header.revision
     const created = message.created ? this.#creating.shift() : undefined
@@ -241,8 +241,7 @@ export const keyText = ({ key }: Pick<WatchRequest, "key">): string => decoder.d
 export const makeWatch = (client: Client): (request: WatchRequest) => Stream.Stream<WatchResponse, EtcdError> => {
   const withSession = sharedStream<WatchMessage, WatchSession>(
     client,
-    { service: "Watch", method: "watch" },
-    decode.watch,
+    methods.watch,
     (line) => new WatchSession(client, line)
   )
 

@@ -1,8 +1,8 @@
 /**
- * Finds out whether somebody speaks HTTP/2 at an address, on a socket of our own.
+ * Finds an address of an endpoint that speaks HTTP/2, on a socket of its own.
  *
- * grpc-js cannot be asked to give a connection attempt up: its socket stays, hangs where the network hangs, and may keep
- * the process alive. So it only ever connects to where a moment ago somebody answered.
+ * grpc-js cannot abort a connection attempt: its socket hangs as long as the network does and may keep the process alive.
+ * So it only connects to an address that has just answered.
  *
  * @module
  */
@@ -13,27 +13,37 @@ import { checkServerIdentity, connect as connectTls } from "node:tls"
 import { messageOf } from "./failures.ts"
 import type { Address } from "./settings.ts"
 
-/** Completes when the server has sent its settings, fails with a text; leaves no socket, even when interrupted. */
-export const dial = (address: Address): Effect.Effect<void, string> =>
+/**
+ * Returns the IP address that answered, once its HTTP/2 settings have arrived. Fails with the reason as text.
+ *
+ * Closes its socket in every case, also when it is interrupted.
+ */
+export const dial = (address: Address): Effect.Effect<string, string> =>
   Effect.callback((resume) => {
     let session: ClientHttp2Session | undefined
+    let socket: Socket | undefined
     const hangUp = () => {
       session?.destroy()
-      socket.destroy()
+      socket?.destroy()
     }
-    const finish = (outcome: Effect.Effect<void, string>) => {
+    const finish = (outcome: Effect.Effect<string, string>) => {
       hangUp()
       resume(outcome)
     }
     const onError = (error: unknown) => finish(Effect.fail(messageOf(error)))
-    const onConnected = () => {
+    const onConnected = (socket: Socket) => {
+      const { remoteAddress = address.host } = socket
       session = connectHttp2(address.url, { createConnection: () => socket })
       session.on("error", onError)
-      session.once("remoteSettings", () => finish(Effect.void))
+      session.once("remoteSettings", () => finish(Effect.succeed(remoteAddress)))
     }
-    const socket = open(address, onConnected)
-    socket.on("error", onError)
-    socket.once("close", () => finish(Effect.fail("the connection was closed before HTTP/2 began")))
+    try {
+      const opened = socket = open(address, () => onConnected(opened))
+      socket.on("error", onError)
+      socket.once("close", () => finish(Effect.fail("the connection was closed before HTTP/2 began")))
+    } catch (error) {
+      onError(error)
+    }
     return Effect.sync(hangUp)
   })
 

@@ -266,8 +266,8 @@ const definitions = Effect.map(
   (stubs) => (service: Service, name: string) => Effect.promise(() => stubs.definition(service, name))
 )
 
-describe("the answers of etcd, read by hand", () => {
-  live("range, txn and watch say what etcd3 reads in the same bytes", () =>
+describe("decode", () => {
+  live("decode returns for range, txn and watch what etcd3 reads from the same bytes", () =>
     Effect.gen(function* () {
       const definition = yield* definitions
       const range = yield* definition("KV", "range")
@@ -330,7 +330,7 @@ describe("the answers of etcd, read by hand", () => {
       }
     }))
 
-  live("an answer that is cut off is refused, wherever that is", () =>
+  live("decode throws for a truncated message, wherever it ends", () =>
     Effect.gen(function* () {
       const definition = yield* definitions
       const range = yield* definition("KV", "range")
@@ -351,8 +351,8 @@ describe("the answers of etcd, read by hand", () => {
     }))
 })
 
-describe("the requests to etcd, written by hand", () => {
-  live("etcd3 reads in them what was asked", () =>
+describe("encode", () => {
+  live("encode writes requests that etcd3 reads back unchanged", () =>
     Effect.gen(function* () {
       const definition = yield* definitions
       const range = yield* definition("KV", "range")
@@ -423,7 +423,7 @@ describe("the requests to etcd, written by hand", () => {
       }
     }))
 
-  live("a message within another may have any length", () =>
+  live("encode writes nested messages of every length", () =>
     Effect.gen(function* () {
       const definition = yield* definitions
       const { requestDeserialize } = yield* definition("KV", "txn")
@@ -437,7 +437,7 @@ describe("the requests to etcd, written by hand", () => {
       }
     }))
 
-  live("an empty end of a range is left out", () =>
+  live("encode omits an empty rangeEnd", () =>
     Effect.sync(() => {
       const range = { key: "a", rangeEnd: "" }
       const compare: Compare = { ...range, target: "version", result: "equal", value: 0n }
