@@ -1,0 +1,18 @@
+// The program that the bundle tests build: registers, discovers itself, and ends. It is also valid JavaScript, and it
+// uses no top-level `await`, which CommonJS does not have.
+import { Effect, Stream } from "effect"
+import process from "node:process"
+import { discover, registerService, Registry } from "../../mod.ts"
+
+const endpoint = process.argv.at(-1) ?? ""
+
+/** Keeps the process awake; Effect does not. */
+const awake = setInterval(() => {}, 1000)
+
+const main = Effect.gen(function* () {
+  const registration = yield* registerService({ name: "orders", id: "a", endpoints: ["http://10.0.0.1:80"] })
+  const sets = yield* discover("orders").pipe(Stream.take(1), Stream.runCollect)
+  console.log(registration.key, sets[0]?.size)
+}).pipe(Effect.scoped, Effect.provide(Registry.layerEtcd({ endpoints: [endpoint] })))
+
+Effect.runPromise(main).finally(() => clearInterval(awake)).then(() => console.log("closed"))
