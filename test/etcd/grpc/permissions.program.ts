@@ -9,7 +9,7 @@ const [endpoint = ""] = process.argv.slice(2)
 const awake = setInterval(() => {}, 1000)
 
 await Effect.gen(function* () {
-  const registration = yield* registerService({ name: "orders", id: "a", endpoints: ["http://10.0.0.1:80"] })
+  const registration = yield* registerService("orders", { id: "a", endpoints: ["http://10.0.0.1:80"] })
   const sets = yield* discover("orders").pipe(Stream.take(1), Stream.runCollect)
   console.log(registration.key, sets[0]?.size)
 }).pipe(Effect.scoped, Effect.provide(Registry.layerEtcd({ endpoints: [endpoint] })), Effect.runPromise)
