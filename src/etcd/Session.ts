@@ -1,22 +1,33 @@
 /**
  * A session: a lease that is kept alive for a scope.
  *
- * The lease is granted under an id chosen here, so that a grant whose answer was lost is recognised when it is repeated
- * and can be revoked whatever became of it. A lease counts as lost when etcd says so, or when one time to live has
- * passed, on the monotonic clock, since the last acknowledged heartbeat was *sent*. When the process itself was held up
- * for longer than that (a sleeping laptop, a blocked event loop), one more heartbeat asks etcd before anything is decided.
+ * The lease is granted under an id chosen here, so that a grant whose answer was lost is recognised when it is repeated,
+ * and can be revoked whether or not it was applied. A lease counts as lost when etcd says so, or when one time to live
+ * has passed, on the monotonic clock, since the last acknowledged heartbeat was *sent*. That deadline is a timer of its
+ * own. If the process itself was held up past it (a sleeping laptop, a blocked event loop), one more heartbeat asks etcd
+ * before the lease is given up.
  *
- * No fiber waits for the time of a heartbeat: a timer that all sessions share does, and a heartbeat has a fiber of its
- * own only until it is answered. Heartbeats that would go out shortly after one another go out
- * together, and then stay together.
+ * One timer serves all sessions of a registry. A heartbeat has a fiber only until it is answered. Heartbeats that are
+ * due shortly after one another are sent together, and then stay together.
  *
  * Closing the scope revokes the lease.
  *
  * @module
  */
-import { type Context, Deferred, Duration, Effect, Exit, type Fiber, Metric, Option, type Scope } from "effect"
+import {
+  type Context,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  type Fiber,
+  Metric,
+  Option,
+  type Schedule,
+  type Scope
+} from "effect"
 import type { Etcd, LeaseId, ResponseHeader } from "./Etcd.ts"
-import type { EtcdError } from "./EtcdError.ts"
+import { DeadlineExceeded, EtcdError } from "./EtcdError.ts"
 import { Deadline } from "../internal/time/Deadlines.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
 import { Steps } from "../internal/time/Steps.ts"
@@ -27,21 +38,21 @@ import type { Ttl } from "./Ttl.ts"
 /** A lease that is kept alive. */
 export interface Session {
   readonly leaseId: LeaseId
-  /** A revision that was there when the lease was granted: whatever is put under it comes later. */
+  /** A revision that existed when the lease was granted: what is put under the lease comes later. */
   readonly grantedAt: bigint
   /** Completes when the lease is lost, with what showed it. */
   readonly lost: Effect.Effect<EtcdError>
+  /** Revokes the lease now instead of when the scope closes; takes at most `timeout`. */
+  readonly release: (timeout: Duration.Duration) => Effect.Effect<void>
 }
 
 /** How to keep a lease. */
 export interface SessionOptions {
   readonly ttl: Ttl
-  /** How long closing the scope may take, asked for when it closes. */
-  readonly releaseTimeout: () => Duration.Duration
-  /** Repeats the grant when it failed: one that was applied unheard is recognised, it is the same lease. */
-  readonly retry: <A>(grant: Effect.Effect<A, EtcdError>) => Effect.Effect<A, EtcdError>
-  /** Told at once when the lease is lost, after it was granted. */
-  readonly onLost: (leaseId: LeaseId, cause: EtcdError) => void
+  /** How long closing the scope may take. */
+  readonly releaseTimeout: Duration.Duration
+  /** Repeats the grant after a failure that is retryable. Default: never. */
+  readonly retry?: Schedule.Schedule<unknown, EtcdError>
 }
 
 /** The sessions of one etcd. */
@@ -49,64 +60,73 @@ export interface Sessions {
   /**
    * Grants a lease and keeps it alive until the scope closes.
    *
-   * Fails as the grant does. Interrupting it, at any step, leaves no lease behind that etcd still answers for. When the
-   * scope closes, the lease is revoked, with all its keys; when etcd does not answer within `releaseTimeout` that is
-   * logged as a warning, and the lease runs out by itself.
+   * Fails as the grant does. An interrupted grant leaves no lease behind, provided that etcd answers. When the scope
+   * closes, the lease is revoked, with all its keys. If etcd does not answer within `releaseTimeout`, a warning is logged
+   * and the lease expires.
    */
   readonly open: (options: SessionOptions) => Effect.Effect<Session, EtcdError, Scope.Scope>
 }
 
-/** How long an answer to a heartbeat is waited for at most; less when the lease is about to run out. */
-const replyTimeout = Duration.toMillis("3 seconds")
+/** The limit of a call about a lease; the lease's own third is the limit if that is shorter (R9). */
+const maxCallMillis = Duration.toMillis("3 seconds")
 
-/** How long revoking a lease may take that may not even exist. */
-const giveUpTimeout = Duration.seconds(1)
+/** How long revoking a lease that may not exist may take. */
+const abandonMillis = Duration.toMillis("2 seconds")
 
-/** By which part of its period a heartbeat may be early, to go out with others. */
-const company = 0.05
+/** A heartbeat may be sent up to 5 % early so that several leases share one write. */
+const coalesceFraction = 0.05
+
+/** A deadline that is handled later than this means that the process was held up. */
+const heldUpMillis = 1000
 
 const heartbeats = Metric.counter("etcd_discovery_heartbeats", {
   description: "Heartbeats that etcd acknowledged",
   incremental: true
 })
 
-/** Random numbers for leases to come: asking for one at a time costs more than the rest of a grant. */
-const random = new BigUint64Array(64)
-let unused = 0
-
 /** A random positive int64. */
 const randomLeaseId = (): LeaseId => {
-  if (unused === 0) unused = crypto.getRandomValues(random).length
-  unused -= 1
-  return BigInt.asUintN(63, random[unused] ?? 0n) || 1n
+  const [random = 0n] = crypto.getRandomValues(new BigUint64Array(1))
+  return BigInt.asUintN(63, random) || 1n
 }
+
+/** A call's limit: a third of the time to live, so that two more attempts fit. */
+const callMillis = (ttl: Ttl): number => Math.min(maxCallMillis, ttl.seconds * 1000 / 3)
+
+/** Fails a call that has not been answered within its limit, whatever the client's own timeouts are. */
+const within = <A>(call: Effect.Effect<A, EtcdError>, method: string, millis: number): Effect.Effect<A, EtcdError> =>
+  Effect.timeoutOrElse(call, {
+    duration: millis,
+    orElse: () =>
+      new EtcdError({ reason: new DeadlineExceeded({ detail: `no answer within ${Math.round(millis)} ms` }), method })
+  })
 
 /** A lease from its grant on. All times are milliseconds of the monotonic clock. */
 class Lease {
   readonly id: LeaseId
-  /** Between two heartbeats. */
-  readonly every: number
-  readonly onEnd: (cause: EtcdError) => void
-  readonly next: Deadline
-  state: "unconfirmed" | "held" | "lost" | "gone" = "unconfirmed"
-  /** When etcd may drop it, as far as is known. */
+  readonly heartbeatMillis: number
+  readonly callMillis: number
+  readonly onLost: (cause: EtcdError) => void
+  readonly nextHeartbeat: Deadline
+  readonly expiry: Deadline
+  /** `gone`: etcd said so, and there is nothing to revoke. */
+  state: "unconfirmed" | "held" | "lost" | "gone" | "released" = "unconfirmed"
+  /** When etcd may drop the lease. */
   deadline = 0
-  /** What became of the last heartbeat, if it was not answered. */
+  /** When the last heartbeat was sent that has not been acknowledged. */
+  triedAt: number | undefined
   failure: EtcdError | undefined
   retry: Steps<void> | undefined
   /** The heartbeat that has no answer yet. */
   sending: Fiber.Fiber<void> | undefined
 
-  constructor(id: LeaseId, every: number, due: (lease: Lease, now: number) => void, onEnd: (cause: EtcdError) => void) {
+  constructor(id: LeaseId, ttl: Ttl, keeper: Keeper, onLost: (cause: EtcdError) => void) {
     this.id = id
-    this.every = every
-    this.onEnd = onEnd
-    this.next = new Deadline((now) => due(this, now))
-  }
-
-  end(state: "lost" | "gone", cause: EtcdError): void {
-    this.state = state
-    this.onEnd(cause)
+    this.heartbeatMillis = Duration.toMillis(ttl.heartbeat)
+    this.callMillis = callMillis(ttl)
+    this.onLost = onLost
+    this.nextHeartbeat = new Deadline((now) => keeper.beat(this, now))
+    this.expiry = new Deadline((now) => keeper.expire(this, now))
   }
 }
 
@@ -116,7 +136,7 @@ class Keeper {
   readonly #context: Context.Context<never>
   readonly #fork: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
   readonly #timers: Timers
-  /** The moment that was planned last. */
+  /** The time of the heartbeat that was planned last. */
   #planned = -Infinity
 
   constructor(etcd: Etcd, timers: Timers, context: Context.Context<never>) {
@@ -126,39 +146,75 @@ class Keeper {
     this.#fork = Effect.runForkWith(context)
   }
 
-  /** Sends the next heartbeat one period after the last was sent. */
-  keep(lease: Lease, sentAt: number): void {
-    const latest = sentAt + lease.every
-    const isTogether = this.#planned <= latest && this.#planned >= latest - lease.every * company
+  /** A grant or heartbeat that was sent at `sentAt` is acknowledged. The next one goes out one period after it. */
+  keep(lease: Lease, sentAt: number, ttlSeconds: number): void {
+    lease.state = "held"
+    lease.deadline = sentAt + ttlSeconds * 1000
+    lease.triedAt = undefined
+    lease.failure = undefined
+    lease.retry = undefined
+    const latest = sentAt + lease.heartbeatMillis
+    const isTogether = this.#planned <= latest && this.#planned >= latest - lease.heartbeatMillis * coalesceFraction
     this.#planned = isTogether ? this.#planned : latest
-    this.#timers.set(lease.next, this.#planned)
+    this.#timers.set(lease.nextHeartbeat, this.#planned)
+    this.#timers.set(lease.expiry, lease.deadline)
   }
 
   leave(lease: Lease): void {
-    this.#timers.delete(lease.next)
+    this.#timers.delete(lease.nextHeartbeat)
+    this.#timers.delete(lease.expiry)
     lease.sending?.interruptUnsafe()
   }
 
-  readonly due = (lease: Lease, now: number): void => {
-    if (lease.failure !== undefined && now >= lease.deadline) return lease.end("lost", lease.failure)
-    // Past the deadline without a failure means that this process was held up: the answer to this heartbeat decides.
-    const timeout = Math.min(replyTimeout, lease.every, now < lease.deadline ? lease.deadline - now : Infinity)
+  beat(lease: Lease, now: number): void {
+    lease.triedAt = now
+    const timeout = Math.min(lease.callMillis, now < lease.deadline ? lease.deadline - now : Infinity)
     lease.sending = this.#fork(this.#send(lease, now, timeout))
+  }
+
+  /**
+   * The lease is lost, unless no heartbeat could be sent in time because this process was held up. Then one more decides.
+   */
+  expire(lease: Lease, now: number): void {
+    const { deadline, triedAt } = lease
+    const wasHeldUp = triedAt === undefined || now - deadline > heldUpMillis
+    const isAsking = triedAt !== undefined && triedAt >= deadline
+    if (isAsking ? now - triedAt < lease.callMillis : wasHeldUp) {
+      if (!isAsking) {
+        lease.sending?.interruptUnsafe()
+        this.#timers.delete(lease.nextHeartbeat)
+        this.beat(lease, now)
+      }
+      this.#timers.set(lease.expiry, (lease.triedAt ?? now) + lease.callMillis)
+      return
+    }
+    this.#end(
+      lease,
+      "lost",
+      lease.failure ?? new EtcdError({
+        reason: new DeadlineExceeded({ detail: "no heartbeat was acknowledged for one time to live" }),
+        method: "leaseKeepAlive",
+        key: lease.id.toString(16)
+      })
+    )
+  }
+
+  #end(lease: Lease, state: "lost" | "gone", cause: EtcdError): void {
+    lease.state = state
+    this.leave(lease)
+    lease.onLost(cause)
   }
 
   #send(lease: Lease, sentAt: number, timeout: number): Effect.Effect<void> {
     return Effect.matchEffect(this.#etcd.leaseKeepAlive({ id: lease.id, timeout }), {
       onSuccess: ({ ttl }) => {
-        lease.deadline = sentAt + ttl * 1000
-        lease.failure = undefined
-        lease.retry = undefined
-        this.keep(lease, sentAt)
+        this.keep(lease, sentAt, ttl)
         heartbeats.updateUnsafe(1, this.#context)
         return Effect.void
       },
       onFailure: (failure) =>
         failure.reason._tag === "LeaseNotFound" ?
-          Effect.sync(() => lease.end("gone", failure)) :
+          Effect.sync(() => this.#end(lease, "gone", failure)) :
           this.#retry(lease, failure)
     })
   }
@@ -167,50 +223,58 @@ class Keeper {
     lease.failure = failure
     const retry = lease.retry ??= new Steps(Backoff.heartbeat)
     const delay = Option.getOrElse(yield* retry.next(undefined), () => Duration.zero)
-    this.#timers.set(lease.next, Math.min(lease.deadline, this.#timers.now() + Duration.toMillis(delay)))
+    const now = this.#timers.now()
+    const at = now + Duration.toMillis(delay)
+    if (now >= lease.deadline) this.#end(lease, "lost", failure)
+    else if (at < lease.deadline) this.#timers.set(lease.nextHeartbeat, at)
   })
 }
 
-/** The sessions of an etcd; their heartbeats go out in this context. Nothing runs while there is none. */
+/** The sessions of an etcd; their heartbeats are sent in this context. Nothing runs while there is no session. */
 export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>): Sessions => {
   const keeper = new Keeper(etcd, timers, context)
   return {
-    open: Effect.fnUntraced(function* (options) {
+    open: Effect.fnUntraced(function* ({ releaseTimeout, retry, ttl }) {
       const lost = Deferred.makeUnsafe<EtcdError>()
       const leaseId = randomLeaseId()
-      const lease = new Lease(leaseId, Duration.toMillis(options.ttl.heartbeat), keeper.due, (cause) => {
-        Deferred.doneUnsafe(lost, Exit.succeed(cause))
-        options.onLost(leaseId, cause)
-      })
+      const lease = new Lease(leaseId, ttl, keeper, (cause) => Deferred.doneUnsafe(lost, Exit.succeed(cause)))
 
-      yield* Effect.addFinalizer(() =>
+      const end = (timeout: Duration.Duration) =>
         Effect.suspend(() => {
+          const { state } = lease
           keeper.leave(lease)
-          if (lease.state === "gone") return Effect.void
-          return lease.state === "held" ? release(etcd, leaseId, options.releaseTimeout()) : abandon(etcd, leaseId)
+          lease.state = "released"
+          if (state === "gone" || state === "released") return Effect.void
+          return state === "held" ? release(etcd, leaseId, timeout) : abandon(etcd, leaseId, timeout)
         })
-      )
+      yield* Effect.addFinalizer(() => end(releaseTimeout))
 
       const confirmed = (
+        method: string,
         request: Effect.Effect<{ readonly header: ResponseHeader; readonly ttl: number }, EtcdError>
       ) =>
-        Effect.flatMap(monotonicMillis, (sentAt) =>
-          Effect.map(request, ({ header, ttl }) => {
-            lease.deadline = sentAt + ttl * 1000
-            return { sentAt, revision: header.revision }
-          }))
-      const grant = confirmed(etcd.leaseGrant({ id: leaseId, ttl: options.ttl.seconds })).pipe(
+        Effect.flatMap(
+          monotonicMillis,
+          (sentAt) =>
+            Effect.map(within(request, method, lease.callMillis), ({ header, ttl }) => ({
+              sentAt,
+              ttl,
+              revision: header.revision
+            }))
+        )
+      const grant = confirmed("leaseGrant", etcd.leaseGrant({ id: leaseId, ttl: ttl.seconds })).pipe(
         // An earlier attempt was applied after all.
         Effect.catchIf(
           (error) => error.reason._tag === "LeaseExists",
-          () => confirmed(etcd.leaseKeepAlive({ id: leaseId, timeout: replyTimeout }))
+          () => confirmed("leaseKeepAlive", etcd.leaseKeepAlive({ id: leaseId, timeout: lease.callMillis }))
         ),
         Effect.uninterruptible
       )
-      const { revision: grantedAt, sentAt } = yield* options.retry(grant)
-      lease.state = "held"
-      keeper.keep(lease, sentAt)
-      return { leaseId, grantedAt, lost: Deferred.await(lost) }
+      const granted = yield* retry === undefined ?
+        grant :
+        Effect.retry(grant, { schedule: retry, while: (error) => error.retryable })
+      keeper.keep(lease, granted.sentAt, granted.ttl)
+      return { leaseId, grantedAt: granted.revision, lost: Deferred.await(lost), release: end }
     })
   }
 }
@@ -218,21 +282,21 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
 const revoke = (etcd: Etcd, id: LeaseId): Effect.Effect<void, EtcdError> =>
   etcd.leaseRevoke(id).pipe(
     Effect.asVoid,
-    Effect.catchIf((error) => error.reason._tag === "LeaseNotFound", () => Effect.void)
+    Effect.catchIf((error) => error.reason._tag === "LeaseNotFound", () => Effect.void),
+    Effect.retry({ schedule: Backoff.heartbeat, while: (error) => error.retryable })
   )
 
-/** Ends a lease that is held, or may still be; a warning when etcd does not answer in time. */
+/** Revokes a lease that is held, or may still be. Logs a warning if etcd does not answer within `timeout`. */
 export const release = (etcd: Etcd, id: LeaseId, timeout: Duration.Duration): Effect.Effect<void> =>
   revoke(etcd, id).pipe(
-    Effect.retry({ schedule: Backoff.heartbeat, while: (error) => error.retryable }),
     Effect.timeoutOption(timeout),
     Effect.flatMap(Option.match({
       onSome: () => Effect.void,
-      onNone: () => Effect.logWarning(`etcd did not answer in time; lease ${id.toString(16)} runs out by itself`)
+      onNone: () => Effect.logWarning(`etcd did not answer in time: lease ${id.toString(16)} is left to expire`)
     })),
-    Effect.catch((error) => Effect.logWarning(`lease ${id.toString(16)} was not revoked and runs out by itself`, error))
+    Effect.catch((error) => Effect.logWarning(`cannot revoke lease ${id.toString(16)}: it is left to expire`, error))
   )
 
-/** Ends a lease that may not exist, as far as etcd answers. */
-const abandon = (etcd: Etcd, id: LeaseId): Effect.Effect<void> =>
-  revoke(etcd, id).pipe(Effect.timeoutOption(giveUpTimeout), Effect.ignore)
+/** Revokes a lease that may not exist, for at most 2 seconds. */
+const abandon = (etcd: Etcd, id: LeaseId, timeout: Duration.Duration): Effect.Effect<void> =>
+  revoke(etcd, id).pipe(Effect.timeoutOption(Math.min(abandonMillis, Duration.toMillis(timeout))), Effect.ignore)

@@ -98,11 +98,8 @@ export const scoped = (
     const context = yield* Effect.context<never>()
     const { leaseId: id, lost } = yield* Session.make(etcd, new Timers(context), context).open({
       ttl: times,
-      releaseTimeout: () =>
-        release,
-      retry: (grant) =>
-        retry === undefined ? grant : Effect.retry(grant, { schedule: retry, while: (error) => error.retryable }),
-      onLost: () => {}
+      releaseTimeout: release,
+      ...(retry === undefined ? {} : { retry })
     })
     const on = Effect.provideService(Etcd, etcd)
     return { id, lost, timeToLive: on(timeToLive(id)), keepAliveOnce: on(keepAliveOnce(id)) }

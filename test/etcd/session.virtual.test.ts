@@ -151,7 +151,7 @@ describe("heartbeats", () => {
           assert.equal(after === lease, !expired)
           assert.deepEqual(
             kept.statuses.map(([, tag]) => tag),
-            expired ? ["Registered", "Recovering", "Recovering", "Registered"] : ["Registered"]
+            expired ? ["Registered", "Recovering", "Registered"] : ["Registered"]
           )
         })
     )

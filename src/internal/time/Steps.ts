@@ -12,6 +12,7 @@ type Step<Input> = (now: number, input: Input) => Pull.Pull<[unknown, Duration.D
 export class Steps<Input> {
   readonly #schedule: Schedule.Schedule<unknown, Input>
   #step: Step<Input> | undefined
+  #isOver = false
 
   constructor(schedule: Schedule.Schedule<unknown, Input>) {
     this.#schedule = schedule
@@ -20,17 +21,22 @@ export class Steps<Input> {
   /** The delay before the next attempt, or none when the schedule is over. */
   next(input: Input): Effect.Effect<Option.Option<Duration.Duration>> {
     return Effect.gen({ self: this }, function* () {
+      if (this.#isOver) return Option.none()
       const now = yield* Clock.currentTimeMillis
       this.#step ??= yield* Schedule.toStep(this.#schedule)
       return yield* this.#step(now, input).pipe(
         Effect.map(([, delay]) => Option.some(delay)),
-        Pull.catchDone(() => Effect.succeed(Option.none<Duration.Duration>()))
+        Pull.catchDone(() => {
+          this.#isOver = true
+          return Effect.succeed(Option.none<Duration.Duration>())
+        })
       )
     })
   }
 
   /** Begins afresh. */
   reset(): void {
+    this.#isOver = false
     this.#step = undefined
   }
 }

@@ -1,31 +1,39 @@
 /**
- * Claiming a key: one Txn on its `mod_revision` for each try, so that two claimants never both win.
+ * The claim of a key: one Txn on its `mod_revision` for each attempt, so that two claimants never both win.
  *
  * @module
  */
-import { Clock, Deferred, Duration, Effect, Option, Result } from "effect"
+import { Deferred, Effect, Option, Result } from "effect"
 import type { Etcd, KeyValue, LeaseId, TxnResponse } from "../../etcd/Etcd.ts"
-import type { EtcdError } from "../../etcd/EtcdError.ts"
+import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
 import { follow, type FollowOptions } from "../../etcd/follow.ts"
 import type { Session } from "../../etcd/Session.ts"
+import { monotonicMillis } from "../../internal/time/monotonic.ts"
+import { type Held, holderOf } from "./phase.ts"
 import type { RegistrationPlan } from "./RegisterOptions.ts"
 import { InstanceIdTaken } from "./RegistrationError.ts"
 
-/** Who claims: what is to be known of a registration. */
+/** What a claim has to know of a registration. */
 export interface Claimant<M> {
   readonly plan: RegistrationPlan<M>
-  /** What to put, as it is wanted now. */
+  /** The value to put, as it is wanted now. */
   readonly value: Uint8Array
-  /** The revision of this registration's last write, or `undefined` when it has not been in etcd yet. */
+  /** The revision of this registration's last write, or `undefined` if it has not been in etcd yet. */
   readonly lastRevision: bigint | undefined
-  /** Until when (in milliseconds of the epoch) the lease of another process is waited for, once it is. */
-  waitUntil: number | undefined
+  /**
+   * Until when, in milliseconds of the monotonic clock, this registration waits for another process's lease to expire.
+   * Called when a claim has to wait; `limit` is the time if it has not waited before.
+   */
+  readonly waitUntil: (limit: number) => number
   /** Whether a lease is or was this registration's own. */
   readonly isOwn: (id: LeaseId) => boolean
 }
 
-/** etcd frees the keys of a lease up to about a second after it has run out. */
-const expiryGrace = Duration.seconds(1)
+/** etcd frees the keys of a lease up to about a second after it has expired. */
+const expiryGraceMillis = 1000
+
+/** Txns that a claim sends at once when the key changes under it. Then the backoff of the registration applies. */
+const maxImmediateAttempts = 4
 
 /** Puts the key if its mod revision is `expected` (`0n`: if it does not exist), and reads it otherwise. */
 const putIf = (etcd: Etcd, key: string, expected: bigint, value: Uint8Array, lease: LeaseId) =>
@@ -35,8 +43,28 @@ const putIf = (etcd: Etcd, key: string, expected: bigint, value: Uint8Array, lea
     else: [{ _tag: "Range", request: { key } }]
   })
 
-/** The key that the `else` branch of a claim or a publication read, if it exists. */
-export const readBack = (response: TxnResponse): KeyValue | undefined => {
+/** What a Txn that replaces the value of a held key did or found. */
+export type Replaced =
+  | { readonly _tag: "Written"; readonly revision: bigint }
+  | { readonly _tag: "Found"; readonly kv: KeyValue | undefined }
+
+/** Puts the value if nobody has written the key since the last own write, and reads the key otherwise. */
+export const replace = (
+  etcd: Etcd,
+  key: string,
+  { lastRevision, leaseId }: Pick<Held, "lastRevision" | "leaseId">,
+  value: Uint8Array
+): Effect.Effect<Replaced, EtcdError> =>
+  Effect.map(
+    putIf(etcd, key, lastRevision, value, leaseId),
+    (response) =>
+      response.succeeded ?
+        { _tag: "Written", revision: response.header.revision } :
+        { _tag: "Found", kv: readBack(response) }
+  )
+
+/** The key that the `else` branch of a Txn read, if it exists. */
+const readBack = (response: TxnResponse): KeyValue | undefined => {
   const [first] = response.responses
   return first?._tag === "Range" ? first.response.kvs[0] : undefined
 }
@@ -45,21 +73,20 @@ export const readBack = (response: TxnResponse): KeyValue | undefined => {
 export const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((byte, index) => byte === b[index])
 
-/** Who holds a key. */
-export const holderOf = (kv: KeyValue): { readonly leaseId: LeaseId; readonly revision: bigint } => ({
-  leaseId: kv.lease,
-  revision: kv.modRevision
-})
-
-/** Both as they are read: a format may write what means the same in more than one way. */
+/** Compares both as they are decoded: a format may encode the same instance in more than one way. */
 const haveSameEndpoints = <M>(
   { codec, instance: { id, name } }: RegistrationPlan<M>,
   one: Uint8Array,
   other: Uint8Array
-) => {
+): boolean => {
   const endpointsOf = (value: Uint8Array): ReadonlySet<string> | undefined => {
-    const decoded = codec.decode(name, id, value)
-    return Result.isSuccess(decoded) ? new Set(decoded.success.endpoints) : undefined
+    try {
+      const decoded = codec.decode(name, id, value)
+      return Result.isSuccess(decoded) ? new Set(decoded.success.endpoints) : undefined
+    } catch {
+      // A codec or schema of the user that throws on the holder's value: it does not describe this instance.
+      return undefined
+    }
   }
   const endpoints = endpointsOf(one)
   return endpoints !== undefined && endpointsOf(other)?.symmetricDifference(endpoints).size === 0
@@ -67,21 +94,19 @@ const haveSameEndpoints = <M>(
 
 type Follow = Omit<FollowOptions, "range" | "knownAt">
 
-/** Waits for the key to be free, while the lease is held; false when one TTL has passed. */
-const awaitFree = Effect.fnUntraced(function* <M>(
+/** Waits until the key is free, and returns false if it is not by then. Fails if the own lease is lost. */
+const awaitFree = Effect.fnUntraced(function* (
   etcd: Etcd,
-  followOptions: Follow,
-  claimant: Claimant<M>,
+  options: Follow,
+  key: string,
   revision: bigint,
+  until: number,
   lost: Session["lost"]
 ) {
-  const { plan } = claimant
-  const now = yield* Clock.currentTimeMillis
-  const until = claimant.waitUntil ??= now + plan.ttl.seconds * 1000 + Duration.toMillis(expiryGrace)
   const free = yield* Deferred.make<void>()
   return yield* follow(
     etcd,
-    { ...followOptions, range: { key: plan.key }, knownAt: revision },
+    { ...options, range: { key }, knownAt: revision },
     (followed) =>
       (followed._tag === "Listed" && followed.kvs.length === 0) ||
         (followed._tag === "Changed" && followed.events.at(-1)?.type === "delete") ?
@@ -90,14 +115,14 @@ const awaitFree = Effect.fnUntraced(function* <M>(
   ).pipe(
     Effect.raceFirst(Deferred.await(free)),
     Effect.raceFirst(Effect.flatMap(lost, Effect.fail)),
-    Effect.timeoutOption(Math.max(0, until - now)),
+    Effect.timeoutOption(Math.max(0, until - (yield* monotonicMillis))),
     Effect.map(Option.isSome)
   )
 })
 
 /**
- * Puts the key under a lease and answers with the revision. Fails with `InstanceIdTaken` when another process holds it
- * and the policy says not to take over, or when it was taken while this registration was away.
+ * Puts the key under a lease and returns the revision. Fails with `InstanceIdTaken` if another process holds the key and
+ * the policy forbids taking it over, or if it was taken while this registration was away.
  */
 export const make = Effect.fnUntraced(function* <M>(
   etcd: Etcd,
@@ -106,29 +131,37 @@ export const make = Effect.fnUntraced(function* <M>(
   { leaseId, lost }: Session
 ): Effect.fn.Return<bigint, EtcdError | InstanceIdTaken> {
   const { plan } = claimant
+  const { claim, key, ttl } = plan
   let expected = 0n
-  while (true) {
+  for (let attempt = 1; attempt <= maxImmediateAttempts; attempt++) {
     const { value } = claimant
-    const response: TxnResponse = yield* putIf(etcd, plan.key, expected, value, leaseId)
+    const response: TxnResponse = yield* putIf(etcd, key, expected, value, leaseId)
     if (response.succeeded) return response.header.revision
     const holder = readBack(response)
     if (holder === undefined) {
       expected = 0n
       continue
     }
-    // The answer to an earlier try was lost.
+    // The answer to an earlier attempt was lost.
     if (holder.lease === leaseId && sameBytes(holder.value, value)) return holder.modRevision
     expected = holder.modRevision
     if (claimant.isOwn(holder.lease)) continue
-    const taken = new InstanceIdTaken({ key: plan.key, by: holderOf(holder) })
+    const taken = new InstanceIdTaken({ key, by: holderOf(holder) })
     const last = claimant.lastRevision
-    // Whoever came after this registration's last write took the id while it was away. (A holder from before it can
-    // only come from a replaced history, an older snapshot.)
+    // A holder from after this registration's last write took the id while it was away. One from before it belongs to
+    // a replaced history, such as a restored snapshot.
     if (last !== undefined && holder.modRevision > last) return yield* taken
-    if (plan.claim === "overwrite") continue
-    if (plan.claim === "restart" && haveSameEndpoints(plan, claimant.value, holder.value)) continue
-    if (plan.claim === "exclusive") return yield* taken
-    if (!(yield* awaitFree(etcd, followOptions, claimant, response.header.revision, lost))) return yield* taken
+    if (claim === "overwrite") continue
+    if (claim === "restart" && haveSameEndpoints(plan, value, holder.value)) continue
+    if (claim === "exclusive") return yield* taken
+    const until = claimant.waitUntil((yield* monotonicMillis) + ttl.seconds * 1000 + expiryGraceMillis)
+    if (!(yield* awaitFree(etcd, followOptions, key, response.header.revision, until, lost))) return yield* taken
     expected = 0n
+    attempt = 1
   }
+  return yield* new EtcdError({
+    reason: new Unavailable({ detail: `the key changed during each of ${maxImmediateAttempts} attempts to claim it` }),
+    method: "txn",
+    key
+  })
 })

@@ -1,62 +1,60 @@
 /**
- * How the registrations of one registry come back: soon after one of them has, and not all in one burst.
+ * How the registrations of one registry come back: soon after the first of them, and not all in one burst (R4).
  *
  * @module
  */
 import { type Duration, Effect, Random } from "effect"
 
-/** Milliseconds between two registrations that come back, on average. */
-const apart = 1
+/** Added for each other registration that waits, on average. */
+const jitterPerWaiterMillis = 1
 
-/** The longest time, in milliseconds, over which registrations that come back are spread. */
-const longestSpread = 1000
+const maxJitterMillis = 1000
 
-/** What registrations on their way back share. */
+/** What the registrations of one registry share while they wait for etcd. */
 export interface Recovery {
   /**
-   * Waits for a delay; less when another registration comes back meanwhile, since etcd answers then. Whoever has company
-   * then waits a little more, by chance, so that a thousand do not come back at the same moment.
+   * Sleeps for `delay`, or until another registration succeeds (etcd is back). Then adds random jitter: 1 ms for each
+   * other waiting registration, at most 1 s.
    */
-  readonly rest: (delay: Duration.Duration) => Effect.Effect<void>
-  /** A registration has come back. */
+  readonly waitForRetry: (delay: Duration.Duration) => Effect.Effect<void>
+  /** A registration has succeeded: wakes all that wait. */
   readonly succeeded: Effect.Effect<void>
 }
 
 /** Made once for a registry. */
 export const make = (): Recovery => {
-  /** How many rest or are spread. */
-  let many = 0
-  const resting = new Set<() => void>()
+  let waiters = 0
+  let sleeping = new Set<() => void>()
 
   const woken = Effect.callback<void>((resume) => {
     const wake = () => resume(Effect.void)
-    resting.add(wake)
-    return Effect.sync(() => resting.delete(wake))
+    sleeping.add(wake)
+    return Effect.sync(() => sleeping.delete(wake))
   })
 
-  const spread = Effect.suspend(() => {
-    const others = many - 1
+  const jitter = Effect.suspend(() => {
+    const others = waiters - 1
     return others <= 0 ? Effect.void : Effect.flatMap(
       Random.next,
-      (chance) => Effect.sleep(chance * Math.min(longestSpread, others * apart))
+      (draw) => Effect.sleep(draw * Math.min(maxJitterMillis, others * jitterPerWaiterMillis))
     )
   })
 
   return {
-    rest: (delay) =>
+    waitForRetry: (delay) =>
       Effect.acquireUseRelease(
         Effect.sync(() => {
-          many += 1
+          waiters += 1
         }),
-        () => Effect.andThen(Effect.raceFirst(Effect.sleep(delay), woken), spread),
+        () => Effect.andThen(Effect.raceFirst(Effect.sleep(delay), woken), jitter),
         () =>
           Effect.sync(() => {
-            many -= 1
+            waiters -= 1
           })
       ),
     succeeded: Effect.sync(() => {
-      const all = [...resting]
-      resting.clear()
+      const all = sleeping
+      sleeping = new Set()
       for (const wake of all) wake()
     })
   }

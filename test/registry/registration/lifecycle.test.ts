@@ -259,8 +259,8 @@ describe("registerService and discover", () => {
                 all.map((id) => `${namespace}/orders/${id}`)
               )
               assert.equal(new Set((yield* keysIn(server(), namespace)).map(({ lease }) => lease)).size, 100)
-              // The registrations' own watches first: one for each of the first eight keys, one for all the others.
-              yield* untilWatchers(9)
+              // One watch for each key.
+              yield* untilWatchers(100)
 
               yield* Effect.scoped(Effect.gen(function* () {
                 const readers = yield* Effect.forEach(
@@ -272,7 +272,7 @@ describe("registerService and discover", () => {
                   const set = yield* reader.until(({ size }) => size === 100)
                   assert.deepEqual(ids(set), all)
                 }
-                yield* untilWatchers(10)
+                yield* untilWatchers(101)
                 // Every lease has been kept up more than once: longer than a time to live without heartbeats.
                 yield* eventually(
                   Effect.gen(function* () {

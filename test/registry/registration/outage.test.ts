@@ -265,7 +265,7 @@ describe("when etcd", () => {
             assert.ok(elapsed >= 900 && elapsed < 8000, `${elapsed} ms`)
             assert.deepEqual(yield* registration.status.get, RegistrationStatus.Released())
             assert.ok(
-              warnings.some((line) => line.includes(`lease ${leaseId.toString(16)} runs out by itself`)),
+              warnings.some((line) => line.includes(`lease ${leaseId.toString(16)} is left to expire`)),
               warnings.join("\n")
             )
           }).pipe(Effect.provide(registryAt(server.endpoint, { namespace })), Effect.provide(loggingTo(warnings)))

@@ -109,7 +109,7 @@ describe("release", () => {
             assert.equal(released.exit(), undefined)
             yield* elapse(2)
             assert.deepEqual(released.exit(), Exit.void)
-            assert.ok(log.some((line) => /^Warn .*runs out by itself/.test(line)), log.join("\n"))
+            assert.ok(log.some((line) => /^Warn .*is left to expire/.test(line)), log.join("\n"))
             assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
             yield* elapse("15 seconds")
             assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])

@@ -1,0 +1,111 @@
+import { Effect } from "effect"
+import assert from "node:assert/strict"
+import { FaultyEtcd } from "../../../src/testing/mod.ts"
+import { describe } from "../../harness/it.ts"
+import {
+  elapse,
+  type Kept,
+  keysIn,
+  type Process,
+  register,
+  statusOf,
+  verify,
+  withDraw,
+  world
+} from "../../harness/virtual.ts"
+
+const folder = "/services/orders/"
+
+const registerMany = (one: Process, count: number) =>
+  Effect.forEach(
+    Array.from({ length: count }, (_, index) => `i${String(index).padStart(2, "0")}`),
+    (id) => register(one, { id, endpoints: ["http://10.0.0.1:80"] })
+  )
+
+const statuses = (all: ReadonlyArray<Kept>) => Effect.forEach(all, statusOf)
+const changesOf = ({ statuses }: Kept) => statuses.map(([, tag]) => tag)
+
+describe("the watch of the own key", () => {
+  verify(
+    "registerService watches exactly its own key, and brings back the one that was deleted (R10)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const all = yield* registerMany(one, 12)
+        const watched = (yield* one.faults.calls("watch")).map(({ key = "" }) => key)
+        assert.deepEqual(watched, all.map(({ registration }) => registration.key))
+        yield* operator.deleteRange({ key: `${folder}i03` })
+        yield* operator.deleteRange({ key: `${folder}i11` })
+        // One step of the backoff, and a millisecond for the other one that comes back.
+        yield* elapse(101)
+        assert.equal(Object.keys(yield* keysIn(operator)).length, 12)
+        for (const [index, kept] of all.entries()) {
+          const lost = index === 3 || index === 11
+          assert.deepEqual(changesOf(kept), lost ? ["Registered", "Recovering", "Registered"] : ["Registered"])
+        }
+      }).pipe(withDraw(1))
+  )
+
+  verify(
+    "a registration whose key another process rewrites is Superseded, and no other one is (R8, R10)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const all = yield* registerMany(one, 12)
+        const { id } = yield* operator.leaseGrant({ ttl: 60 })
+        yield* operator.put({ key: `${folder}i10`, value: "{}", lease: id })
+        yield* elapse(1)
+        assert.deepEqual(
+          yield* statuses(all),
+          all.map((_, index) => index === 10 ? "Superseded" : "Registered")
+        )
+      })
+  )
+
+  verify(
+    "a key that was deleted while its watch was broken and history was compacted comes back (R3, R10)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const all = yield* registerMany(one, 12)
+        yield* one.faults.set([{ method: "watch", fault: FaultyEtcd.unavailable }])
+        yield* one.faults.breakWatches()
+        yield* operator.deleteRange({ key: `${folder}i09` })
+        const { header } = yield* operator.status
+        yield* operator.compact({ revision: header.revision })
+        yield* one.faults.set([])
+        yield* elapse("1 second")
+        assert.deepEqual(yield* statuses(all), all.map(() => "Registered"))
+        assert.equal(Object.keys(yield* keysIn(operator)).length, 12)
+        assert.deepEqual(all.filter((kept) => changesOf(kept).length > 1).length, 1)
+      }).pipe(withDraw(1))
+  )
+
+  verify("all registrations of a process come back after etcd's data was wiped (R3)", () =>
+    Effect.gen(function* () {
+      const { operator, process, replace } = yield* world
+      const one = yield* process()
+      const all = yield* registerMany(one, 12)
+      yield* elapse("1 second")
+      yield* replace({ clusterId: 7n })
+      yield* elapse("1 second")
+      assert.deepEqual(yield* statuses(all), all.map(() => "Registered"))
+      assert.equal(Object.keys(yield* keysIn(operator)).length, 12)
+      // The new history is younger than the claims; its events count all the same.
+      yield* operator.deleteRange({ key: `${folder}i11` })
+      yield* elapse("1 second")
+      assert.equal(Object.keys(yield* keysIn(operator)).length, 12)
+    }).pipe(withDraw(1)))
+
+  verify("release ends the watch of the own key (D11)", () =>
+    Effect.gen(function* () {
+      const { process } = yield* world
+      const one = yield* process()
+      const [first, second] = yield* registerMany(one, 2)
+      yield* first?.release ?? Effect.void
+      assert.deepEqual((yield* one.faults.openWatches).map(({ key }) => key), [second?.registration.key])
+    }))
+})

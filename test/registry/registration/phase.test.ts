@@ -1,0 +1,139 @@
+import assert from "node:assert/strict"
+import { describe, it } from "node:test"
+import type { KeyValue } from "../../../src/etcd/Etcd.ts"
+import { EtcdError, Unavailable } from "../../../src/etcd/EtcdError.ts"
+import type { SeenKey } from "../../../src/registry/registration/ownKey.ts"
+import * as Phase from "../../../src/registry/registration/phase.ts"
+import { RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
+import {
+  InstanceIdTaken,
+  RegistrationLost,
+  RegistrationRefused
+} from "../../../src/registry/registration/RegistrationError.ts"
+
+const key = "/services/orders/a"
+const unavailable = new EtcdError({ reason: new Unavailable({ detail: "refused" }), method: "txn" })
+const gone = new RegistrationLost({ key })
+const taken = new InstanceIdTaken({ key, by: { leaseId: 9n, revision: 30n } })
+const refused = new RegistrationRefused({ key, cause: unavailable })
+
+const claiming = Phase.initial
+const held = Phase.afterClaim(claiming, 7n, 20n, undefined)
+const draining = Phase.afterWrite(held, 21n, 5000)
+const lost = Phase.afterLoss(held, gone, 1000) as Phase.Claiming
+
+const statuses: ReadonlyArray<readonly [string, Phase.Phase, RegistrationStatus]> = [
+  ["the first phase", claiming, RegistrationStatus.Registering({ attempt: 1 })],
+  ["a failed attempt", Phase.afterFailure(claiming, unavailable), RegistrationStatus.Registering({ attempt: 2 })],
+  ["a wait for another holder", Phase.whileWaiting(claiming, 9000), RegistrationStatus.Registering({ attempt: 1 })],
+  ["a claim", held, RegistrationStatus.Registered({ leaseId: 7n, revision: 20n })],
+  [
+    "a write of another value",
+    Phase.afterWrite(held, 25n, undefined),
+    RegistrationStatus.Registered({ leaseId: 7n, revision: 20n })
+  ],
+  ["a write of draining", draining, RegistrationStatus.Draining()],
+  [
+    "a write of up after draining",
+    Phase.afterWrite(draining, 22n, undefined),
+    RegistrationStatus.Registered({ leaseId: 7n, revision: 20n })
+  ],
+  ["a loss", lost, RegistrationStatus.Recovering({ since: 1000, attempt: 1, cause: gone })],
+  [
+    "a failed attempt after a loss",
+    Phase.afterFailure(lost, unavailable),
+    RegistrationStatus.Recovering({ since: 1000, attempt: 2, cause: unavailable })
+  ],
+  [
+    "a claim after a loss",
+    Phase.afterClaim(lost, 8n, 40n, undefined),
+    RegistrationStatus.Registered({ leaseId: 8n, revision: 40n })
+  ],
+  ["a claim of draining after a loss", Phase.afterClaim(lost, 8n, 40n, 6000), RegistrationStatus.Draining()],
+  ["a loss while leaving", Phase.afterLoss(Phase.whileLeaving(draining), gone, 1), RegistrationStatus.Released()],
+  ["a first claim of a taken id", Phase.afterTaken(claiming, taken), RegistrationStatus.Failed({ error: taken })],
+  ["a held key that was taken", Phase.afterTaken(held, taken), RegistrationStatus.Superseded({ by: taken.by })],
+  ["a lost key that was taken", Phase.afterTaken(lost, taken), RegistrationStatus.Superseded({ by: taken.by })],
+  ["an error", Phase.afterError(refused), RegistrationStatus.Failed({ error: refused })],
+  ["the release of a held key", Phase.afterRelease(held), RegistrationStatus.Released()],
+  ["the release of a lost key", Phase.afterRelease(lost), RegistrationStatus.Released()],
+  [
+    "the release after another end",
+    Phase.afterRelease(Phase.afterTaken(held, taken)),
+    RegistrationStatus.Superseded({ by: taken.by })
+  ]
+]
+
+describe("phase", () => {
+  for (const [title, phase, expected] of statuses) {
+    it(`statusOf shows ${expected._tag} after ${title}`, () => assert.deepEqual(Phase.statusOf(phase), expected))
+  }
+
+  it("hasSameStatus agrees with statusOf for all pairs of phases of one tenure", () => {
+    for (const [, before] of statuses) {
+      for (const [, after] of statuses) {
+        // A tenure has one claim; two Held phases of different tenures never follow one another.
+        if (before._tag === "Held" && after._tag === "Held" && before.leaseId !== after.leaseId) continue
+        // A change that is missed would hide a status. One that is reported twice is harmless.
+        if (!Phase.hasSameStatus(before, after)) continue
+        assert.deepEqual(Phase.statusOf(before), Phase.statusOf(after))
+      }
+    }
+  })
+
+  it("a loss keeps the revision of the last write, the lost lease and the time of draining", () => {
+    const { drainingSince, lastRevision, lostLease } = Phase.afterLoss(draining, gone, 1) as Phase.Claiming
+    assert.deepEqual({ drainingSince, lastRevision, lostLease }, {
+      drainingSince: 5000,
+      lastRevision: 21n,
+      lostLease: 7n
+    })
+    assert.equal(
+      Phase.afterClaim(Phase.afterLoss(draining, gone, 1) as Phase.Claiming, 8n, 40n, 9000).drainingSince,
+      5000
+    )
+  })
+
+  it("a wait for another holder keeps the limit of the first wait", () => {
+    assert.equal(Phase.whileWaiting(Phase.whileWaiting(claiming, 9000), 12_000).waitUntil, 9000)
+  })
+
+  it("errorOf returns the error of a failed or superseded registration, and none after a release", () => {
+    assert.equal(Phase.errorOf(Phase.afterError(refused), key), refused)
+    assert.deepEqual(Phase.errorOf(Phase.afterTaken(held, taken), key), taken)
+    assert.equal(Phase.errorOf(Phase.afterRelease(held), key), undefined)
+  })
+})
+
+const kv = (lease: bigint, modRevision: bigint): KeyValue => ({
+  key: new Uint8Array(),
+  value: new Uint8Array(),
+  createRevision: 1n,
+  modRevision,
+  version: 1n,
+  lease
+})
+
+describe("meaningOf", () => {
+  const written = Phase.afterWrite(held, 25n, undefined)
+  const observations: ReadonlyArray<readonly [string, SeenKey, string]> = [
+    ["the event of the last own write", { kv: kv(7n, 25n), revision: 25n, listed: false }, "Old"],
+    ["an event from before it", { kv: undefined, revision: 19n, listed: false }, "Old"],
+    ["a list from before it", { kv: kv(7n, 20n), revision: 20n, listed: true }, "Unsure"],
+    ["a deletion", { kv: undefined, revision: 26n, listed: false }, "Lost"],
+    ["a list without the key", { kv: undefined, revision: 26n, listed: true }, "Lost"],
+    ["a later write under another lease", { kv: kv(9n, 26n), revision: 26n, listed: false }, "Taken"],
+    ["an older write under another lease", { kv: kv(9n, 5n), revision: 26n, listed: true }, "Lost"],
+    ["a later write under the own lease", { kv: kv(7n, 26n), revision: 26n, listed: false }, "Own"],
+    ["a later list with the key as it was written", { kv: kv(7n, 25n), revision: 99n, listed: true }, "Own"]
+  ]
+  for (const [title, seen, expected] of observations) {
+    it(`meaningOf is ${expected} for ${title}`, () => assert.equal(Phase.meaningOf(written, key, seen)._tag, expected))
+  }
+
+  it("a later list moves the revision below which events are ignored, an event does not", () => {
+    const of = (listed: boolean) => Phase.meaningOf(written, key, { kv: kv(7n, 25n), revision: 99n, listed })
+    const seenAt = (meaning: Phase.Meaning) => meaning._tag === "Own" ? meaning.phase.seenAt : undefined
+    assert.deepEqual([seenAt(of(true)), seenAt(of(false))], [99n, 25n])
+  })
+})
