@@ -20,6 +20,7 @@ import * as Keyspace from "./model/Keyspace.ts"
 import type { Service } from "./model/Service.ts"
 import { checkPolicy, plan, type RegisterOptions, type RegistrationPolicy } from "./registration/RegisterOptions.ts"
 import type { RegistrationError, RegistrationLost } from "./registration/RegistrationError.ts"
+import * as Registrar from "./registration/Registrar.ts"
 import * as Registration from "./registration/Registration.ts"
 import * as TestRegistries from "./testRegistries.ts"
 
@@ -83,7 +84,7 @@ const make = Effect.fnUntraced(function* (
   const etcd = yield* Etcd
   const scope = yield* Effect.scope
   const discovery = yield* Discovery.make(etcd, keyspace)
-  const registrar = yield* Registration.makeRegistrar(
+  const registrar = yield* Registrar.make(
     etcd,
     settings,
     client === "shared" ?

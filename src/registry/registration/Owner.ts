@@ -13,7 +13,7 @@ import type { Claimant } from "./claim.ts"
 import type { SeenKey } from "./ownKey.ts"
 import * as Phase from "./phase.ts"
 import { encode, type RegistrationPlan } from "./RegisterOptions.ts"
-import type { Registrar } from "./Registration.ts"
+import type { Registrar } from "./Registrar.ts"
 import type { RegistrationError } from "./RegistrationError.ts"
 
 /** What happens to a registration. */

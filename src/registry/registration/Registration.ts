@@ -5,21 +5,19 @@
  *
  * @module
  */
-import { type Context, Deferred, Duration, Effect, Exit, Fiber, Option, Queue, Scope, type Stream } from "effect"
-import type { Etcd, LeaseId } from "../../etcd/Etcd.ts"
+import { Deferred, Duration, Effect, Exit, Fiber, Option, Queue, Scope, type Stream } from "effect"
+import type { LeaseId } from "../../etcd/Etcd.ts"
 import { EtcdError } from "../../etcd/EtcdError.ts"
-import type { FollowOptions } from "../../etcd/follow.ts"
 import * as Session from "../../etcd/Session.ts"
 import { InvalidOption } from "../../internal/options.ts"
 import { Deadline } from "../../internal/time/Deadlines.ts"
-import { Timers } from "../../internal/time/Timers.ts"
 import type { Labels, ServiceInstance } from "../model/Instance.ts"
 import * as Health from "./health.ts"
 import { type Message, Owner } from "./Owner.ts"
 import * as Phase from "./phase.ts"
-import * as Recovery from "./recovery.ts"
 import { checkPatch, encode, type InstancePatch, type RegistrationPlan } from "./RegisterOptions.ts"
 import { type RegistrationError, StartupTimeout } from "./RegistrationError.ts"
+import type { Registrar } from "./Registrar.ts"
 import { run } from "./run.ts"
 
 export { RegistrationStatus } from "./phase.ts"
@@ -51,29 +49,6 @@ export interface Registration<M = Labels> {
   /** Fails when the registration can no longer be kept (`Superseded`, `Failed`); it never succeeds. */
   readonly awaitFailure: Effect.Effect<never, RegistrationError>
 }
-
-/** What the registrations of one registry share. */
-export interface Registrar {
-  readonly etcd: Etcd
-  readonly sessions: Session.Sessions
-  readonly recovery: Recovery.Recovery
-  readonly timers: Timers
-  readonly followOptions: Omit<FollowOptions, "range" | "knownAt">
-  /** A scope within the caller's that ends, at the latest, while the client of the registry still works. */
-  readonly openScope: Effect.Effect<Scope.Closeable, never, Scope.Scope>
-}
-
-/** Makes what registrations share, in the context of the caller. Nothing runs while there is no registration. */
-export const makeRegistrar = (
-  etcd: Etcd,
-  followOptions: Omit<FollowOptions, "range" | "knownAt">,
-  openScope: Registrar["openScope"]
-): Effect.Effect<Registrar> =>
-  Effect.map(Effect.context<never>(), (context: Context.Context<never>) => {
-    const timers = new Timers(context)
-    const sessions = Session.make(etcd, timers, context)
-    return { etcd, sessions, recovery: Recovery.make(), timers, followOptions, openScope }
-  })
 
 /** Keeps an instance registered until the scope closes. */
 export const make = <M>(
