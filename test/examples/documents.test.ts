@@ -1,0 +1,119 @@
+import { Effect } from "effect"
+import assert from "node:assert/strict"
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path"
+import process from "node:process"
+import { describe, test } from "node:test"
+import { pathToFileURL } from "node:url"
+import { root } from "../../tools/runtimes.ts"
+import { etcdctl, startEtcd } from "../harness/EtcdServer.ts"
+import * as it from "../harness/it.ts"
+import { runProgram } from "../harness/program.ts"
+import { eventually } from "../harness/real.ts"
+
+/** The documents of the project, by their path from the root. */
+const documents: ReadonlyMap<string, string> = new Map(
+  [
+    ...["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "bench/README.md", "examples/demo/README.md"],
+    ...["test/faults/README.md"],
+    ...readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".md"))
+      .map((file) => join("docs", file))
+  ].map((file) => [file, readFileSync(join(root, file), "utf8")])
+)
+
+const textOf = (file: string): string => {
+  const text = documents.get(file)
+  assert.ok(text !== undefined, file)
+  return text
+}
+
+const withoutCode = (text: string): string => text.replace(/^```[^]*?^```/gm, "")
+
+/** The anchors that GitHub gives to the headings of a document. */
+const anchorsOf = (text: string): ReadonlySet<string> =>
+  new Set(
+    [...withoutCode(text).matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+      heading.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
+    )
+  )
+
+/** The examples that `deno test --doc` does not run. */
+const ignored: ReadonlyArray<{ readonly file: string; readonly code: string }> = [...documents].flatMap((
+  [file, text]
+) => [...text.matchAll(/^```ts ignore\n([^]*?)^```$/gm)].map(([, code = ""]) => ({ file, code })))
+
+describe("documents", () => {
+  test("links of documents lead to files and headings that exist", () => {
+    const broken = [...documents].flatMap(([file, text]) =>
+      [...withoutCode(text).matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)/g)].flatMap(([link, path, anchor]) => {
+        const target = path ? join(dirname(file), path) : file
+        if (!existsSync(join(root, target))) return [`${file}: ${link}`]
+        if (anchor === undefined || statSync(join(root, target)).isDirectory()) return []
+        return anchorsOf(readFileSync(join(root, target), "utf8")).has(anchor) ? [] : [`${file}: ${link}`]
+      })
+    )
+    assert.deepEqual(broken, [])
+  })
+
+  test("paths that documents name exist", () => {
+    const missing = [...documents].filter(([file]) => file !== "CHANGELOG.md").flatMap(([file, text]) =>
+      [...withoutCode(text).matchAll(/`((?:src|test|tools|examples|bench|docs)\/[\w./-]+)`/g)].flatMap((
+        [, path = ""]
+      ) => existsSync(join(root, path)) ? [] : [`${file}: ${path}`])
+    )
+    assert.deepEqual(missing, [])
+  })
+
+  test("README has at most 200 lines, ARCHITECTURE at most 180", () => {
+    assert.ok(textOf("README.md").trimEnd().split("\n").length <= 200)
+    assert.ok(textOf("ARCHITECTURE.md").trimEnd().split("\n").length <= 180)
+  })
+
+  test("every decision is in the index of ARCHITECTURE", () => {
+    const index = textOf("ARCHITECTURE.md")
+    const absent = [...documents.keys()].filter((file) => file.startsWith("docs/adr/") && !index.includes(`(${file})`))
+    assert.deepEqual(absent, [])
+  })
+
+  test("examples that need an etcd are in README and in troubleshooting, and nowhere else", () => {
+    assert.deepEqual(ignored.map(({ file }) => file).sort(), ["README.md", join("docs", "guide", "troubleshooting.md")])
+  })
+
+  for (const [index, { file, code }] of ignored.entries()) {
+    it.live(`the example with etcd in ${file} registers, and leaves no key after SIGTERM`, () =>
+      Effect.gen(function* () {
+        const etcd = yield* startEtcd()
+        const folder = yield* Effect.acquireRelease(
+          Effect.sync(() => {
+            const path = join(root, "test", "examples", `.document-${process.pid}-${index}`)
+            mkdirSync(path)
+            return path
+          }),
+          (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+        )
+        const write = (name: string, text: string): string => {
+          const path = join(folder, name)
+          writeFileSync(
+            path,
+            text
+              .replace(`"@effect-etcd/discovery"`, JSON.stringify(pathToFileURL(join(root, "mod.ts")).href))
+              .replace("http://127.0.0.1:2379", etcd.endpoint)
+          )
+          return path
+        }
+        // The example in troubleshooting imports the user's program; README's is one.
+        const [readme] = ignored.filter(({ file }) => file === "README.md")
+        write("program.ts", readme?.code ?? "")
+        const program = yield* runProgram({ file: write("main.ts", code) })
+
+        const keys = etcdctl(etcd, "get", "--prefix", "/services/", "--keys-only")
+        yield* eventually(
+          Effect.flatMap(keys, (text) => text.includes("/services/orders/") ? Effect.void : Effect.fail(text))
+        )
+        yield* program.signal("SIGTERM")
+        const { signal } = yield* program.exit
+        assert.deepEqual([signal, yield* program.stderr, yield* keys], [null, "", ""])
+      }))
+  }
+})
