@@ -1,5 +1,5 @@
 /**
- * A client of the embedded server: the operations as Effects, the watches as Streams, and the end of both.
+ * A client of the engine: operations as Effects, watches as Streams, and the end of both.
  *
  * @module
  */
@@ -23,7 +23,7 @@ export const openClient = (timekeeper: Timekeeper): Effect.Effect<Etcd, never, S
 const engineClosed = "engine is closed"
 const clientClosed = "client is closed"
 
-/** What belongs to one client: its watches, and why it is closed. */
+/** A client with its watches and the reason why it is closed. */
 class Client {
   readonly etcd: Etcd
   readonly #timekeeper: Timekeeper
@@ -104,8 +104,8 @@ class Client {
   }
 
   /**
-   * Waits until there is something to take, or nothing any more. The reader goes on in a turn of its own, and not in
-   * the middle of the step that has something for it.
+   * Waits until there is something to take, or until the client is closed. The reader resumes in a task of its own, not
+   * inside the step that woke it.
    */
   #awaitMore(watch: Watch): Effect.Effect<void> {
     return Effect.withFiber((fiber) =>

@@ -1,26 +1,31 @@
 /**
- * etcd's data model in process: the {@link Etcd} contract without a server, for tests and for trying things out.
+ * etcd's data model in this process: the {@link Etcd} contract without a server.
  *
- * The engine has what one etcd member has: one revision for each transaction that writes, every version of every key
- * until it is compacted, leases, and watches from any revision. One suite holds it and real servers to the same
- * behaviour. It is not a server: nothing is stored, and nothing outside of the process can reach it.
+ * **When to use**
  *
- * {@link layer} is all that most programs need. A test of several processes makes one {@link engine} and gives each of
- * them a client of its own with {@link connect}; they see the same keys, and closing one client does not end the rest.
+ * For tests and first steps. It is not a server: it stores nothing, and nothing outside of the process can reach it.
  *
- * What may surprise:
+ * **Details**
  *
- * - Time is that of the `Clock` in whose presence the engine is made. Under `TestClock` leases run out when the test
- *   says so, and exactly then; a server takes up to a second longer. A lease lasts at least 2 seconds, as on a server
- *   with default settings.
- * - Each operation is one step that nothing interrupts. There is no network: no operation is ever unavailable, late or
+ * The engine has what one etcd member has: one revision per writing transaction, every version of every key until it is
+ * compacted, leases, and watches from any revision. One conformance suite runs on the engine and on real servers.
+ *
+ * Most programs need only {@link layer}. A test of several processes makes one {@link engine} and gives each process a
+ * client with {@link connect}. The clients share the keys, and closing one client does not end the others.
+ *
+ * While leases or watches exist, the engine runs one fiber, which sleeps until the next deadline.
+ *
+ * **Gotchas**
+ *
+ * - The engine uses the `Clock` of the context in which it is made. Under `TestClock` a lease expires exactly on time; a
+ *   server takes up to a second longer. A lease lasts at least 2 seconds, as on a server with default settings.
+ * - Each operation is one uninterruptible step. There is no network, so no operation is ever unavailable, late or
  *   ambiguous. `FaultyEtcd` of `@effect-etcd/discovery/testing` adds that.
- * - A watch whose reader lags does not grow: it goes on from history later, and fails with `Compacted` when that is
- *   gone, as on a server.
- * - After its scope has closed, a client fails every operation and every watch with `Cancelled`; so does an engine.
- * - While leases or watches exist the engine runs one fiber, which sleeps until the next one falls due.
+ * - A slow reader of a watch costs constant memory: the watch continues from history later, and fails with `Compacted`
+ *   if that history is gone, as on a server.
+ * - After its scope has closed, a client fails every operation and every watch with `Cancelled`. So does an engine.
  *
- * @example A lease that runs out in a test
+ * @example A lease that expires in a test
  * ```ts
  * import { Etcd, EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Effect } from "effect"
@@ -45,27 +50,27 @@ import { Etcd } from "../Etcd.ts"
 import { openClient } from "./Client.ts"
 import { Timekeeper } from "./Timekeeper.ts"
 
-/** The settings of an engine. */
+/** Options of an engine. */
 export interface Options {
-  /** Default: always the same. Another one looks to clients like another cluster. */
+  /** Default: a constant. To clients, a different id is a different cluster. */
   readonly clusterId?: bigint
-  /** Default: always the same. */
+  /** Default: a constant. */
   readonly memberId?: bigint
-  /** The shortest time to live of a lease, in seconds. Default 2, as etcd has it with its default settings. */
+  /** The shortest TTL of a lease, in seconds. Default 2, as on a server with default settings. */
   readonly minLeaseTtl?: number
-  /** The most operations of a transaction. Default 128. */
+  /** Maximum operations of a transaction. Default 128. */
   readonly maxTxnOps?: number
-  /** The largest write, in bytes of keys and values. Default 1.5 MiB. */
+  /** Maximum size of a write, in bytes of keys and values. Default 1.5 MiB. */
   readonly maxRequestBytes?: number
 }
 
-/** A store that any number of clients share. */
+/** An engine that any number of clients share. */
 export interface Engine {
   /** See {@link connect}. */
   readonly connect: Effect.Effect<Etcd, never, Scope.Scope>
 }
 
-/** Starts an engine. It ends with the scope, and its clients with it. */
+/** Starts an engine. Closing the scope ends it and its clients. */
 export const engine: (options?: Options) => Effect.Effect<Engine, never, Scope.Scope> = Effect.fnUntraced(
   function* (options: Options = {}) {
     const context = yield* Effect.context<never>()
@@ -86,15 +91,15 @@ const defaults: Required<Options> = {
   maxRequestBytes: 1.5 * 1024 * 1024
 }
 
-/** Opens a client of an engine. It ends with the scope: whatever is asked of it then fails with `Cancelled`. */
+/** Opens a client of an engine. After the scope has closed, its operations fail with `Cancelled`. */
 export const connect = (engine: Engine): Effect.Effect<Etcd, never, Scope.Scope> => engine.connect
 
-/** A client of an engine of its own. */
+/** A client on a new engine. */
 export const make = (options?: Options): Effect.Effect<Etcd, never, Scope.Scope> =>
   Effect.flatMap(engine(options), connect)
 
-/** {@link Etcd} on an engine of its own. */
+/** {@link Etcd} on a new engine. */
 export const layer = (options?: Options): Layer.Layer<Etcd> => Layer.effect(Etcd, make(options))
 
-/** {@link Etcd} as one more client of an engine. */
+/** {@link Etcd} as another client of an existing engine. */
 export const layerConnect = (engine: Engine): Layer.Layer<Etcd> => Layer.effect(Etcd, connect(engine))

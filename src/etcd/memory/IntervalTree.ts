@@ -1,8 +1,8 @@
 /**
- * An immutable balanced tree of intervals that finds those that hold a key.
+ * An immutable balanced tree of intervals that finds those that contain a key.
  *
- * An AVL tree ordered by start and then by end; each node knows the largest end below it, so that a search leaves out
- * what ends before the key. Changing the tree copies one path, so a search may go on over the old one.
+ * An AVL tree ordered by start, then by end. Each node stores the largest end below it, so a search skips subtrees that
+ * end before the key. A change copies one path, so a search may continue on the old tree.
  *
  * @module
  */
@@ -35,7 +35,7 @@ const node = <A extends Interval>(left: IntervalTree<A>, item: A, right: Interva
   maxEnd: later(later(item.end, left), right)
 })
 
-/** As `node`, for sides whose heights differ by two at most. */
+/** As `node`, for sides whose heights differ by at most two. */
 const balanced = <A extends Interval>(left: IntervalTree<A>, item: A, right: IntervalTree<A>): Node<A> => {
   if (left !== undefined && left.height > height(right) + 1) {
     const inner = left.right
@@ -63,7 +63,7 @@ export const find = <A extends Interval>(tree: IntervalTree<A>, interval: Interv
   return undefined
 }
 
-/** The tree with an item; it takes the place of one with the same start and end. */
+/** The tree with an item, which replaces an item with the same start and end. */
 export const insert = <A extends Interval>(tree: IntervalTree<A>, item: A): IntervalTree<A> => {
   if (tree === undefined) return node(undefined, item, undefined)
   const order = compare(item, tree.item)
@@ -73,7 +73,7 @@ export const insert = <A extends Interval>(tree: IntervalTree<A>, item: A): Inte
     balanced(tree.left, tree.item, insert(tree.right, item))
 }
 
-/** The tree without the item of this start and end. */
+/** The tree without the item with this start and end. */
 export const remove = <A extends Interval>(tree: IntervalTree<A>, interval: Interval): IntervalTree<A> => {
   if (tree === undefined) return undefined
   const order = compare(interval, tree.item)
@@ -86,7 +86,7 @@ export const remove = <A extends Interval>(tree: IntervalTree<A>, interval: Inte
 
 const first = <A extends Interval>(tree: Node<A>): A => tree.left === undefined ? tree.item : first(tree.left)
 
-/** Visits the items that hold the key. */
+/** Visits the items that contain the key. */
 export const forEachHolding = <A extends Interval>(
   tree: IntervalTree<A>,
   key: ByteText,

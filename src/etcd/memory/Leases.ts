@@ -1,15 +1,15 @@
 /**
- * Leases, the keys attached to them, and when they run out.
+ * Leases, their keys and their deadlines.
  *
- * A lease runs out when its time to live has passed since it was granted or renewed; what happens then is for the
- * caller to decide. Time is told in milliseconds.
+ * A lease expires when its TTL has passed since it was granted or renewed. The caller decides what happens then. Times
+ * are in milliseconds.
  *
  * @module
  */
 import { Deadline, type Deadlines } from "../../internal/time/Deadlines.ts"
 import { type ByteText, compareText } from "./keys.ts"
 
-/** A lease that has neither run out nor been revoked. */
+/** A lease that has neither expired nor been revoked. */
 export interface Lease {
   readonly id: bigint
   /** Seconds. */
@@ -24,7 +24,7 @@ export class Leases {
   readonly #deadlines: Deadlines
   readonly #expired: (lease: Lease) => void
 
-  /** `expired` is told of a lease that has run out, which it may end. */
+  /** `expired` is called with each lease that has expired; it may end the lease. */
   constructor(deadlines: Deadlines, expired: (lease: Lease) => void) {
     this.#deadlines = deadlines
     this.#expired = expired
@@ -34,12 +34,12 @@ export class Leases {
     return this.#byId.get(id)
   }
 
-  /** Those that run out first come first. */
+  /** Ordered by expiry. */
   get all(): ReadonlyArray<Lease> {
     return [...this.#byId.values()].sort((self, that) => self.expiry.at - that.expiry.at)
   }
 
-  /** Adds a lease whose id is free. */
+  /** Adds a lease. Its id must be free. */
   grant(id: bigint, ttl: number, now: number): Lease {
     const lease: Lease = { id, ttl, keys: new Set(), expiry: new Deadline(() => this.#expired(lease)) }
     this.#byId.set(id, lease)
@@ -47,19 +47,19 @@ export class Leases {
     return lease
   }
 
-  /** Lets a lease begin anew. */
+  /** Starts the TTL of a lease again. */
   renew(lease: Lease, now: number): void {
     this.#deadlines.set(lease.expiry, now + lease.ttl * 1000)
   }
 
-  /** Takes a lease away and answers with its keys in order. */
+  /** Removes a lease and returns its keys in order. */
   end(lease: Lease): ReadonlyArray<ByteText> {
     this.#byId.delete(lease.id)
     this.#deadlines.delete(lease.expiry)
     return keysOf(lease)
   }
 
-  /** Moves a key from one lease to another, either of which may be none (`0n`) or gone. */
+  /** Moves a key from one lease to another. Either may be none (`0n`) or have ended. */
   move(key: ByteText, from: bigint, to: bigint): void {
     if (from === to) return
     if (from !== 0n) this.#byId.get(from)?.keys.delete(key)

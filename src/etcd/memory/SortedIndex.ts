@@ -1,8 +1,8 @@
 /**
- * Entries by key: found by hash, walked in key order.
+ * A map of entries by key: lookup by hash, iteration in key order.
  *
- * The order is kept in sorted blocks of bounded size, a B-tree of two levels: finding a block is a binary search,
- * inserting moves at most one block. A walk must not change the index.
+ * The order is kept in sorted blocks of bounded size, as in a B-tree of two levels. Finding a block is a binary search,
+ * and an insert moves at most one block. The index must not change during an iteration.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import type { ByteText, Interval } from "./keys.ts"
 
 const maxBlock = 512
 
-/** What the index holds: its key never changes. */
+/** An entry of the index. Its key never changes. */
 export interface Keyed {
   readonly key: ByteText
 }
@@ -20,7 +20,7 @@ type Block<A> = Array<A>
 /** A map from keys to entries, in key order. */
 export class SortedIndex<A extends Keyed> {
   readonly #byKey = new Map<ByteText, A>()
-  /** In order, never empty except for the only one. */
+  /** In order; no block is empty, except a single one. */
   readonly #blocks: Array<Block<A>> = []
 
   get size(): number {
@@ -31,7 +31,7 @@ export class SortedIndex<A extends Keyed> {
     return this.#byKey.get(key)
   }
 
-  /** Adds an entry whose key is not there yet. */
+  /** Adds an entry. Its key must be new. */
   insert(entry: A): void {
     this.#byKey.set(entry.key, entry)
     const at = Math.max(0, this.#blockAfter(entry.key) - 1)
@@ -72,7 +72,7 @@ export class SortedIndex<A extends Keyed> {
     }
   }
 
-  /** The place of the first block that starts after the key. */
+  /** The index of the first block that starts after the key. */
   #blockAfter(key: ByteText): number {
     let low = 0
     let high = this.#blocks.length
@@ -86,7 +86,7 @@ export class SortedIndex<A extends Keyed> {
   }
 }
 
-/** The place of the first entry at or after the key. */
+/** The index of the first entry at or after the key. */
 const position = <A extends Keyed>(block: Block<A>, key: ByteText): number => {
   let low = 0
   let high = block.length

@@ -1,22 +1,21 @@
 /**
- * Keys with their history: etcd's multi-version store.
+ * etcd's multi-version store: keys with their history.
  *
- * Every write makes a {@link Version}, and a key is the chain of its versions, newest first. The log has the same
- * versions in the order they were written. A write transaction has one revision for all it writes; what it wrote is
- * visible to its own reads at once and to everybody else when it is committed. Nothing is ever undone: whatever may
- * be refused is refused before the first write.
+ * Every write makes a {@link Version}. A key is the chain of its versions, newest first. The log has the same versions in
+ * the order of writing. All writes of a transaction share one revision. Its own reads return them at once, other reads
+ * after the commit. Nothing is ever undone, because everything that may be refused is refused before the first write.
  *
- * Compacting at a revision cuts the chains of what was replaced up to it, drops keys whose newest version is a deletion
- * up to it, and drops the log before it. The store can then be read at that revision and later, and watched from it.
+ * Compaction at a revision removes the versions that were replaced up to it, the keys whose newest version is a deletion
+ * up to it, and the log before it. The store can then be read at that revision and later, and watched from it.
  *
- * Revisions are `number`s in here: 2^53 of them do not fit into one process.
+ * Revisions are `number`s here: one process never reaches 2^53 of them.
  *
  * @module
  */
 import { type ByteText, type Interval, isPoint } from "./keys.ts"
 import { type Keyed, SortedIndex } from "./SortedIndex.ts"
 
-/** What one write made of a key. */
+/** A key after one write. */
 export interface Version {
   readonly key: ByteText
   /** Empty after a deletion. */
@@ -28,7 +27,7 @@ export interface Version {
   /** Number of writes since the key was created, `0` after a deletion. */
   readonly version: number
   readonly lease: bigint
-  /** What the key was before; gone when compacted. */
+  /** The key before this write; `undefined` if it was compacted. */
   previous: Version | undefined
 }
 
@@ -38,7 +37,7 @@ export const exists = (version: Version): boolean => version.version > 0
 const orAbsent = (version: Version | undefined): Version | undefined =>
   version !== undefined && exists(version) ? version : undefined
 
-/** What the key was before the revision that made this version, if it existed, lived on and is not compacted. */
+/** The key before this version's revision, if it existed, was not created anew and is not compacted. */
 export const before = (version: Version): Version | undefined => {
   if (version.create === version.mod) return undefined
   let previous = version.previous
@@ -55,17 +54,17 @@ const size = (version: Version): number => version.key.length + version.value.le
 
 /** The multi-version store. */
 export class Store {
-  /** The newest revision; a fresh store is at 1. */
+  /** The newest revision; a new store is at 1. */
   revision = 1
-  /** History before this revision is gone. A fresh store can still be compacted at 0. */
+  /** History before this revision is gone. A new store can still be compacted at 0. */
   compactRevision = -1
-  /** Bytes of the keys and values that are held. */
+  /** Size of all keys and values, in bytes. */
   bytes = 0
   readonly #index = new SortedIndex<Slot>()
   /** All versions since the compact revision. */
   readonly #log: Array<Version> = []
 
-  /** What a key is at a revision. */
+  /** A key at a revision. */
   at(key: ByteText, revision: number): Version | undefined {
     return versionAt(this.#index.get(key), revision)
   }
@@ -80,12 +79,12 @@ export class Store {
     else this.#index.forEach(interval, visitSlot)
   }
 
-  /** Starts a transaction. One at a time, and it ends with its `commit`. */
+  /** Starts a transaction, which ends with `commit`. There is one at a time. */
   begin(): Transaction {
     return new Transaction(this)
   }
 
-  /** The versions written from a revision on: at least `limit` of them, and then whole revisions only. */
+  /** The versions written since a revision: at least `limit` if there are as many, up to the end of a revision. */
   changes(from: number, limit = Infinity): ReadonlyArray<Version> {
     const first = this.#logPosition(from)
     let end = Math.min(first + limit, this.#log.length)
@@ -93,7 +92,7 @@ export class Store {
     return this.#log.slice(first, end)
   }
 
-  /** Drops history before a revision, which is neither compacted nor in the future. */
+  /** Drops the history before a revision, which must be neither compacted nor in the future. */
   compact(revision: number): void {
     this.compactRevision = revision
     const end = this.#logPosition(revision + 1)
@@ -122,7 +121,7 @@ export class Store {
     return newest
   }
 
-  /** The place in the log of the first version at a revision or later. */
+  /** The index in the log of the first version at a revision or later. */
   #logPosition(revision: number): number {
     let low = 0
     let high = this.#log.length
@@ -153,7 +152,7 @@ export class Transaction {
     this.#base = store.revision
   }
 
-  /** The revision that reads see: the store's until something was written. */
+  /** The revision of this transaction's reads: the store's, until it has written something. */
   get revision(): number {
     return this.changes.length > 0 ? this.#base + 1 : this.#base
   }
@@ -162,7 +161,7 @@ export class Transaction {
     return this.#store.at(key, this.revision)
   }
 
-  /** Writes a key and answers with what it was. */
+  /** Writes a key and returns its previous version. */
   put(key: ByteText, value: ByteText, lease: bigint): Version | undefined {
     const previous = this.at(key)
     const mod = this.#base + 1
@@ -172,7 +171,7 @@ export class Transaction {
     return previous
   }
 
-  /** Deletes keys and answers with what they were, in key order. */
+  /** Deletes keys and returns their previous versions, in key order. */
   delete(interval: Interval): ReadonlyArray<Version> {
     const deleted: Array<Version> = []
     this.#store.forEach(interval, this.revision, (version) => deleted.push(version))
@@ -181,7 +180,7 @@ export class Transaction {
     return deleted
   }
 
-  /** Ends the transaction: what it wrote becomes the newest revision. */
+  /** Ends the transaction: its writes become the newest revision. */
   commit(): void {
     this.#store.revision = this.revision
   }

@@ -1,5 +1,5 @@
 /**
- * A server with a clock: requests are answered at the time they come, and what falls due in between happens by itself.
+ * A server with a clock: each request runs at the current time, and deadlines in between run by themselves.
  *
  * @module
  */
@@ -7,9 +7,9 @@ import { type Context, Effect } from "effect"
 import { Alarm } from "../../internal/time/Alarm.ts"
 import { Server, type ServerOptions } from "./Server.ts"
 
-/** A server and the time. */
+/** A server and its clock. */
 export class Timekeeper {
-  /** Called at the end. */
+  /** Called when the engine closes. */
   readonly onClose: Set<() => void> = new Set()
   readonly #server: Server
   readonly #alarm: Alarm
@@ -27,7 +27,7 @@ export class Timekeeper {
     return this.#closed
   }
 
-  /** One step of the server at the present time. */
+  /** Runs one step of the server at the current time. */
   step<A>(body: (server: Server) => A): A {
     this.#server.advance(this.#alarm.now())
     const answer = body(this.#server)

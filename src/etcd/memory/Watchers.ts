@@ -1,13 +1,13 @@
 /**
- * Watches, each with what it has not yet been asked for.
+ * Watches, each with a buffer of messages that were not taken yet.
  *
- * A watch is *live* when it is in the index: then what is written and concerns it is put into its buffer. It is *behind*
- * when there is older history to read first, which it does when it is asked: at its start, when it starts in the past,
- * and again when nobody has taken from it for so long that its buffer is full. Thus a reader that lags holds up nobody
- * and costs constant memory, and what it missed is not lost unless it is compacted, which ends the watch.
+ * A *live* watch is in the index, and matching writes go into its buffer. A watch is *behind* if it must read older
+ * history first, which it does when its reader takes messages: a watch that starts in the past, and a watch whose buffer
+ * is full. So a slow reader delays no one and costs constant memory. It loses nothing unless that history is compacted,
+ * which ends the watch.
  *
- * The index is a map for watches of one key and a tree of intervals for the rest, with one entry for all watches of the
- * same range: what is written finds the watches it concerns without looking at the others.
+ * The index is a map for watches of one key and an interval tree for the rest, with one entry per range. A write finds
+ * its watches without visiting the others.
  *
  * @module
  */
@@ -16,29 +16,29 @@ import { find, forEachHolding, insert, type IntervalTree, remove } from "./Inter
 import { type ByteText, type Interval, isPoint } from "./keys.ts"
 import { before, exists, type Store, type Version } from "./Store.ts"
 
-/** A change, with what it replaced when that was asked for. */
+/** A change, with the version it replaced if `prevKv` was requested. */
 export interface Change {
   readonly version: Version
   readonly previous: Version | undefined
 }
 
-/** What a watch has to say; `revision` is the store's at that time. */
+/** A message of a watch; `revision` is the store's at that time. */
 export type Message =
   | { readonly _tag: "Created"; readonly revision: number }
   | { readonly _tag: "Events"; readonly revision: number; readonly changes: ReadonlyArray<Change> }
   | { readonly _tag: "Progress"; readonly revision: number }
 
-/** Messages a buffer holds, and versions that one look at history reads. */
+/** Maximum messages in a buffer, and versions per read of history. */
 const capacity = 1024
 
-/** What is watched, and how. */
+/** Options of a watch. */
 export interface WatchOptions extends Interval {
-  /** The first revision of interest, `0` for the one after the newest. */
+  /** The first revision to report; `0` means the one after the newest. */
   readonly from: number
   readonly prevKv: boolean
   readonly puts: boolean
   readonly deletes: boolean
-  /** Milliseconds without a message after which there is one. */
+  /** Milliseconds without a message after which a progress message is sent. */
   readonly progressEvery: number
 }
 
@@ -58,12 +58,12 @@ export class Watchers {
     this.#deadlines = deadlines
   }
 
-  /** Starts a watch. It lasts until it is closed. */
+  /** Starts a watch, which lasts until it is closed. */
   open(options: WatchOptions, now: number): Watch {
     return new Watch(this, this.#store, this.#deadlines, options, now)
   }
 
-  /** Hands what a transaction wrote to the live watches that it concerns. */
+  /** Adds the versions of a transaction to the live watches that match. */
   publish(versions: ReadonlyArray<Version>, now: number): void {
     const concerned = new Map<Watch, Array<Version>>()
     for (const version of versions) {
@@ -82,7 +82,7 @@ export class Watchers {
     for (const [watch, wanted] of concerned) watch.push(wanted, now)
   }
 
-  /** Makes a watch live. For {@link Watch}. */
+  /** Adds a watch to the index: it is live. For {@link Watch}. */
   enter(watch: Watch): void {
     const { start, end } = watch.options
     const single = isPoint(watch.options)
@@ -96,7 +96,7 @@ export class Watchers {
     else this.#ofRange = insert(this.#ofRange, group)
   }
 
-  /** Ends what `enter` began. For {@link Watch}. */
+  /** Removes a watch from the index. For {@link Watch}. */
   leave(watch: Watch): void {
     const { start } = watch.options
     const single = isPoint(watch.options)
@@ -118,7 +118,7 @@ export class Watch {
   readonly #progress: Deadline
   readonly #first: number
   #buffer: Array<Message>
-  /** Where to go on in history; `undefined` when live. */
+  /** The next revision to read from history; `undefined` if live. */
   #behind: number | undefined
   #lastMessage: number
 
@@ -136,12 +136,12 @@ export class Watch {
     else this.#watchers.enter(this)
   }
 
-  /** Whether `take` may have something to say. */
+  /** Whether `take` may return messages. */
   get isReady(): boolean {
     return this.#buffer.length > 0 || this.#behind !== undefined
   }
 
-  /** Whether a version belongs to what is watched, given that its key does. */
+  /** Whether a version of a watched key must be reported. */
   wants(version: Version): boolean {
     return version.mod >= this.#first && (exists(version) ? this.options.puts : this.options.deletes)
   }
@@ -156,7 +156,7 @@ export class Watch {
     this.#add({ _tag: "Events", revision: this.#store.revision, changes: versions.map(this.#change) }, now)
   }
 
-  /** What there is to say now, perhaps nothing; `"compacted"` when the history that comes next is gone. */
+  /** The messages so far, perhaps none; `"compacted"` if the next revision to read is gone. */
   take(now: number): ReadonlyArray<Message> | "compacted" {
     while (this.#buffer.length === 0 && this.#behind !== undefined) {
       if (this.#behind < this.#store.compactRevision) return "compacted"
@@ -175,7 +175,7 @@ export class Watch {
     this.#deadlines.delete(this.#progress)
   }
 
-  /** Reads some history and answers where to go on, if there is more. */
+  /** Reads some history and returns the revision to continue from, if there is more. */
   #catchUp(from: number, now: number): number | undefined {
     const versions = this.#store.changes(from, capacity)
     const { start, end } = this.options

@@ -1,8 +1,8 @@
 /**
- * Keys and values as the engine holds them: text with one character per byte.
+ * The engine's form of keys and values: text with one character per byte.
  *
- * Such text compares, sorts and hashes by bytes with the language's own operators (UTF-16 order would be wrong for
- * keys beyond ASCII), it cannot be changed by whoever wrote or read it, and it is smaller than a `Uint8Array`.
+ * Such text compares, sorts and hashes by bytes with JavaScript's own operators (UTF-16 order would be wrong for keys
+ * beyond ASCII). It is immutable, and smaller than a `Uint8Array`.
  *
  * @module
  */
@@ -18,16 +18,16 @@ export interface Interval {
   readonly end: ByteText
 }
 
-/** Follows every key: no byte is as large as its one character. */
+/** Sorts after every key, because its one character is larger than any byte. */
 const endOfKeyspace: ByteText = "\u0100"
 
-/** etcd's own way to write {@link endOfKeyspace}. */
+/** etcd's encoding of {@link endOfKeyspace}. */
 export const zero: ByteText = "\0"
 
 const beyondAscii = /\P{ASCII}/u
 const chunk = 8192
 
-/** The engine's form of a key or a value. */
+/** Converts a key or a value to the engine's form. */
 export const toText = (bytes: Bytes): ByteText => {
   if (typeof bytes === "string" && !beyondAscii.test(bytes)) return bytes
   const all = toBytes(bytes)
@@ -38,14 +38,14 @@ export const toText = (bytes: Bytes): ByteText => {
   return text
 }
 
-/** New bytes that nobody else holds. */
+/** Converts back, to new bytes. */
 export const fromText = (text: ByteText): Uint8Array => {
   const bytes = new Uint8Array(text.length)
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i)
   return bytes
 }
 
-/** The keys that a request's `key` and `rangeEnd` stand for. */
+/** The interval of a request's `key` and `rangeEnd`. */
 export const interval = (range: KeyRange): Interval => {
   const start = toText(range.key)
   const end = toText(range.rangeEnd ?? "")
@@ -55,7 +55,7 @@ export const interval = (range: KeyRange): Interval => {
 /** The interval of one key. */
 export const point = (key: ByteText): Interval => ({ start: key, end: key + zero })
 
-/** Whether an interval holds one key only, its start. */
+/** Whether an interval contains only its start. */
 export const isPoint = ({ start, end }: Interval): boolean =>
   end.length === start.length + 1 && end.endsWith(zero) && end.startsWith(start)
 

@@ -1,5 +1,5 @@
 /**
- * Answers to reads and comparisons, made of the store at one revision.
+ * Evaluates reads and comparisons against the store at one revision.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import type { Compare, KeyValue, RangeRequest, RangeResponse } from "../Etcd.ts"
 import { compareText, fromText, interval, toText } from "./keys.ts"
 import type { Store, Version } from "./Store.ts"
 
-/** A version as etcd shows it, in bytes of its own. */
+/** A version in etcd's terms, with copied bytes. */
 export const toKeyValue = (version: Version, keysOnly = false): KeyValue => ({
   key: fromText(version.key),
   value: keysOnly ? new Uint8Array(0) : fromText(version.value),
@@ -17,13 +17,13 @@ export const toKeyValue = (version: Version, keysOnly = false): KeyValue => ({
   lease: version.lease
 })
 
-/** The revision a read is about: the one it asks for, or else the newest. */
+/** The revision of a read: the requested one, or the newest. */
 const revisionOf = (request: RangeRequest, newest: number): number => {
   const revision = Number(request.revision ?? 0n)
   return revision > 0 ? revision : newest
 }
 
-/** Reads a key or a range. The revision must be there. */
+/** Reads a key or a range. The revision must exist. */
 export const readRange = (store: Store, request: RangeRequest, newest: number): Omit<RangeResponse, "header"> => {
   const { sort, countOnly = false, keysOnly = false } = request
   const limit = request.limit !== undefined && request.limit > 0 ? request.limit : Infinity
@@ -54,10 +54,10 @@ const order = ({ target, order }: NonNullable<RangeRequest["sort"]>): (self: Ver
   return (self, that) => sign * (self[target] - that[target])
 }
 
-/** What a comparison sees of a key that does not exist. */
+/** The values that a comparison uses for a missing key. */
 const absent = { version: 0, create: 0, mod: 0, lease: 0n, value: "" }
 
-/** Whether a comparison holds: for the key, or for each key of the range that exists. */
+/** Whether a comparison holds for the key, or for each existing key of the range. */
 export const holds = (store: Store, compare: Compare, revision: number): boolean => {
   let found = false
   let all = true

@@ -1,8 +1,8 @@
 /**
- * What etcd refuses before it looks at its data: requests that break a rule whatever the keys are.
+ * The checks that etcd makes before it reads its data: rules that hold whatever the keys are.
  *
- * The rules, their order and their wording are etcd's (`server/etcdserver/api/v3rpc/key.go`); numbers that do not fit
- * onto the wire never reach it.
+ * The rules, their order and their wording are etcd's (`server/etcdserver/api/v3rpc/key.go`). Numbers that do not fit
+ * into the wire format are refused as well; they never reach a server.
  *
  * @module
  */
@@ -73,7 +73,7 @@ export const checkLeaseGrant = ({ id, ttl }: LeaseGrantRequest): Refusal =>
     checkInteger("ttl", ttl) ??
     (ttl > maxLeaseTtl ? invalid("too large lease TTL") : undefined)
 
-/** A watch of an empty range is refused, too, while a read of one finds nothing. */
+/** A watch of an empty range is refused. A read of one returns nothing. */
 export const checkWatch = (request: WatchRequest): Refusal => {
   const { start, end } = interval(request)
   return checkKey(request) ??
@@ -112,7 +112,7 @@ const checkOp = (op: RequestOp, maxOps: number): Refusal => {
   }
 }
 
-/** The first reason to refuse one of some parts. */
+/** The first refusal among some parts. */
 export const firstRefusal = <A>(parts: ReadonlyArray<A>, check: (part: A) => Refusal): Refusal => {
   for (const part of parts) {
     const refusal = check(part)
@@ -127,9 +127,9 @@ interface Writes {
 }
 
 /**
- * What operations may write in either branch of the transactions among them; nothing when one key may be written twice.
+ * The keys that operations may write, in either branch of nested transactions; `undefined` if one key may be written twice.
  *
- * Deleting a key twice is legal. As in etcd, a deletion "to the end of the keyspace" counts for no key here.
+ * Deleting a key twice is valid. As in etcd, a deletion "to the end of the keyspace" is ignored here.
  */
 const writesOf = (ops: ReadonlyArray<RequestOp> = []): Writes | undefined => {
   const puts = new Set<ByteText>()
@@ -161,11 +161,11 @@ const writesOf = (ops: ReadonlyArray<RequestOp> = []): Writes | undefined => {
   return { puts, deletes }
 }
 
-/** Refuses a write that is larger than etcd lets through its log. */
+/** Refuses a write that is larger than etcd's log accepts. */
 export const checkSize = (bytes: number, maxBytes: number): Refusal =>
   bytes > maxBytes ? new TooLarge({ detail: "etcdserver: request is too large" }) : undefined
 
-/** Bytes of the keys and values of a write. */
+/** Size of the keys and values of a write, in bytes. */
 export const putBytes = ({ key, value }: PutRequest): number => lengthOf(key) + lengthOf(value)
 
 export const txnBytes = (request: TxnRequest): number => {
