@@ -1,6 +1,7 @@
 /**
- * A value that changes, for readers who want the newest: a late or slow reader skips what it missed and costs constant
- * memory, a reader who waits costs nothing but a place in a list.
+ * A changing value for readers that want the newest one.
+ *
+ * A late or slow reader skips values and costs constant memory. A waiting reader is an entry of a list.
  *
  * @module
  */
@@ -8,7 +9,7 @@ import { Cause, Effect, Exit, type Pull, Stream } from "effect"
 
 type Values<A, E> = Pull.Pull<readonly [A], E>
 
-/** The newest value of something, which may not be there yet. */
+/** The newest value, which may not exist yet. */
 export class Latest<A, E = never> {
   #newest: { readonly value: A } | undefined
   #ended: Values<A, E> | undefined
@@ -21,13 +22,13 @@ export class Latest<A, E = never> {
     this.#wake()
   }
 
-  /** No value follows: readers get the last one and then end, or fail. */
+  /** Ends the changes: readers get the last value, then end or fail. */
   end(exit: Exit.Exit<void, E>): void {
     this.#ended ??= Exit.isSuccess(exit) ? Cause.done() : Exit.failCause(exit.cause)
     this.#wake()
   }
 
-  /** The newest value, if there is one yet, and each later one that the reader is quick enough to see. */
+  /** The newest value, if there is one, then newer ones. A slow reader skips values. */
   get changes(): Stream.Stream<A, E> {
     return Stream.fromPull(Effect.sync(() => {
       let seen: { readonly value: A } | undefined

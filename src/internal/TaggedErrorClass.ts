@@ -1,6 +1,8 @@
 import type { Cause } from "effect"
 
-/** The class that `Data.TaggedError` makes, written out: publishing wants no inferred superclass. */
+/**
+ * The type of a class made by `Data.TaggedError`. It is explicit because JSR does not publish inferred superclasses.
+ */
 export interface TaggedErrorClass<Tag extends string, Fields> {
   new (fields: Fields): Cause.YieldableError & { readonly _tag: Tag } & Readonly<Fields>
 }

@@ -1,6 +1,6 @@
 import { Effect, Tracer } from "effect"
 
-/** Puts a span around an effect where a tracer is installed; Effect's own tells nobody. */
+/** Adds a span unless the tracer is Effect's built-in one, which exports nothing. */
 export const traced =
   (name: string, options: Tracer.SpanOptionsNoTrace) =>
   <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

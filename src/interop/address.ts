@@ -1,5 +1,5 @@
 /**
- * Addresses: what most formats have instead of URLs, `host:port` without a scheme.
+ * Addresses: `host:port` without a scheme, which most formats store instead of URLs.
  *
  * @module
  */
@@ -8,22 +8,25 @@ import type { InvalidInstance } from "../registry/model/Codec.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 import { refuse } from "./format.ts"
 
-/** For formats whose addresses name no scheme. */
+/** Options of formats whose addresses have no scheme. */
 export interface AddressOptions {
-  /** The scheme of the endpoints, such as `"grpc"`: read so, and written only if they have it. Default: `"tcp"`. */
+  /**
+   * The scheme that addresses are read with, such as `"grpc"`. Endpoints with another one are not written. Default:
+   * `"tcp"`.
+   */
   readonly scheme?: string
 }
 
 const address = /^(?:\[[0-9a-f:.%a-z]+\]|[^\s:/?#@[\]\\]+)(?::\d{1,5})?$/i
 const withPort = /:\d{1,5}$/
 
-/** The endpoint of an address that has a port. */
+/** The endpoint of an address with a port. */
 export const endpointOf = (scheme: string, text: string): Result.Result<string, InvalidInstance> =>
   withPort.test(text) && !text.endsWith(":0") ?
     hostEndpointOf(scheme, text) :
     refuse(`${JSON.stringify(text)} is no address such as 10.0.0.5:8080`)
 
-/** The endpoint of an address, with a port or without. */
+/** The endpoint of an address with or without a port. */
 export const hostEndpointOf = (scheme: string, text: string): Result.Result<string, InvalidInstance> => {
   const url = `${scheme}://${text}`
   return address.test(text) && URL.canParse(url) ?
@@ -31,7 +34,7 @@ export const hostEndpointOf = (scheme: string, text: string): Result.Result<stri
     refuse(`${JSON.stringify(text)} is no address such as 10.0.0.5:8080`)
 }
 
-/** The one endpoint of an instance, for formats that have no place for more. */
+/** The endpoint of an instance, for formats that store only one. */
 export const onlyEndpoint = ({ endpoints }: ServiceInstance<unknown>): Result.Result<string, InvalidInstance> => {
   const [endpoint, another] = endpoints
   return endpoint === undefined || another !== undefined ?
@@ -39,7 +42,7 @@ export const onlyEndpoint = ({ endpoints }: ServiceInstance<unknown>): Result.Re
     Result.succeed(endpoint)
 }
 
-/** The address of the one endpoint of an instance, which must have the scheme. */
+/** The address of the only endpoint of an instance, which must have the scheme. */
 export const onlyAddress = (
   scheme: string,
   instance: ServiceInstance<unknown>,
@@ -52,5 +55,5 @@ export const onlyAddress = (
       refuse(`this format keeps no scheme: the endpoint must be ${start}host:port and no more`, "endpoints")
   })
 
-/** Host and port of an endpoint: by convention the last segment of the keys of these formats. */
+/** Host and port of an endpoint: by convention, the last segment of these formats' keys. */
 export const authorityOf = (endpoint: string): string => /^[^:]+:\/\/(?:[^/?#@]*@)?([^/?#]*)/.exec(endpoint)?.[1] ?? ""

@@ -2,7 +2,8 @@
  * The format of Apache Dubbo's application-level discovery, `registry/etcdv3/service_discovery.go` of dubbo-go: keys
  * `/services/<application>/<host>:<port>` with JSON and a newline as values.
  *
- * Which interfaces an application has is not in there but in its metadata, under the revision that the instance names.
+ * The interfaces of an application are not in the value but in Dubbo's metadata, under the revision that the value
+ * names.
  *
  * @module
  */
@@ -13,7 +14,7 @@ import { type Format, format, jsonReader, refuse, wholeWeight, writeJson } from 
 
 type Metadata = Readonly<Record<string, string>>
 
-/** What Dubbo takes for an instance that says no weight. */
+/** Dubbo's weight of an instance without one. */
 const defaultWeight = 100
 
 const read = jsonReader(Schema.Struct({
@@ -27,13 +28,18 @@ const read = jsonReader(Schema.Struct({
 }))
 
 /**
- * What dubbo-go's service discovery on etcd puts and reads. The name of a service is that of the application.
+ * The format of dubbo-go's service discovery on etcd. The name of a service is the name of the application.
  *
- * It has no zone and version, and one endpoint for each instance, `tcp://host:port` (or of the `scheme` in the options).
- * Of the statuses it has `"up"`, and `"down"` for what is not healthy or not enabled. The weight is a whole number; an
- * instance that says none, or none above 0, has 100, as it has for Dubbo. The default id is the address.
+ * **Details**
  *
- * Its keys start with `/services`, as this library's own do by default: `listServices` then counts Dubbo's applications.
+ * It stores no zone and no version, and one endpoint per instance: `tcp://host:port`, or with the `scheme` of the
+ * options. The status is `"up"`, or `"down"` for an instance that is not healthy or not enabled. The weight is an
+ * integer; without one, or with one that is not above 0, an instance has 100, as in Dubbo. The default id is the
+ * address.
+ *
+ * **Gotchas**
+ *
+ * Its keys start with `/services`, as this library's own do by default, so `listServices` counts Dubbo's applications.
  *
  * @example
  * ```ts

@@ -1,6 +1,6 @@
 /**
- * What the formats of other frameworks have in common: strict reading of values that anybody may have written, and
- * writing that never loses anything.
+ * What the formats of other frameworks share: strict reading of values that anyone may have written, and writing that
+ * never loses anything.
  *
  * @module
  */
@@ -10,21 +10,21 @@ import type { ServiceInstance } from "../registry/model/Instance.ts"
 import type { LayoutParts } from "../registry/model/Layout.ts"
 import * as Layout from "../registry/model/Layout.ts"
 
-/** A codec that is also a function: called with options, it makes another codec of the same format. */
+/** A codec that is also a function from options to another codec of the same format. */
 export interface Format<M, Options> extends Codec<M> {
   (options: Options): Codec<M>
 }
 
-/** What a format is made of. */
+/** The parts of a format. */
 export interface FormatParts<M> extends Pick<Codec<M>, "encode" | "decode"> {
-  /** How messages call it. */
+  /** The name of the format in messages. */
   readonly title: string
   readonly layout: LayoutParts
-  /** The instance as it is expected back where the format has more than one way to say the same. */
+  /** The instance as it is read back, if the format has several ways to write the same thing. */
   readonly normal?: (instance: ServiceInstance<M>) => ServiceInstance<M>
 }
 
-/** A format that has options, all of which may be left out. */
+/** Makes a format whose options are all optional. */
 export const format = <M, Options extends object>(
   make: (options: Partial<Options>) => FormatParts<M>
 ): Format<M, Partial<Options>> =>
@@ -32,14 +32,14 @@ export const format = <M, Options extends object>(
 
 const members = ["endpoints", "status", "weight", "zone", "version", "metadata"] as const
 
-/** A codec that refuses to write what it would not read back. */
+/** A codec that refuses to write what it would not read back the same. */
 const lossless = <M>({ title, layout, normal = (same) => same, encode, decode }: FormatParts<M>): Codec<M> => ({
   layout: Layout.make(layout),
   decode,
   encode: (instance) =>
     Result.gen(function* () {
       const value = yield* encode(instance)
-      // Whoever puts it refuses it, and says why.
+      // The caller refuses it, with its own message.
       if (value.length > maxValueBytes) return value
       const read = yield* decode(instance.name, instance.id, value)
       const expected = normal(instance)
@@ -52,7 +52,7 @@ const lossless = <M>({ title, layout, normal = (same) => same, encode, decode }:
     })
 })
 
-/** A value that is no instance, or an instance that cannot be written; `member` is what cannot. */
+/** Refuses a value that is not an instance, or an instance that the format cannot store because of `member`. */
 export const refuse = (
   detail: string,
   member?: keyof ServiceInstance,
@@ -60,12 +60,12 @@ export const refuse = (
 ): Result.Result<never, InvalidInstance> =>
   Result.fail(new InvalidInstance({ detail, ...(member === undefined ? {} : { member }), cause }))
 
-/** The weight of an instance, for formats that have whole numbers. */
+/** The weight of an instance, for formats with integer weights. */
 export const wholeWeight = ({ weight }: ServiceInstance<unknown>): Result.Result<number, InvalidInstance> =>
   Number.isSafeInteger(weight) ? Result.succeed(weight) : refuse("it must be a whole number", "weight")
 
 const encoder = new TextEncoder()
-/** A byte order mark stays: no writer of these formats puts one there, and their own readers choke on it. */
+/** Keeps a byte order mark: no writer of these formats emits one, and their own readers fail on it. */
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
 /** The bytes of a text. */
@@ -81,7 +81,7 @@ export const readText = (value: Uint8Array): Result.Result<string, InvalidInstan
   }
 }
 
-/** Reads values of JSON that the schema describes, with each name at most once in each object. */
+/** Reads JSON values that match the schema and have no duplicate names in an object. */
 export const jsonReader = <A>(
   schema: Schema.Codec<A, unknown>
 ): (value: Uint8Array) => Result.Result<A, InvalidInstance> => {
@@ -107,7 +107,7 @@ const parse = (text: string): Result.Result<unknown, InvalidInstance> => {
   }
 }
 
-/** JSON of what may come from a user. */
+/** Writes JSON of a value that may come from a user. */
 export const writeJson = (value: unknown, end = ""): Result.Result<Uint8Array, InvalidInstance> => {
   try {
     return Result.succeed(bytesOf(JSON.stringify(value) + end))
@@ -118,7 +118,7 @@ export const writeJson = (value: unknown, end = ""): Result.Result<Uint8Array, I
 
 const colon = /\s*:/y
 
-/** The first name that an object of a JSON text has twice: which of the two counts differs from reader to reader. */
+/** The first duplicate name in an object of a JSON text. Readers differ in which of the two they take. */
 const duplicateName = (text: string): string | undefined => {
   const open: Array<Set<string> | undefined> = []
   for (let at = 0; at < text.length; at++) {

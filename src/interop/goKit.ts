@@ -10,11 +10,11 @@ import { type AddressOptions, authorityOf, endpointOf, onlyEndpoint } from "./ad
 import { bytesOf, type Format, format, readText, refuse } from "./format.ts"
 import { path } from "./path.ts"
 
-/** What {@link goKit} can be told. */
+/** Options of {@link goKit}. */
 export interface GoKitOptions extends AddressOptions {
   /**
-   * Whether the name of a service is its prefix to the letter, as go-kit itself takes it: `orders` then sees
-   * `orders-eu/…`, too. Default: false, which puts a slash between the name and the id.
+   * Whether the name of a service is the exact prefix, as in go-kit itself: `orders` then includes `orders-eu/…`.
+   * Default: false, which puts a slash between the name and the id.
    */
   readonly exactPrefix?: boolean
 }
@@ -22,11 +22,14 @@ export interface GoKitOptions extends AddressOptions {
 const url = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#]/i
 
 /**
- * What go-kit's `Registrar` puts and its `Instancer` reads. The name of a service is the prefix: `/services/orders`, with
- * or without the slash at its end.
+ * The format of go-kit's `Registrar` and `Instancer`. The name of a service is the prefix, such as `/services/orders`,
+ * with or without a trailing slash.
  *
- * It has no metadata, weight, zone, version and status, and one endpoint for each instance. Endpoints `tcp://host:port`
- * (or of the `scheme` in the options) are written as `host:port`, all others as they are. The default id is the address.
+ * **Details**
+ *
+ * It stores no metadata, weight, zone, version or status, and one endpoint per instance. Endpoints `tcp://host:port`
+ * (or with the `scheme` of the options) are written as `host:port`, all others unchanged. The default id is the
+ * address.
  *
  * @example
  * ```ts

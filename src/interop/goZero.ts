@@ -1,8 +1,8 @@
 /**
  * The format of go-zero, package `core/discov`: keys `<Key>/<id>` with bare addresses as values.
  *
- * The id is the number of the lease, or what `ID` of the `Etcd` block says. Readers pay no heed to it: to them an
- * instance is its address, there while one key or more hold it. After a new grant go-zero can leave two keys for a while.
+ * The id is the lease id, or the `ID` of the `Etcd` block. Readers ignore it: to them an instance is its address, and
+ * it exists while at least one key has that address. After a new grant go-zero can leave two keys for a while.
  *
  * @module
  */
@@ -18,18 +18,20 @@ const int64 = (id: string): Result.Result<string, string> =>
     Result.succeed(id) :
     Result.fail("it must be a 64-bit integer in decimal, as a string")
 
-/** As unlikely to be taken as a lease id, and like it above 0. */
+/** Random like a lease id, and above 0 like one. */
 const randomInt64 = (): string => {
   const [random = 0n] = crypto.getRandomValues(new BigUint64Array(1))
   return String(BigInt.asUintN(63, random) || 1n)
 }
 
 /**
- * What go-zero's `Publisher` puts and its `Subscriber` reads. The name of a service is the `Key`: `user.rpc`.
+ * The format of go-zero's `Publisher` and `Subscriber`. The name of a service is its `Key`, such as `user.rpc`.
  *
- * It has no metadata, weight, zone, version and status, and one endpoint for each instance, `tcp://host:port` (or of the
- * `scheme` in the options). To whoever discovers, the id of an instance is its address; keys with the same address are
- * one instance. The `id` of a registration is the number in its key, by default a random one.
+ * **Details**
+ *
+ * It stores no metadata, weight, zone, version or status, and one endpoint per instance: `tcp://host:port`, or with the
+ * `scheme` of the options. The discovered id of an instance is its address, and keys with the same address are one
+ * instance. The `id` of a registration is the number in its key, by default a random one.
  *
  * @example
  * ```ts

@@ -1,8 +1,8 @@
 /**
  * The format of etcd's own naming for gRPC, package `client/v3/naming/endpoints`.
  *
- * Keys are `<target>/<any>`, by convention `<target>/<host>:<port>`, and values `{"Op":0,"Addr":"…","Metadata":…}`. `Op`
- * says nothing: what is stored is there. Keys may have no lease: the caller of `AddEndpoint` chooses.
+ * Keys are `<target>/<any>`, by convention `<target>/<host>:<port>`. Values are `{"Op":0,"Addr":"…","Metadata":…}`;
+ * `Op` has no meaning in a stored value. A key may have no lease, because the caller of `AddEndpoint` decides.
  *
  * @module
  */
@@ -21,14 +21,18 @@ const isEmpty = (metadata: unknown): boolean =>
   (typeof metadata === "object" && !Array.isArray(metadata) && Object.keys(metadata).length === 0)
 
 /**
- * What etcd's endpoint manager puts and its resolver for gRPC reads. The name of a service is the target:
- * `foo/bar/my-service`, without a slash at its end. As for etcd's own resolver, the target `foo` has the endpoints of
- * `foo/bar`, too.
+ * The format of etcd's endpoint manager and its resolver for gRPC. The name of a service is the target, such as
+ * `foo/bar/my-service`, without a trailing slash.
  *
- * Metadata is any JSON, `{}` when there is none; etcd's resolver hands it on, but gRPC itself makes no use of it. There
- * is no weight, zone, version and status, and one endpoint for each instance, `tcp://host:port` (or of the `scheme` in
- * the options). The default id is the address. A key without a lease is an instance, too: nothing but its owner removes
- * it.
+ * **Details**
+ *
+ * Metadata is any JSON, `{}` if there is none. It stores no weight, zone, version or status, and one endpoint per
+ * instance: `tcp://host:port`, or with the `scheme` of the options. The default id is the address.
+ *
+ * **Gotchas**
+ *
+ * - As for etcd's own resolver, the target `foo` includes the endpoints of `foo/bar`.
+ * - A key without a lease is an instance as well. Only its owner removes it.
  *
  * @example
  * ```ts
@@ -63,7 +67,7 @@ export const grpcNaming: Format<Schema.Json, AddressOptions> = format<Schema.Jso
       return Object.freeze({
         id,
         name,
-        // What `JSON.parse` answered with is JSON.
+        // `JSON.parse` returned it, so it is JSON.
         metadata: isEmpty(Metadata) ? {} : Metadata as Schema.Json,
         endpoints: Object.freeze([isUrl ? Addr : yield* hostEndpointOf(scheme, Addr)]),
         weight: 1,

@@ -11,11 +11,11 @@ import { type Format, format, jsonReader, wholeWeight, writeJson } from "./forma
 
 type Tags = Readonly<Record<string, string>>
 
-/** What {@link kitex} can be told. */
+/** Options of {@link kitex}. */
 export interface KitexOptions {
   /**
-   * What all keys start with, `WithEtcdServicePrefix` of registry-etcd. Default: `kitex/registry-etcd`. Empty for what
-   * its deprecated constructors with authentication put.
+   * The prefix of all keys, `WithEtcdServicePrefix` of registry-etcd. Default: `kitex/registry-etcd`. Empty for the
+   * keys of its deprecated constructors with authentication.
    */
   readonly prefix?: string
 }
@@ -30,11 +30,13 @@ const read = jsonReader(Schema.Struct({
 }))
 
 /**
- * What Kitex' registry of etcd puts and its resolver reads. Metadata are the tags.
+ * The format of Kitex' registry and resolver for etcd. Metadata are the tags.
  *
- * It has no zone, version and status, and one endpoint for each instance, `tcp://host:port`. The weight is a whole
- * number; an instance that says none, or none above 0, has 10, as it has for Kitex, so that no weight means "no
- * traffic". The default id is the address.
+ * **Details**
+ *
+ * It stores no zone, version or status, and one endpoint per instance, `tcp://host:port`. The weight is an integer;
+ * without one, or with one that is not above 0, an instance has 10, as in Kitex, so no weight means "no traffic". The
+ * default id is the address.
  *
  * @example
  * ```ts

@@ -10,13 +10,13 @@ import { type Format, format, jsonReader, refuse, writeJson } from "./format.ts"
 
 type Metadata = Readonly<Record<string, string>>
 
-/** What {@link kratos} can be told. */
+/** Options of {@link kratos}. */
 export interface KratosOptions {
-  /** What all keys start with, `registry.Namespace` of kratos. Default: `/microservices`. */
+  /** The prefix of all keys, `registry.Namespace` of kratos. Default: `/microservices`. */
   readonly namespace?: string
 }
 
-/** What kratos' selectors take for an instance that says no weight. */
+/** The weight that kratos' selectors give to an instance without one. */
 const defaultWeight = 100
 
 const read = jsonReader(Schema.Struct({
@@ -33,26 +33,30 @@ const weightOf = (metadata: Metadata): number => {
   return Number.isNaN(weight) ? defaultWeight : weight
 }
 
-/** Metadata with the weight where kratos looks for it. */
+/** Metadata with the weight as kratos stores it. */
 const withWeight = ({ metadata, weight }: ServiceInstance<Metadata>): Metadata =>
   weight === weightOf(metadata) ? metadata : { ...metadata, weight: String(weight) }
 
 const secure: Readonly<Record<string, string>> = { http: "https", grpc: "grpcs" }
 const insecure = /^(https?|grpcs?):\/\/([^?#]*)\?isSecure=(true|false)$/
 
-/** `http://…?isSecure=true`, as kratos wrote it before 2.4, is `https://…`, as it writes it since. */
+/** Converts `http://…?isSecure=true` of kratos before 2.4 to `https://…`, as newer versions write it. */
 const plain = (endpoint: string): string => {
   const [, scheme = "", rest = "", isSecure] = insecure.exec(endpoint) ?? []
   return rest === "" ? endpoint : `${isSecure === "true" ? secure[scheme] ?? scheme : scheme}://${rest}`
 }
 
 /**
- * What kratos' `Registry` of etcd puts and reads. The name of a service is that of the application.
+ * The format of kratos' `Registry` for etcd. The name of a service is the name of the application.
  *
- * It has everything but zone and status. The weight is kept in `metadata.weight`, as a whole number; an instance that
- * says none has 100, as it has for kratos. An endpoint `http://…?isSecure=true` reads `https://…`, and `grpc` likewise.
- * kratos itself takes the services whose names start with that of the one it looks for into its range; here a service
- * is exactly its own.
+ * **Details**
+ *
+ * It stores everything but zone and status. The weight is in `metadata.weight`, as an integer; without one an instance
+ * has 100, as in kratos. An endpoint `http://…?isSecure=true` reads `https://…`, and `grpc` likewise.
+ *
+ * **Gotchas**
+ *
+ * kratos includes services whose names start with the name it looks for. Here a service is exactly its own name.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Names that are paths: for the formats whose users choose any string as a prefix.
+ * Names that are paths, for formats that allow any string as a prefix.
  *
  * @module
  */
@@ -9,13 +9,13 @@ const rule = "it must be well-formed text of 1 to 1,024 characters, without cont
 // deno-lint-ignore no-control-regex -- control characters are what it looks for
 const control = /[\u0000-\u001f\u007f-\u009f]/
 
-/** Text that may hold slashes, or the rule that it breaks. */
+/** Text that may contain slashes, or the rule that it breaks. */
 export const path = (text: string): Result.Result<string, string> =>
   typeof text === "string" && text.length > 0 && text.length <= 1024 && text.isWellFormed() && !control.test(text) ?
     Result.succeed(text) :
     Result.fail(rule)
 
-/** A prefix to which the format itself adds a slash. */
+/** A prefix to which the format adds a slash. */
 export const target = (text: string): Result.Result<string, string> =>
   Result.flatMap(
     path(text),

@@ -17,8 +17,8 @@
  *
  * **Gotchas**
  *
- * - The engine uses the `Clock` of the context in which it is made. Under `TestClock` a lease expires exactly on time; a
- *   server takes up to a second longer. A lease lasts at least 2 seconds, as on a server with default settings.
+ * - The engine uses the `Clock` of the context in which it is made. Under `TestClock` a lease expires exactly on time;
+ *   a server takes up to a second longer. A lease lasts at least 2 seconds, as on a server with default settings.
  * - Each operation is one uninterruptible step. There is no network, so no operation is ever unavailable, late or
  *   ambiguous. `FaultyEtcd` of `@effect-etcd/discovery/testing` adds that.
  * - A slow reader of a watch costs constant memory: the watch continues from history later, and fails with `Compacted`

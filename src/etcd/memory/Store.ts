@@ -1,12 +1,13 @@
 /**
  * etcd's multi-version store: keys with their history.
  *
- * Every write makes a {@link Version}. A key is the chain of its versions, newest first. The log has the same versions in
- * the order of writing. All writes of a transaction share one revision. Its own reads return them at once, other reads
- * after the commit. Nothing is ever undone, because everything that may be refused is refused before the first write.
+ * Every write makes a {@link Version}. A key is the chain of its versions, newest first. The log has the same versions
+ * in the order of writing. All writes of a transaction share one revision. Its own reads return them at once, other
+ * reads after the commit. Nothing is ever undone, because everything that may be refused is refused before the first
+ * write.
  *
- * Compaction at a revision removes the versions that were replaced up to it, the keys whose newest version is a deletion
- * up to it, and the log before it. The store can then be read at that revision and later, and watched from it.
+ * Compaction at a revision removes the versions that were replaced up to it, the keys whose newest version is a
+ * deletion up to it, and the log before it. The store can then be read at that revision and later, and watched from it.
  *
  * Revisions are `number`s here: one process never reaches 2^53 of them.
  *

@@ -2,9 +2,9 @@
  * Watches, each with a buffer of messages that were not taken yet.
  *
  * A *live* watch is in the index, and matching writes go into its buffer. A watch is *behind* if it must read older
- * history first, which it does when its reader takes messages: a watch that starts in the past, and a watch whose buffer
- * is full. So a slow reader delays no one and costs constant memory. It loses nothing unless that history is compacted,
- * which ends the watch.
+ * history first, which it does when its reader takes messages: a watch that starts in the past, and a watch whose
+ * buffer is full. So a slow reader delays no one and costs constant memory. It loses nothing unless that history is
+ * compacted, which ends the watch.
  *
  * The index is a map for watches of one key and an interval tree for the rest, with one entry per range. A write finds
  * its watches without visiting the others.

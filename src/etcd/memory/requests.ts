@@ -127,7 +127,8 @@ interface Writes {
 }
 
 /**
- * The keys that operations may write, in either branch of nested transactions; `undefined` if one key may be written twice.
+ * The keys that operations may write, in either branch of nested transactions; `undefined` if one key may be written
+ * twice.
  *
  * Deleting a key twice is valid. As in etcd, a deletion "to the end of the keyspace" is ignored here.
  */

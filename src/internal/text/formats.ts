@@ -1,27 +1,27 @@
 /**
- * Text that says something in JSON, YAML or TOML.
+ * Parsers for JSON, YAML and TOML.
  *
- * The parsers of YAML and TOML are loaded by whoever first needs them. What a parser says of wrong text may quote the
- * text, which may hold a secret: here it is told without what it quotes.
+ * The parsers of YAML and TOML are loaded on first use. Their error messages may quote the text, which may contain a
+ * secret, so quotes are removed from messages.
  *
  * @module
  */
 import { Effect, Result } from "effect"
 
-/** A format that has a tree of records, lists and scalars. */
+/** A format for a tree of records, lists and scalars. */
 export type Format = "json" | "yaml" | "toml"
 
-/** Why a text cannot be parsed; from 1, where the parser knows it. */
+/** Why a text does not parse. `line` and `column` count from 1 and are set if the parser reports them. */
 export interface SyntaxProblem {
   readonly rule: string
   readonly line?: number
   readonly column?: number
 }
 
-/** Reads a text. Dates of TOML become text, as in the other formats. */
+/** Parses a text. TOML dates become text, as in the other formats. */
 export type Parse = (text: string) => Result.Result<unknown, SyntaxProblem>
 
-/** What parses a format. */
+/** The parser of a format. */
 export const parserOf = (format: Format): Effect.Effect<Parse> => {
   switch (format) {
     case "json":
@@ -51,7 +51,7 @@ const attempt = (parse: () => unknown, problem: (message: string) => SyntaxProbl
   }
 }
 
-/** What the parser said, without what it quotes of the text; single characters are its own expectations. */
+/** The parser's message without quotes of the text. Single characters stay: they are what the parser expected. */
 const problemOf = (name: string, message: string): SyntaxProblem => {
   const said = message.replace(/\s*'..+'/s, "")
   const line = / at line (\d+)/.exec(said)?.[1]
@@ -63,7 +63,7 @@ const problemOf = (name: string, message: string): SyntaxProblem => {
   }
 }
 
-/** The first line after the longest beginning of the text that parses: where the statement begins that does not. */
+/** The first line after the longest prefix of the text that parses: the statement that fails begins there. */
 const brokenLine = (text: string, parse: (text: string) => unknown): number => {
   const lines = text.split("\n")
   for (let end = lines.length - 1; end > 0; end--) {

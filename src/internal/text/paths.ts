@@ -1,4 +1,4 @@
-/** A place in a tree, such as `services[0].endpoints[1]`; empty for all of it. */
+/** A path in a tree, such as `services[0].endpoints[1]`; empty for the root. */
 export const showPath = (path: Iterable<PropertyKey | { readonly key: PropertyKey }>): string => {
   let shown = ""
   for (const part of path) {

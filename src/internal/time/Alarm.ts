@@ -1,16 +1,16 @@
 /**
- * A fiber that sleeps until something falls due, for whoever keeps the times of many: there is none while nothing does.
+ * Runs one fiber that sleeps until the next deadline; none while nothing is scheduled.
  *
- * It belongs to the context that the alarm is made in, and so does the clock.
+ * The fiber runs in the context in which the alarm was made, on its clock.
  *
  * @module
  */
 import { Clock, Context, Duration, Effect, Fiber } from "effect"
 
-/** Milliseconds: timers of runtimes end at 2^31. */
-const longestSleep = 86_400_000
+/** Runtimes' timers are limited to 2^31 milliseconds. */
+const maxSleepMillis = 86_400_000
 
-/** See the module's description. Times are milliseconds of the monotonic clock. */
+/** One sleeping fiber for many deadlines. Times are milliseconds of the monotonic clock. */
 export class Alarm {
   readonly #clock: Clock.Clock
   readonly #context: Context.Context<never>
@@ -20,7 +20,7 @@ export class Alarm {
   #isRinging = false
   #closed = false
 
-  /** `due` does what there is to do, and answers with when to ring again: `Infinity` for never. */
+  /** `due` handles what is due and returns when to ring next; `Infinity` for never. */
   constructor(context: Context.Context<never>, due: (now: number) => number) {
     this.#clock = Context.get(context, Clock.Clock)
     this.#context = context
@@ -32,8 +32,8 @@ export class Alarm {
   }
 
   /**
-   * Makes sure that the alarm rings then. One that rings too early sets itself anew: moments mostly move to later times,
-   * and then nothing is to be done here.
+   * Makes the alarm ring at `at` at the latest. An alarm that rings too early sleeps again, so moving a deadline to a
+   * later time costs nothing here.
    */
   set(at: number): void {
     if (at >= this.#at || this.#closed) return
@@ -43,7 +43,7 @@ export class Alarm {
     this.#fiber = Effect.runForkWith(this.#context)(this.#ring)
   }
 
-  /** Nothing is due any more, so that the process can end. */
+  /** Stops the fiber, because nothing is scheduled any more, so that the process can exit. */
   stop(): void {
     this.#at = Infinity
     if (!this.#isRinging) this.#fiber?.interruptUnsafe()
@@ -69,7 +69,7 @@ export class Alarm {
 
   #sleep(millis: number): Effect.Effect<void> {
     return Effect.flatMap(
-      this.#clock.sleep(Duration.millis(Math.min(Math.ceil(millis), longestSleep))),
+      this.#clock.sleep(Duration.millis(Math.min(Math.ceil(millis), maxSleepMillis))),
       () => this.#ring
     )
   }

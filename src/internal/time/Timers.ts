@@ -1,5 +1,5 @@
 /**
- * Many deadlines and one {@link Alarm}: what falls due is told at the time, in the context in which this was made.
+ * Many deadlines on one {@link Alarm}. Each runs when it is due, in the context in which the timers were made.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import type { Context } from "effect"
 import { Alarm } from "./Alarm.ts"
 import { type Deadline, Deadlines } from "./Deadlines.ts"
 
-/** See the module's description. Times are milliseconds of the monotonic clock. */
+/** Many deadlines on one alarm. Times are milliseconds of the monotonic clock. */
 export class Timers {
   readonly #deadlines = new Deadlines()
   readonly #alarm: Alarm
@@ -23,13 +23,13 @@ export class Timers {
     return this.#alarm.now()
   }
 
-  /** Adds a deadline, or moves it to another time. */
+  /** Schedules a deadline, or moves it to another time. */
   set(deadline: Deadline, at: number): void {
     this.#deadlines.set(deadline, at)
     this.#alarm.set(at)
   }
 
-  /** Takes a deadline out; it may be outside already. */
+  /** Removes a deadline, if it is scheduled. */
   delete(deadline: Deadline): void {
     this.#deadlines.delete(deadline)
     if (this.#deadlines.earliest === undefined) this.#alarm.stop()

@@ -1,13 +1,15 @@
 import { Effect } from "effect"
 
-/** Milliseconds on a clock that never jumps. */
+/** The monotonic clock in milliseconds. */
 export const monotonicMillis: Effect.Effect<number> = Effect.clockWith((clock) =>
   Effect.succeed(Number(clock.monotonicTimeNanosUnsafe()) / 1e6)
 )
 
 /**
- * Sleeps until that clock has reached `at`. Timers know whole milliseconds only and may be early by a part of one, so
- * what is left is rounded up: a loop that waits for a moment never spins just before it.
+ * Sleeps until the monotonic clock has reached `at`.
+ *
+ * Timers have whole milliseconds and may be early by a fraction of one. The rest is rounded up, so that a loop that
+ * waits for a time does not spin just before it.
  */
 export const sleepUntil = (at: number): Effect.Effect<void> =>
   Effect.flatMap(
