@@ -28,7 +28,9 @@ const read = jsonReader(Schema.Struct({
 }))
 
 /**
- * The format of dubbo-go's service discovery on etcd. The name of a service is the name of the application.
+ * The format of dubbo-go's service discovery on etcd.
+ *
+ * The name of a service is the name of the application.
  *
  * **Details**
  *

@@ -22,7 +22,9 @@ export interface GoKitOptions extends AddressOptions {
 const url = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#]/i
 
 /**
- * The format of go-kit's `Registrar` and `Instancer`. The name of a service is the prefix, such as `/services/orders`,
+ * The format of go-kit's `Registrar` and `Instancer`.
+ *
+ * The name of a service is the prefix, such as `/services/orders`,
  * with or without a trailing slash.
  *
  * **Details**

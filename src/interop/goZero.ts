@@ -25,7 +25,9 @@ const randomInt64 = (): string => {
 }
 
 /**
- * The format of go-zero's `Publisher` and `Subscriber`. The name of a service is its `Key`, such as `user.rpc`.
+ * The format of go-zero's `Publisher` and `Subscriber`.
+ *
+ * The name of a service is its `Key`, such as `user.rpc`.
  *
  * **Details**
  *

@@ -21,7 +21,9 @@ const isEmpty = (metadata: unknown): boolean =>
   (typeof metadata === "object" && !Array.isArray(metadata) && Object.keys(metadata).length === 0)
 
 /**
- * The format of etcd's endpoint manager and its resolver for gRPC. The name of a service is the target, such as
+ * The format of etcd's endpoint manager and its resolver for gRPC.
+ *
+ * The name of a service is the target, such as
  * `foo/bar/my-service`, without a trailing slash.
  *
  * **Details**

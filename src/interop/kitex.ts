@@ -30,7 +30,9 @@ const read = jsonReader(Schema.Struct({
 }))
 
 /**
- * The format of Kitex' registry and resolver for etcd. Metadata are the tags.
+ * The format of Kitex' registry and resolver for etcd.
+ *
+ * Metadata are the tags.
  *
  * **Details**
  *

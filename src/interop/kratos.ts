@@ -47,7 +47,9 @@ const plain = (endpoint: string): string => {
 }
 
 /**
- * The format of kratos' `Registry` for etcd. The name of a service is the name of the application.
+ * The format of kratos' `Registry` for etcd.
+ *
+ * The name of a service is the name of the application.
  *
  * **Details**
  *
