@@ -7,9 +7,10 @@
  *
  * @module
  */
-import { Cause, Effect, Exit, type Scope } from "effect"
+import { Cause, Effect, Exit, Scheduler, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { it } from "node:test"
+import { scheduler } from "./idle.ts"
 
 export { describe } from "node:test"
 
@@ -26,7 +27,9 @@ const run = async <E>(test: Effect.Effect<void, E>, limit: number): Promise<void
   const controller = new AbortController()
   // The timer also keeps the process alive while the test waits for a Deferred only; Effect itself does not.
   const timer = setTimeout(() => controller.abort(), limit)
-  const exit = await Effect.runPromiseExit(test, { signal: controller.signal })
+  const exit = await Effect.runPromiseExit(Effect.provideService(test, Scheduler.Scheduler, scheduler), {
+    signal: controller.signal
+  })
   clearTimeout(timer)
   if (Exit.isSuccess(exit)) return
   if (controller.signal.aborted) throw new Error(`the test was interrupted after ${limit} ms`)

@@ -29,6 +29,7 @@ import type { RegisterOptions } from "../../src/registry/registration/RegisterOp
 import type { RegistrationError } from "../../src/registry/registration/RegistrationError.ts"
 import { Registry } from "../../mod.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
+import { idle } from "./idle.ts"
 import { effect } from "./it.ts"
 
 /** One process: a registry that reaches etcd through faults. */
@@ -128,7 +129,7 @@ const closing = <E>(body: Effect.Effect<void, E, Scope.Scope>): Effect.Effect<vo
   })
 
 /** Lets everything happen that needs no time. */
-export const settle: Effect.Effect<void> = Effect.repeat(Effect.yieldNow, { times: 200 })
+export const settle: Effect.Effect<void> = idle
 
 /** Lets time pass, and what follows from it happen. */
 export const elapse = (duration: Duration.Input): Effect.Effect<void> =>
