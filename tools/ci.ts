@@ -1,5 +1,5 @@
 /**
- * Every check but the suite itself, in order, each under its name; the first that fails ends the run.
+ * Every check but the tests, in order. The first step that fails ends the run; the last line counts the steps.
  *
  *     deno task ci                everything
  *     deno task ci lint types     these steps
@@ -13,7 +13,7 @@ import process from "node:process"
 import { obtainRuntime, root } from "./runtimes.ts"
 
 const deno = obtainRuntime("deno")
-/** What exists of these; Deno refuses a path that does not. */
+/** Those of the paths that exist; Deno refuses a path that does not. */
 const some = (...paths: ReadonlyArray<string>) => paths.filter((path) => existsSync(join(root, path)))
 const tool = (name: string, ...args: ReadonlyArray<string>) => [deno, "run", "-A", `tools/${name}.ts`, ...args]
 
@@ -26,7 +26,7 @@ const steps: Readonly<Record<string, () => ReadonlyArray<string>>> = {
   imports: () => tool("check_imports"),
   manifests: () => tool("check_manifests"),
   "doc-lint": () => tool("doc_lint"),
-  // Looks at everything that would be published, slow types included, and sends nothing.
+  // Checks everything that would be published, slow types included, and sends nothing.
   publish: () => [deno, "publish", "--dry-run", "--allow-dirty"],
   "doc-tests": () => tool("test", "--doc"),
   etcd: () => tool("etcd"),
@@ -41,6 +41,7 @@ if (unknown.length > 0) {
   console.error(`no step ${unknown.join(", ")}; there are ${Object.keys(steps).join(", ")}`)
   process.exit(2)
 }
+let passed = 0
 for (const [name, command] of Object.entries(steps)) {
   if (wanted.length > 0 && !wanted.includes(name)) continue
   console.log(`\n== ${name}`)
@@ -49,7 +50,10 @@ for (const [name, command] of Object.entries(steps)) {
   const { error, signal, status } = spawnSync(file, args, { cwd: root, stdio: "inherit" })
   if (status !== 0) {
     console.error(`== ${name} failed: ${error?.message ?? signal ?? `exit code ${status}`}`)
+    console.log(`${passed} passed, 1 failed`)
     process.exit(1)
   }
   console.log(`== ${name}: ok (${((performance.now() - start) / 1000).toFixed(1)} s)`)
+  passed += 1
 }
+console.log(`${passed} passed, 0 failed`)

@@ -1,15 +1,18 @@
 /**
- * The suite on Deno, Bun and Node, one after the other, against real etcd servers.
+ * Runs the tests on Deno, Bun and Node against real etcd servers. `matrix.ts` says which file runs where.
  *
- *     deno task test                                    everything
- *     deno task test --runtime bun test/foo.test.ts     one file on one runtime (both repeat)
+ *     deno task test                                    the everyday matrix, under five minutes on two cores
+ *     deno task test:all                                every file on every runtime with every etcd at hand
+ *     deno task test:all --rest                         what `deno task test` leaves out
+ *     deno task test --runtime bun test/foo.test.ts     one file on one runtime, whatever its class (both repeat)
  *     deno task test foo                                files whose path contains "foo"
  *     deno task test --name "takes over"                tests whose name matches (Deno: of outermost groups)
- *     deno task test --jobs 1                           files at a time; default 4: they mostly wait
- *     deno task test:doc                                the examples in comments and in the README
+ *     deno task test --jobs 1                           files at a time; default 4, because they mostly wait
+ *     deno task test --seed 7                           the seed of property tests; `test:all` draws one
+ *     deno task test:doc                                the examples in comments and in the documents
  *
- * Prepares what is missing (packages, etcd, runtimes), so that a fresh clone needs nothing but Node and npm. Results are
- * counted from the runners' JUnit reports, the same way for all three. A runtime that ran no test has failed.
+ * Prepares what is missing (packages, etcd, runtimes): a fresh clone needs nothing but Node and npm. A runtime that ran
+ * no test has failed.
  *
  * @module
  */
@@ -21,21 +24,15 @@ import { parseArgs } from "node:util"
 import { whyNoPackages } from "./debian.ts"
 import { obtainEtcd } from "./etcd.ts"
 import { buildPrograms } from "./go.ts"
+import { type Counts, countTests } from "./junit.ts"
+import { type Run, runsOf, type Scope } from "./matrix.ts"
 import { obtainRuntime, root, runtimeEnvironment, type RuntimeName, runtimeNames, versionOf } from "./runtimes.ts"
 import { makeSecretSearch, secretPrinted } from "./secret.ts"
 
-/** No run of one runtime takes longer than this many milliseconds; a process that does not end by itself is a failure. */
-const limit = 20 * 60_000
-/** Milliseconds for one test; the harness has shorter ones. */
-const testTimeout = 120_000
-
-interface Counts {
-  /** Tests that the report knows, whatever became of them. */
-  readonly known: number
-  readonly passed: number
-  readonly failed: number
-  readonly skipped: number
-}
+/** Milliseconds for one run of a runner. One that does not end by then is killed and has failed. */
+const runLimitMillis = 20 * 60_000
+/** Milliseconds for one test, as Bun's own limit; the harness has shorter ones. */
+const testTimeoutMillis = 120_000
 
 const reports = join(root, ".cache", "reports")
 
@@ -53,7 +50,7 @@ const commands: Record<
     ...files
   ],
   bun: ({ files, jobs, name, report }) => [
-    ...["test", `--timeout=${testTimeout}`, "--reporter=junit", `--reporter-outfile=${report}`],
+    ...["test", `--timeout=${testTimeoutMillis}`, "--reporter=junit", `--reporter-outfile=${report}`],
     // Each file in a process of its own, as on Node.
     `--parallel=${jobs}`,
     ...(name === undefined ? [] : [`--test-name-pattern=${name}`]),
@@ -73,23 +70,8 @@ const testFiles = (): ReadonlyArray<string> =>
     .map((file) => join("test", file).split(sep).join("/"))
     .sort()
 
-/** Counts the leaves of a report: Deno writes suites as test cases, too, and Node files without tests. */
-const count = (report: string): Counts => {
-  const xml = existsSync(report) ? readFileSync(report, "utf8") : ""
-  const cases = [...xml.matchAll(/<testcase\b([^>]*?)(?:\/>|>([\s\S]*?)<\/testcase>)/g)]
-    .map(([, attributes = "", body = ""]) => ({ name: /\bname="([^"]*)"/.exec(attributes)?.[1] ?? "", body }))
-  const suites = new Set(cases.flatMap(({ name }) => {
-    const parts = name.split(" &gt; ")
-    return parts.slice(1).map((_, index) => parts.slice(0, index + 1).join(" &gt; "))
-  }))
-  const leaves = cases.filter(({ name }) => !suites.has(name) && !name.endsWith(".test.ts"))
-  const failed = leaves.filter(({ body }) => /<(?:failure|error)\b/.test(body)).length
-  const skipped = leaves.filter(({ body }) => /<skipped\b/.test(body)).length
-  return { known: leaves.length, passed: leaves.length - failed - skipped, failed, skipped }
-}
-
-/** Passes on what is said and tells whether the secret of the tests was in it. */
-const passOn = (from: NodeJS.ReadableStream, to: NodeJS.WritableStream): () => boolean => {
+/** Copies a stream. The result says whether the secret of the tests was in it. */
+const copy = (from: NodeJS.ReadableStream, to: NodeJS.WritableStream): () => boolean => {
   const search = makeSecretSearch()
   from.setEncoding("utf8").on("data", (text: string) => {
     to.write(text)
@@ -106,11 +88,11 @@ const run = (command: string, args: ReadonlyArray<string>, env: Record<string, s
       stdio: ["inherit", "pipe", "pipe"],
       env: { ...process.env, ...color, ...env }
     })
-    const told = [passOn(child.stdout, process.stdout), passOn(child.stderr, process.stderr)]
+    const copies = [copy(child.stdout, process.stdout), copy(child.stderr, process.stderr)]
     const timer = setTimeout(() => {
-      console.error(`\nstill running after ${limit / 60_000} minutes: killed`)
+      console.error(`\nstill running after ${runLimitMillis / 60_000} minutes: killed`)
       child.kill("SIGKILL")
-    }, limit)
+    }, runLimitMillis)
     child.once("error", (error) => {
       clearTimeout(timer)
       console.error(String(error))
@@ -118,7 +100,7 @@ const run = (command: string, args: ReadonlyArray<string>, env: Record<string, s
     })
     child.once("close", (code) => {
       clearTimeout(timer)
-      const leaked = told.some((found) => found())
+      const leaked = copies.some((hasSecret) => hasSecret())
       if (leaked) console.error(secretPrinted)
       resolve(code === 0 && !leaked)
     })
@@ -128,9 +110,12 @@ const { positionals, values } = parseArgs({
   args: process.argv.slice(2),
   allowPositionals: true,
   options: {
+    all: { type: "boolean", default: false },
+    rest: { type: "boolean", default: false },
     runtime: { type: "string", multiple: true },
     name: { type: "string" },
     jobs: { type: "string", default: process.env["TEST_JOBS"] ?? "4" },
+    seed: { type: "string" },
     doc: { type: "boolean", default: false }
   }
 })
@@ -148,11 +133,15 @@ if (values.doc) {
 }
 
 const isRuntime = (name: string): name is RuntimeName => runtimeNames.some((known) => known === name)
-const chosen = (values.runtime ?? runtimeNames).map((name) =>
-  isRuntime(name) ? name : stop(`--runtime ${name}: there are ${runtimeNames.join(", ")}`)
+const named = values.runtime?.map((name) =>
+  isRuntime(name) ? name : stop(`cannot run on --runtime ${name}; use ${runtimeNames.join(", ")}`)
 )
 const jobs = Number(values.jobs)
-if (!(Number.isInteger(jobs) && jobs > 0)) stop(`--jobs ${values.jobs}: a whole number of files, at least 1`)
+if (!(Number.isInteger(jobs) && jobs > 0)) stop(`--jobs is ${values.jobs}; it must be a whole number, at least 1`)
+const scope: Scope = values.rest ? "rest" : values.all || named !== undefined ? "all" : "everyday"
+// One seed for each everyday run: a failure is then the change's. Other runs look for what nobody has seen yet.
+const seed = values.seed ?? process.env["TEST_SEED"] ??
+  (scope === "everyday" ? "1" : String(Math.floor(Math.random() * 1e9)))
 
 const filters = positionals.map((text) => relative(root, join(process.cwd(), text)).split(sep).join("/"))
 const files = testFiles().filter((file) =>
@@ -161,9 +150,14 @@ const files = testFiles().filter((file) =>
 if (files.length === 0) stop(`no file of test/**/*.test.ts matches ${positionals.join(" ")}`)
 
 const paths: Partial<Record<RuntimeName, string>> = { deno }
+const versions: Array<string> = []
 try {
-  for (const { etcd, version } of obtainEtcd()) console.log(`etcd ${version.padEnd(8)} ${etcd}`)
-  // Also those that are not chosen: some tests start programs on all three.
+  const wanted = process.env["TEST_ETCD_VERSIONS"]?.split(",") ?? [""]
+  for (const { etcd, version } of obtainEtcd()) {
+    console.log(`etcd ${version.padEnd(8)} ${etcd}`)
+    if (wanted.some((text) => version.startsWith(text.trim()))) versions.push(version)
+  }
+  // Also those that do not run tests: some tests start programs on all three.
   for (const name of runtimeNames) {
     const path = paths[name] ?? obtainRuntime(name)
     paths[name] = path
@@ -172,47 +166,64 @@ try {
 } catch (error) {
   stop(error instanceof Error ? error.message : String(error))
 }
+if (versions.length === 0) stop(`no etcd matches TEST_ETCD_VERSIONS=${process.env["TEST_ETCD_VERSIONS"]}`)
 
-if (files.some((file) => file.startsWith("test/interop/"))) {
+const runs = runsOf(files, scope, versions, named)
+if (runs.length === 0) stop(`these files run with \`deno task test:all\` only: ${files.join(" ")}`)
+if (runs.some(({ files }) => files.some((file) => file.startsWith("test/interop/")))) {
   try {
     for (const program of buildPrograms()) console.log(`go ${program}`)
   } catch (error) {
-    // Without them the tests against the originals say that they are skipped. That must not go unnoticed in CI.
+    // Without them, the tests against the originals are skipped and say so. In CI that is a failure.
     const reason = error instanceof Error ? error.message : String(error)
     if (process.env["CI"] !== undefined && whyNoPackages() === undefined) stop(reason)
     console.log(reason)
   }
 }
+console.log(`seed ${seed} (repeat with --seed ${seed})`)
+
+interface Result extends Counts {
+  readonly title: string
+  readonly isGreen: boolean
+  readonly seconds: number
+}
+
+const runTests = async ({ files, runtime, versions }: Run): Promise<Result> => {
+  const path = paths[runtime] ?? stop(`no ${runtime}`)
+  const report = join(reports, `${runtime}-${versions.join("-")}.xml`)
+  rmSync(report, { force: true })
+  const title = `${runtime}, etcd ${versions.join(" ")}`
+  console.log(`\n── ${title}: ${files.length} files`)
+  const start = performance.now()
+  const hasPassed = await run(path, commands[runtime]({ files, report, jobs, name: values.name }), {
+    ...runtimeEnvironment(paths),
+    DENO_JOBS: String(jobs),
+    TEST_ETCD_VERSIONS: versions.join(),
+    TEST_SEED: seed
+  })
+  const counts = countTests(existsSync(report) ? readFileSync(report, "utf8") : "")
+  const isGreen = hasPassed && counts.failed === 0 && counts.passed > 0
+  return {
+    ...counts,
+    // A failure outside of any test (a hook, a crash, a file that does not load, no test at all) counts as one.
+    failed: isGreen ? 0 : Math.max(1, counts.failed),
+    title,
+    isGreen,
+    seconds: Math.round((performance.now() - start) / 1000)
+  }
+}
 
 mkdirSync(reports, { recursive: true })
-const results: Array<Counts & { readonly name: RuntimeName; readonly ok: boolean; readonly seconds: number }> = []
-for (const name of chosen) {
-  const path = paths[name] ?? stop(`no ${name}`)
-  const report = join(reports, `${name}.xml`)
-  rmSync(report, { force: true })
-  console.log(`\n── ${name} ${versionOf(path)}: ${files.length} files`)
-  const start = performance.now()
-  const ended = await run(path, commands[name]({ files, report, jobs, name: values.name }), {
-    ...runtimeEnvironment(paths),
-    DENO_JOBS: String(jobs)
-  })
-  const counts = count(report)
-  const ok = ended && counts.failed === 0 && counts.passed > 0
-  results.push({
-    ...counts,
-    // What fails outside of any test (a hook, a crash, a file that does not load, no test at all) counts as one.
-    failed: ok ? 0 : Math.max(1, counts.failed),
-    name,
-    ok,
-    seconds: Math.round((performance.now() - start) / 1000)
-  })
-}
+const results: Array<Result> = []
+for (const each of runs) results.push(await runTests(each))
 
 console.log("")
-for (const { failed, known, name, ok, passed, seconds, skipped } of results) {
-  const note = ok ? "" : known === 0 ? "  (no test ran)" : "  (failed)"
-  console.log(`${name.padEnd(5)} ${passed} passed, ${failed} failed, ${skipped} skipped in ${seconds} s${note}`)
+const width = Math.max(...results.map(({ title }) => title.length))
+for (const { failed, isGreen, known, passed, seconds, skipped, title } of results) {
+  const note = isGreen ? "" : known === 0 ? "  (no test ran)" : "  (failed)"
+  console.log(`${title.padEnd(width)}  ${passed} passed, ${failed} failed, ${skipped} skipped in ${seconds} s${note}`)
 }
-const sum = (key: "passed" | "failed") => results.reduce((total, result) => total + result[key], 0)
+const sum = (key: "passed" | "failed" | "seconds") => results.reduce((total, result) => total + result[key], 0)
+console.log(`${runs.length} runs in ${(sum("seconds") / 60).toFixed(1)} minutes, seed ${seed}`)
 console.log(`${sum("passed")} passed, ${sum("failed")} failed`)
-process.exit(results.every(({ ok }) => ok) ? 0 : 1)
+process.exit(results.every(({ isGreen }) => isGreen) ? 0 : 1)

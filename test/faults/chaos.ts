@@ -7,7 +7,7 @@
 import { Effect, type Scope } from "effect"
 import type { Proxy } from "../harness/Proxy.ts"
 import { eventually, pause } from "../harness/real.ts"
-import { randomOf } from "../registry/registration/support.ts"
+import { randomOf } from "../harness/seed.ts"
 import type { Fault } from "./Fault.ts"
 import type { Found } from "./Operator.ts"
 import type { Process, RegisterHow, Registrant } from "./Process.ts"

@@ -21,7 +21,8 @@ const rest = args.filter((arg, index) => arg !== "--runtime" && args[index - 1] 
 const seed = rest.includes("--seed") ? [] : ["--seed", String(Math.floor(Math.random() * 1e6))]
 
 const main = Effect.gen(function* () {
-  let worst = 0
+  let passed = 0
+  let failed = 0
   for (const runtime of runtimeNames.filter((name) => wanted.length === 0 || wanted.includes(name))) {
     // Fetched if it is not at hand.
     obtainRuntime(runtime)
@@ -39,9 +40,11 @@ const main = Effect.gen(function* () {
       console.error(secretPrinted)
       return 1
     }))
-    worst = Math.max(worst, code)
+    if (code === 0) passed += 1
+    else failed += 1
   }
-  return worst
+  console.log(`${passed} passed, ${failed} failed`)
+  return failed === 0 ? 0 : 1
 })
 
 const alive = setInterval(() => {}, 1000)

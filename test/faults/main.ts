@@ -159,7 +159,10 @@ const main = Effect.gen(function* () {
       ].join("\n")
     )
   }
-  return [...all.values()].flat().every(isRight) ? 0 : 1
+  const outcomes = [...all.values()].flat()
+  const right = outcomes.filter(isRight).length
+  console.log(`${right} passed, ${outcomes.length - right} failed`)
+  return right === outcomes.length ? 0 : 1
 })
 
 const alive = setInterval(() => {}, 1000)

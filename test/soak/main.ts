@@ -19,7 +19,8 @@ import { type EtcdServer, startEtcd } from "../harness/EtcdServer.ts"
 import { runProgram } from "../harness/program.ts"
 import { makeProxy, type Proxy } from "../harness/Proxy.ts"
 import { eventually } from "../harness/real.ts"
-import { observer, randomOf } from "../registry/registration/support.ts"
+import { randomOf } from "../harness/seed.ts"
+import { observer } from "../registry/registration/support.ts"
 
 const { values } = parseArgs({
   options: {
@@ -211,7 +212,7 @@ const soak = (runtime: RuntimeName): Effect.Effect<boolean, unknown, Scope.Scope
 
 console.log(`soak: ${minutes} minutes a runtime, a fault every ${every / 1000} s, seed ${seed}`)
 runtimes.forEach(obtainRuntime)
-let ok = true
-for (const runtime of runtimes) ok = (await Effect.runPromise(Effect.scoped(soak(runtime)))) && ok
-console.log(ok ? "soak: flat" : "soak: failed")
-process.exit(ok ? 0 : 1)
+let flat = 0
+for (const runtime of runtimes) if (await Effect.runPromise(Effect.scoped(soak(runtime)))) flat += 1
+console.log(`${flat} passed, ${runtimes.length - flat} failed`)
+process.exit(flat === runtimes.length ? 0 : 1)

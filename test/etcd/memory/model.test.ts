@@ -4,17 +4,17 @@ import type { EtcdError } from "../../../src/etcd/EtcdError.ts"
 import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
 import { eachEtcd, startEtcd, versions } from "../../harness/EtcdServer.ts"
 import { live } from "../../harness/it.ts"
+import { seed } from "../../harness/seed.ts"
 import assert from "node:assert/strict"
 import process from "node:process"
 import { check, type Difference, type Step } from "./check.ts"
 import { ExpiringProgram, Program } from "./Program.ts"
 
 /*
- * To repeat a run: MODEL_SEED with the seed in the title, MODEL_RUNS for another number of programs. To repeat one
- * failure with its shrinking: MODEL_REPLAY with the text that the failure shows.
+ * To repeat a run, set TEST_SEED to the seed in the title; TEST_RUNS sets the number of programs. To repeat one failure
+ * with its shrinking, set TEST_REPLAY to the text in the failure.
  */
-const { MODEL_REPLAY: replay, MODEL_RUNS: runs, MODEL_SEED: seed = String(Math.floor(Math.random() * 1e9)) } =
-  process.env
+const { TEST_REPLAY: replay, TEST_RUNS: runs } = process.env
 
 const assertAgreement = <A>(
   version: string,

@@ -6,16 +6,8 @@ import { discover, discoverChanges, getInstances, listServices, registerService 
 import { eachSharedEtcd, etcdctl } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { pause } from "../../harness/real.ts"
-import {
-  freshNamespace,
-  ids,
-  isLiveWith,
-  observer,
-  quiet,
-  randomOf,
-  recorded,
-  registryAt
-} from "../registration/support.ts"
+import { randomOf, seed } from "../../harness/seed.ts"
+import { freshNamespace, ids, isLiveWith, observer, quiet, recorded, registryAt } from "../registration/support.ts"
 
 describe("discover", () => {
   eachSharedEtcd((server) => {
@@ -273,12 +265,10 @@ describe("discover", () => {
       }))
 
     live(
-      "and discoverChanges are complete under random changes, for quick and slow consumers (D3, D5)",
+      `and discoverChanges are complete under random changes, for quick and slow consumers (seed ${seed}) (D3, D5)`,
       () =>
         Effect.gen(function* () {
           const { deleteOp, etcd, putOp, registry } = yield* setUp
-          const seed = Date.now() % 1_000_000
-          console.log(`seed ${seed}`)
           const random = randomOf(seed)
           const some = (count: number) => Math.floor(random() * count)
           const all = Array.from({ length: 20 }, (_, index) => `i${index}`)

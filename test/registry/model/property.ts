@@ -1,8 +1,9 @@
 /**
  * Properties: statements about all values of a kind, checked on many.
  *
- * Every run draws anew. A failure prints the smallest value that shows it and a `Replay` text; with that in the
- * environment variable `REPLAY`, and the runner's name filter, the same test runs on just this value again.
+ * `test/harness/seed.ts` seeds them. A failure prints the smallest value that breaks the property and a `Replay` text.
+ * To run the test on this value only, put that text into the environment variable `TEST_REPLAY` and use the runner's
+ * name filter.
  *
  * @module
  */
@@ -10,6 +11,7 @@ import { Arbitrary, Effect, Schema } from "effect"
 import assert from "node:assert/strict"
 import process from "node:process"
 import { live } from "../../harness/it.ts"
+import { seed } from "../../harness/seed.ts"
 
 /** Declares a test: `body` throws, or rejects, for a value that breaks the property. */
 export const property = <A>(
@@ -20,7 +22,7 @@ export const property = <A>(
 ): void => {
   live(title, () =>
     Effect.gen(function* () {
-      const replay = process.env["REPLAY"]
+      const replay = process.env["TEST_REPLAY"]
       const result = yield* Arbitrary.checkEffect(
         values,
         (value) =>
@@ -31,7 +33,7 @@ export const property = <A>(
             },
             catch: (error) => error instanceof Error ? error.message : String(error)
           }),
-        replay === undefined ? { runs } : { replay }
+        replay === undefined ? { runs, seed } : { replay }
       )
       assert.equal(result._tag, "Passed", Arbitrary.formatCheckFailure(result))
     }))

@@ -6,6 +6,7 @@ import { discover, registerService, type Registry } from "../../../mod.ts"
 import { eachSharedEtcd, etcdctl, versions } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { eventually } from "../../harness/real.ts"
+import { randomOf, seed } from "../../harness/seed.ts"
 import {
   assertNothingLeft,
   awaitStatus,
@@ -41,6 +42,7 @@ describe("the claim of an id", () => {
       return { namespace, key, traffic, process, alone }
     })
 
+    const random = randomOf(seed)
     const race = (claim: "exclusive" | "restart", rounds: number, ttl: "2 seconds" | "15 seconds") =>
       Effect.gen(function* () {
         const { key, namespace, process, traffic } = yield* setUp
@@ -51,7 +53,7 @@ describe("the claim of an id", () => {
             (options) =>
               Effect.gen(function* () {
                 const inProcess = yield* process
-                yield* Effect.sleep(Math.random() * 3)
+                yield* Effect.sleep(random() * 3)
                 return yield* inProcess(registerService("orders", { ...options, claim, ttl }))
               }).pipe(Scope.provide(scope), Effect.result),
             { concurrency: 2 }

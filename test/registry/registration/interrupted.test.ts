@@ -7,6 +7,7 @@ import { eachSharedEtcd, startEtcd } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { makeProxy } from "../../harness/Proxy.ts"
 import { pause } from "../../harness/real.ts"
+import { randomOf, seed } from "../../harness/seed.ts"
 import {
   assertNothingLeft,
   awaitStatus,
@@ -15,7 +16,6 @@ import {
   observer,
   processAt,
   quiet,
-  randomOf,
   registryAt
 } from "./support.ts"
 
@@ -68,45 +68,46 @@ describe("registerService that is interrupted", () => {
       }
     }
 
-    live("after any number of milliseconds leaves no lease and no key (R6)", () =>
-      Effect.gen(function* () {
-        const namespace = freshNamespace()
-        const seed = Date.now() % 1_000_000
-        console.log(`seed ${seed}`)
-        const random = randomOf(seed)
-        const inProcess = yield* processAt(server().endpoint, { namespace })
-        const times: Array<number> = []
-        for (let round = 0; round < 3; round++) {
-          const warmed = performance.now()
-          yield* Effect.scoped(inProcess(registerService("orders", a)))
-          times.push(performance.now() - warmed)
-        }
-        // A busy machine may be slow once, and then nothing would be interrupted.
-        const range = 2 * Math.min(...times)
-        let interrupted = 0
-        for (let round = 0; round < 60; round++) {
-          const after = random() * range
-          let completed = false
-          const claiming = yield* Effect.forkScoped(
-            inProcess(Effect.scoped(
-              Effect.andThen(
-                registerService("orders", a),
-                Effect.sync(() => {
-                  completed = true
-                })
-              ).pipe(Effect.andThen(Effect.never))
-            )),
-            { startImmediately: true }
-          )
-          yield* pause(after)
-          const startedAt = performance.now()
-          yield* Fiber.interrupt(claiming)
-          assert.ok(performance.now() - startedAt < 5000)
-          if (!completed) interrupted += 1
-        }
-        yield* assertNothingLeft(server(), namespace)
-        assert.ok(interrupted > 0)
-      }).pipe(Effect.provide(quiet)))
+    live(
+      `after any number of milliseconds leaves no lease and no key (seed ${seed}) (R6)`,
+      () =>
+        Effect.gen(function* () {
+          const namespace = freshNamespace()
+          const random = randomOf(seed)
+          const inProcess = yield* processAt(server().endpoint, { namespace })
+          const times: Array<number> = []
+          for (let round = 0; round < 3; round++) {
+            const warmed = performance.now()
+            yield* Effect.scoped(inProcess(registerService("orders", a)))
+            times.push(performance.now() - warmed)
+          }
+          // A busy machine may be slow once, and then nothing would be interrupted.
+          const range = 2 * Math.min(...times)
+          let interrupted = 0
+          for (let round = 0; round < 60; round++) {
+            const after = random() * range
+            let completed = false
+            const claiming = yield* Effect.forkScoped(
+              inProcess(Effect.scoped(
+                Effect.andThen(
+                  registerService("orders", a),
+                  Effect.sync(() => {
+                    completed = true
+                  })
+                ).pipe(Effect.andThen(Effect.never))
+              )),
+              { startImmediately: true }
+            )
+            yield* pause(after)
+            const startedAt = performance.now()
+            yield* Fiber.interrupt(claiming)
+            assert.ok(performance.now() - startedAt < 5000)
+            if (!completed) interrupted += 1
+          }
+          yield* assertNothingLeft(server(), namespace)
+          assert.ok(interrupted > 0)
+        }).pipe(Effect.provide(quiet))
+    )
   })
 
   live(

@@ -286,14 +286,3 @@ export const loggingTo = (lines: Array<string>): Layer.Layer<never> =>
 
 /** Drops what the tests log on purpose. */
 export const quiet: Layer.Layer<never> = Logger.layer([])
-
-/** A repeatable sequence of random numbers from 0 to 1 (mulberry32). */
-export const randomOf = (seed: number): () => number => {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
-}

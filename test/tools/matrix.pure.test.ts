@@ -1,0 +1,51 @@
+import assert from "node:assert/strict"
+import { describe, it } from "node:test"
+import { runsOf, type Scope } from "../../tools/matrix.ts"
+
+const versions = ["3.5.30", "3.5.16", "3.4.23"]
+const older = "3.5.16 3.4.23"
+const all = versions.join(" ")
+
+/** `runtime: versions` of each run of one file. */
+const runs = (file: string, scope: Scope) =>
+  runsOf([file], scope, versions).map(({ runtime, versions }) => `${runtime}: ${versions.join(" ")}`)
+
+describe("runsOf", () => {
+  it("runs a file that no row names on every runtime, and against older etcds on Node", () => {
+    const file = "test/something/new.test.ts"
+    assert.deepEqual(runs(file, "everyday"), ["deno: 3.5.30", "bun: 3.5.30", `node: ${all}`])
+    assert.deepEqual(runs(file, "all"), [`deno: ${all}`, `bun: ${all}`, `node: ${all}`])
+    assert.deepEqual(runs(file, "rest"), [`deno: ${older}`, `bun: ${older}`])
+  })
+
+  it("runs pure and virtual files on Node only, and the other runtimes in the rest", () => {
+    for (const file of ["test/kv/types.pure.test.ts", "test/http/x.virtual.test.ts"]) {
+      assert.deepEqual(runs(file, "everyday"), ["node: 3.5.30"])
+      assert.deepEqual(runs(file, "rest"), ["deno: 3.5.30", "bun: 3.5.30"])
+    }
+  })
+
+  it("runs what depends on the platform on every runtime against the newest etcd", () => {
+    for (const file of ["test/etcd/grpc/tls.test.ts", "test/registry/process.test.ts", "test/http/service.test.ts"]) {
+      assert.deepEqual(runs(file, "everyday"), ["deno: 3.5.30", "bun: 3.5.30", "node: 3.5.30"])
+      assert.deepEqual(runs(file, "rest"), [`deno: ${older}`, `bun: ${older}`, `node: ${older}`])
+    }
+  })
+
+  it("leaves bundles to test:all", () => {
+    assert.deepEqual(runs("test/bundles/esbuild.test.ts", "everyday"), [])
+    assert.deepEqual(runs("test/bundles/esbuild.test.ts", "rest"), [`deno: ${all}`, `bun: ${all}`, `node: ${all}`])
+  })
+
+  it("puts files with the same versions into one run of a runtime", () => {
+    const files = ["test/a.test.ts", "test/b.test.ts", "test/c.pure.test.ts"]
+    assert.deepEqual(
+      runsOf(files, "everyday", versions, ["node"]).map(({ files, versions }) => [versions.length, files.length]),
+      [[3, 2], [1, 1]]
+    )
+  })
+
+  it("has nothing to run against older etcds when there is one", () => {
+    assert.deepEqual(runsOf(["test/a.test.ts"], "rest", ["3.5.30"]), [])
+  })
+})

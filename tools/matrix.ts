@@ -1,0 +1,88 @@
+/**
+ * Which test file runs on which runtime and against which etcd. The name or the folder of a file decides; a file that no
+ * row names runs in the widest class.
+ *
+ * | class | its files | `deno task test` | `deno task test:all` |
+ * | --- | --- | --- | --- |
+ * | pure | `*.virtual.test.ts`, `*.pure.test.ts` | Node | every runtime |
+ * | bundles | `test/bundles/` | not | every runtime, every etcd |
+ * | platform | transport, processes, HTTP, examples, … | every runtime, the newest etcd | and older etcds |
+ * | any | all the rest | every runtime, the newest etcd; older etcds on Node | and older etcds |
+ *
+ * @module
+ */
+import { type RuntimeName, runtimeNames } from "./runtimes.ts"
+
+/** One way to run a file. */
+export interface Cell {
+  readonly runtime: RuntimeName
+  readonly etcd: "newest" | "older"
+}
+
+/** The everyday command, everything, or what the everyday command leaves out. */
+export type Scope = "everyday" | "all" | "rest"
+
+interface Class {
+  readonly files: RegExp
+  readonly everyday: ReadonlyArray<Cell>
+  readonly all: ReadonlyArray<Cell>
+}
+
+const newest: ReadonlyArray<Cell> = runtimeNames.map((runtime) => ({ runtime, etcd: "newest" }))
+const older: ReadonlyArray<Cell> = runtimeNames.map((runtime) => ({ runtime, etcd: "older" }))
+const onNode = (cells: ReadonlyArray<Cell>): ReadonlyArray<Cell> => cells.filter(({ runtime }) => runtime === "node")
+
+/** The first class whose pattern matches the path is the file's. */
+const classes: ReadonlyArray<Class> = [
+  // Touches neither etcd nor an API of the runtime. `virtual`: on virtual time; `pure`: no time at all.
+  { files: /\.(?:virtual|pure)\.test\.ts$/, everyday: onNode(newest), all: newest },
+  // Slow: installs bundlers.
+  { files: /^test\/bundles\//, everyday: [], all: [...newest, ...older] },
+  // What the runtime does, not the version of etcd, decides whether these pass.
+  {
+    files:
+      /^test\/(?:etcd\/grpc|http|grpc|rpc|promise|examples|interop|harness|faults)\/|\/(?:process|exit)\.test\.ts$/,
+    everyday: newest,
+    all: [...newest, ...older]
+  },
+  { files: /^/, everyday: [...newest, ...onNode(older)], all: [...newest, ...older] }
+]
+
+/** The cells of a file: how a command of this scope runs it. */
+export const cellsOf = (file: string, scope: Scope): ReadonlyArray<Cell> => {
+  const found = classes.find(({ files }) => files.test(file))
+  if (found === undefined) return []
+  return scope === "rest" ? found.all.filter((cell) => !found.everyday.includes(cell)) : found[scope]
+}
+
+/** One run of a runner: files that share a runtime and the etcd versions at hand. */
+export interface Run {
+  readonly runtime: RuntimeName
+  readonly versions: ReadonlyArray<string>
+  readonly files: ReadonlyArray<string>
+}
+
+/**
+ * The runs for these files, with each file in one run at most for each runtime.
+ *
+ * `versions` are those of the etcds at hand, newest first.
+ */
+export const runsOf = (
+  files: ReadonlyArray<string>,
+  scope: Scope,
+  [first, ...others]: ReadonlyArray<string>,
+  runtimes: ReadonlyArray<RuntimeName> = runtimeNames
+): ReadonlyArray<Run> =>
+  runtimes.flatMap((runtime) => {
+    const groups = new Map<string, Run & { files: Array<string> }>()
+    for (const file of files) {
+      const versions = cellsOf(file, scope)
+        .filter((cell) => cell.runtime === runtime)
+        .flatMap(({ etcd }) => etcd === "older" ? others : first === undefined ? [] : [first])
+      if (versions.length === 0) continue
+      const group = groups.get(versions.join()) ?? { runtime, versions, files: [] }
+      group.files.push(file)
+      groups.set(versions.join(), group)
+    }
+    return [...groups.values()]
+  })
