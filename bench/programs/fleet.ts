@@ -1,36 +1,28 @@
-/**
- * A few real clients that make the traffic of many: connections, leases that are renewed three times in their time to
- * live, and watches. `model.ts` starts some of these and changes what they watch.
- */
+/** Makes the traffic of many processes on some connections: leases that are renewed, and watches. `capacity.ts` starts it. */
 import { Deferred, Effect, Random, Stream } from "effect"
 import { type Etcd, EtcdGrpc, type KeyRange, prefix } from "../../src/etcd/mod.ts"
-import { awaitGo, cpu, instanceValue, keyOf, prefixOf, quantile, readArguments, report } from "./measure.ts"
+import { awaitGo, instanceValue, keyOf, parameter, prefixOf, readArguments, report } from "./measure.ts"
 
-const { endpoint, parameters } = readArguments<
-  "number" | "connections" | "leases" | "watchers" | "services" | "ttl" | "millis"
->()
-const { leases, number, services, ttl } = parameters
+const { endpoint } = readArguments()
+const [number, services, ttl] = [parameter("number"), parameter("services"), parameter("ttl")]
 
 let renewals = 0
 let events = 0
 let failures = 0
-let trips: Array<number> = []
 
-/** What a registration makes etcd do: a grant, a Txn, a watch of the own key, and heartbeats at moments of its own. */
+/** What a registration costs etcd: a grant, a Txn, a watch of the own key, and heartbeats. */
 const keepLease = Effect.fnUntraced(function* (etcd: Etcd, index: number) {
   const name = `bench${index % services}`
   const id = `p${number}-${index}`
   const { id: lease } = yield* etcd.leaseGrant({ ttl })
   yield* etcd.txn({
     compare: [{ target: "create", key: keyOf(id, name), result: "equal", value: 0n }],
-    then: [{ _tag: "Put", request: { key: keyOf(id, name), value: instanceValue(id, "", name), lease } }]
+    then: [{ _tag: "Put", request: { key: keyOf(id, name), value: instanceValue(id, "", false, name), lease } }]
   })
   yield* watch(etcd, { key: keyOf(id, name) })
   const every = ttl * 1000 / 3
   const renew = Effect.gen(function* () {
-    const from = performance.now()
     yield* etcd.leaseKeepAlive({ id: lease })
-    trips.push(performance.now() - from)
     renewals += 1
   })
   yield* Effect.forkScoped(
@@ -62,7 +54,7 @@ const follow = (etcd: Etcd, index: number) => watch(etcd, prefix(prefixOf(`bench
 
 const main = Effect.gen(function* () {
   const etcds = yield* Effect.forEach(
-    Array.from({ length: parameters.connections }),
+    Array.from({ length: parameter("connections") }),
     () => EtcdGrpc.make({ endpoints: [endpoint], dialTimeout: "30 seconds", requestTimeout: "30 seconds" }),
     { concurrency: 10 }
   )
@@ -77,20 +69,12 @@ const main = Effect.gen(function* () {
         ),
       { concurrency: 10, discard: true }
     )
-  yield* share(leases, keepLease)
-  yield* share(parameters.watchers, follow)
+  yield* share(parameter("leases"), keepLease)
+  yield* share(parameter("watchers"), follow)
   yield* Effect.promise(awaitGo)
   renewals = events = failures = 0
-  trips = []
-  const cpuBefore = cpu()
-  yield* Effect.sleep(parameters.millis)
-  report({
-    "renewals": renewals,
-    "events": events,
-    "failures": failures,
-    "p99 ms of a renewal": quantile(trips, 0.99),
-    "CPU ms": (cpu() - cpuBefore) / 1000
-  })
+  yield* Effect.sleep(parameter("millis"))
+  report({ renewals, events, failures })
   yield* Effect.never
 })
 

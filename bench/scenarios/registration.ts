@@ -1,103 +1,60 @@
-/** Registering many instances and keeping them. */
+/** Registering, keeping and releasing many instances. */
 import { Effect } from "effect"
-import { counters, type Drive, type Limit, type Scenario, since, told } from "../scenario.ts"
+import { counters, since } from "../etcd.ts"
+import { figuresOf } from "../turn.ts"
+import { floor, type Limit, ours, raw, type Scenario, strings } from "../scenario.ts"
 
-const drive = (count: number, heartbeatMillis: number): Drive =>
-  Effect.fnUntraced(function* ({ before, program, server }) {
-    yield* program.awaitLine(/^ready$/)
-    const ready = yield* counters(server)
-    yield* program.endInput
-    yield* program.awaitLine(/^registered$/, 120_000)
-    const registered = yield* counters(server)
-    yield* program.awaitLine(/^settled$/, 60_000)
-    const settled = yield* counters(server)
-    const figures = yield* told(program, heartbeatMillis + 30_000)
-    const last = yield* counters(server)
-    const { connections, keepAliveStreams, watchStreams } = since(last, before)
-    const all = {
-      ...figures,
-      "RPCs per registration": since(registered, ready).unaryCalls / count,
-      "watch streams": watchStreams,
-      "connections": connections
-    }
-    if (heartbeatMillis === 0) return all
-    const { cpuMillis, heartbeats } = since(last, settled)
-    return {
-      ...all,
-      "keepalive streams": keepAliveStreams,
-      "heartbeats": heartbeats,
-      "CPU ms of etcd for heartbeats": cpuMillis
-    }
-  })
-
-/** What holds for registrations on every machine. */
-const twoCalls: Limit = { figure: "RPCs per registration", exactly: 2 }
-const shared: ReadonlyArray<Limit> = [
-  { figure: "watch streams", exactly: 1 },
-  { figure: "connections", exactly: 1 }
-]
-const sharedKeepAlive: Limit = { figure: "keepalive streams", exactly: 1 }
+const versusRaw = (figure: string, atMost: Limit["atMost"]): Limit => ({
+  figure,
+  atMost,
+  comparedWith: { contender: "raw" }
+})
 
 export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
-  const [inSequence, many, most] = smoke ? [20, 100, 200] : [200, 1000, 10_000]
-  // Heartbeats are sent three times in it.
-  const ttl = smoke ? 6 : 15
-  const heartbeatMillis = smoke ? 2000 : 10_000
-  const settleMillis = smoke ? 500 : 2000
+  const many = smoke ? 100 : 1000
   return [
     {
-      name: "registration-in-sequence",
-      about: `${inSequence} registrations, one after another`,
-      program: "registration",
-      contenders: ["ours", "raw", "go-clientv3"],
-      parameters: { count: inSequence, concurrency: 1, ttl, settleMillis: 0, heartbeatMillis: 0 },
-      drive: drive(inSequence, 0),
-      limits: [{ figure: "p50 ms", comparedWith: { contender: "raw" }, atMost: 1.2 }, twoCalls, ...shared],
-      drawn: ["p50 ms"]
-    },
-    {
-      name: `registration-${many}`,
-      about: `${many} registrations at once`,
-      program: "registration",
-      contenders: ["ours", "raw", "go-clientv3"],
-      parameters: { count: many, concurrency: many, ttl, settleMillis: 500, heartbeatMillis: 0 },
-      drive: drive(many, 0),
+      name: "registrations",
+      about: `${many} registrations at once by a new process, and their release`,
+      program: "bulk",
+      contenders: [ours, raw, floor, strings],
+      parameters: { count: many },
+      drive: Effect.fnUntraced(function* ({ before, program, server }) {
+        yield* program.awaitLine(/^ready$/)
+        yield* program.endInput
+        yield* program.awaitLine(/^registered$/)
+        const { connections, watchStreams } = since(yield* counters(server), before)
+        return { ...yield* figuresOf(program), "connections": connections, "watch streams": watchStreams }
+      }),
       limits: [
-        { figure: "ms for all", comparedWith: { contender: "raw" }, atMost: 0.8 },
-        { figure: "resident MB", comparedWith: { contender: "raw" }, atMost: 0.8 },
-        twoCalls,
-        ...shared
-      ],
-      drawn: ["ms for all", "resident MB"]
+        versusRaw("ms to register", { deno: 1.0, node: 0.8, bun: 0.8 }),
+        versusRaw("ms to release", 1.3),
+        { figure: "connections", atMost: 1, always: true },
+        { figure: "watch streams", atMost: 1, always: true }
+      ]
     },
     {
-      name: `registration-${most}`,
-      about: `${most} registrations at once, then ${heartbeatMillis / 1000} s of their heartbeats`,
-      program: "registration",
-      contenders: ["ours"],
-      parameters: { count: most, concurrency: most, ttl, settleMillis, heartbeatMillis },
-      rounds: 1,
-      drive: drive(most, heartbeatMillis),
-      // Some may have to try again: that all of them are there at the end is what counts.
-      limits: [...shared, sharedKeepAlive],
-      drawn: ["ms for all", "resident MB"]
+      name: "registrations-in-sequence",
+      about: `${many} registrations, one after another, by a new process`,
+      program: "sequence",
+      contenders: [ours, raw, floor],
+      parameters: { count: many },
+      limits: [versusRaw("p50 ms", 1.1), versusRaw("p99 ms", 2)]
     },
     {
       name: "heartbeats",
-      about: `${heartbeatMillis / 1000} s of heartbeats of ${many} registrations, contenders beside each other`,
-      program: "registration",
-      contenders: ["ours", "raw", "go-clientv3"],
-      parameters: { count: many, concurrency: many, ttl, settleMillis, heartbeatMillis },
-      // It is CPU that is compared, of processes that do little: they need not wait for each other.
+      about: `${smoke ? 1 : 10} s of heartbeats of ${many} registrations, contenders beside each other`,
+      program: "heartbeats",
+      contenders: [ours, raw, floor],
+      parameters: { count: many, settleMillis: smoke ? 500 : 2000, millis: smoke ? 1000 : 10_000 },
+      // What is compared is the CPU of processes that do little: they need not wait for each other.
       servers: "together",
-      drive: drive(many, heartbeatMillis),
-      limits: [
-        { figure: "CPU ms of heartbeats", comparedWith: { contender: "raw" }, atMost: 0.35 },
-        { figure: "CPU ms of etcd for heartbeats", comparedWith: { contender: "raw" }, atMost: 0.7 },
-        ...shared,
-        sharedKeepAlive
-      ],
-      drawn: ["CPU ms of heartbeats", "CPU ms of etcd for heartbeats"]
+      drive: Effect.fnUntraced(function* ({ before, program, server }) {
+        const figures = yield* figuresOf(program)
+        const { keepAliveStreams } = since(yield* counters(server), before)
+        return { ...figures, "keepalive streams": keepAliveStreams }
+      }),
+      limits: [versusRaw("CPU ms", 0.8), { figure: "keepalive streams", atMost: 1, always: true }]
     }
   ]
 }

@@ -1,0 +1,36 @@
+/**
+ * What a contender of the benchmark can do. Each is a module of its own, loaded by name, so that a process loads one
+ * client only.
+ *
+ * @module
+ */
+
+export interface Options {
+  /** Endpoints, separated by commas. */
+  readonly endpoint: string
+  /** Seconds. */
+  readonly ttl: number
+  /** Metadata of strings and numbers behind a schema; otherwise strings only. */
+  readonly typed: boolean
+}
+
+export interface Client {
+  /** Registers one instance and completes when it is in etcd. */
+  readonly register: (id: string) => Promise<unknown>
+  /** Registers all of them at once, the way a program with many instances would. */
+  readonly registerAll: (ids: ReadonlyArray<string>) => Promise<unknown>
+  /** Ends every registration, as a program that exits does. */
+  readonly releaseAll: () => Promise<unknown>
+  /** Reads the service once. The result is the number of its instances. */
+  readonly firstSet: () => Promise<number>
+  /** Follows the service. `onMark` receives the mark of instance `i0`, first and after each change. */
+  readonly follow: (onMark: (mark: string) => void) => Promise<unknown>
+}
+
+export type Connect = (options: Options) => Client
+
+/** The client of a contender. */
+export const load = async (file: string): Promise<Connect> => {
+  const { connect }: { readonly connect: Connect } = await import(`./${file}.ts`)
+  return connect
+}

@@ -1,0 +1,25 @@
+/** Registers many instances at once, then releases them. The connection is opened within the measured time. */
+import { makeClient } from "./client.ts"
+import { awaitGo, parameter, peakMegabytes, print, report, stopwatch } from "./measure.ts"
+
+const ids = Array.from({ length: parameter("count") }, (_, index) => `i${index}`)
+
+await awaitGo()
+const registering = stopwatch()
+const client = makeClient()
+await client.registerAll(ids)
+const registered = registering()
+print("registered")
+// A second of peace: what registering started, such as a watch of the own keys, is not part of the release.
+await new Promise((resolve) => setTimeout(resolve, 1000))
+const peak = peakMegabytes()
+const releasing = stopwatch()
+await client.releaseAll()
+const released = releasing()
+report({
+  "ms to register": registered.millis,
+  "CPU ms to register": registered.cpuMillis,
+  "peak MB": peak,
+  "ms to release": released.millis,
+  "CPU ms to release": released.cpuMillis
+})

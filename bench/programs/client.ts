@@ -1,0 +1,10 @@
+/** The client of the contender that this process measures. */
+import { type Client, load } from "../contenders/Contender.ts"
+import { readArguments } from "./measure.ts"
+
+const { endpoint, file, parameters, typed } = readArguments()
+
+const connect = await load(file)
+
+/** Connects; the first call opens the connection. */
+export const makeClient = (): Client => connect({ endpoint, typed, ttl: parameters["ttl"] ?? 15 })

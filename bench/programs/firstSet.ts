@@ -1,0 +1,10 @@
+/** Reads the first complete set. The connection is opened within the measured time. */
+import { makeClient } from "./client.ts"
+import { awaitGo, parameter, peakMegabytes, report, stopwatch } from "./measure.ts"
+
+await awaitGo()
+const reading = stopwatch()
+const size = await makeClient().firstSet()
+const { cpuMillis, millis } = reading()
+if (size !== parameter("instances")) throw new Error(`${size} instances instead of ${parameter("instances")}`)
+report({ "ms": millis, "CPU ms": cpuMillis, "peak MB": peakMegabytes() })

@@ -1,0 +1,12 @@
+/** Keeps many registrations while nothing else happens. */
+import { makeClient } from "./client.ts"
+import { parameter, print, report, stopwatch } from "./measure.ts"
+
+const client = makeClient()
+await client.registerAll(Array.from({ length: parameter("count") }, (_, index) => `i${index}`))
+const pause = (millis: number) => new Promise((resolve) => setTimeout(resolve, millis))
+await pause(parameter("settleMillis"))
+print("settled")
+const keeping = stopwatch()
+await pause(parameter("millis"))
+report({ "CPU ms": keeping().cpuMillis })
