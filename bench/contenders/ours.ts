@@ -20,12 +20,12 @@ export const connect: Connect = ({ endpoint, ttl, typed }) => {
   const context = Effect.runPromise(Layer.buildWithScope(layer, scope))
 
   const clientOf = <M>(
-    service: Service<M>,
-    register: (id: string) => Effect.Effect<unknown, unknown, Registry | Scope.Scope>,
+    service: Service.Service<M>,
+    register: (id: string) => Effect.Effect<unknown, unknown, Registry.Registry | Scope.Scope>,
     markOf: (metadata: M) => string | undefined
   ): Client => {
     const registrations = Effect.runSync(Scope.fork(scope))
-    const run = async <A, E>(effect: Effect.Effect<A, E, Registry | Scope.Scope>): Promise<A> =>
+    const run = async <A, E>(effect: Effect.Effect<A, E, Registry.Registry | Scope.Scope>): Promise<A> =>
       Effect.runPromiseWith(await context)(Scope.provide(effect, registrations))
     return {
       register: (id) => run(register(id)),

@@ -29,7 +29,7 @@ const scope = Effect.runSync(Scope.make())
 /** A registry in memory with the server as its only instance: etcd takes no part in a call. */
 const registered = Effect.gen(function* () {
   const registry = yield* Layer.build(Registry.layerMemory())
-  yield* Effect.provide(registerService({ name: service, endpoints: [url] }), registry)
+  yield* Effect.provide(registerService(service, { endpoints: [url] }), registry)
   return registry
 }).pipe(Scope.provide(scope))
 

@@ -27,7 +27,10 @@ const firstSet = Effect.gen(function* () {
   return [...sets]
 })
 
-const nanosOf = (set: InstanceSet<Readonly<Record<string, string>>>, strategy: Balancer.Strategy): number => {
+const nanosOf = (
+  set: InstanceSet.InstanceSet<Readonly<Record<string, string>>>,
+  strategy: Balancer.Strategy
+): number => {
   const balancer: Balancer.Balancer<Readonly<Record<string, string>>> = Result.getOrThrow(Balancer.make(strategy))
   balancer.update(set, 0)
   const batch = (): number => {
