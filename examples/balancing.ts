@@ -1,18 +1,18 @@
-// Calls that find their way: three instances, of which one is slow and one stops answering without a word. A client
-// follows them, prefers the quick ones, tries another one when a call fails, and says in the end what it has seen.
+// Calls with load balancing: three instances, one of which is slow, and one of which stops answering. The client prefers
+// the fast ones, retries failed calls at another instance, and prints its numbers at the end.
 //
 //     deno run -A examples/balancing.ts
 //
 import { Console, Data, Effect, Option, Ref } from "effect"
 import process from "node:process"
 import { registerService, Registry, runMain } from "../mod.ts"
-import { Balancer, Endpoints } from "../src/balancing/mod.ts"
+import { Balancer, ServiceClient } from "../src/balancing/mod.ts"
 
 const endpoints = (process.env["ETCD_ENDPOINTS"] ?? "http://127.0.0.1:2379").split(",")
 
 class Unreachable extends Data.TaggedError("Unreachable")<{ readonly url: string }> {}
 
-/** Stands for a network: how long each instance takes, in milliseconds. One that is not there cannot be reached. */
+/** Simulates a network: the latency of each instance in milliseconds. Instances without one are unreachable. */
 const network = Ref.make<Readonly<Record<string, number>>>({
   "tcp://quick:1": 2,
   "tcp://slow:1": 40,
@@ -23,11 +23,11 @@ const main = Effect.gen(function* () {
   const latencies = yield* network
   for (const id of ["quick", "slow", "other"]) yield* registerService("orders", { id, endpoints: [`${id}:1`] })
 
-  const orders = yield* Endpoints.make({
+  const orders = yield* ServiceClient.make({
     service: "orders",
-    // Of two that are drawn by chance, the one with less latency and fewer calls in flight.
-    strategy: Balancer.peakEwma,
-    // Whatever talks to one instance: an HTTP client, a gRPC channel. Opened on first use, closed when the instance goes.
+    // Of two random instances, the one with the lower latency and fewer calls in flight.
+    strategy: Balancer.peakEwma(),
+    // The client of one instance: an HTTP client, a gRPC channel. Opened on first use, closed when the instance leaves.
     connect: ({ endpoints: [url = ""] }) =>
       Effect.succeed({
         ask: Effect.gen(function* () {
@@ -47,7 +47,7 @@ const main = Effect.gen(function* () {
 
   yield* Console.log(`${(yield* ask(200)).length} calls were answered`)
   yield* Ref.update(latencies, ({ "tcp://other:1": _, ...rest }) => rest)
-  yield* Console.log(`${(yield* ask(200)).length} more, although one of them is gone`)
+  yield* Console.log(`${(yield* ask(200)).length} more were answered without one of the instances`)
 
   const state = yield* orders.state
   for (const { ewma, failures, health, instance, requests } of state.instances) {

@@ -6,7 +6,7 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { FetchHttpClient, HttpClient } from "effect/http"
 import { registerService, Registry } from "../../mod.ts"
-import { Endpoints } from "../../src/balancing/mod.ts"
+import { ServiceClient } from "../../src/balancing/mod.ts"
 import { DiscoveryHttpClient } from "../../src/http/mod.ts"
 import { parameter, readArguments, report, service, stopwatch } from "./measure.ts"
 
@@ -50,11 +50,11 @@ const ways: Readonly<Record<string, Effect.Effect<() => Effect.Effect<void, unkn
   }).pipe(Scope.provide(scope)),
   "nothing": Effect.succeed(() => Effect.void),
   "ServiceClient": Effect.gen(function* () {
-    const endpoints = yield* Effect.provide(
-      Endpoints.make({ service, connect: () => Effect.succeed(undefined) }),
+    const client = yield* Effect.provide(
+      ServiceClient.make({ service, connect: () => Effect.succeed(undefined) }),
       yield* registered
     )
-    return () => endpoints.call(() => Effect.void)
+    return () => client.call(() => Effect.void)
   }).pipe(Scope.provide(scope))
 }
 

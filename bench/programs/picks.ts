@@ -9,7 +9,8 @@ const strategies = {
   roundRobin: Balancer.roundRobin,
   random: Balancer.random,
   leastRequests: Balancer.leastRequests,
-  peakEwma: Balancer.peakEwma
+  peakEwma: Balancer.peakEwma(),
+  consistentHash: Balancer.consistentHash("a key of some length")
 }
 
 const firstSet = Effect.gen(function* () {

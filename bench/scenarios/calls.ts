@@ -35,7 +35,7 @@ export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
       program: "picks",
       contenders: [by("ours")],
       parameters: { instances: 1000 },
-      limits: ["roundRobin", "random", "leastRequests", "peakEwma"]
+      limits: ["roundRobin", "random", "leastRequests", "peakEwma", "consistentHash"]
         .map((name) => ({ figure: `ns of ${name}`, atMost: 1000 }))
     }
   ]

@@ -1,11 +1,12 @@
 /**
- * Choosing the instance for the next call.
+ * Picks the instance for the next call.
  *
- * A {@link Strategy} says how, a {@link Balancer} does it for one service: it takes each new set of instances, and
- * picks. It is synchronous and pure but for its own state; `pick`, `update` and `track` lend it Effect's clock and
- * randomness. `Endpoints` does all of this, and holds the clients, too.
+ * A {@link Strategy} says how to pick. A {@link Balancer} is a strategy at work on one service: it takes each new set of
+ * instances, and picks. It is synchronous and has no effects; {@link pick}, {@link update} and {@link track} supply Effect's
+ * clock and random numbers. `ServiceClient` does all of this, and holds clients of the instances.
  *
- * @example Without `Endpoints`
+ * **Example** (Without `ServiceClient`)
+ *
  * ```ts
  * import { discover, getInstances, Registry } from "@effect-etcd/discovery"
  * import { Balancer } from "@effect-etcd/discovery/balancing"
@@ -13,7 +14,7 @@
  * import assert from "node:assert/strict"
  *
  * const program = Effect.gen(function* () {
- *   const strategy = Balancer.peakEwma.pipe(Balancer.zoneAware({ zone: "eu-1a" }), Balancer.slowStart("30 seconds"))
+ *   const strategy = Balancer.peakEwma().pipe(Balancer.zoneAware({ zone: "eu-1a" }), Balancer.slowStart("30 seconds"))
  *   const balancer = yield* Effect.fromResult(Balancer.make(strategy))
  *   yield* Balancer.update(balancer, yield* getInstances("orders"))
  *   yield* discover("orders").pipe(
@@ -29,67 +30,160 @@
  * assert.deepEqual(endpoints, ["http://10.0.0.5:8080"])
  * ```
  *
+ * @since 0.1.0
  * @module
  */
 import { Effect, Option, Random, Result } from "effect"
+import type { InvalidOption } from "../internal/options.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
 import { isAvailable, type ServiceInstance } from "../registry/model/Instance.ts"
 import * as InstanceSet from "../registry/model/InstanceSet.ts"
-import type { InvalidStrategy, Known, Outcome, PickRequest, Strategy } from "./Strategy.ts"
+import type { Inspection, Outcome, Picker, PickRequest, Strategy } from "./Strategy.ts"
 
 export {
-  type Chooser,
-  InvalidStrategy,
-  type Known,
+  type Inspection,
   make as strategy,
   type Outcome,
+  type Picker,
   type PickRequest,
   type Strategy
 } from "./Strategy.ts"
 export { consistentHash, type ConsistentHashOptions } from "./strategies/consistentHash.ts"
 export { filter } from "./strategies/filter.ts"
-export { panic } from "./strategies/panic.ts"
-export { random, weightedRandom } from "./strategies/random.ts"
-export { ringSubset, type RingSubsetOptions } from "./strategies/ringSubset.ts"
+export { random } from "./strategies/random.ts"
 export { roundRobin } from "./strategies/roundRobin.ts"
 export { slowStart } from "./strategies/slowStart.ts"
-export { leastRequests, peakEwma, type PeakEwmaOptions, peakEwmaWith } from "./strategies/twoChoices.ts"
-export { weightedRoundRobin } from "./strategies/weightedRoundRobin.ts"
+export { leastRequests, peakEwma, type PeakEwmaOptions } from "./strategies/twoChoices.ts"
 export { zoneAware, type ZoneAwareOptions } from "./strategies/zoneAware.ts"
 
 /**
- * One strategy at work over one service: synchronous, and the same inputs give the same choices. It throws nothing,
- * and what it remembers is never about more than the instances of the newest set.
+ * A strategy at work on one service.
+ *
+ * **Details**
+ *
+ * The same inputs give the same picks. A balancer keeps state only for instances of the newest set.
+ *
+ * @since 0.1.0
+ * @category models
  */
 export interface Balancer<in out M> {
   /** The name of the strategy. */
   readonly name: string
   /**
-   * Takes the newest set. An instance that stays keeps its state, one that left loses it. Between sets of one watch it
-   * costs what changed. `now`: milliseconds, monotonic.
+   * Replaces the set. An instance that stays keeps its state, and one that left loses it. Between sets of one watch the
+   * cost is proportional to the changes. `now` is in milliseconds on a monotonic clock.
    */
   readonly update: (set: InstanceSet.InstanceSet<M>, now: number) => void
   /**
-   * The instance for the next call, or `undefined` when there is none: the set has no available instance, or all that
-   * could be chosen are excluded. It does not count as a call before `begin`.
+   * Returns the instance for the next call, or `undefined` if there is none: no instance is available, or all that could
+   * be picked are excluded. A pick does not count as a call before `begin`.
    */
   readonly pick: (request: PickRequest) => ServiceInstance<M> | undefined
   /**
-   * A call to this instance has begun (`now`: milliseconds, monotonic). What is returned is called once, at its end,
-   * however it ended, also when the instance has left by then; calling it again does nothing.
+   * Records the start of a call (`now`: milliseconds on a monotonic clock). Call the returned function at the end of the
+   * call, however it ended. Further calls of it do nothing.
    */
   readonly begin: (id: string, now: number) => (outcome: Outcome) => void
   /**
-   * What the strategy remembers of each instance, by id, as named numbers: `inFlight` of `leastRequests` and `peakEwma`,
-   * `ewmaMillis` of the latter, … A copy, for people and metrics.
+   * Returns a copy of the state of each instance, by id, as named numbers: `inFlight` of `leastRequests` and `peakEwma`,
+   * `ewmaMillis` of the latter, ….
    */
-  readonly inspect: (now: number) => ReadonlyMap<string, Known>
+  readonly inspect: (now: number) => ReadonlyMap<string, Inspection>
+  /**
+   * The instances that the strategy threw on, by id, and what it threw. They are passed over, and put into the strategy
+   * again at the next update, and every second while the balancer picks.
+   */
+  readonly failed: ReadonlyMap<string, unknown>
+}
+
+/** How often a balancer puts instances into the strategy again that it threw on. */
+const retryFailedMillis = 1000
+
+class BalancerImpl<M> implements Balancer<M> {
+  readonly name: string
+  readonly #picker: Picker<M>
+  #newest: InstanceSet.InstanceSet<M> | undefined
+  #failed: ReadonlyMap<string, unknown> = new Map()
+  #failedAt = 0
+
+  constructor(name: string, picker: Picker<M>) {
+    this.name = name
+    this.#picker = picker
+  }
+
+  get failed(): ReadonlyMap<string, unknown> {
+    return this.#failed
+  }
+
+  update(set: InstanceSet.InstanceSet<M>, now: number): void {
+    const failed = new Map<string, unknown>()
+    const changes = InstanceSet.diff(this.#newest, set)
+    this.#newest = set
+    for (const { _tag, instance } of changes) {
+      if (_tag === "Removed") this.#attempt(failed, instance.id, () => this.#picker.remove(instance.id, now))
+      else this.#put(failed, instance, now)
+    }
+    const changed = new Set(changes.map(({ instance }) => instance.id))
+    this.#putAgain(failed, Array.from(this.#failed.keys()).filter((id) => !changed.has(id)), now)
+  }
+
+  pick(request: PickRequest): ServiceInstance<M> | undefined {
+    if (this.#failed.size > 0 && request.now - this.#failedAt >= retryFailedMillis) {
+      this.#putAgain(new Map(), Array.from(this.#failed.keys()), request.now)
+    }
+    return this.#picker.pick(request)
+  }
+
+  begin(id: string, now: number): (outcome: Outcome) => void {
+    const end = this.#picker.begin(id, now)
+    let hasEnded = false
+    return (outcome) => {
+      if (hasEnded) return
+      hasEnded = true
+      end(outcome)
+    }
+  }
+
+  inspect(now: number): ReadonlyMap<string, Inspection> {
+    return this.#picker.inspect(now)
+  }
+
+  #put(failed: Map<string, unknown>, instance: ServiceInstance<M>, now: number): void {
+    const isDone = this.#attempt(
+      failed,
+      instance.id,
+      () => this.#picker.put(instance, isAvailable(instance), now)
+    )
+    // What is left of it must not be picked. Its first exception is the one to report.
+    if (!isDone) this.#attempt(new Map(), instance.id, () => this.#picker.remove(instance.id, now))
+  }
+
+  #putAgain(failed: Map<string, unknown>, ids: ReadonlyArray<string>, now: number): void {
+    for (const id of ids) {
+      const instance = this.#newest?.get(id)
+      if (instance !== undefined && Option.isSome(instance)) this.#put(failed, instance.value, now)
+    }
+    this.#failed = failed
+    this.#failedAt = now
+  }
+
+  /** Runs a step of the strategy. An exception affects its instance only. */
+  #attempt(failed: Map<string, unknown>, id: string, step: () => void): boolean {
+    try {
+      step()
+      return true
+    } catch (cause) {
+      failed.set(id, cause)
+      return false
+    }
+  }
 }
 
 /**
- * A strategy put to work, without instances; or the option of the strategy that cannot be.
+ * Creates a balancer without instances, or returns the option of the strategy that breaks its rule.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import { getInstances, Registry } from "@effect-etcd/discovery"
  * import { Balancer } from "@effect-etcd/discovery/balancing"
@@ -102,50 +196,35 @@ export interface Balancer<in out M> {
  *   return yield* Balancer.pick(balancer)
  * })
  *
- * const registry = Registry.layerFixed([
- *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
- *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
- * ])
- *
- * const instance = await Effect.runPromise(Effect.provide(program, registry))
- * assert.ok(Option.isSome(instance))
+ * const registry = Registry.layerFixed([{ name: "orders", endpoints: ["http://10.0.0.5:8080"] }])
+ * assert.ok(Option.isSome(await Effect.runPromise(Effect.provide(program, registry))))
  * ```
+ *
+ * @since 0.1.0
+ * @category constructors
  */
 export const make = <M = Readonly<Record<string, string>>>(
   strategy: Strategy<NoInfer<M>>
-): Result.Result<Balancer<M>, InvalidStrategy> =>
-  Result.map(strategy.make<M>(), (chooser) => {
-    let newest: InstanceSet.InstanceSet<M> | undefined
-    return {
-      name: strategy.name,
-      update: (set, now) => {
-        for (const change of InstanceSet.diff(newest, set)) {
-          if (change._tag === "Removed") chooser.remove(change.instance.id, now)
-          else chooser.put(change.instance, isAvailable(change.instance), now)
-        }
-        newest = set
-      },
-      pick: (request) => chooser.pick(request),
-      begin: (id, now) => {
-        const end = chooser.begin(id, now)
-        let ended = false
-        return (outcome) => {
-          if (ended) return
-          ended = true
-          end(outcome)
-        }
-      },
-      inspect: (now) => chooser.inspect(now)
-    }
-  })
+): Result.Result<Balancer<M>, InvalidOption> =>
+  Result.map(strategy.make<M>(), (picker) => new BalancerImpl(strategy.name, picker))
 
-/** What a pick may depend on besides the time and chance. */
+/**
+ * What a pick may depend on besides time and random numbers.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type PickOptions = Pick<PickRequest, "key" | "exclude">
 
 /**
- * Takes the newest set, now.
+ * Replaces the set of a balancer.
  *
- * @example
+ * **Details**
+ *
+ * Logs an error for each instance that the strategy throws on for the first time.
+ *
+ * **Example**
+ *
  * ```ts
  * import { getInstances, Registry } from "@effect-etcd/discovery"
  * import { Balancer } from "@effect-etcd/discovery/balancing"
@@ -155,25 +234,44 @@ export type PickOptions = Pick<PickRequest, "key" | "exclude">
  * const program = Effect.gen(function* () {
  *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.roundRobin))
  *   yield* Balancer.update(balancer, yield* getInstances("orders"))
- *   yield* Balancer.update(balancer, yield* getInstances("orders")) // keeps what it knows
+ *   yield* Balancer.update(balancer, yield* getInstances("orders")) // keeps the state
  *   return Array.from(balancer.inspect(0).keys())
  * })
  *
  * const registry = Registry.layerFixed([
- *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
- *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
+ *   { name: "orders", id: "a", endpoints: ["http://10.0.0.5:8080"] },
+ *   { name: "orders", id: "b", endpoints: ["http://10.0.0.6:8080"] }
  * ])
  *
- * assert.deepEqual((await Effect.runPromise(Effect.provide(program, registry))).sort(), ["large", "small"])
+ * assert.deepEqual((await Effect.runPromise(Effect.provide(program, registry))).sort(), ["a", "b"])
  * ```
+ *
+ * @since 0.1.0
+ * @category combinators
  */
 export const update = <M>(balancer: Balancer<M>, set: InstanceSet.InstanceSet<M>): Effect.Effect<void> =>
-  Effect.map(monotonicMillis, (now) => balancer.update(set, now))
+  Effect.flatMap(monotonicMillis, (now) => {
+    const before = balancer.failed
+    balancer.update(set, now)
+    return logFailed(balancer, before)
+  })
+
+/** Logs the instances that the strategy threw on since `before`. A logger that throws is ignored. */
+export const logFailed = <M>(
+  { failed, name }: Balancer<M>,
+  before: ReadonlyMap<string, unknown>
+): Effect.Effect<void> =>
+  failed.size === 0 ? Effect.void : Effect.forEach(
+    Array.from(failed).filter(([id]) => !before.has(id)),
+    ([id, cause]) => Effect.logError(`the strategy ${name} threw on ${JSON.stringify(id)}, which gets no calls`, cause),
+    { discard: true }
+  ).pipe(Effect.ignoreCause)
 
 /**
- * The instance for the next call, with Effect's clock and randomness.
+ * Picks the instance for the next call, with Effect's clock and random numbers.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import { getInstances, Registry } from "@effect-etcd/discovery"
  * import { Balancer } from "@effect-etcd/discovery/balancing"
@@ -183,17 +281,20 @@ export const update = <M>(balancer: Balancer<M>, set: InstanceSet.InstanceSet<M>
  * const program = Effect.gen(function* () {
  *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.random))
  *   yield* Balancer.update(balancer, yield* getInstances("orders"))
- *   return yield* Balancer.pick(balancer, { exclude: (id) => id === "large" })
+ *   return yield* Balancer.pick(balancer, { exclude: (id) => id === "b" })
  * })
  *
  * const registry = Registry.layerFixed([
- *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
- *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
+ *   { name: "orders", id: "a", endpoints: ["http://10.0.0.5:8080"] },
+ *   { name: "orders", id: "b", endpoints: ["http://10.0.0.6:8080"] }
  * ])
  *
  * const instance = await Effect.runPromise(Effect.provide(program, registry))
- * assert.equal(Option.getOrThrow(instance).id, "small")
+ * assert.equal(Option.getOrThrow(instance).id, "a")
  * ```
+ *
+ * @since 0.1.0
+ * @category combinators
  */
 export const pick = <M>(
   balancer: Balancer<M>,
@@ -206,9 +307,10 @@ export const pick = <M>(
   })
 
 /**
- * Lets the balancer know of a call to this instance: that it is in flight, how long it takes and how it ends.
+ * Records a call to an instance in the balancer: its start, and how it ends.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import { getInstances, Registry } from "@effect-etcd/discovery"
  * import { Balancer } from "@effect-etcd/discovery/balancing"
@@ -216,19 +318,18 @@ export const pick = <M>(
  * import assert from "node:assert/strict"
  *
  * const program = Effect.gen(function* () {
- *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.peakEwma))
+ *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.peakEwma()))
  *   yield* Balancer.update(balancer, yield* getInstances("orders"))
  *   const instance = yield* Effect.flatMap(Balancer.pick(balancer), Effect.fromOption)
- *   return yield* Balancer.track(balancer, instance, Effect.succeed(`an answer from ${instance.name}`))
+ *   return yield* Balancer.track(balancer, instance, Effect.succeed(`called ${instance.name}`))
  * })
  *
- * const registry = Registry.layerFixed([
- *   { name: "orders", id: "small", endpoints: ["http://10.0.0.5:8080"], weight: 1 },
- *   { name: "orders", id: "large", endpoints: ["http://10.0.0.6:8080"], weight: 3 }
- * ])
- *
- * assert.equal(await Effect.runPromise(Effect.provide(program, registry)), "an answer from orders")
+ * const registry = Registry.layerFixed([{ name: "orders", endpoints: ["http://10.0.0.5:8080"] }])
+ * assert.equal(await Effect.runPromise(Effect.provide(program, registry)), "called orders")
  * ```
+ *
+ * @since 0.1.0
+ * @category combinators
  */
 export const track = <M, A, E, R>(
   balancer: Balancer<M>,

@@ -1,145 +1,137 @@
 /**
- * What a way to choose among instances is made of.
+ * The parts of a balancing strategy.
  *
- * A {@link Strategy} is a value: a name and a recipe. Made, it is a {@link Chooser}, which knows some instances and a
- * little state about each of them. Choosers have no clock, no randomness and no fiber of their own: time and chance come
- * with each call, so the same inputs give the same choices.
+ * A {@link Strategy} is a value: a name and a recipe. Its `make` returns a {@link Picker}, which holds instances and some
+ * state for each of them. Pickers have no clock, no randomness and no fiber: time and random numbers are arguments, so
+ * the same inputs give the same picks.
  *
- * A wrapper (`zoneAware`, `filter`, …) is a chooser that passes on to another what it is told, or a part of that.
+ * A wrapper (`zoneAware`, `filter`, …) is a picker that passes its calls on to another picker.
  *
  * @module
  */
-import { Data, type Pipeable, Pipeable as Pipe, Result } from "effect"
-import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
+import { type Pipeable, Pipeable as Pipe, type Result } from "effect"
+import type { InvalidOption } from "../internal/options.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 
-/** What a choice may depend on. */
+/**
+ * What a pick may depend on.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface PickRequest {
-  /** Milliseconds, monotonic. */
+  /** Milliseconds on a monotonic clock. */
   readonly now: number
-  /** A number of at least 0 and below 1, drawn evenly. */
+  /** Returns a number of at least 0 and below 1, uniformly distributed. */
   readonly random: () => number
-  /** What consistent hashing goes by; other strategies ignore it. */
+  /** The key for consistent hashing. Other strategies ignore it. */
   readonly key?: string
-  /** Instances not to choose, by id: tried already, or ejected. */
+  /** Returns true for the ids of instances that must not be picked: already tried, or ejected. */
   readonly exclude?: (id: string) => boolean
 }
 
-/** How a call ended. */
+/**
+ * How a call ended.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Outcome {
-  /** Milliseconds, monotonic. */
+  /** Milliseconds on a monotonic clock. */
   readonly now: number
-  /** Whether it succeeded. */
+  /** Whether the call succeeded. */
   readonly ok: boolean
 }
 
-/** What a strategy remembers of one instance, as named numbers; which, depends on the strategy. For people. */
-export type Known = Readonly<Record<string, number>>
+/**
+ * The state that a strategy holds for one instance, as named numbers, for people to read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Inspection = Readonly<Record<string, number>>
 
 /**
- * A strategy at work over one service: the instances that it knows, and its state for each.
+ * A strategy at work on one service: the instances, and some state for each of them.
  *
- * It is synchronous and throws nothing. What it remembers of an instance goes with `remove`.
+ * **Details**
+ *
+ * All members are synchronous. A picker drops the state of an instance in `remove`.
+ *
+ * **Gotchas**
+ *
+ * If `put` throws, the balancer calls `remove` for the instance and passes it over until the next set. If `pick` or
+ * `begin` throws, the call dies with what was thrown.
+ *
+ * @since 0.1.0
+ * @category models
  */
-export interface Chooser<in out M> {
+export interface Picker<in out M> {
   /**
-   * The instance is there, new or changed; one that was known keeps its state. `available` says whether it wants
-   * traffic: only then may it be chosen.
+   * Adds an instance, or replaces a known one and keeps its state. Only an instance with `available: true` may be
+   * picked.
    */
   readonly put: (instance: ServiceInstance<M>, available: boolean, now: number) => void
-  /** The instance is gone. */
+  /** Removes an instance and its state. Does nothing for an unknown id. */
   readonly remove: (id: string, now: number) => void
-  /** The instance for the next call, or `undefined` when there is none to choose. */
+  /** Returns the instance for the next call, or `undefined` if there is none. */
   readonly pick: (request: PickRequest) => ServiceInstance<M> | undefined
-  /** A call to this instance has begun. What is returned is called once, at its end. */
+  /** Records the start of a call. The returned function records its end and is called once. */
   readonly begin: (id: string, now: number) => (outcome: Outcome) => void
-  /** What it remembers of each instance, by id: a copy. */
-  readonly inspect: (now: number) => ReadonlyMap<string, Known>
+  /** Returns a copy of the state of each instance, by id. */
+  readonly inspect: (now: number) => ReadonlyMap<string, Inspection>
 }
 
-/** What `begin` answers where calls leave no trace. */
+/** What `begin` returns in a picker that ignores calls. */
 export const noCall = (): void => {}
 
 /**
- * A way to choose among the instances of a service: a value that can be shared. Each `make` starts with fresh state.
+ * A way to choose among the instances of a service: a value that can be shared.
  *
- * `M` is the metadata that it looks at: `unknown` for those that look at none, which then fit any service.
+ * **Details**
+ *
+ * Each `make` starts with fresh state. `M` is the metadata type that the strategy reads: `unknown` if it reads none, so
+ * that it fits any service.
+ *
+ * @since 0.1.0
+ * @category models
  */
 export interface Strategy<in M = unknown> extends Pipeable.Pipeable {
-  /** For people: `"zoneAware(roundRobin)"`. */
+  /** For people, such as `"zoneAware(roundRobin)"`. */
   readonly name: string
-  /** A chooser without instances, or the option that cannot be. */
-  readonly make: <N extends M>() => Result.Result<Chooser<N>, InvalidStrategy>
+  /** Returns a picker without instances, or the option that breaks its rule. */
+  readonly make: <N extends M>() => Result.Result<Picker<N>, InvalidOption>
 }
 
 /**
- * A strategy from its parts: for your own.
+ * Creates a strategy from a name and a function that returns a {@link Picker}.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import type { ServiceInstance } from "@effect-etcd/discovery"
  * import { Balancer } from "@effect-etcd/discovery/balancing"
  * import { Result } from "effect"
  * import assert from "node:assert/strict"
  *
- * // The first instance by id, always.
+ * // Always the first instance by id.
  * const first = Balancer.strategy("first", <M>() => {
- *   const known = new Map<string, ServiceInstance<M>>()
- *   return Result.succeed<Balancer.Chooser<M>>({
- *     put: (instance, available) => void (available ? known.set(instance.id, instance) : known.delete(instance.id)),
- *     remove: (id) => void known.delete(id),
+ *   const instances = new Map<string, ServiceInstance<M>>()
+ *   return Result.succeed<Balancer.Picker<M>>({
+ *     put: (instance, available) =>
+ *       void (available ? instances.set(instance.id, instance) : instances.delete(instance.id)),
+ *     remove: (id) => void instances.delete(id),
  *     pick: ({ exclude }) =>
- *       [...known.values()].filter(({ id }) => exclude?.(id) !== true).sort((a, b) => a.id < b.id ? -1 : 1)[0],
+ *       [...instances.values()].filter(({ id }) => exclude?.(id) !== true).sort((a, b) => a.id < b.id ? -1 : 1)[0],
  *     begin: () => () => {},
  *     inspect: () => new Map()
  *   })
  * })
  * assert.ok(Result.isSuccess(Balancer.make(first)))
  * ```
+ *
+ * @since 0.1.0
+ * @category constructors
  */
 export const make = <M = unknown>(name: string, make: Strategy<M>["make"]): Strategy<M> =>
   Object.assign(Object.create(Pipe.Prototype), { name, make })
-
-/** {@link InvalidStrategy} as a result. */
-export const invalid = (
-  strategy: string,
-  field: string,
-  value: unknown,
-  rule: string
-): Result.Result<never, InvalidStrategy> => Result.fail(new InvalidStrategy({ strategy, field, value, rule }))
-
-const InvalidStrategyBase: TaggedErrorClass<"InvalidStrategy", {
-  /** The strategy. */
-  readonly strategy: string
-  /** The option. */
-  readonly field: string
-  /** What it was given. */
-  readonly value: unknown
-  /** What it must be. */
-  readonly rule: string
-}> = Data.TaggedError("InvalidStrategy")
-
-/**
- * An option of a strategy that cannot be. Constructors of strategies never throw: what is wrong is told when the strategy
- * is put to work, by `Balancer.make` and so by `Endpoints.make`, before anything is connected.
- *
- * @example
- * ```ts
- * import { Balancer } from "@effect-etcd/discovery/balancing"
- * import { Option, Result } from "effect"
- * import assert from "node:assert/strict"
- *
- * const error = Result.getFailure(Balancer.make(Balancer.random.pipe(Balancer.panic(50))))
- * assert.equal(
- *   Option.getOrThrow(error).message,
- *   "cannot balance with panic: threshold is 50; it must be a fraction from 0 to 1"
- * )
- * ```
- */
-export class InvalidStrategy extends InvalidStrategyBase {
-  override get message(): string {
-    return `cannot balance with ${this.strategy}: ${this.field} is ${
-      typeof this.value === "number" ? this.value : JSON.stringify(this.value) ?? String(this.value)
-    }; ${this.rule}`
-  }
-}

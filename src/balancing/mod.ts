@@ -1,7 +1,8 @@
 /**
- * Calls that find their way: which instance of a service to call next.
+ * Picking instances of a service, and calling them.
  *
+ * @since 0.1.0
  * @module
  */
 export * as Balancer from "./Balancer.ts"
-export * as Endpoints from "./Endpoints.ts"
+export * as ServiceClient from "./client/ServiceClient.ts"

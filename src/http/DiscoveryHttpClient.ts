@@ -24,18 +24,18 @@
  */
 import { type Duration, Effect, Layer, Option, RcMap, Result, Scope, Stream } from "effect"
 import { HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
-import { Balancer, Endpoints } from "../balancing/mod.ts"
-import { endpointsPlan } from "../balancing/EndpointsOptions.ts"
+import { clientPlan } from "../balancing/client/options.ts"
+import { Balancer, ServiceClient } from "../balancing/mod.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { checkName } from "../registry/discovery/Discovery.ts"
 import * as Service from "../registry/model/Service.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 import type * as Registry from "../registry/Registry.ts"
 
-/** How services are found and called. All options of {@link Endpoints.make} but those that the client answers itself. */
+/** How services are found and called. All options of {@link ServiceClient.make} but those that the client answers itself. */
 export interface DiscoveryHttpClientOptions extends
   Omit<
-    Endpoints.EndpointsOptions<string>,
+    ServiceClient.Options<string>,
     "service" | "connect" | "connectKey" | "connectTimeout" | "connectBackoff" | "open" | "retryable" | "isFailure"
   > {
   /**
@@ -63,7 +63,7 @@ export interface DiscoveryHttpClientOptions extends
  * failed or there is no instance, with a `TransportError` whose `cause` is the `CallFailed` or `NoInstanceAvailable`.
  * An answer of `retryStatus` is returned when no other is to be had. A call counts as in flight until its answer begins.
  *
- * Fails with `InvalidOption`, `InvalidEndpoints` or `InvalidStrategy` when an option cannot be.
+ * Fails with `InvalidOption` when an option cannot be.
  *
  * To tie a response to a scope, give a client with `HttpClient.withScope` to this function, not the other way round.
  *
@@ -98,7 +98,7 @@ export const make = <R>(
   options: DiscoveryHttpClientOptions = {}
 ): Effect.Effect<
   HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>,
-  InvalidOption | Endpoints.InvalidEndpoints | Balancer.InvalidStrategy,
+  InvalidOption,
   Registry.Registry | Scope.Scope
 > =>
   Effect.gen(function* () {
@@ -110,11 +110,11 @@ export const make = <R>(
       )
     }
     // What cannot be is told here, not by the first request.
-    yield* Effect.fromResult(endpointsPlan(service ?? "any service", rest))
+    yield* Effect.fromResult(clientPlan("DiscoveryHttpClient.make", rest))
     yield* Effect.fromResult(Balancer.make(rest.strategy ?? Balancer.roundRobin))
     const services = yield* RcMap.make({
       lookup: ({ isSecure, name }: Target) =>
-        Endpoints.make({
+        ServiceClient.make({
           ...rest,
           service: name,
           attributes: { ...rest.attributes, scheme: isSecure ? "https" : "http" },
@@ -175,9 +175,7 @@ export const make = <R>(
         const target = url && targetOf(url, service, isService)
         if (url === undefined || target === undefined) return send(request)
         return Effect.catchTags(call(request, target, url), {
-          InvalidOption: (cause) => Effect.fail(invalidUrl(request, cause)),
-          InvalidEndpoints: Effect.die,
-          InvalidStrategy: Effect.die
+          InvalidOption: (cause) => Effect.fail(invalidUrl(request, cause))
         })
       }),
       client.preprocess
@@ -191,7 +189,7 @@ export const make = <R>(
  */
 export const layer = (options: DiscoveryHttpClientOptions = {}): Layer.Layer<
   HttpClient.HttpClient,
-  InvalidOption | Endpoints.InvalidEndpoints | Balancer.InvalidStrategy,
+  InvalidOption,
   HttpClient.HttpClient | Registry.Registry
 > => Layer.effect(HttpClient.HttpClient, Effect.flatMap(HttpClient.HttpClient, (client) => make(client, options)))
 

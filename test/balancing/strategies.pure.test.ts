@@ -5,6 +5,9 @@ import * as Balancer from "../../src/balancing/Balancer.ts"
 import { isAvailable, type ServiceInstance } from "../../src/registry/model/Instance.ts"
 import type { InstanceSet } from "../../src/registry/model/InstanceSet.ts"
 import { describe, effect, live } from "../harness/it.ts"
+import { panic } from "../../examples/strategies/panic.ts"
+import { ringSubset } from "../../examples/strategies/ringSubset.ts"
+import { InvalidOption } from "../../src/internal/options.ts"
 import { int, oneOf, property } from "../registry/model/property.ts"
 import { balancerOf, counted, equal, instance, picks, seeded, setOf, Watched, weighted } from "./strategiesSupport.ts"
 
@@ -13,10 +16,8 @@ const test = (title: string, body: () => void) => live(title, () => Effect.sync(
 const plain: ReadonlyArray<Balancer.Strategy> = [
   Balancer.roundRobin,
   Balancer.random,
-  Balancer.weightedRoundRobin,
-  Balancer.weightedRandom,
   Balancer.leastRequests,
-  Balancer.peakEwma,
+  Balancer.peakEwma(),
   Balancer.consistentHash()
 ]
 
@@ -43,7 +44,7 @@ const strategies: ReadonlyArray<{
     always: true
   })),
   ...plain.map((strategy) => ({
-    strategy: strategy.pipe(Balancer.panic(0.5)),
+    strategy: strategy.pipe(panic(0.5)),
     among: (set: InstanceSet) => {
       const withWeight = set.instances.filter(({ weight }) => weight > 0)
       return set.available.length < withWeight.length / 2 ? withWeight : set.available
@@ -51,14 +52,14 @@ const strategies: ReadonlyArray<{
     always: true
   })),
   ...plain.map((within) => ({
-    strategy: Balancer.ringSubset({ size: 3, clientId: 5, within }),
+    strategy: ringSubset({ size: 3, clientId: 5, within }),
     among: (set: InstanceSet) => set.available,
     always: false
   })),
   {
-    strategy: Balancer.ringSubset({ size: 3, clientId: 5, within: Balancer.peakEwma }).pipe(
+    strategy: ringSubset({ size: 3, clientId: 5, within: Balancer.peakEwma() }).pipe(
       Balancer.slowStart(50),
-      Balancer.panic(0.5),
+      panic(0.5),
       inZoneA
     ),
     among: (set) => set.instances.filter(({ weight }) => weight > 0),
@@ -82,7 +83,7 @@ const steps = Arbitrary.array(
 for (const { always, among, strategy } of strategies) {
   describe(strategy.name, () => {
     property(
-      "picks what is available now and not excluded, when there is any, and remembers nothing else",
+      `${strategy.name} picks available instances that are not excluded, and forgets those that left`,
       Arbitrary.all([steps, int(0, 2 ** 31)]),
       ([given, seed]) => {
         const watched = new Watched()
@@ -121,7 +122,7 @@ for (const { always, among, strategy } of strategies) {
     )
 
     property(
-      "makes the same choices from the same inputs",
+      `${strategy.name} makes the same picks from the same inputs`,
       int(0, 2 ** 31),
       (seed) => {
         const run = () => {
@@ -135,10 +136,10 @@ for (const { always, among, strategy } of strategies) {
   })
 }
 
-for (const strategy of [...plain, ...plain.map(Balancer.slowStart("1 second")), ...plain.map(Balancer.panic(0.5))]) {
+for (const strategy of [...plain, ...plain.map(Balancer.slowStart("1 second")), ...plain.map(panic(0.5))]) {
   describe(strategy.name, () => {
     property(
-      "starves no instance with a weight above 0",
+      `${strategy.name} starves no instance with a weight above 0`,
       Arbitrary.all([
         Arbitrary.array(oneOf(0.5, 1, 2, 5), { minLength: 1, maxLength: 8 }),
         int(0, 2 ** 31),
@@ -166,7 +167,7 @@ for (const strategy of [...plain, ...plain.map(Balancer.slowStart("1 second")), 
 }
 
 describe("every strategy", () => {
-  test("has none to choose without instances, and when all are excluded", () => {
+  test("every strategy picks undefined without instances, and if all are excluded", () => {
     for (const { strategy } of strategies) {
       const none = balancerOf(strategy)
       assert.equal(none.pick({ now: 0, random: () => 0.5, key: "k" }), undefined)
@@ -177,10 +178,9 @@ describe("every strategy", () => {
     }
   })
 
-  test("draws and asks a few times only for a pick among 10,000, also when some are excluded (seed 30)", () => {
+  test("a pick among 10,000 instances takes few draws and exclude calls, even if some are excluded (seed 30)", () => {
     const instances = equal(10_000)
-    const bounded = [Balancer.roundRobin, Balancer.random, Balancer.weightedRandom, Balancer.leastRequests]
-    for (const strategy of [...bounded, Balancer.peakEwma, Balancer.weightedRoundRobin]) {
+    for (const strategy of [Balancer.roundRobin, Balancer.random, Balancer.leastRequests, Balancer.peakEwma()]) {
       const balancer = balancerOf(strategy, instances)
       const next = seeded(30)
       let [draws, asked] = [0, 0]
@@ -196,7 +196,7 @@ describe("every strategy", () => {
     }
   })
 
-  test("survives a thousand generations of instances without remembering them", () => {
+  test("every strategy forgets a thousand generations of instances", () => {
     for (const { strategy } of strategies) {
       const watched = new Watched()
       const balancer = balancerOf(strategy)
@@ -214,7 +214,7 @@ describe("every strategy", () => {
 })
 
 describe("roundRobin", () => {
-  test("takes each instance once in each round, and goes on where it was when the set changes", () => {
+  test("roundRobin picks each of equal instances once per round, and continues after a change of the set", () => {
     const watched = new Watched()
     const balancer = balancerOf(Balancer.roundRobin)
     balancer.update(watched.put(...equal(5)), 0)
@@ -228,7 +228,7 @@ describe("roundRobin", () => {
 })
 
 describe("leastRequests", () => {
-  test("takes the one of two with fewer calls in flight for its weight", () => {
+  test("leastRequests picks the one of two with fewer calls in flight for its weight", () => {
     const balancer = balancerOf(Balancer.leastRequests, weighted(1, 3))
     const random = seeded(31)
     const counts = counted(Array.from({ length: 400 }, () => {
@@ -239,7 +239,7 @@ describe("leastRequests", () => {
     assert.deepEqual([counts.get("i0"), counts.get("i1")], [100, 300])
   })
 
-  test("keeps its counts of those that stay, whatever else changes, and forgets those that leave", () => {
+  test("leastRequests keeps the counts of instances that stay, and forgets those that leave", () => {
     const watched = new Watched()
     const balancer = balancerOf(Balancer.leastRequests)
     balancer.update(watched.put(...equal(3)), 0)
@@ -259,11 +259,11 @@ describe("leastRequests", () => {
 })
 
 describe("peakEwma", () => {
-  const decay = Balancer.peakEwmaWith({ decay: "10 seconds" })
+  const decay = Balancer.peakEwma({ decay: "10 seconds" })
   const near = (found: number | undefined, expected: number) =>
     assert.ok(Math.abs((found ?? Number.NaN) - expected) < 1e-6, `${found} is not ${expected}`)
 
-  test("jumps up with a slow call and comes down slowly", () => {
+  test("peakEwma rises at once with a slow call and falls slowly", () => {
     const balancer = balancerOf(decay, equal(2))
     const call = (began: number, ended: number, ok = true) => balancer.begin("i0", began)({ now: ended, ok })
     const ewma = (now: number) => balancer.inspect(now).get("i0")?.["ewmaMillis"]
@@ -277,7 +277,7 @@ describe("peakEwma", () => {
     near(ewma(11_210), (10 + 190 * Math.exp(-0.1)) * Math.exp(-1))
   })
 
-  test("does not take an instance that fails fast for a fast one", () => {
+  test("peakEwma is not lowered by fast failures", () => {
     const balancer = balancerOf(decay, equal(2))
     const ewma = (now: number) => balancer.inspect(now).get("i0")?.["ewmaMillis"]
     balancer.begin("i0", 0)({ now: 100, ok: true })
@@ -287,7 +287,7 @@ describe("peakEwma", () => {
     near(ewma(5_400), 300)
   })
 
-  test("leaves a slow instance with its first slow answer, and tries it again later", () => {
+  test("peakEwma avoids an instance after one slow call, and tries it again later", () => {
     const balancer = balancerOf(decay, equal(3))
     const random = seeded(32)
     for (const [id, took] of [["i0", 10], ["i1", 10], ["i2", 200]] as const) {
@@ -304,7 +304,7 @@ describe("peakEwma", () => {
     assert.equal(at(60_000).get("i2"), 1)
   })
 
-  test("counts calls in flight times the latency, and asks an unknown instance once only before it answers", () => {
+  test("peakEwma multiplies latency by calls in flight, and sends one call to an unmeasured instance", () => {
     const balancer = balancerOf(decay, equal(2))
     balancer.begin("i0", 0)({ now: 100, ok: true })
     balancer.begin("i1", 60)({ now: 100, ok: true })
@@ -326,7 +326,7 @@ describe("zoneAware", () => {
   const instances = ["a", "a", "b", "b", "b"].map((zone, i) => instance(`${zone}${i}`, { zone }))
   const request = { now: 0, random: () => 0 }
 
-  test("stays within the zone while it has enough available instances", () => {
+  test("zoneAware picks in the zone while it has minLocal available instances", () => {
     const balancer = balancerOf(Balancer.roundRobin.pipe(inZoneA), instances)
     const zones = () => new Set(picks(balancer, 20, request))
     assert.deepEqual(zones(), new Set(["a0", "a1"]))
@@ -340,7 +340,7 @@ describe("zoneAware", () => {
     assert.deepEqual(zones(), new Set(["a0", "a1"]))
   })
 
-  test("goes on elsewhere when the whole zone is excluded, with the state that it had", () => {
+  test("zoneAware picks in other zones if the whole zone is excluded, with the state it had", () => {
     const balancer = balancerOf(Balancer.leastRequests.pipe(inZoneA), instances)
     balancer.begin("b2", 0)
     balancer.begin("b3", 0)
@@ -350,7 +350,7 @@ describe("zoneAware", () => {
 })
 
 describe("filter", () => {
-  test("follows what it asks for as instances change", () => {
+  test("filter applies its predicate again when instances change", () => {
     const canary = Balancer.filter(({ version }) => version === "2")
     const watched = new Watched()
     const balancer = balancerOf(Balancer.random.pipe(canary))
@@ -363,7 +363,7 @@ describe("filter", () => {
     assert.deepEqual(chosen(), new Set())
   })
 
-  test("knows the metadata of a typed service", () => {
+  test("filter reads the metadata of a typed service", () => {
     const typed = Balancer.roundRobin.pipe(
       Balancer.filter<{ readonly shard: number }>(({ metadata }) => metadata.shard === 2)
     )
@@ -373,77 +373,47 @@ describe("filter", () => {
   })
 })
 
-describe("panic", () => {
-  const withDown = (down: number) =>
-    setOf([
-      ...equal(4).map((one, i) => i < down ? { ...one, status: "down" as const } : one),
-      instance("idle", { weight: 0 })
-    ])
-
-  test("uses all that have a weight while fewer than the threshold are available", () => {
-    const balancer = balancerOf(Balancer.roundRobin.pipe(Balancer.panic(0.5)))
-    const chosen = (down: number) => {
-      balancer.update(withDown(down), down)
-      return [...counted(picks(balancer, 40, { now: 0, random: () => 0 })).keys()].sort()
-    }
-    assert.deepEqual(chosen(1), ["i1", "i2", "i3"])
-    assert.deepEqual(chosen(2), ["i2", "i3"])
-    assert.deepEqual(chosen(3), ["i0", "i1", "i2", "i3"])
-    assert.deepEqual(chosen(4), ["i0", "i1", "i2", "i3"])
-    assert.deepEqual(chosen(0), ["i0", "i1", "i2", "i3"])
-    assert.deepEqual(chosen(2), ["i2", "i3"])
-  })
-
-  test("with threshold 0 never panics, and with 1 when any is away", () => {
-    for (const [threshold, expected] of [[0, 0], [1, 4]] as const) {
-      const balancer = balancerOf(Balancer.random.pipe(Balancer.panic(threshold)))
-      balancer.update(withDown(4), 0)
-      assert.equal(counted(picks(balancer, 200, { now: 0, random: seeded(36) })).size, expected)
-    }
-  })
-})
-
 describe("make", () => {
   const bad: ReadonlyArray<readonly [Balancer.Strategy, string, string]> = [
-    [Balancer.ringSubset({ size: 0, clientId: 0 }), "ringSubset", "size"],
-    [Balancer.ringSubset({ size: 2.5, clientId: 0 }), "ringSubset", "size"],
-    [Balancer.ringSubset({ size: 3, clientId: -1 }), "ringSubset", "clientId"],
-    [Balancer.ringSubset({ size: 3, clientId: NaN }), "ringSubset", "clientId"],
-    [Balancer.ringSubset({ size: 3, clientId: "" }), "ringSubset", "clientId"],
-    [Balancer.random.pipe(Balancer.zoneAware({ zone: "" })), "zoneAware", "zone"],
-    [Balancer.random.pipe(Balancer.zoneAware({ zone: "a", minLocal: 0 })), "zoneAware", "minLocal"],
-    [Balancer.random.pipe(Balancer.zoneAware({ zone: "a", minLocal: NaN })), "zoneAware", "minLocal"],
-    [Balancer.random.pipe(Balancer.slowStart(0)), "slowStart", "window"],
-    [Balancer.random.pipe(Balancer.slowStart(Infinity)), "slowStart", "window"],
-    [Balancer.random.pipe(Balancer.slowStart(NaN)), "slowStart", "window"],
-    [Balancer.random.pipe(Balancer.panic(-0.1)), "panic", "threshold"],
-    [Balancer.random.pipe(Balancer.panic(NaN)), "panic", "threshold"],
-    [Balancer.random.pipe(Balancer.panic(50)), "panic", "threshold"],
-    [Balancer.peakEwmaWith({ decay: 0 }), "peakEwma", "decay"],
-    [Balancer.consistentHash("k", { points: 0 }), "consistentHash", "points"],
-    [Balancer.consistentHash("k", { points: 1e9 }), "consistentHash", "points"]
+    [ringSubset({ size: 0, clientId: 0 }), "ringSubset", "size"],
+    [ringSubset({ size: 2.5, clientId: 0 }), "ringSubset", "size"],
+    [ringSubset({ size: 3, clientId: -1 }), "ringSubset", "clientId"],
+    [ringSubset({ size: 3, clientId: NaN }), "ringSubset", "clientId"],
+    [ringSubset({ size: 3, clientId: "" }), "ringSubset", "clientId"],
+    [Balancer.random.pipe(Balancer.zoneAware({ zone: "" })), "Balancer.zoneAware", "zone"],
+    [Balancer.random.pipe(Balancer.zoneAware({ zone: "a", minLocal: 0 })), "Balancer.zoneAware", "minLocal"],
+    [Balancer.random.pipe(Balancer.zoneAware({ zone: "a", minLocal: NaN })), "Balancer.zoneAware", "minLocal"],
+    [Balancer.random.pipe(Balancer.slowStart(0)), "Balancer.slowStart", "window"],
+    [Balancer.random.pipe(Balancer.slowStart(Infinity)), "Balancer.slowStart", "window"],
+    [Balancer.random.pipe(Balancer.slowStart(NaN)), "Balancer.slowStart", "window"],
+    [Balancer.random.pipe(panic(-0.1)), "panic", "threshold"],
+    [Balancer.random.pipe(panic(NaN)), "panic", "threshold"],
+    [Balancer.random.pipe(panic(50)), "panic", "threshold"],
+    [Balancer.peakEwma({ decay: 0 }), "Balancer.peakEwma", "decay"],
+    [Balancer.consistentHash("k", { points: 0 }), "Balancer.consistentHash", "points"],
+    [Balancer.consistentHash("k", { points: 1e9 }), "Balancer.consistentHash", "points"]
   ]
 
-  test("tells the option that cannot be, however deep it is wrapped", () => {
+  test("Balancer.make returns InvalidOption, however deeply the strategy is wrapped", () => {
     for (const [strategy, name, field] of bad) {
-      const wrapped = strategy.pipe(notI3, Balancer.panic(0.5), inZoneA, Balancer.slowStart("1 second"))
-      for (const one of [strategy, wrapped, Balancer.ringSubset({ size: 1, clientId: 1, within: wrapped })]) {
+      const wrapped = strategy.pipe(notI3, panic(0.5), inZoneA, Balancer.slowStart("1 second"))
+      for (const one of [strategy, wrapped, ringSubset({ size: 1, clientId: 1, within: wrapped })]) {
         const error = Result.getFailure(Balancer.make(one))
-        assert.ok(Option.isSome(error) && error.value instanceof Balancer.InvalidStrategy)
-        assert.deepEqual([error.value.strategy, error.value.field], [name, field])
-        assert.match(error.value.message, new RegExp(`^cannot balance with ${name}: ${field} is .*; it must be `))
+        assert.ok(Option.isSome(error) && error.value instanceof InvalidOption)
+        assert.deepEqual([error.value.of, error.value.option], [name, field])
+        assert.match(error.value.message, new RegExp(`^cannot call ${name}: ${field} is .*; it must `))
       }
     }
   })
 
-  test("takes no instance whose weight is negative or no number", () => {
+  test("Balancer never picks an instance whose weight is negative or NaN", () => {
     for (const strategy of plain) {
       const balancer = balancerOf(strategy, [...weighted(-1, NaN, 0), instance("good")])
       assert.deepEqual(new Set(picks(balancer, 50, { now: 0, random: seeded(37) })), new Set(["good"]))
     }
   })
 
-  test("starts afresh each time: balancers of one strategy share nothing", () => {
+  test("Balancer.make starts with fresh state: balancers of one strategy share nothing", () => {
     const [one, other] = [balancerOf(Balancer.leastRequests, equal(2)), balancerOf(Balancer.leastRequests, equal(2))]
     one.begin("i0", 0)
     assert.equal(other.inspect(0).get("i0")?.["inFlight"], 0)
@@ -451,9 +421,9 @@ describe("make", () => {
 })
 
 describe("pick, update and track", () => {
-  effect("lend a balancer the clock and chance of Effect", () =>
+  effect("Balancer.pick, update and track use Effect's clock and random numbers", () =>
     Effect.gen(function* () {
-      const balancer = yield* Effect.fromResult(Balancer.make(Balancer.peakEwma))
+      const balancer = yield* Effect.fromResult(Balancer.make(Balancer.peakEwma()))
       assert.deepEqual(yield* Balancer.pick(balancer), Option.none())
       yield* Balancer.update(balancer, setOf(equal(3)))
       const sequence = Effect.forEach(Array(20).fill(0), () => Balancer.pick(balancer)).pipe(Random.withSeed("orders"))

@@ -23,33 +23,32 @@ const test = (title: string, body: () => void) => live(title, () => Effect.sync(
 const uneven = weighted(1, 2, 3, 4, 0.5, 10, 7, 1, 0.25, 20)
 const many = 100_000
 
-const shares = (strategy: Balancer.Strategy, seed: number, weights: "their weights" | "nothing") =>
-  test(`shares 100,000 picks in proportion to ${weights} (seed ${seed})`, () => {
+const shares = (strategy: Balancer.Strategy, seed: number) =>
+  test(`${strategy.name} shares 100,000 picks in proportion to weights (seed ${seed})`, () => {
     const balancer = balancerOf(strategy, uneven)
     const random = seeded(seed)
-    const expected = weights === "nothing" ? uneven.map((one) => ({ ...one, weight: 1 })) : uneven
     const ids = picks(balancer, many, { now: 0, random })
     assert.equal(ids.length, many)
-    assertProportional(ids, expected)
-    const others = expected.filter(({ id }) => id !== "i9" && id !== "i2")
+    assertProportional(ids, uneven)
+    const others = uneven.filter(({ id }) => id !== "i9" && id !== "i2")
     const rest = picks(balancer, many, { now: 0, random, exclude: (id) => id === "i9" || id === "i2" })
-    // A round robin gives the turns of the excluded to those that come after them.
-    if (strategy === Balancer.weightedRoundRobin) return
+    // roundRobin gives the turns of the excluded to those that come after them.
+    if (strategy === Balancer.roundRobin) return
     assertProportional(rest, others)
   })
 
 describe("random", () => {
-  shares(Balancer.random, 11, "nothing")
+  shares(Balancer.random, 11)
 
-  test("is not what chi-square takes for weighted (seed 12)", () => {
-    const ids = picks(balancerOf(Balancer.random, uneven), many, { now: 0, random: seeded(12) })
+  test("random with equal weights gives all instances the same share (seed 12)", () => {
+    const ids = picks(balancerOf(Balancer.random, equal(10)), many, { now: 0, random: seeded(12) })
+    assertProportional(ids, equal(10))
+    // The statistic tells equal from unequal shares.
     assert.ok(chiSquare(counted(ids), uneven) > 100 * critical(uneven))
   })
 })
 
-describe("weightedRandom", () => shares(Balancer.weightedRandom, 13, "their weights"))
-
-describe("leastRequests", () => shares(Balancer.leastRequests, 14, "their weights"))
+describe("leastRequests", () => shares(Balancer.leastRequests, 14))
 
 /** The longest run of each id. */
 const runs = (ids: ReadonlyArray<string>): ReadonlyMap<string, number> => {
@@ -84,20 +83,38 @@ const fromTheStart = { now: 0, random: () => 0 }
 
 const weights = Arbitrary.array(int(1, 12), { minLength: 2, maxLength: 9 })
 
-describe("weightedRoundRobin", () => {
-  shares(Balancer.weightedRoundRobin, 15, "their weights")
+describe("roundRobin", () => {
+  shares(Balancer.roundRobin, 15)
 
-  test("mixes weights 5, 1, 1 evenly", () => {
-    const balancer = balancerOf(Balancer.weightedRoundRobin, weighted(5, 1, 1))
+  test("roundRobin gives weights 1 and 9 exactly 100 and 900 of 1,000 picks", () => {
+    const ids = picks(balancerOf(Balancer.roundRobin, weighted(1, 9)), 1000, { now: 0, random: seeded(10) })
+    assert.deepEqual(Object.fromEntries(counted(ids)), { i0: 100, i1: 900 })
+  })
+
+  test("roundRobin switches between equal and unequal weights as the set changes", () => {
+    const balancer = balancerOf(Balancer.roundRobin, equal(2))
+    const shareOf = (weights: ReadonlyArray<number>) => {
+      balancer.update(setOf(weighted(...weights)), 1)
+      return Object.fromEntries(counted(picks(balancer, 120, fromTheStart)))
+    }
+    assert.deepEqual(shareOf([1, 1]), { i0: 60, i1: 60 })
+    assert.deepEqual(shareOf([1, 2]), { i0: 40, i1: 80 })
+    assert.deepEqual(shareOf([5, 1, 0]), { i0: 100, i1: 20 })
+    assert.deepEqual(shareOf([3, 3, 3]), { i0: 40, i1: 40, i2: 40 })
+    assert.deepEqual(shareOf([3, 3]), { i0: 60, i1: 60 })
+  })
+
+  test("roundRobin mixes weights 5, 1, 1 evenly", () => {
+    const balancer = balancerOf(Balancer.roundRobin, weighted(5, 1, 1))
     const names = new Map([["i0", "a"], ["i1", "b"], ["i2", "c"]])
     assert.equal(picks(balancer, 14, fromTheStart).map((id) => names.get(id)).join(""), "abaacaaabaacaa")
   })
 
-  property("is never a whole call ahead of or behind any instance's share", weights, (given) => {
+  property("roundRobin keeps every instance within one call of its exact share", weights, (given) => {
     const instances = weighted(...given)
     const all = given.reduce((sum, weight) => sum + weight, 0)
     const counts = new Map(instances.map(({ id }) => [id, 0]))
-    const ids = picks(balancerOf(Balancer.weightedRoundRobin, instances), 3 * all, fromTheStart)
+    const ids = picks(balancerOf(Balancer.roundRobin, instances), 3 * all, fromTheStart)
     ids.forEach((picked, index) => {
       counts.set(picked, (counts.get(picked) ?? 0) + 1)
       for (const { id, weight } of instances) {
@@ -108,13 +125,13 @@ describe("weightedRoundRobin", () => {
   }, 200)
 
   property(
-    "has runs at most one longer than they must be, wherever it begins",
+    "roundRobin has runs at most one longer than necessary, wherever it starts",
     Arbitrary.all([weights, int(0, 2 ** 31)]),
     ([given, seed]) => {
       const instances = weighted(...given)
       const all = given.reduce((sum, weight) => sum + weight, 0)
       const longest = runs(
-        picks(balancerOf(Balancer.weightedRoundRobin, instances), 3 * all, { now: 0, random: seeded(seed) })
+        picks(balancerOf(Balancer.roundRobin, instances), 3 * all, { now: 0, random: seeded(seed) })
       )
       for (const one of instances) {
         const run = longest.get(one.id) ?? 0
@@ -125,10 +142,10 @@ describe("weightedRoundRobin", () => {
   )
 
   for (const given of [[5, 1, 1], [10, 1, 1, 1], [100, 1], [7, 3], [1, 1, 1, 1], [2, 1], [4, 2, 1], [8, 4, 2, 1]]) {
-    test(`has no run longer than it must be with weights ${given.join(", ")}, and none longer than nginx has`, () => {
+    test(`roundRobin has no run longer than necessary with weights ${given.join(", ")}, and none longer than nginx`, () => {
       const instances = weighted(...given)
       const count = 5 * given.reduce((sum, weight) => sum + weight, 0)
-      const longest = runs(picks(balancerOf(Balancer.weightedRoundRobin, instances), count, fromTheStart))
+      const longest = runs(picks(balancerOf(Balancer.roundRobin, instances), count, fromTheStart))
       const theirs = runs(nginx(instances, count))
       for (const one of instances) {
         assert.equal(longest.get(one.id), mustRun(one, instances))
@@ -137,9 +154,9 @@ describe("weightedRoundRobin", () => {
     })
   }
 
-  test("keeps to the shares over a million picks, rounding or not", () => {
+  test("roundRobin keeps exact shares over a million picks with fractional weights", () => {
     const instances = weighted(0.1, 0.7, 1.3)
-    const balancer = balancerOf(Balancer.weightedRoundRobin, instances)
+    const balancer = balancerOf(Balancer.roundRobin, instances)
     const counts = new Map<string, number>()
     const total = 1_000_000
     for (let i = 0; i < total; i++) {
@@ -152,19 +169,19 @@ describe("weightedRoundRobin", () => {
     }
   })
 
-  test("lets an instance that was excluded for long come back without a burst", () => {
-    const balancer = balancerOf(Balancer.weightedRoundRobin, equal(4))
+  test("roundRobin gives an instance no burst after it was excluded for long", () => {
+    const balancer = balancerOf(Balancer.roundRobin, equal(4))
     picks(balancer, 1000, { ...fromTheStart, exclude: (id) => id === "i2" })
     const after = picks(balancer, 40, fromTheStart)
     assert.equal(counted(after).get("i2"), 10)
     assert.equal(runs(after).get("i2"), 1)
   })
 
-  test("begins at another point of the schedule for each client (seed 16)", () => {
+  test("roundRobin starts at a random point of the schedule (seed 16)", () => {
     const random = seeded(16)
     const first = counted(
       Array.from({ length: 700 }, () =>
-        picks(balancerOf(Balancer.weightedRoundRobin, weighted(5, 1, 1)), 1, {
+        picks(balancerOf(Balancer.roundRobin, weighted(5, 1, 1)), 1, {
           now: 0,
           random
         })).flat()
@@ -183,7 +200,7 @@ const owners = (balancer: Balancer.Balancer<ServiceInstance["metadata"]>, exclud
 const addresses = Array.from({ length: 10 }, (_, i) => instance(`10.0.0.${i}:8080`))
 
 describe("consistentHash", () => {
-  test("moves at most 1/n of the keys when one of n leaves, within 20 %, and only those of that one", () => {
+  test("consistentHash moves only the keys of an instance that leaves, 1/n of all within 20 %", () => {
     const balancer = balancerOf(Balancer.consistentHash(), addresses)
     const before = owners(balancer)
     for (const gone of addresses) {
@@ -195,7 +212,7 @@ describe("consistentHash", () => {
     }
   })
 
-  test("gives keys in proportion to weights, within 20 %, whatever their scale", () => {
+  test("consistentHash gives keys in proportion to weights within 20 %, at any scale", () => {
     for (const scale of [0.01, 1, 100]) {
       const instances = addresses.map((one, index) => ({ ...one, weight: scale * (1 + index % 4) }))
       const all = instances.reduce((sum, { weight }) => sum + weight, 0)
@@ -207,7 +224,7 @@ describe("consistentHash", () => {
     }
   })
 
-  test("agrees with other clients, whatever they saw before", () => {
+  test("consistentHash agrees with other clients, whatever sets they had before", () => {
     const fresh = balancerOf(Balancer.consistentHash(), addresses)
     // So heavy that all others have fewer points while it is there.
     const heavy = instance("heavy", { weight: 300 })
@@ -223,7 +240,7 @@ describe("consistentHash", () => {
     assert.deepEqual(owners(other), owners(fresh))
   })
 
-  test("spreads the keys of an excluded instance over all others, each key always to the same", () => {
+  test("consistentHash spreads the keys of an excluded instance over all others, each always to the same", () => {
     const balancer = balancerOf(Balancer.consistentHash(), addresses)
     const before = owners(balancer)
     const away = addresses[3]?.id ?? ""
@@ -238,7 +255,7 @@ describe("consistentHash", () => {
     assert.deepEqual(new Set(owners(balancer, (id) => id !== last)), new Set([last]))
   })
 
-  test("goes by the key of the call, then by its own, then by chance", () => {
+  test("consistentHash uses the key of the call, then its own, then a random one", () => {
     const balancer = balancerOf(Balancer.consistentHash("client-7"), addresses)
     const own = balancer.pick({ now: 0, random: () => 0.3 })
     assert.deepEqual(new Set(picks(balancer, 20, { now: 0, random: seeded(17) })), new Set([own?.id]))
@@ -252,107 +269,9 @@ describe("consistentHash", () => {
   })
 })
 
-const subsetOf = (instances: ReadonlyArray<ServiceInstance>, size: number, clientId: number | string) =>
-  new Set(balancerOf(Balancer.ringSubset({ size, clientId }), instances).inspect(0).keys())
-
-describe("ringSubset", () => {
-  for (const [clients, count] of [[100, 30], [100, 29], [100, 31], [250, 40]] as const) {
-    test(`loads ${count} instances by ${clients} clients within 10 % of the mean`, () => {
-      const instances = equal(count)
-      const spreads = [7, 10, 15].map((size) => {
-        const loads = new Map(instances.map(({ id }) => [id, 0]))
-        for (let clientId = 0; clientId < clients; clientId++) {
-          const balancer = balancerOf(Balancer.ringSubset({ size, clientId, within: Balancer.roundRobin }), instances)
-          for (const id of picks(balancer, 3 * size, { now: 0, random: () => 0 })) {
-            loads.set(id, (loads.get(id) ?? 0) + 1)
-          }
-        }
-        const mean = 3 * size * clients / count
-        return [Math.min(...loads.values()) / mean, Math.max(...loads.values()) / mean]
-      })
-      console.log(
-        `${clients} clients, ${count} instances, subsets of 7, 10, 15: ${
-          spreads.map((spread) => spread.map((x) => x.toFixed(3)).join(" to ")).join(", ")
-        } of the mean`
-      )
-      assert.ok(spreads.flat().every((load) => load >= 0.9 && load <= 1.1))
-    })
-  }
-
-  test("needs no client 0: any range of numbers is spread alike", () => {
-    const instances = equal(30)
-    const loads = counted(Array.from({ length: 100 }, (_, i) => [...subsetOf(instances, 10, 5_000 + i)]).flat())
-    assert.equal(loads.size, 30)
-    for (const load of loads.values()) assert.ok(load >= 30 && load <= 36.7, `${load} clients`)
-  })
-
-  /** How many clients each of 30 instances has, relative to the mean, when clients have names and no numbers. */
-  const spreadOfNamed = (clients: number, size: number) => {
-    const instances = equal(30)
-    const loads = counted(
-      Array.from({ length: clients }, (_, i) => [...subsetOf(instances, size, `orders-${i}`)]).flat()
-    )
-    const mean = clients * size / 30
-    return instances.map(({ id }) => (loads.get(id) ?? 0) / mean)
-  }
-
-  for (const size of [7, 10, 15]) {
-    test(`loads 30 instances by 100 named clients with ${size} each only as evenly as chance does`, () => {
-      const spread = spreadOfNamed(100, size)
-      // Three standard deviations of how many of 100 pick one with the chance of size / 30: 30 to 54 % of the mean.
-      const chance = 3 * Math.sqrt((30 / size - 1) / 100)
-      console.log(
-        `100 named clients: ${Math.min(...spread).toFixed(2)} to ${Math.max(...spread).toFixed(2)} of the mean`
-      )
-      assert.ok(spread.every((load) => Math.abs(load - 1) < chance))
-    })
-  }
-
-  test("loads 30 instances by 20,000 named clients within 10 % of the mean", () => {
-    assert.ok(spreadOfNamed(20_000, 10).every((load) => load >= 0.9 && load <= 1.1))
-  })
-
-  test("gives a client the same instances again, as many as it is told, or all when there are fewer", () => {
-    const instances = equal(30)
-    for (const clientId of [0, 1, 77, "orders-7f3c"]) {
-      const subset = subsetOf(instances, 8, clientId)
-      assert.equal(subset.size, 8)
-      assert.deepEqual(subsetOf([...instances].reverse(), 8, clientId), subset)
-      assert.equal(subsetOf(equal(5), 8, clientId).size, 5)
-    }
-    assert.notDeepEqual(subsetOf(instances, 8, 0), subsetOf(instances, 8, 1))
-  })
-
-  test("changes at most two members of a subset when an instance goes or comes", () => {
-    const instances = equal(30)
-    for (let clientId = 0; clientId < 100; clientId++) {
-      const before = subsetOf(instances, 8, clientId)
-      for (const gone of instances) {
-        const after = subsetOf(instances.filter((one) => one !== gone), 8, clientId)
-        assert.equal(after.size, 8)
-        assert.ok(before.difference(after).size <= 2, `client ${clientId} without ${gone.id}`)
-      }
-    }
-  })
-
-  test("replaces an instance that does not want traffic, and never leaves its subset otherwise", () => {
-    const instances = equal(30)
-    const balancer = balancerOf(Balancer.ringSubset({ size: 3, clientId: 4 }), instances)
-    const subset = [...balancer.inspect(0).keys()]
-    assert.equal(balancer.pick({ now: 0, random: () => 0, exclude: (id) => subset.includes(id) }), undefined)
-    balancer.update(
-      setOf(instances.map((one) => one.id === subset[0] ? { ...one, status: "draining" as const } : one)),
-      1
-    )
-    const after = new Set(picks(balancer, 200, { now: 0, random: seeded(19) }))
-    assert.equal(after.size, 3)
-    assert.ok(!after.has(subset[0] ?? ""))
-  })
-})
-
 describe("slowStart", () => {
-  for (const strategy of [Balancer.random, Balancer.leastRequests, Balancer.roundRobin, Balancer.weightedRoundRobin]) {
-    test(`lets the share of a new instance grow with ${strategy.name} (seed 20)`, () => {
+  for (const strategy of [Balancer.random, Balancer.leastRequests, Balancer.roundRobin]) {
+    test(`slowStart grows the share of a new instance with ${strategy.name} (seed 20)`, () => {
       const balancer = balancerOf(strategy.pipe(Balancer.slowStart("10 seconds")), equal(10), 1_000)
       const random = seeded(20)
       const shareAt = (now: number) => (counted(picks(balancer, 20_000, { now, random })).get("new") ?? 0) / 20_000 * 11
@@ -366,7 +285,7 @@ describe("slowStart", () => {
     })
   }
 
-  test("spreads calls over all when all are new, and counts again from when an instance came back up", () => {
+  test("slowStart gives full shares if most are new, and starts again when an instance comes back up", () => {
     const balancer = balancerOf(Balancer.random.pipe(Balancer.slowStart("10 seconds")), [instance("old")], 0)
     balancer.update(setOf(equal(10)), 1)
     assertProportional(picks(balancer, 20_000, { now: 2, random: seeded(21) }), equal(10))

@@ -9,7 +9,7 @@ import {
 } from "effect/http"
 import assert from "node:assert/strict"
 import { Registry } from "../../mod.ts"
-import { Balancer, Endpoints } from "../../src/balancing/mod.ts"
+import { Balancer, ServiceClient } from "../../src/balancing/mod.ts"
 import { DiscoveryHttpClient, makeFetch } from "../../src/http/mod.ts"
 import { describe } from "../harness/it.ts"
 import { recordingTracer } from "../harness/tracer.ts"
@@ -252,10 +252,10 @@ describe("DiscoveryHttpClient", () => {
         const fake = fakeFetch()
         const error = yield* Effect.flip(using(fake, HttpClient.get("http://payments/")))
         assert.ok(HttpClientError.isHttpClientError(error) && error.reason._tag === "TransportError")
-        assert.ok(error.reason.cause instanceof Endpoints.NoInstanceAvailable)
+        assert.ok(error.reason.cause instanceof ServiceClient.NoInstanceAvailable)
         const refused = (options: DiscoveryHttpClient.DiscoveryHttpClientOptions) =>
           Effect.map(Effect.flip(using(fake, Effect.void, options)), ({ _tag }) => _tag)
-        assert.equal(yield* refused({ attempts: 0 }), "InvalidEndpoints")
+        assert.equal(yield* refused({ attempts: 0 }), "InvalidOption")
         assert.equal(yield* refused({ service: "a/b" }), "InvalidOption")
         assert.equal(fake.sent.length, 0)
       })

@@ -1,134 +1,128 @@
 /**
- * The same key to the same instance, whoever asks.
- *
- * Each instance has points on a ring, in proportion to its weight, and a key belongs to the nearest one (Karger et al.,
- * "Consistent Hashing and Random Trees", STOC 1997). What points go by is the id, the weights and the options alone, so
- * all clients that see one set agree, and when an instance leaves only its own keys move.
+ * The same instance for the same key, in every client.
  *
  * @module
  */
-import { HashRing, PrimaryKey, Result } from "effect"
+import { hash } from "../../internal/hash.ts"
+import { checkOptions } from "../../internal/options.ts"
+import { Result } from "effect"
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
-import { type Chooser, invalid, type Known, make, noCall, type PickRequest, type Strategy } from "../Strategy.ts"
-import { hash } from "./hash.ts"
-import { Weights } from "./Weights.ts"
+import { type Inspection, make, noCall, type Picker, type PickRequest, type Strategy } from "../Strategy.ts"
+import { Ring } from "./Ring.ts"
+import { clampWeight, Weights } from "./Weights.ts"
 
-/** The ring of {@link consistentHash}. */
+/**
+ * Options of {@link consistentHash}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface ConsistentHashOptions {
   /**
-   * Points on the ring of an instance of average weight, a whole number from 1 to 4,096. Default: 256, which keeps the
-   * share of each of 50 equal instances within about 20 % of the mean. All clients must use the same.
+   * The number of points on the ring of an instance of average weight, from 1 to 4,096. Default: 256, which keeps the
+   * share of each of 50 equal instances within about 20 % of the mean. All clients must use the same number.
    */
   readonly points?: number
 }
 
-/** Keys that were tried for one pick, before all instances are looked at. */
-const rehashes = 8
+/** The number of hashes of a key that one pick tries before it compares all instances. */
+const maxRehashes = 8
 
-const text = (key: string, attempt: number): string =>
-  hash(key, attempt).toString(36) + hash(key, ~attempt).toString(36)
-
-class Node<M> {
-  readonly instance: ServiceInstance<M>
-  readonly #key: string
-
-  constructor(instance: ServiceInstance<M>) {
-    this.instance = instance
-    this.#key = `${instance.id}#${text(instance.id, 0)}`
-  }
-  [PrimaryKey.symbol](): string {
-    return this.#key
-  }
-}
-
-class ConsistentHash<M> implements Chooser<M> {
-  readonly #key: string | undefined
+class ConsistentHash<M> implements Picker<M> {
+  readonly #defaultKey: string | undefined
   readonly #points: number
-  readonly #nodes = new Map<string, Node<M>>()
-  #ring: HashRing.HashRing<Node<M>> = HashRing.make({ baseWeight: 1 })
+  readonly #instances = new Map<string, ServiceInstance<M>>()
   readonly #weights = new Weights()
-  /** The weight that has `#points` points: a power of two, so that it seldom changes with the mean weight. */
-  #unit = 1
-  /** What changed since the last pick: the ring is sorted once for all of it. */
-  readonly #added = new Set<string>()
-  readonly #removed = new Map<string, Node<M>>()
+  /** `undefined` after a change, until the next pick. */
+  #ring: Ring | undefined
 
-  constructor(key: string | undefined, points: number) {
-    this.#key = key
+  constructor(defaultKey: string | undefined, points: number) {
+    this.#defaultKey = defaultKey
     this.#points = points
   }
+
   put(instance: ServiceInstance<M>, available: boolean): void {
-    if (!available) return this.remove(instance.id)
-    const known = this.#nodes.get(instance.id)
-    this.#weights.change(known?.instance.weight ?? 0, instance.weight)
-    this.#nodes.set(instance.id, new Node(instance))
-    this.#added.add(instance.id)
-    this.#removed.delete(instance.id)
+    if (!available || !(instance.weight > 0)) return this.remove(instance.id)
+    const [before, after] = [this.#weightOf(instance.id), clampWeight(instance.weight)]
+    this.#instances.set(instance.id, instance)
+    if (before === after) return
+    this.#weights.change(before, after)
+    this.#ring = undefined
   }
+
   remove(id: string): void {
-    const node = this.#nodes.get(id)
-    if (node === undefined) return
-    this.#nodes.delete(id)
-    this.#weights.change(node.instance.weight, 0)
-    this.#added.delete(id)
-    this.#removed.set(id, node)
+    const before = this.#weightOf(id)
+    if (!this.#instances.delete(id)) return
+    this.#weights.change(before, 0)
+    this.#ring = undefined
   }
+
   pick({ exclude, key, random }: PickRequest): ServiceInstance<M> | undefined {
-    this.#settle()
-    if (this.#nodes.size === 0) return undefined
-    const sought = key ?? this.#key ?? String(random())
-    // A key whose instance is excluded goes by another hash, so that these keys spread over all the others.
-    for (let attempt = 0; attempt < rehashes; attempt++) {
-      const instance = HashRing.get(this.#ring, text(sought, attempt))?.instance
-      if (instance !== undefined && exclude?.(instance.id) !== true) return instance
+    if (this.#instances.size === 0) return undefined
+    const ring = this.#currentRing()
+    const sought = key ?? this.#defaultKey ?? String(random())
+    // A key whose instance is excluded is hashed again, so that such keys spread over all other instances.
+    for (let attempt = 0; attempt < maxRehashes; attempt++) {
+      const id = ring.ownerOf(hash(sought, attempt))
+      if (id !== undefined && exclude?.(id) !== true) return this.#instances.get(id)
     }
-    let best: { readonly instance: ServiceInstance<M>; readonly score: number } | undefined
-    for (const { instance } of this.#nodes.values()) {
-      const score = hash(`${sought}/${instance.id}`)
-      if (exclude?.(instance.id) !== true && (best === undefined || score > best.score)) best = { instance, score }
-    }
-    return best?.instance
+    return this.#highestScore(sought, exclude)
   }
+
   begin(): () => void {
     return noCall
   }
-  inspect(): ReadonlyMap<string, Known> {
-    this.#settle()
-    return new Map(Array.from(this.#ring.nodes.values(), ([{ instance }, points]) => [instance.id, { points }]))
+
+  inspect(): ReadonlyMap<string, Inspection> {
+    const pointsOf = this.#pointsOf()
+    return new Map(Array.from(this.#instances.keys(), (id) => [id, { points: pointsOf(id) }]))
   }
-  #settle(): void {
-    if (this.#added.size === 0 && this.#removed.size === 0) return
-    const unit = this.#nodes.size === 0 ? this.#unit : 2 ** Math.round(Math.log2(this.#weights.mean))
-    // Each removal goes through the whole ring.
-    const afresh = unit !== this.#unit || this.#removed.size > rehashes
-    this.#unit = unit
-    if (afresh) this.#ring = HashRing.make({ baseWeight: 1 })
-    else for (const node of this.#removed.values()) HashRing.remove(this.#ring, node)
-    const byPoints = new Map<number, Array<Node<M>>>()
-    for (const id of afresh ? this.#nodes.keys() : this.#added) {
-      const node = this.#nodes.get(id)
-      if (node === undefined) continue
-      const points = Math.max(1, Math.round(this.#points * node.instance.weight / unit))
-      const group = byPoints.get(points)
-      if (group === undefined) byPoints.set(points, [node])
-      else group.push(node)
+
+  #weightOf(id: string): number {
+    return clampWeight(this.#instances.get(id)?.weight ?? 0)
+  }
+
+  #currentRing(): Ring {
+    return this.#ring ??= new Ring(this.#instances.keys(), this.#pointsOf())
+  }
+
+  #pointsOf(): (id: string) => number {
+    // A power of two, so that it seldom changes with the mean weight. All points move when it does.
+    const unit = 2 ** Math.round(Math.log2(this.#weights.mean))
+    return (id) => Math.max(1, Math.round(this.#points * this.#weightOf(id) / unit))
+  }
+
+  /** Rendezvous hashing, for keys whose instances are all excluded. */
+  #highestScore(sought: string, exclude: PickRequest["exclude"]): ServiceInstance<M> | undefined {
+    let best: ServiceInstance<M> | undefined
+    let bestScore = -1
+    for (const instance of this.#instances.values()) {
+      if (exclude?.(instance.id) === true) continue
+      const score = hash(`${sought}/${instance.id}`)
+      if (score > bestScore) [best, bestScore] = [instance, score]
     }
-    for (const [weight, nodes] of byPoints) HashRing.addMany(this.#ring, nodes, { weight })
-    this.#added.clear()
-    this.#removed.clear()
+    return best
   }
 }
 
 /**
- * The instance that a key belongs to, by `PickRequest.key`. When one of n equal instances leaves, about 1/n of the keys
- * move, and when one is excluded its keys go to the others evenly, each always to the same.
+ * The instance that owns the key of the call ({@link PickRequest.key}).
  *
- * `key` is for calls that bring none; without either, each call goes to a random instance, in proportion to weights.
+ * **Details**
  *
- * A change of the set goes through the whole ring with the next pick: under a millisecond for 100 instances, some ten for
- * 1,000; for many more choose fewer `points`.
+ * Instances own keys in proportion to their weights. Owners depend on ids, weights and options only, so all clients that
+ * see the same set agree. If one of n equal instances leaves, about 1/n of the keys move. If it is excluded, its keys
+ * spread evenly over the others, each key always to the same one.
  *
- * @example
+ * `key` is the key of calls that have none. Without both, each call goes to a random instance, in proportion to weights.
+ *
+ * **Gotchas**
+ *
+ * The first pick after a change of the ids or weights builds the ring again: about 2 ms for 100 instances, 30 ms for 1,000.
+ * Use fewer `points` for larger services.
+ *
+ * **Example**
+ *
  * ```ts
  * import { getInstances, Registry } from "@effect-etcd/discovery"
  * import { Balancer } from "@effect-etcd/discovery/balancing"
@@ -138,8 +132,8 @@ class ConsistentHash<M> implements Chooser<M> {
  * const program = Effect.gen(function* () {
  *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.consistentHash()))
  *   yield* Balancer.update(balancer, yield* getInstances("orders"))
- *   const one = yield* Balancer.pick(balancer, { key: "customer-42" })
- *   assert.deepEqual(yield* Balancer.pick(balancer, { key: "customer-42" }), one)
+ *   const first = yield* Balancer.pick(balancer, { key: "customer-42" })
+ *   assert.deepEqual(yield* Balancer.pick(balancer, { key: "customer-42" }), first)
  * })
  *
  * const registry = Registry.layerFixed([
@@ -149,14 +143,16 @@ class ConsistentHash<M> implements Chooser<M> {
  *
  * await Effect.runPromise(Effect.provide(program, registry))
  * ```
+ *
+ * @since 0.1.0
+ * @category strategies
  */
 export const consistentHash = (key?: string, { points = 256 }: ConsistentHashOptions = {}): Strategy =>
-  make(
-    "consistentHash",
-    <M>() =>
-      key !== undefined && typeof key !== "string" ?
-        invalid("consistentHash", "key", key, "it must be a string, or be left out") :
-        Number.isInteger(points) && points >= 1 && points <= 4096 ?
-        Result.succeed<Chooser<M>>(new ConsistentHash<M>(key, points)) :
-        invalid("consistentHash", "points", points, "it must be a whole number from 1 to 4096")
-  )
+  make("consistentHash", <M>() =>
+    Result.map(
+      checkOptions("Balancer.consistentHash", (check) => ({
+        key: key === undefined ? undefined : check.text("key", key),
+        points: check.number("points", points, { min: 1, max: 4096, whole: true })
+      })),
+      ({ key, points }): Picker<M> => new ConsistentHash<M>(key, points)
+    ))

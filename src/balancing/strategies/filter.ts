@@ -1,18 +1,25 @@
 /**
- * Some instances only.
+ * A part of the instances.
  *
  * @module
  */
 import { Result } from "effect"
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
-import { type Chooser, make, type Strategy } from "../Strategy.ts"
+import { make, type Picker, type Strategy } from "../Strategy.ts"
 
 /**
- * Only instances that satisfy a predicate (a version, a tag of the metadata), which is asked once for each change of an
- * instance. When none does, none is chosen. The predicate must not throw: that would be a defect of whoever takes the
- * set.
+ * Limits a strategy to the instances that satisfy a predicate, such as a version or a tag of the metadata.
  *
- * @example
+ * **Details**
+ *
+ * The predicate runs once for each change of an instance. If no instance satisfies it, none is picked.
+ *
+ * **Gotchas**
+ *
+ * If the predicate throws, the instance is passed over until the next set, and a service client logs a warning.
+ *
+ * **Example**
+ *
  * ```ts
  * import { Balancer } from "@effect-etcd/discovery/balancing"
  * import assert from "node:assert/strict"
@@ -20,18 +27,21 @@ import { type Chooser, make, type Strategy } from "../Strategy.ts"
  * const strategy = Balancer.roundRobin.pipe(Balancer.filter(({ version }) => version === "2.0.0"))
  * assert.equal(strategy.name, "filter(roundRobin)")
  * ```
+ *
+ * @since 0.1.0
+ * @category combinators
  */
 export const filter =
   <M = unknown>(predicate: (instance: ServiceInstance<M>) => boolean) => <N>(strategy: Strategy<N>): Strategy<M & N> =>
     make<M & N>(
       `filter(${strategy.name})`,
       <K extends M & N>() =>
-        Result.map(strategy.make<K>(), (chooser): Chooser<K> => ({
+        Result.map(strategy.make<K>(), (picker): Picker<K> => ({
           put: (instance, available, now) =>
-            predicate(instance) ? chooser.put(instance, available, now) : chooser.remove(instance.id, now),
-          remove: (id, now) => chooser.remove(id, now),
-          pick: (request) => chooser.pick(request),
-          begin: (id, now) => chooser.begin(id, now),
-          inspect: (now) => chooser.inspect(now)
+            predicate(instance) ? picker.put(instance, available, now) : picker.remove(instance.id, now),
+          remove: (id, now) => picker.remove(id, now),
+          pick: (request) => picker.pick(request),
+          begin: (id, now) => picker.begin(id, now),
+          inspect: (now) => picker.inspect(now)
         }))
     )

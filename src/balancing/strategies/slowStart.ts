@@ -1,91 +1,107 @@
 /**
- * A gentle beginning for new instances.
+ * A growing share for new instances.
  *
  * @module
  */
-import { Duration, Option, Result } from "effect"
+import { Duration, Result } from "effect"
+import { checkOptions } from "../../internal/options.ts"
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
-import { type Chooser, invalid, type Known, make, type Outcome, type PickRequest, type Strategy } from "../Strategy.ts"
+import { type Inspection, make, type Outcome, type Picker, type PickRequest, type Strategy } from "../Strategy.ts"
 
-/** Of its share, what a new instance gets at first: with nothing it would never warm up. */
-const leastShare = 0.1
+/** The part of its share that a new instance starts with. With 0 it would never warm up. */
+const initialShare = 0.1
 
-/** How often a pick is made anew because it fell on a new instance. */
-const tries = 4
+/** How many new instances one pick declines before it takes the next one. */
+const maxDeclined = 4
 
-class SlowStart<M> implements Chooser<M> {
-  readonly #window: number
-  readonly #chooser: Chooser<M>
+class SlowStart<M> implements Picker<M> {
+  readonly #windowMillis: number
+  readonly #picker: Picker<M>
   readonly #available = new Set<string>()
-  /** Since when the new ones are available. */
+  /** When each new instance became available. */
   readonly #since = new Map<string, number>()
-  #first: number | undefined
+  #firstUpdate: number | undefined
 
-  constructor(window: number, chooser: Chooser<M>) {
-    this.#window = window
-    this.#chooser = chooser
+  constructor(windowMillis: number, picker: Picker<M>) {
+    this.#windowMillis = windowMillis
+    this.#picker = picker
   }
+
   put(instance: ServiceInstance<M>, available: boolean, now: number): void {
-    this.#first ??= now
+    this.#firstUpdate ??= now
     if (!available) this.#forget(instance.id)
     else if (!this.#available.has(instance.id)) {
       this.#available.add(instance.id)
-      if (now !== this.#first) this.#since.set(instance.id, now)
+      if (now !== this.#firstUpdate) this.#since.set(instance.id, now)
     }
-    this.#chooser.put(instance, available, now)
+    this.#picker.put(instance, available, now)
   }
+
   remove(id: string, now: number): void {
     this.#forget(id)
-    this.#chooser.remove(id, now)
+    this.#picker.remove(id, now)
   }
+
   pick(request: PickRequest): ServiceInstance<M> | undefined {
-    const first = this.#chooser.pick(request)
-    if (first === undefined || this.#takes(first, request)) return first
+    const first = this.#picker.pick(request)
+    if (first === undefined || this.#accepts(first, request)) return first
     const declined = new Set<string>([first.id])
     const others = { ...request, exclude: (id: string) => declined.has(id) || request.exclude?.(id) === true }
-    let chosen = first
-    while (declined.size < tries) {
-      const next = this.#chooser.pick(others)
+    let picked = first
+    while (declined.size < maxDeclined) {
+      const next = this.#picker.pick(others)
       if (next === undefined) break
-      chosen = next
-      if (this.#takes(next, request)) break
+      picked = next
+      if (this.#accepts(next, request)) break
       declined.add(next.id)
     }
-    return chosen
+    return picked
   }
+
   begin(id: string, now: number): (outcome: Outcome) => void {
-    return this.#chooser.begin(id, now)
+    return this.#picker.begin(id, now)
   }
-  inspect(now: number): ReadonlyMap<string, Known> {
-    return new Map(Array.from(this.#chooser.inspect(now), ([id, known]) => [
+
+  inspect(now: number): ReadonlyMap<string, Inspection> {
+    return new Map(Array.from(this.#picker.inspect(now), ([id, inspection]) => [
       id,
-      { ...known, slowStart: this.#shareOf(id, now) }
+      { ...inspection, slowStart: this.#shareOf(id, now) }
     ]))
   }
+
   #forget(id: string): void {
     this.#available.delete(id)
     this.#since.delete(id)
   }
-  #takes({ id }: ServiceInstance<M>, { now, random }: PickRequest): boolean {
+
+  #accepts({ id }: ServiceInstance<M>, { now, random }: PickRequest): boolean {
     if (this.#since.size === 0) return true
     const share = this.#shareOf(id, now)
     if (share === 1) this.#since.delete(id)
     return share === 1 || random() < share
   }
+
   #shareOf(id: string, now: number): number {
     const since = this.#since.get(id)
-    return since === undefined ? 1 : Math.min(1, Math.max(leastShare, (now - since) / this.#window))
+    return since === undefined ? 1 : Math.min(1, Math.max(initialShare, (now - since) / this.#windowMillis))
   }
 }
 
 /**
- * For `window` after an instance became available, it gets a part of its share only, from a tenth growing evenly to all
- * of it: caches fill, code is compiled, pools open. The instances of the first set count as warm.
+ * Gives a new instance a part of its share for `window`: a tenth at first, growing evenly to all of it.
  *
- * Picks that fall on a new instance are declined by chance and made anew, so it fits any strategy. While most instances
- * are new there is nobody to take their load, and they get it.
+ * **When to use**
  *
- * @example
+ * When instances need time to fill caches, compile code or open pools.
+ *
+ * **Details**
+ *
+ * The window starts when the instance becomes available. The instances of the first set count as warm. Picks that fall on
+ * a new instance are declined at random and repeated, so it fits any strategy. If most instances are new, they get their
+ * full shares.
+ *
+ * **Example**
+ *
  * ```ts
  * import { Balancer } from "@effect-etcd/discovery/balancing"
  * import assert from "node:assert/strict"
@@ -93,11 +109,14 @@ class SlowStart<M> implements Chooser<M> {
  * const strategy = Balancer.roundRobin.pipe(Balancer.slowStart("30 seconds"))
  * assert.equal(strategy.name, "slowStart(roundRobin)")
  * ```
+ *
+ * @since 0.1.0
+ * @category combinators
  */
 export const slowStart = (window: Duration.Input) => <M>(strategy: Strategy<M>): Strategy<M> =>
-  make<M>(`slowStart(${strategy.name})`, <N extends M>() => {
-    const millis = Option.match(Duration.fromInput(window), { onNone: () => Number.NaN, onSome: Duration.toMillis })
-    return millis > 0 && millis < Infinity ?
-      Result.map(strategy.make<N>(), (chooser): Chooser<N> => new SlowStart<N>(millis, chooser)) :
-      invalid("slowStart", "window", window, "it must be a finite duration above 0")
-  })
+  make<M>(`slowStart(${strategy.name})`, <N extends M>() =>
+    Result.gen(function* () {
+      const checked = yield* checkOptions("Balancer.slowStart", (check) => check.duration("window", window))
+      const picker = yield* strategy.make<N>()
+      return new SlowStart<N>(Duration.toMillis(checked), picker)
+    }))

@@ -1,23 +1,25 @@
 /**
- * The better of two: two instances are drawn at random, in proportion to their weights, and the less loaded one gets the
- * call. That keeps the load nearly as even as asking all would, at constant cost, and without the herd that asking all
- * makes of clients who see the same numbers (M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing",
- * IEEE TPDS 12(10), 2001).
+ * The less loaded of two random instances.
  *
- * Weights act twice: in the draw, and in what load is due to an instance. Of two with equal load the first one drawn
- * wins, so that idle instances get calls in proportion to their weights.
+ * Two instances are drawn at random, in proportion to their weights, and the less loaded one gets the call. That keeps
+ * the load nearly as even as comparing all instances would, at constant cost. It also avoids the herd of clients that
+ * see the same numbers and all choose the same instance (M. Mitzenmacher, "The Power of Two Choices in Randomized Load
+ * Balancing", IEEE TPDS 12(10), 2001).
+ *
+ * Weights count twice: in the draw, and in the load that an instance should have. Of two with equal load the first one
+ * drawn wins, so idle instances get calls in proportion to their weights.
  *
  * @module
  */
-import { Duration, Option, Result } from "effect"
+import { Duration, Result } from "effect"
+import { checkOptions } from "../../internal/options.ts"
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import {
-  type Chooser,
-  invalid,
-  type Known,
+  type Inspection,
   make,
   noCall,
   type Outcome,
+  type Picker,
   type PickRequest,
   type Strategy
 } from "../Strategy.ts"
@@ -26,25 +28,28 @@ import { type Member, Pool } from "./Pool.ts"
 /** What is measured of one instance. */
 interface Load {
   readonly begin: () => void
-  readonly end: (tookMillis: number, outcome: Outcome) => void
-  /** The less, the better. `share`: the weight of the instance as a multiple of the mean. */
+  readonly end: (latencyMillis: number, outcome: Outcome) => void
+  /** The load: less is better. `share` is the weight of the instance as a multiple of the mean. */
   readonly read: (now: number, share: number) => number
-  readonly inspect: (now: number) => Known
+  readonly inspect: (now: number) => Inspection
 }
 
-class TwoChoices<M> implements Chooser<M> {
+class TwoChoices<M> implements Picker<M> {
   readonly #pool = new Pool<M, Load>()
-  readonly #unloaded: () => Load
+  readonly #initialLoad: () => Load
 
-  constructor(unloaded: () => Load) {
-    this.#unloaded = unloaded
+  constructor(initialLoad: () => Load) {
+    this.#initialLoad = initialLoad
   }
+
   put(instance: ServiceInstance<M>, available: boolean): void {
-    this.#pool.put(instance, available ? instance.weight : 0, this.#unloaded)
+    this.#pool.put(instance, available, this.#initialLoad)
   }
+
   remove(id: string): void {
     this.#pool.remove(id)
   }
+
   pick({ exclude, now, random }: PickRequest): ServiceInstance<M> | undefined {
     const one = this.#pool.draw(random, ({ instance }) => exclude?.(instance.id) === true)
     if (one === undefined) return undefined
@@ -54,15 +59,18 @@ class TwoChoices<M> implements Chooser<M> {
     )
     return (other === undefined || this.#load(one, now) <= this.#load(other, now) ? one : other).instance
   }
-  begin(id: string, began: number): (outcome: Outcome) => void {
-    const load = this.#pool.known.get(id)?.state
+
+  begin(id: string, startedAt: number): (outcome: Outcome) => void {
+    const load = this.#pool.members.get(id)?.state
     if (load === undefined) return noCall
     load.begin()
-    return (outcome) => load.end(Math.max(0, outcome.now - began), outcome)
+    return (outcome) => load.end(Math.max(0, outcome.now - startedAt), outcome)
   }
-  inspect(now: number): ReadonlyMap<string, Known> {
-    return new Map(Array.from(this.#pool.known, ([id, { state }]) => [id, state.inspect(now)]))
+
+  inspect(now: number): ReadonlyMap<string, Inspection> {
+    return new Map(Array.from(this.#pool.members, ([id, { state }]) => [id, state.inspect(now)]))
   }
+
   #load({ state, weight }: Member<M, Load>, now: number): number {
     return state.read(now, weight / this.#pool.meanWeight)
   }
@@ -74,119 +82,132 @@ class InFlight implements Load {
   begin(): void {
     this.#inFlight++
   }
+
   end(): void {
     this.#inFlight--
   }
+
   read(_now: number, share: number): number {
     return this.#inFlight / share
   }
-  inspect(): Known {
+
+  inspect(): Inspection {
     return { inFlight: this.#inFlight }
   }
 }
 
-/** Milliseconds below which latencies count as equal, so that calls in flight count among the fast, too. */
-const leastCost = 1e-3
+/** Latencies below this count as equal, so that calls in flight decide among fast instances. */
+const minLatencyMillis = 1e-3
 
-/** More than any latency: an instance of which nothing is known but a call in flight is the worse choice. */
-const unknownCost = 1e9
+/**
+ * The latency of an instance that has calls in flight and no measurement yet: worse than any measured one, so that it
+ * gets no second call before the first has ended.
+ */
+const maxLatencyMillis = 1e9
 
 class PeakEwma implements Load {
-  readonly #decay: number
+  readonly #decayMillis: number
   #inFlight = 0
-  /** The latency at `#at`, or `undefined` before the first one. */
-  #cost: number | undefined
+  /** The latency at the time `#at`, `undefined` before the first measurement. */
+  #latency: number | undefined
   #at = 0
 
-  constructor(decay: number) {
-    this.#decay = decay
+  constructor(decayMillis: number) {
+    this.#decayMillis = decayMillis
   }
+
   begin(): void {
     this.#inFlight++
   }
-  end(took: number, { now, ok }: Outcome): void {
+
+  end(latencyMillis: number, { now, ok }: Outcome): void {
     this.#inFlight--
-    if (this.#cost === undefined || took > this.#cost) this.#cost = took
-    // An instance that fails fast must not look like a fast one.
+    const latency = Math.min(latencyMillis, maxLatencyMillis)
+    if (this.#latency === undefined || latency > this.#latency) this.#latency = latency
+    // A fast failure must not lower the latency: it would attract calls.
     else if (!ok) return
-    else this.#cost = took + (this.#cost - took) * this.#weightAt(now)
+    else this.#latency = latency + (this.#latency - latency) * this.#weightAt(now)
     this.#at = Math.max(now, this.#at)
   }
+
   read(now: number, share: number): number {
-    const cost = this.#costAt(now) ?? (this.#inFlight === 0 ? 0 : unknownCost)
-    return Math.max(cost, leastCost) * (1 + this.#inFlight / share)
+    const latency = this.#latencyAt(now) ?? (this.#inFlight === 0 ? 0 : maxLatencyMillis)
+    return Math.max(latency, minLatencyMillis) * (1 + this.#inFlight / share)
   }
-  inspect(now: number): Known {
-    const cost = this.#costAt(now)
-    return { inFlight: this.#inFlight, ...(cost === undefined ? {} : { ewmaMillis: cost }) }
+
+  inspect(now: number): Inspection {
+    const latency = this.#latencyAt(now)
+    return { inFlight: this.#inFlight, ...(latency === undefined ? {} : { ewmaMillis: latency }) }
   }
-  #costAt(now: number): number | undefined {
-    return this.#cost === undefined ? undefined : this.#cost * this.#weightAt(now)
+
+  #latencyAt(now: number): number | undefined {
+    return this.#latency === undefined ? undefined : this.#latency * this.#weightAt(now)
   }
-  /** How much of what was measured still counts. */
+
+  /** The weight that a measurement still has, from 1 down to 0. */
   #weightAt(now: number): number {
-    return Math.exp(-Math.max(0, now - this.#at) / this.#decay)
+    return Math.exp(-Math.max(0, now - this.#at) / this.#decayMillis)
   }
 }
 
 /**
- * The one of two with fewer calls in flight for its weight.
+ * Of two random instances, the one with fewer calls in flight for its weight.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import { Balancer } from "@effect-etcd/discovery/balancing"
  * import assert from "node:assert/strict"
  *
- * const strategy = Balancer.leastRequests.pipe(Balancer.panic(0.5))
- * assert.equal(strategy.name, "panic(leastRequests)")
+ * const strategy = Balancer.leastRequests.pipe(Balancer.slowStart("30 seconds"))
+ * assert.equal(strategy.name, "slowStart(leastRequests)")
  * ```
+ *
+ * @since 0.1.0
+ * @category strategies
  */
 export const leastRequests: Strategy = make(
   "leastRequests",
-  <M>() => Result.succeed<Chooser<M>>(new TwoChoices<M>(() => new InFlight()))
+  <M>() => Result.succeed<Picker<M>>(new TwoChoices<M>(() => new InFlight()))
 )
 
-/** How {@link peakEwmaWith} forgets. */
+/**
+ * Options of {@link peakEwma}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface PeakEwmaOptions {
-  /** After how long a latency counts for 37 % (1/e) only. Default: 10 seconds. */
+  /** After how long the weight of a measurement has dropped to 37 % (1/e). Default: 10 seconds. */
   readonly decay?: Duration.Input
 }
 
 /**
- * {@link peakEwma} with another decay.
+ * Of two random instances, the one with the lower latency times its calls in flight.
  *
- * @example
- * ```ts
- * import { Balancer } from "@effect-etcd/discovery/balancing"
- * import { Result } from "effect"
- * import assert from "node:assert/strict"
+ * **Details**
  *
- * assert.ok(Result.isSuccess(Balancer.make(Balancer.peakEwmaWith({ decay: "2 seconds" }))))
- * assert.ok(Result.isFailure(Balancer.make(Balancer.peakEwmaWith({ decay: 0 }))))
- * ```
- */
-export const peakEwmaWith = ({ decay = "10 seconds" }: PeakEwmaOptions): Strategy =>
-  make("peakEwma", <M>() => {
-    const millis = Option.match(Duration.fromInput(decay), { onNone: () => Number.NaN, onSome: Duration.toMillis })
-    return millis > 0 && millis < Infinity ?
-      Result.succeed<Chooser<M>>(new TwoChoices<M>(() => new PeakEwma(millis))) :
-      invalid("peakEwma", "decay", decay, "it must be a finite duration above 0")
-  })
-
-/**
- * The one of two with the lower latency, times the calls in flight (for its weight) and the one to come.
+ * The latency is a moving average that rises at once and falls slowly, as in Finagle ("Peak EWMA", twitter.github.io/finagle,
+ * Clients). So a stalling instance loses its traffic with its first slow answer. As the measurement decays, the instance
+ * gets calls again. A failure never lowers the latency: an instance that fails fast attracts no calls. Calls in flight
+ * count for the weight of the instance, and include the call that is about to start.
  *
- * The latency is a moving average that jumps up at once and comes down slowly, as in Finagle ("Peak EWMA",
- * twitter.github.io/finagle, Clients): a stalling instance is left with its first slow answer, and one that is not called
- * is forgotten to be slow, and so is tried again. A failure never lowers it: failing fast attracts no calls.
+ * **Example**
  *
- * @example
  * ```ts
  * import { Balancer } from "@effect-etcd/discovery/balancing"
  * import assert from "node:assert/strict"
  *
- * const strategy = Balancer.peakEwma.pipe(Balancer.zoneAware({ zone: "eu-1a", minLocal: 3 }), Balancer.slowStart("30 seconds"))
- * assert.equal(strategy.name, "slowStart(zoneAware(peakEwma))")
+ * const strategy = Balancer.peakEwma({ decay: "5 seconds" }).pipe(Balancer.zoneAware({ zone: "eu-1a", minLocal: 3 }))
+ * assert.equal(strategy.name, "zoneAware(peakEwma)")
  * ```
+ *
+ * @since 0.1.0
+ * @category strategies
  */
-export const peakEwma: Strategy = peakEwmaWith({})
+export const peakEwma = ({ decay = "10 seconds" }: PeakEwmaOptions = {}): Strategy =>
+  make("peakEwma", <M>() =>
+    Result.map(
+      checkOptions("Balancer.peakEwma", (check) => Duration.toMillis(check.duration("decay", decay))),
+      (decayMillis): Picker<M> => new TwoChoices<M>(() => new PeakEwma(decayMillis))
+    ))

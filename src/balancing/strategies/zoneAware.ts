@@ -1,53 +1,63 @@
 /**
- * Near instances first.
+ * Instances of one zone first.
  *
  * @module
  */
 import { Result } from "effect"
+import { checkOptions } from "../../internal/options.ts"
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
-import { type Chooser, invalid, type Known, make, type Outcome, type PickRequest, type Strategy } from "../Strategy.ts"
+import { type Inspection, make, type Outcome, type Picker, type PickRequest, type Strategy } from "../Strategy.ts"
 
-/** What is near. */
+/**
+ * Options of {@link zoneAware}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface ZoneAwareOptions {
   /** The zone of this client. */
   readonly zone: string
   /**
-   * How many available instances the zone must have, so that all calls stay within it, a whole number above 0. With
-   * fewer, calls go to all zones alike: the few would be flooded. Default: 1.
+   * The number of available instances that the zone must have to get all calls. With fewer, calls go to all zones, which
+   * protects the few from overload. A whole number of at least 1. Default: 1.
    */
   readonly minLocal?: number
 }
 
-class ZoneAware<M> implements Chooser<M> {
+class ZoneAware<M> implements Picker<M> {
   readonly #zone: string
   readonly #minLocal: number
-  readonly #local: Chooser<M>
-  readonly #everywhere: Chooser<M>
+  readonly #local: Picker<M>
+  readonly #everywhere: Picker<M>
   /** The available instances of the zone. */
-  readonly #near = new Set<string>()
+  readonly #availableLocal = new Set<string>()
 
-  constructor(zone: string, minLocal: number, local: Chooser<M>, everywhere: Chooser<M>) {
+  constructor(zone: string, minLocal: number, local: Picker<M>, everywhere: Picker<M>) {
     this.#zone = zone
     this.#minLocal = minLocal
     this.#local = local
     this.#everywhere = everywhere
   }
+
   put(instance: ServiceInstance<M>, available: boolean, now: number): void {
     this.#everywhere.put(instance, available, now)
     if (instance.zone === this.#zone) this.#local.put(instance, available, now)
     else this.#local.remove(instance.id, now)
-    if (instance.zone === this.#zone && available) this.#near.add(instance.id)
-    else this.#near.delete(instance.id)
+    if (instance.zone === this.#zone && available) this.#availableLocal.add(instance.id)
+    else this.#availableLocal.delete(instance.id)
   }
+
   remove(id: string, now: number): void {
     this.#everywhere.remove(id, now)
     this.#local.remove(id, now)
-    this.#near.delete(id)
+    this.#availableLocal.delete(id)
   }
+
   pick(request: PickRequest): ServiceInstance<M> | undefined {
-    const local = this.#near.size >= this.#minLocal ? this.#local.pick(request) : undefined
+    const local = this.#availableLocal.size >= this.#minLocal ? this.#local.pick(request) : undefined
     return local ?? this.#everywhere.pick(request)
   }
+
   begin(id: string, now: number): (outcome: Outcome) => void {
     const [endLocal, endEverywhere] = [this.#local.begin(id, now), this.#everywhere.begin(id, now)]
     return (outcome) => {
@@ -55,16 +65,22 @@ class ZoneAware<M> implements Chooser<M> {
       endEverywhere(outcome)
     }
   }
-  inspect(now: number): ReadonlyMap<string, Known> {
+
+  inspect(now: number): ReadonlyMap<string, Inspection> {
     return this.#everywhere.inspect(now)
   }
 }
 
 /**
- * The instances of one zone, as long as it has enough of them, and those of all zones when it has not, or when all of the
- * zone are excluded. The strategy keeps its state for both, so switching between them loses nothing.
+ * Prefers the instances of one zone.
  *
- * @example
+ * **Details**
+ *
+ * Calls go to the zone while it has at least `minLocal` available instances that are not all excluded, and otherwise to
+ * all zones. The strategy keeps its state for both, so switching between them loses nothing.
+ *
+ * **Example**
+ *
  * ```ts
  * import { getInstances, Registry } from "@effect-etcd/discovery"
  * import { Balancer } from "@effect-etcd/discovery/balancing"
@@ -72,9 +88,10 @@ class ZoneAware<M> implements Chooser<M> {
  * import assert from "node:assert/strict"
  *
  * const program = Effect.gen(function* () {
- *   const balancer = yield* Effect.fromResult(Balancer.make(Balancer.roundRobin.pipe(Balancer.zoneAware({ zone: "eu-1a" }))))
+ *   const strategy = Balancer.roundRobin.pipe(Balancer.zoneAware({ zone: "eu-1a" }))
+ *   const balancer = yield* Effect.fromResult(Balancer.make(strategy))
  *   yield* Balancer.update(balancer, yield* getInstances("orders"))
- *   // No instance is in that zone: calls go everywhere.
+ *   // No instance is in that zone: calls go to all zones.
  *   return Option.isSome(yield* Balancer.pick(balancer))
  * })
  *
@@ -85,15 +102,18 @@ class ZoneAware<M> implements Chooser<M> {
  *
  * assert.ok(await Effect.runPromise(Effect.provide(program, registry)))
  * ```
+ *
+ * @since 0.1.0
+ * @category combinators
  */
-export const zoneAware = ({ minLocal = 1, zone }: ZoneAwareOptions) => <M>(strategy: Strategy<M>): Strategy<M> =>
+export const zoneAware = (options: ZoneAwareOptions) => <M>(strategy: Strategy<M>): Strategy<M> =>
   make<M>(`zoneAware(${strategy.name})`, <N extends M>() =>
     Result.gen(function* () {
-      if (typeof zone !== "string" || zone === "") {
-        return yield* invalid("zoneAware", "zone", zone, "it must be a text that is not empty")
-      }
-      if (!Number.isInteger(minLocal) || minLocal < 1) {
-        return yield* invalid("zoneAware", "minLocal", minLocal, "it must be a whole number above 0")
-      }
+      const { minLocal, zone } = yield* checkOptions("Balancer.zoneAware", (check) => ({
+        zone: options.zone === "" ?
+          check.refuse("zone", options.zone, "it must not be empty") :
+          check.text("zone", options.zone),
+        minLocal: check.number("minLocal", options.minLocal ?? 1, { min: 1, whole: true })
+      }))
       return new ZoneAware<N>(zone, minLocal, yield* strategy.make<N>(), yield* strategy.make<N>())
     }))

@@ -1,16 +1,15 @@
 /**
- * Points in time at which something falls due, earliest first: a binary heap whose entries know their place, so that
- * one can be moved or taken out. It reads no clock: time is told to it, in milliseconds.
+ * Deadlines ordered by time, earliest first. Reads no clock: callers pass the time in milliseconds.
  *
  * @module
  */
+import { Heap, type HeapItem } from "../Heap.ts"
 
-/** Something that falls due. Of two at the same time, the one that was set first comes first. */
-export class Deadline {
+/** A callback and the time at which it is due. Of two at the same time, the one that was set first runs first. */
+export class Deadline implements HeapItem {
   readonly due: (now: number) => void
   at = 0
   order = 0
-  /** The place in the heap, `-1` outside of it. */
   place = -1
 
   /** `due` may set deadlines again, at later times. */
@@ -19,70 +18,36 @@ export class Deadline {
   }
 }
 
-const before = (self: Deadline, that: Deadline): boolean =>
-  self.at < that.at || (self.at === that.at && self.order < that.order)
-
 /** A set of {@link Deadline}s. */
 export class Deadlines {
-  readonly #heap: Array<Deadline> = []
+  readonly #heap = new Heap<Deadline>((self, that) =>
+    self.at < that.at || (self.at === that.at && self.order < that.order)
+  )
   #sets = 0
 
-  /** The time of the earliest one. */
+  /** The time of the earliest deadline. */
   get earliest(): number | undefined {
-    return this.#heap[0]?.at
+    return this.#heap.first?.at
   }
 
   /** Adds a deadline, or moves it to another time. */
   set(deadline: Deadline, at: number): void {
+    this.#heap.remove(deadline)
     deadline.at = at
     deadline.order = this.#sets++
-    if (deadline.place < 0) this.#put(deadline, this.#heap.length)
-    this.#sift(deadline)
+    this.#heap.add(deadline)
   }
 
-  /** Takes a deadline out; it may be outside already. */
+  /** Removes a deadline. Does nothing if it is not set. */
   delete(deadline: Deadline): void {
-    if (deadline.place < 0) return
-    const place = deadline.place
-    deadline.place = -1
-    const last = this.#heap.pop()
-    if (last === undefined || last === deadline) return
-    this.#put(last, place)
-    this.#sift(last)
+    this.#heap.remove(deadline)
   }
 
-  /** Takes out what is due and lets it know. */
+  /** Removes the deadlines that are due and calls them. */
   run(now: number): void {
-    for (let first = this.#heap[0]; first !== undefined && first.at <= now; first = this.#heap[0]) {
-      this.delete(first)
+    for (let first = this.#heap.first; first !== undefined && first.at <= now; first = this.#heap.first) {
+      this.#heap.remove(first)
       first.due(now)
     }
-  }
-
-  #put(deadline: Deadline, place: number): void {
-    this.#heap[place] = deadline
-    deadline.place = place
-  }
-
-  /** Moves an entry up or down to where it belongs. */
-  #sift(entry: Deadline): void {
-    let above = this.#heap[(entry.place - 1) >> 1]
-    while (above !== undefined && before(entry, above)) {
-      this.#swap(entry, above)
-      above = this.#heap[(entry.place - 1) >> 1]
-    }
-    while (true) {
-      const left = this.#heap[2 * entry.place + 1]
-      const right = this.#heap[2 * entry.place + 2]
-      const below = left !== undefined && right !== undefined && before(right, left) ? right : left
-      if (below === undefined || !before(below, entry)) return
-      this.#swap(entry, below)
-    }
-  }
-
-  #swap(self: Deadline, that: Deadline): void {
-    const place = self.place
-    this.#put(self, that.place)
-    this.#put(that, place)
   }
 }

@@ -1,16 +1,16 @@
 /**
- * A binary heap whose items know their places, so that any of them can be taken out.
+ * A binary heap whose items know their index, so that any of them can be removed in O(log n).
  *
  * @module
  */
 
-/** What a heap can hold. An item is in one heap at a time. */
+/** An item of a {@link Heap}. An item is in one heap at a time. */
 export interface HeapItem {
-  /** Its place; the heap's affair. */
+  /** The index in the heap, -1 outside of it. Only the heap writes it. */
   place: number
 }
 
-/** Items, the one that comes `before` all others first. */
+/** A set of items of which the one that comes `before` all others is first. */
 export class Heap<A extends HeapItem> {
   readonly #items: Array<A> = []
   readonly #before: (self: A, that: A) => boolean
@@ -18,30 +18,40 @@ export class Heap<A extends HeapItem> {
   constructor(before: (self: A, that: A) => boolean) {
     this.#before = before
   }
+
+  /** All items, in no order. */
   get items(): ReadonlyArray<A> {
     return this.#items
   }
+
   get first(): A | undefined {
     return this.#items[0]
   }
+
   add(item: A): void {
     this.#rise(item, this.#items.length)
   }
-  /** Takes out an item that is in this heap. */
+
+  /** Removes an item. Does nothing if the item is in no heap. */
   remove(item: A): void {
+    const { place } = item
+    if (place < 0) return
+    item.place = -1
     const last = this.#items.pop()
     if (last === undefined || last === item) return
-    const { place } = item
     if (place > 0 && this.#before(last, this.#at((place - 1) >> 1))) this.#rise(last, place)
     else this.#sink(last, place)
   }
+
   #at(place: number): A {
     return this.#items[place] as A
   }
+
   #set(item: A, place: number): void {
     this.#items[place] = item
     item.place = place
   }
+
   #rise(item: A, from: number): void {
     let place = from
     while (place > 0) {
@@ -53,6 +63,7 @@ export class Heap<A extends HeapItem> {
     }
     this.#set(item, place)
   }
+
   #sink(item: A, from: number): void {
     let place = from
     for (;;) {

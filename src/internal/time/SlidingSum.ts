@@ -1,24 +1,25 @@
 /**
- * Sums over the last stretch of time, in constant memory: the stretch is cut into ten slices, and a slice that has
- * passed counts no longer.
+ * The sum of what was added during a sliding time window, in constant memory.
+ *
+ * The window is cut into ten slices. A slice leaves the sum as a whole.
  *
  * @module
  */
 
 const slices = 10
 
-/** A sum of what was added during the last `window` milliseconds, to a tenth of that. */
+/** The sum of the amounts added during the last `windowMillis`, exact to one slice (a tenth of the window). */
 export class SlidingSum {
-  readonly #width: number
+  readonly #sliceMillis: number
   readonly #sums = new Float64Array(slices)
   #total = 0
   #slice = Number.NEGATIVE_INFINITY
 
-  constructor(window: number) {
-    this.#width = window / slices
+  constructor(windowMillis: number) {
+    this.#sliceMillis = windowMillis / slices
   }
 
-  /** Adds to the slice of this moment. */
+  /** Adds an amount at the time `now`. */
   add(amount: number, now: number): void {
     this.#advance(now)
     const index = ((this.#slice % slices) + slices) % slices
@@ -26,20 +27,20 @@ export class SlidingSum {
     this.#total += amount
   }
 
-  /** The sum at this moment. */
+  /** The sum at the time `now`. */
   at(now: number): number {
     this.#advance(now)
     return this.#total
   }
 
-  /** Forgets everything. */
+  /** Resets the sum to 0. */
   clear(): void {
     this.#sums.fill(0)
     this.#total = 0
   }
 
   #advance(now: number): void {
-    const slice = Math.floor(now / this.#width)
+    const slice = Math.floor(now / this.#sliceMillis)
     if (slice <= this.#slice) return
     if (slice - this.#slice >= slices) this.clear()
     else {

@@ -1,6 +1,5 @@
 /**
- * What the tests of endpoints share: a service whose instances are made up, on virtual time, and calls that do as they
- * are told.
+ * What the tests of service clients share: a registry whose sets the test emits.
  *
  * @module
  */
@@ -15,11 +14,11 @@ import { Freshness } from "../../src/etcd/Freshness.ts"
 /** A service whose instances the test sets. */
 export interface Fake {
   readonly layer: Layer.Layer<Registry.Registry>
-  /** The next set: ids, or instances. */
+  /** Emits the next set: ids, or instances. */
   readonly set: (
     ...instances: ReadonlyArray<string | Partial<ServiceInstance> & { readonly id: string }>
   ) => Effect.Effect<void>
-  /** Discovery is refused from now on. */
+  /** Discovery fails with this cause from now on. */
   readonly refuse: (cause: EtcdError.EtcdError) => Effect.Effect<void>
 }
 
@@ -28,7 +27,7 @@ export const instanceOf = (given: string | Partial<ServiceInstance> & { readonly
   return { name: "orders", endpoints: [`http://${members.id}:80`], metadata: {}, weight: 1, status: "up", ...members }
 }
 
-/** A registry in which the test says what there is. Its sets are those of one watch. */
+/** A registry whose sets the test emits, as those of one watch. */
 export const fake: Effect.Effect<Fake> = Effect.sync(() => {
   const sets = new Latest<InstanceSet.InstanceSet<unknown> | EtcdError.EtcdError>()
   const history = new InstanceSet.History()
@@ -37,7 +36,7 @@ export const fake: Effect.Effect<Fake> = Effect.sync(() => {
   const none = Effect.die("not in this test")
   const registry: Registry.Registry = {
     register: () => none,
-    // What is put in below is what consumers of any service get.
+    // Every service gets the sets of the test.
     discover: <M>() =>
       Stream.mapEffect(
         sets.changes,

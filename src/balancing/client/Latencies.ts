@@ -1,6 +1,7 @@
 /**
- * Percentiles of the latency of late, in constant memory: a histogram whose buckets grow by a twelfth each, kept for
- * two stretches of time of which the older one is dropped.
+ * Percentiles of recent latencies, in constant memory.
+ *
+ * Two histograms of ten seconds each: the current one and the one before. The width of a bucket grows by a twelfth.
  *
  * @module
  */
@@ -8,10 +9,9 @@
 const growth = Math.log(13 / 12)
 /** From a microsecond to about twelve days. */
 const buckets = 350
-/** Milliseconds. */
-const stretch = 10_000
-/** With fewer measurements a percentile says nothing. */
-const enough = 20
+const windowMillis = 10_000
+/** The number of measurements that a percentile needs. */
+const minSamples = 20
 
 const indexOf = (millis: number): number =>
   Math.min(buckets - 1, Math.max(0, Math.ceil(Math.log(Math.max(millis, 1e-3) * 1000) / growth)))
@@ -19,30 +19,30 @@ const indexOf = (millis: number): number =>
 /** The latencies of the last 10 to 20 seconds. */
 export class Latencies {
   #before = new Uint32Array(buckets)
-  #now = new Uint32Array(buckets)
+  #current = new Uint32Array(buckets)
   #count = 0
   #countBefore = 0
   #until = Number.NEGATIVE_INFINITY
 
-  /** Adds a measurement, in milliseconds. */
+  /** Adds a measurement. */
   add(millis: number, now: number): void {
     this.#advance(now)
     const index = indexOf(millis)
-    this.#now[index] = (this.#now[index] ?? 0) + 1
+    this.#current[index] = (this.#current[index] ?? 0) + 1
     this.#count += 1
   }
 
   /**
-   * The latency in milliseconds that a share (0 to 1) of the calls stayed below, to a twelfth; `undefined` as long as
-   * there are fewer than 20 measurements.
+   * The latency in milliseconds that a share (0 to 1) of the measurements did not exceed, rounded up by a twelfth at most.
+   * `undefined` with fewer than 20 measurements.
    */
   percentile(share: number, now: number): number | undefined {
     this.#advance(now)
     const total = this.#count + this.#countBefore
-    if (total < enough) return undefined
+    if (total < minSamples) return undefined
     let left = Math.ceil(share * total)
     for (let index = 0; index < buckets; index++) {
-      left -= (this.#now[index] ?? 0) + (this.#before[index] ?? 0)
+      left -= (this.#current[index] ?? 0) + (this.#before[index] ?? 0)
       if (left <= 0) return Math.exp(index * growth) / 1000
     }
     return undefined
@@ -50,12 +50,12 @@ export class Latencies {
 
   #advance(now: number): void {
     if (now < this.#until) return
-    const isOld = now >= this.#until + stretch
+    const isOld = now >= this.#until + windowMillis
     const spare = this.#before
-    this.#before = isOld ? new Uint32Array(buckets) : this.#now
+    this.#before = isOld ? new Uint32Array(buckets) : this.#current
     this.#countBefore = isOld ? 0 : this.#count
-    this.#now = spare.fill(0)
+    this.#current = spare.fill(0)
     this.#count = 0
-    this.#until = now + stretch
+    this.#until = now + windowMillis
   }
 }

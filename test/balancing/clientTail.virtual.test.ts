@@ -1,10 +1,10 @@
 import { Effect, Random } from "effect"
 import { TestClock } from "effect/testing"
 import assert from "node:assert/strict"
-import { Balancer, Endpoints } from "../../src/balancing/mod.ts"
+import { Balancer, ServiceClient } from "../../src/balancing/mod.ts"
 import { describe } from "../harness/it.ts"
 import { settle, verify } from "../harness/virtual.ts"
-import { fake, now } from "./endpointsSupport.ts"
+import { fake, now } from "./clientSupport.ts"
 
 const ids = Array.from({ length: 10 }, (_, index) => `i${index}`)
 const calls = 1000
@@ -17,7 +17,11 @@ const latencies = (strategy: Balancer.Strategy, slow: string | undefined) =>
     const registry = yield* fake
     yield* registry.set(...ids)
     return yield* Effect.gen(function* () {
-      const endpoints = yield* Endpoints.make({ service: "orders", connect: ({ id }) => Effect.succeed(id), strategy })
+      const endpoints = yield* ServiceClient.make({
+        service: "orders",
+        connect: ({ id }) => Effect.succeed(id),
+        strategy
+      })
       yield* settle
       const took: Array<number> = []
       const call = Effect.gen(function* () {
@@ -38,12 +42,12 @@ const latencies = (strategy: Balancer.Strategy, slow: string | undefined) =>
 
 const p99 = (sorted: ReadonlyArray<number>): number => sorted[Math.ceil(sorted.length * 0.99) - 1] ?? Infinity
 
-describe("Endpoints with one of ten instances 20 times slower", () => {
-  verify("peakEwma keeps p99 within twice that of ten equal ones; roundRobin does not", () => {
+describe("ServiceClient with one of ten instances 20 times slower", () => {
+  verify("peakEwma keeps p99 within twice that of ten equal instances if one is slow; roundRobin does not", () => {
     const seed = "tail 1"
     return Effect.gen(function* () {
       const measured: Record<string, readonly [equal: number, oneSlow: number]> = {}
-      for (const strategy of [Balancer.peakEwma, Balancer.roundRobin]) {
+      for (const strategy of [Balancer.peakEwma(), Balancer.roundRobin]) {
         measured[strategy.name] = [
           p99(yield* latencies(strategy, undefined)),
           p99(yield* latencies(strategy, ids[3]))

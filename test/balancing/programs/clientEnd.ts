@@ -1,9 +1,9 @@
-// Uses endpoints in every way that could leave something behind, without runMain: it must end by itself.
+// Uses service clients in every way that could leave something behind, without runMain. It must end by itself.
 import { Effect, Fiber, Layer, ManagedRuntime } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { createServer } from "node:http"
 import { registerService, Registry } from "../../../mod.ts"
-import { Balancer, Endpoints } from "../../../src/balancing/mod.ts"
+import { Balancer, ServiceClient } from "../../../src/balancing/mod.ts"
 import { DiscoveryHttpClient, makeFetch } from "../../../src/http/mod.ts"
 
 const registry = Registry.layerMemory()
@@ -12,14 +12,14 @@ const hung = Effect.gen(function* () {
   yield* registerService("hung", { endpoints: ["a:1"] })
   for (const connect of [Effect.never, Effect.uninterruptible(Effect.never)]) {
     const error = yield* Effect.scoped(Effect.gen(function* () {
-      const endpoints = yield* Endpoints.make({
+      const client = yield* ServiceClient.make({
         service: "hung",
         connect: () => connect,
         open: "eagerly",
         connectTimeout: "50 millis",
         closeTimeout: "50 millis"
       })
-      return yield* Effect.flip(endpoints.call(() => Effect.void, { timeout: "1 hour" }))
+      return yield* Effect.flip(client.call(() => Effect.void, { timeout: "1 hour" }))
     }))
     console.log(error._tag)
   }
@@ -27,23 +27,23 @@ const hung = Effect.gen(function* () {
 
 const calls = Effect.gen(function* () {
   for (const id of ["a", "b", "c"]) yield* registerService("orders", { id, endpoints: [`${id}:1`] })
-  const endpoints = yield* Endpoints.make({
+  const client = yield* ServiceClient.make({
     service: "orders",
-    strategy: Balancer.peakEwma,
+    strategy: Balancer.peakEwma(),
     connect: ({ id }) => Effect.acquireRelease(Effect.succeed(id), () => Effect.void),
     closeTimeout: "50 millis",
     hedge: { after: 0.5 },
     failureAccrual: { consecutive: 1, ejectFor: "1 hour" }
   })
   const limits = { timeout: "1 hour", attemptTimeout: "1 hour" } as const
-  yield* Effect.repeat(endpoints.call((id) => Effect.as(Effect.sleep(1), id), limits), { times: 40 })
-  yield* Effect.exit(endpoints.call((id) => id === "a" ? Effect.fail("no") : Effect.succeed(id)))
-  yield* Effect.exit(endpoints.call(() => Effect.die("a bug")))
-  const interrupted = yield* Effect.forkChild(endpoints.call(() => Effect.never, limits), { startImmediately: true })
+  yield* Effect.repeat(client.call((id) => Effect.as(Effect.sleep(1), id), limits), { times: 40 })
+  yield* Effect.exit(client.call((id) => id === "a" ? Effect.fail("no") : Effect.succeed(id)))
+  yield* Effect.exit(client.call(() => Effect.die("a bug")))
+  const interrupted = yield* Effect.forkChild(client.call(() => Effect.never, limits), { startImmediately: true })
   yield* Fiber.interrupt(interrupted)
   // Still in flight when the scope has closed.
-  yield* Effect.forkDetach(endpoints.call(() => Effect.never), { startImmediately: true })
-  console.log((yield* endpoints.state).calls)
+  yield* Effect.forkDetach(client.call(() => Effect.never), { startImmediately: true })
+  console.log((yield* client.state).calls)
 })
 
 const http = Effect.gen(function* () {

@@ -1,45 +1,50 @@
 /**
- * Which instances are taken out because calls to them fail: outlier ejection.
+ * Outlier ejection: instances whose calls fail get no calls for a while.
  *
- * Counts per instance what its calls come to. Too many failures in a row, or too low a share of successes, ejects it:
- * it gets no calls for a while that doubles each time. When that has passed it gets one call, the probe, and no other
- * until that has ended: a success brings it back, a failure ejects it again. After it has been back for as long as it
- * was ejected last, the next time is a first time again. Never more than a stated share of the set is out at a time.
+ * Too many consecutive failures, or too low a success rate, eject an instance for a time that doubles with each ejection.
+ * Then it gets one call, the probe, and no other until that has ended. A success restores it, a failure ejects it again.
+ * Once it has stayed restored for as long as its last ejection, the next ejection counts as the first. Only a limited
+ * share of the instances may be ejected at a time.
  *
- * After Finagle's `FailureAccrualFactory` (consecutive failures or success rate, backoff, probing) and Envoy's outlier
- * detection (ejection time that grows, `max_ejection_percent`).
+ * ```
+ * Healthy ── failures ──▶ Ejected ── time has passed, a call begins ──▶ Probing
+ * Probing ── success ──▶ Healthy      Probing ── failure ──▶ Ejected, for twice as long
+ * ```
+ *
+ * After Finagle's `FailureAccrualFactory` and Envoy's outlier detection (`max_ejection_percent`). Effect's
+ * `CircuitBreaker` has no such share and no synchronous admission (ADR 0089).
  *
  * @module
  */
-import { SlidingSum } from "./SlidingSum.ts"
+import { SlidingSum } from "../../internal/time/SlidingSum.ts"
 
-/** When an instance is taken out, and for how long, in milliseconds. */
+/** The checked options of a {@link FailureAccrual}. Times are milliseconds. */
 export interface AccrualRules {
   readonly consecutive: number
   readonly successRate: { readonly below: number; readonly window: number; readonly minCalls: number } | undefined
   readonly ejectFor: number
-  readonly ejectForMost: number
+  readonly maxEjectionTime: number
   readonly maxEjected: number
 }
 
-/** How an instance is doing. `until`: milliseconds of the clock that all times of a {@link FailureAccrual} are of. */
+/** The health of an instance. `until` is in milliseconds on a monotonic clock, `times` the number of ejections in a row. */
 export type Health =
   | { readonly _tag: "Healthy" }
   | { readonly _tag: "Ejected"; readonly until: number; readonly times: number }
   | { readonly _tag: "Probing"; readonly times: number }
 
-/** What a call came to: `undefined` when it shows nothing about the instance, such as one that was interrupted. */
+/** The result of a call. `undefined` if it says nothing about the instance, such as an interruption. */
 export type Outcome = "success" | "failure" | undefined
 
 interface Member {
   health: Health
   consecutive: number
   readonly window: { readonly calls: SlidingSum; readonly failures: SlidingSum } | undefined
-  /** How often it was ejected since it was last well for long enough. */
+  /** The number of ejections in a row. */
   times: number
-  /** How long the last ejection lasted, and when it ended. */
+  /** The length of the last ejection, and when a probe ended it. */
   lasted: number
-  back: number
+  restoredAt: number
 }
 
 const healthy: Health = { _tag: "Healthy" }
@@ -55,10 +60,10 @@ export class FailureAccrual {
     this.#rules = rules
   }
 
-  /** How many instances take traffic now. Those that have left are told by `forget`. */
+  /** Sets the number of available instances. Call `forget` for those that left. */
   resize(size: number, now: number): void {
     this.#size = size
-    // The share holds for a smaller set, too: who would be back first is probed now.
+    // A smaller set allows fewer ejections: those with the least time left may be probed now.
     const early = Array.from(this.#out, (id) => ({ id, health: this.health(id) }))
       .flatMap(({ health, id }) => health._tag === "Ejected" && health.until > now ? [{ id, health }] : [])
       .sort((a, b) => a.health.until - b.health.until)
@@ -66,29 +71,29 @@ export class FailureAccrual {
     for (const { health, id } of early.slice(0, Math.max(0, surplus))) this.#set(id, { ...health, until: now })
   }
 
-  /** Nothing is known of this instance any longer. */
+  /** Drops what is known of an instance. */
   forget(id: string): void {
     this.#members.delete(id)
     this.#out.delete(id)
   }
 
-  /** The instances that are ejected or being probed. */
+  /** The instances that are ejected or probed. */
   get out(): ReadonlySet<string> {
     return this.#out
   }
 
-  /** Whether an instance may get a call. */
+  /** Whether an instance may get a call now. */
   admits(id: string, now: number): boolean {
     const health = this.health(id)
     return health._tag === "Healthy" || health._tag === "Ejected" && health.until <= now
   }
 
-  /** How an instance is doing. */
+  /** The health of an instance. */
   health(id: string): Health {
     return this.#members.get(id)?.health ?? healthy
   }
 
-  /** The next moment at which an ejected instance may be probed. */
+  /** The earliest time at which an ejected instance may be probed, or `Infinity`. */
   get nextProbe(): number {
     let next = Number.POSITIVE_INFINITY
     for (const id of this.#out) {
@@ -98,7 +103,7 @@ export class FailureAccrual {
     return next
   }
 
-  /** A call begins; whether it is the probe. */
+  /** Records the start of a call. Returns true if the call is the probe. */
   begin(id: string): boolean {
     const health = this.health(id)
     if (health._tag !== "Ejected") return false
@@ -106,11 +111,11 @@ export class FailureAccrual {
     return true
   }
 
-  /** A call has ended; whether the instance was ejected by it. */
+  /** Records the end of a call. Returns true if that ejects the instance. */
   end(id: string, isProbe: boolean, outcome: Outcome, now: number): boolean {
     const member = this.#members.get(id)
     if (isProbe) {
-      // The instance may have left in the meantime, and come back as a new one.
+      // The instance may have left meanwhile and come back as a new one.
       if (member?.health._tag !== "Probing") return false
       const { times } = member.health
       if (outcome === "success") this.#restore(id, member, now)
@@ -130,7 +135,7 @@ export class FailureAccrual {
   #add(id: string): Member {
     const rate = this.#rules.successRate
     const window = rate && { calls: new SlidingSum(rate.window), failures: new SlidingSum(rate.window) }
-    const member: Member = { health: healthy, consecutive: 0, window, times: 0, lasted: 0, back: 0 }
+    const member: Member = { health: healthy, consecutive: 0, window, times: 0, lasted: 0, restoredAt: 0 }
     this.#members.set(id, member)
     return member
   }
@@ -152,9 +157,9 @@ export class FailureAccrual {
   }
 
   #eject(id: string, member: Member, now: number): true {
-    const isAfresh = member.health._tag === "Healthy" && now - member.back >= member.lasted
+    const isAfresh = member.health._tag === "Healthy" && now - member.restoredAt >= member.lasted
     member.times = isAfresh ? 1 : member.times + 1
-    member.lasted = Math.min(this.#rules.ejectFor * 2 ** (member.times - 1), this.#rules.ejectForMost)
+    member.lasted = Math.min(this.#rules.ejectFor * 2 ** (member.times - 1), this.#rules.maxEjectionTime)
     this.#set(id, { _tag: "Ejected", until: now + member.lasted, times: member.times })
     return true
   }
@@ -163,7 +168,7 @@ export class FailureAccrual {
     member.consecutive = 0
     member.window?.calls.clear()
     member.window?.failures.clear()
-    member.back = now
+    member.restoredAt = now
     this.#set(id, healthy)
   }
 

@@ -1,42 +1,48 @@
 /**
  * The client of one instance: opened on first use, shared by all calls, closed once.
  *
- * `connect` runs in a fiber of its own, so that a caller who gives up does not take it along, and a `connect` that never
- * ends, even one that cannot be interrupted, is given up. What it makes after that is closed at once.
+ * `connect` runs in a fiber of its own. A caller that gives up does not interrupt it for the others, and a `connect` that
+ * never ends, even an uninterruptible one, is abandoned at its time limit. A client that it creates later is closed at
+ * once.
  *
  * ```
- * Idle ── used ──▶ Connecting ── made ──▶ Connected         any ── retire ──▶ Closed
- *                   ▲      │ failed, timed out
- *      backoff over │      ▼
- *                   └── Failed (until the backoff is over)
+ * Idle ── client ──▶ Connecting ── success ──▶ Connected         any ── retire ──▶ Closed
+ *                     ▲      │ failure, time limit
+ *   backoff has passed│      ▼
+ *                     └── Failed
  * ```
  *
  * @module
  */
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
-import type { Steps } from "../internal/time/Steps.ts"
-import { ConnectFailed, TimedOut } from "./EndpointsError.ts"
+import type { Steps } from "../../internal/time/Steps.ts"
+import { ConnectFailed, TimedOut } from "./errors.ts"
 
-/** How a connection is doing. */
+/**
+ * The state of the client of one instance.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type ConnectionStatus = "idle" | "connecting" | "connected" | "failed" | "closed"
 
-/** What a connection is made with. */
+/** What a {@link Connection} needs. */
 export interface ConnectionOptions<A> {
   readonly service: string
   readonly id: string
   readonly connect: (scope: Scope.Scope) => Effect.Effect<A, unknown>
   readonly connectTimeout: Duration.Duration
-  /** How long calls in flight are waited for before the client is closed under them. */
+  /** How long calls in flight may delay closing. */
   readonly closeTimeout: Duration.Duration
-  /** The delays after failures in a row. */
+  /** The delays after consecutive failures. */
   readonly backoff: () => Steps<unknown>
-  /** Milliseconds, monotonic. */
+  /** Milliseconds on a monotonic clock. */
   readonly now: () => number
-  /** Runs what supervises; ends with the endpoints. */
+  /** Runs a supervising effect, until the service client is closed. */
   readonly run: (effect: Effect.Effect<void>) => void
-  /** Runs `connect` itself; supervised from here. */
+  /** Runs `connect`, which this module supervises. */
   readonly fork: <B, E>(effect: Effect.Effect<B, E>) => Fiber.Fiber<B, E>
-  /** Connecting failed; the instance is out until then, in milliseconds. */
+  /** Called when `connect` failed. `until` (milliseconds) is when the instance may be tried again. */
   readonly onFailure: (error: ConnectFailed, until: number) => void
 }
 
@@ -52,13 +58,16 @@ type State<A> =
   | { readonly _tag: "Failed"; readonly until: number; readonly error: ConnectFailed }
   | { readonly _tag: "Closed"; readonly error: ConnectFailed }
 
+/** The delay after a failure if the backoff schedule itself dies. */
+const fallbackDelay = Duration.seconds(30)
+
 /** The client of one instance. */
 export class Connection<A> {
   readonly #options: ConnectionOptions<A>
   #state: State<A> = { _tag: "Idle" }
   #inFlight = 0
   #idle: Deferred.Deferred<void> | undefined
-  /** Since the first failure after a success. */
+  /** The backoff since the last success. */
   #steps: Steps<unknown> | undefined
 
   constructor(options: ConnectionOptions<A>) {
@@ -69,12 +78,12 @@ export class Connection<A> {
     return statuses[this.#state._tag]
   }
 
-  /** When it may be tried again, in milliseconds; 0 unless connecting failed. */
+  /** When `connect` may run again, in milliseconds. 0 unless it failed. */
   get blockedUntil(): number {
     return this.#state._tag === "Failed" ? this.#state.until : 0
   }
 
-  /** The client, opened if need be. `begin` comes first. */
+  /** The client, which is opened if necessary. Call `begin` first. */
   readonly client: Effect.Effect<A, ConnectFailed> = Effect.suspend(() => {
     const state = this.#state
     switch (state._tag) {
@@ -103,12 +112,13 @@ export class Connection<A> {
         Effect.timeoutOption(connectTimeout),
         Effect.flatMap(Option.match({
           onNone: () => {
-            this.#giveUp(fiber, scope)
+            this.#abandon(fiber, scope)
             return this.#failed(client, Cause.fail(new TimedOut({ what: "connect", limit: connectTimeout })))
           },
           onSome: Exit.match({
             onSuccess: (made) => Effect.sync(() => this.#connected(client, scope, made)),
-            onFailure: (cause) => Effect.andThen(Scope.close(scope, Exit.void), this.#failed(client, cause))
+            onFailure: (cause) =>
+              Effect.andThen(Effect.ignoreCause(Scope.close(scope, Exit.void)), this.#failed(client, cause))
           })
         }))
       )
@@ -116,12 +126,12 @@ export class Connection<A> {
     return client
   }
 
-  /** A call begins. */
+  /** Records the start of a call. */
   begin(): void {
     this.#inFlight += 1
   }
 
-  /** A call has ended. */
+  /** Records the end of a call. */
   end(): void {
     this.#inFlight -= 1
     if (this.#inFlight === 0 && this.#idle !== undefined) Deferred.doneUnsafe(this.#idle, Effect.void)
@@ -147,14 +157,14 @@ export class Connection<A> {
     }
     if (state._tag === "Connecting") {
       Deferred.doneUnsafe(state.client, Effect.fail(error))
-      this.#giveUp(state.fiber, state.scope)
+      this.#abandon(state.fiber, state.scope)
       return Effect.asVoid(Effect.timeoutOption(Fiber.await(state.fiber), closeTimeout))
     }
     return Effect.void
   }
 
   #connected(client: Deferred.Deferred<A, ConnectFailed>, scope: Scope.Closeable, made: A): void {
-    // It may have been closed meanwhile; then the scope is closed by whoever did that.
+    // If it was closed meanwhile, `#close` closes the scope.
     if (!this.#isConnecting(client)) return
     this.#state = { _tag: "Connected", client: Effect.succeed(made), scope }
     this.#steps = undefined
@@ -163,11 +173,16 @@ export class Connection<A> {
 
   #failed(client: Deferred.Deferred<A, ConnectFailed>, cause: Cause.Cause<unknown>): Effect.Effect<void> {
     const { backoff, id, now, onFailure, service } = this.#options
-    const error = new ConnectFailed({ service, id, cause })
     return Effect.gen({ self: this }, function* () {
       this.#steps ??= backoff()
-      const delay = yield* this.#steps.next(error)
+      const step = yield* Effect.exit(this.#steps.next(cause))
       if (!this.#isConnecting(client)) return
+      const delay = Exit.isSuccess(step) ? step.value : Option.some(fallbackDelay)
+      const error = new ConnectFailed({
+        service,
+        id,
+        cause: Exit.isSuccess(step) ? cause : Cause.combine(cause, step.cause)
+      })
       const until = now() + Option.match(delay, { onNone: () => Infinity, onSome: Duration.toMillis })
       this.#state = { _tag: "Failed", until, error }
       onFailure(error, until)
@@ -179,21 +194,22 @@ export class Connection<A> {
     return this.#state._tag === "Connecting" && this.#state.client === client
   }
 
-  /** Interrupts `connect` without waiting for it, and closes what it has made whenever it ends. */
-  #giveUp(fiber: Fiber.Fiber<A, unknown>, scope: Scope.Closeable): void {
+  /** Interrupts `connect` without waiting for it, and closes what it opened when it ends. */
+  #abandon(fiber: Fiber.Fiber<A, unknown>, scope: Scope.Closeable): void {
     const { closeTimeout, fork } = this.#options
     fiber.addObserver(() => void fork(closeWithin(scope, closeTimeout)))
     fiber.interruptUnsafe()
   }
 }
 
-/** Closing is bounded, too: a finalizer that never ends is left behind. */
+/** Closes a client. A finalizer that exceeds the limit is left behind; one that dies is logged. */
 const closeWithin = (scope: Scope.Closeable, limit: Duration.Duration): Effect.Effect<void> =>
   Effect.gen(function* () {
     const closing = yield* Effect.forkDetach(Scope.close(scope, Exit.void), { startImmediately: true })
     const closed = yield* Effect.timeoutOption(Fiber.await(closing), limit)
     if (Option.isNone(closed)) yield* Effect.logWarning(`closing a client took longer than ${Duration.format(limit)}`)
-  })
+    else if (Exit.isFailure(closed.value)) yield* Effect.logWarning("closing a client failed", closed.value.cause)
+  }).pipe(Effect.ignoreCause)
 
 const statuses: Readonly<Record<State<unknown>["_tag"], ConnectionStatus>> = {
   Idle: "idle",

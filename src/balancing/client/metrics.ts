@@ -1,27 +1,40 @@
 /**
- * What endpoints tell Effect's metrics. The numbers are read when somebody takes a snapshot; calls pay nothing for it.
+ * The metrics of service clients. A snapshot of the metrics reads the numbers; calls do no work for them.
  *
- * Series of an instance are removed when it leaves, and there are those of at most so many instances at a time, so that
- * ids, which are new with each start of a process, do not pile up. What has no series of its own is still in the series
- * of the service and in `Endpoints.state`.
+ * The series of an instance are removed when it leaves, and the number of instances with series is limited, because each
+ * start of a process brings a new id. Instances without series are part of the service's series and of
+ * `ServiceClient.state`.
  *
  * @module
  */
 import { type Context, Metric } from "effect"
 
-/** What is counted for a service. */
+/**
+ * The counters of a service client.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Totals {
+  /** Calls. */
   calls: number
+  /** Calls that failed: no instance, or no attempt left. */
   failures: number
+  /** Attempts of calls, retries and hedges included. */
   attempts: number
+  /** Attempts after a failed one. */
   retries: number
+  /** Attempts beside a slow one. */
   hedges: number
+  /** Retries and hedges that the retry budget did not allow. */
   overBudget: number
+  /** Ejections of instances. */
   ejections: number
+  /** Failed connects. */
   connectFailures: number
 }
 
-/** Nothing was counted yet. */
+/** Counters at 0. */
 export const zero = (): Totals => ({
   calls: 0,
   failures: 0,
@@ -33,12 +46,12 @@ export const zero = (): Totals => ({
   connectFailures: 0
 })
 
-/** What is told of an instance. */
+/** The numbers of an instance. */
 export interface InstanceNumbers {
   readonly requests: number
   readonly failures: number
   readonly inFlight: number
-  /** Milliseconds; 0 before the first answer. */
+  /** Milliseconds. 0 before the first success. */
   readonly ewma: number
   readonly ejected: boolean
 }
@@ -61,25 +74,37 @@ const gauge = (id: string, description: string): Register => (context, attribute
   })
 
 const totals: Readonly<Record<keyof Totals, Register>> = {
-  calls: counter("etcd_discovery_calls", "Calls through endpoints"),
-  failures: counter("etcd_discovery_calls_failed", "Calls that came to nothing: no instance, or no attempt left"),
+  calls: counter("etcd_discovery_calls", "Calls through service clients"),
+  failures: counter("etcd_discovery_calls_failed", "Calls that failed: no instance, or no attempt left"),
   attempts: counter("etcd_discovery_call_attempts", "Attempts of calls, retries and hedges included"),
-  retries: counter("etcd_discovery_call_retries", "Attempts after one that failed"),
-  hedges: counter("etcd_discovery_call_hedges", "Attempts beside one that took long"),
+  retries: counter("etcd_discovery_call_retries", "Attempts after a failed one"),
+  hedges: counter("etcd_discovery_call_hedges", "Attempts beside a slow one"),
   overBudget: counter("etcd_discovery_call_retries_refused", "Retries and hedges that the retry budget did not allow"),
-  ejections: counter("etcd_discovery_ejections", "Instances taken out because calls to them failed"),
-  connectFailures: counter("etcd_discovery_connects_failed", "Instances that could not be connected to")
+  ejections: counter("etcd_discovery_ejections", "Ejections of instances whose calls failed"),
+  connectFailures: counter("etcd_discovery_connects_failed", "Failed connects to instances")
 }
 
 const instances: Readonly<Record<string, readonly [Register, (numbers: InstanceNumbers) => number]>> = {
   requests: [counter("etcd_discovery_instance_requests", "Attempts sent to an instance"), ({ requests }) => requests],
-  failures: [counter("etcd_discovery_instance_failures", "Attempts that failed there"), ({ failures }) => failures],
-  inFlight: [gauge("etcd_discovery_instance_in_flight", "Attempts that have not ended"), ({ inFlight }) => inFlight],
-  ewma: [gauge("etcd_discovery_instance_ewma_ms", "Moving average of its latency, milliseconds"), ({ ewma }) => ewma],
-  ejected: [gauge("etcd_discovery_instance_ejected", "1 while it is ejected or probed"), (n) => n.ejected ? 1 : 0]
+  failures: [
+    counter("etcd_discovery_instance_failures", "Attempts at an instance that failed"),
+    ({ failures }) => failures
+  ],
+  inFlight: [
+    gauge("etcd_discovery_instance_in_flight", "Attempts in flight at an instance"),
+    ({ inFlight }) => inFlight
+  ],
+  ewma: [
+    gauge("etcd_discovery_instance_ewma_ms", "Moving average of the latency of an instance in milliseconds"),
+    ({ ewma }) => ewma
+  ],
+  ejected: [
+    gauge("etcd_discovery_instance_ejected", "1 while an instance is ejected or probed"),
+    (n) => n.ejected ? 1 : 0
+  ]
 }
 
-/** Registers the series of a service; what is returned removes them. */
+/** Registers the series of a service. The returned function removes them. */
 export const ofService = (
   context: Context.Context<never>,
   attributes: Record<string, string>,
@@ -91,7 +116,7 @@ export const ofService = (
   return () => registered.forEach((registration) => registration.remove())
 }
 
-/** Registers the series of an instance; what is returned removes them. */
+/** Registers the series of an instance. The returned function removes them. */
 export const ofInstance = (
   context: Context.Context<never>,
   attributes: Record<string, string>,
