@@ -1,21 +1,21 @@
-// Keys and values of etcd used directly: typed values, a transaction, a lease, and a watcher that sees it all.
+// Keys and values of etcd: typed values, a transaction, a lease and a watch.
 //
-//     deno run -A examples/kv.ts        ETCD_ENDPOINTS names another etcd than the one on this machine
+//     deno run -A examples/kv.ts        ETCD_ENDPOINTS: another etcd than the local one
 //
 import { Console, Deferred, Effect, Option, Schema, Stream } from "effect"
 import process from "node:process"
 import { runMain } from "../mod.ts"
 import { EtcdGrpc } from "../src/etcd/mod.ts"
-import { Compare, Kv, type KvEvent, Lease, Op, Txn } from "../src/kv/mod.ts"
+import { Compare, Kv, Lease, Op, Txn } from "../src/kv/mod.ts"
 
 const endpoints = (process.env["ETCD_ENDPOINTS"] ?? "http://127.0.0.1:2379").split(",")
 
-// A prefix and what is kept under it. Keys made from it take and give exactly that; a plain string is a key of text.
+// A prefix with typed values. A plain string is a key with values of text.
 const Job = Schema.Struct({ command: Schema.NonEmptyString, runAt: Schema.Date })
 const jobs = Kv.prefix("/example-kv/jobs/", Job)
 const workers = Kv.prefix("/example-kv/workers/")
 
-const describe = (event: KvEvent<string>): string => {
+const describe = (event: Kv.Event<string>): string => {
   switch (event._tag) {
     case "Listed":
       return `${event.relisted ? "listed again" : "listed"}: ${event.entries.length} workers`
@@ -29,7 +29,7 @@ const describe = (event: KvEvent<string>): string => {
 }
 
 const main = Effect.gen(function* () {
-  // What is there, and then every change, over disconnects and restarts of etcd.
+  // The state, and then every change, across disconnects and restarts of etcd.
   const listening = yield* Deferred.make<void>()
   const left = yield* Deferred.make<void>()
   yield* Kv.watch(workers, { previous: true }).pipe(
@@ -51,11 +51,11 @@ const main = Effect.gen(function* () {
   for (const { key, value } of entries) yield* Console.log(`${key}: ${value.command} at ${value.runAt.toISOString()}`)
   yield* Console.log(`${entries.length} jobs at revision ${revision}`)
 
-  // What the schema does not allow is refused before anything is sent.
+  // A value that the schema refuses fails before anything is sent.
   const refused = yield* Effect.flip(Kv.put(backup, { command: "", runAt: new Date() }))
   yield* Console.log(refused.message)
 
-  // Read, change, and write unless somebody else has written meanwhile; then again.
+  // Reads and writes. If somebody else has written in between, it starts over.
   const later = yield* Kv.update(backup, (job) => ({
     command: "pg_dump",
     runAt: new Date(Option.match(job, { onNone: () => 0, onSome: ({ runAt }) => runAt.getTime() + 3_600_000 }))
@@ -64,18 +64,20 @@ const main = Effect.gen(function* () {
     `${later.value.command} is put off to ${later.value.runAt.toISOString()}, version ${later.version}`
   )
 
-  // A worker is there as long as this scope is open: heartbeats keep its lease, and closing it revokes the lease.
+  // The worker's key exists until this scope closes: heartbeats keep its lease, closing the scope revokes it.
   yield* Effect.scoped(Effect.gen(function* () {
-    const lease = yield* Lease.scoped("10 seconds")
+    const lease = yield* Lease.make("10 seconds")
     yield* Kv.put(workers.key("w1"), "w1", { lease })
-    // It takes the job if nobody has changed it: all of that, or nothing.
+    // It takes the job if nobody has changed it: all operations or none.
     const taken = yield* Kv.txn(
-      Txn.when(Compare.modRevision(backup).equals(later.revision), Compare.exists(workers.key("w1")))
-        .then(Op.delete(backup), Op.put("/example-kv/running", "w1", { lease }), Op.count(jobs))
-        .otherwise(Op.get("/example-kv/running"))
+      Txn.make({
+        if: [Compare.modRevision(backup).equals(later.revision), Compare.exists(workers.key("w1"))],
+        then: [Op.delete(backup), Op.put("/example-kv/running", "w1", { lease }), Op.count(jobs)],
+        else: [Op.get("/example-kv/running")]
+      })
     )
     if (taken.succeeded) {
-      const [, , remaining] = taken.results // a number: that of Op.count
+      const [, , remaining] = taken.results // a number, from Op.count
       yield* Console.log(`w1 has the job, ${remaining} remaining`)
     }
   }))

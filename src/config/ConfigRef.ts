@@ -1,32 +1,50 @@
 /**
- * A configuration value for those who read it often.
+ * A configuration key whose value reloads itself: as a reference, as a stream, or applied to an effect.
+ *
+ * **Details**
+ *
+ * {@link make} is for code that reads the value often, {@link stream} for code that reacts to each state, and
+ * {@link apply} for code that runs with the value.
+ *
+ * A value that does not parse or that the schema refuses is logged, counted (`etcd_config_rejected`) and shown as
+ * `rejected`, while the last good value stays. If the first value is bad, the last good one is read from etcd's history,
+ * unless that was compacted or is more than 16 values back.
  *
  * @module
  */
 import { Effect, Option, type Scope, Stream } from "effect"
 import type { Etcd } from "../etcd/Etcd.ts"
-import type { ConfigError } from "./ConfigError.ts"
+import type { ConfigRefError } from "./ConfigRefError.ts"
 import type { ConfigState } from "./ConfigState.ts"
 import type { ConfigSchema } from "./decode.ts"
-import { followConfig, type WatchConfigOptions } from "./followConfig.ts"
+import { followKey, type Options } from "./followKey.ts"
 
-/** What is known of a configuration key, at hand without asking etcd. */
+export { apply, type ApplyOptions } from "./apply.ts"
+export type { Options }
+
+/**
+ * The state of a configuration key, held in memory.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface ConfigRef<A> {
-  /**
-   * The newest state. It never fails: whatever becomes of etcd, the last one stays, and `freshness` says how things are.
-   */
+  /** The newest state. It never fails: when etcd is unreachable the last state stays, with `freshness` `Stale`. */
   readonly get: Effect.Effect<ConfigState<A>>
-  /** The newest state, and each later one that the reader is quick enough to see. Fails as `watchConfig` does. */
-  readonly changes: Stream.Stream<ConfigState<A>, ConfigError>
+  /** The newest state, and later ones. A slow reader skips states. Fails as {@link stream} does. */
+  readonly changes: Stream.Stream<ConfigState<A>, ConfigRefError>
 }
 
 /**
- * Follows a key for the lifetime of the scope, for any number of readers: one watch, one fiber.
+ * Follows a key until the scope closes, for any number of readers.
  *
- * `ConfigRef.make` completes when the first state is known, however long etcd takes to answer. What counts as good and
- * what becomes of the rest is as with {@link watchConfig}; it fails as that does.
+ * **Details**
  *
- * @example
+ * It completes when the first state is known, however long etcd takes to answer. It fails as {@link stream} does. One
+ * watch in one fiber starts. Nothing is written.
+ *
+ * **Example**
+ *
  * ```ts
  * import { Etcd, EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { ConfigRef } from "@effect-etcd/discovery/config"
@@ -43,19 +61,64 @@ export interface ConfigRef<A> {
  *
  * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(EtcdMemory.layer())))
  * ```
+ *
+ * @since 0.1.0
+ * @category constructors
  */
-export const ConfigRef: {
-  readonly make: <A>(
-    key: string,
-    schema: ConfigSchema<A>,
-    options?: WatchConfigOptions
-  ) => Effect.Effect<ConfigRef<A>, ConfigError, Etcd | Scope.Scope>
-} = {
-  make: Effect.fnUntraced(function* <A>(key: string, schema: ConfigSchema<A>, options: WatchConfigOptions = {}) {
-    const { changes, current } = yield* followConfig(key, schema, options)
-    const first = yield* Stream.runHead(changes)
-    // The stream only ends with an error, after `current` was set.
-    const get = Effect.suspend(() => Effect.fromOption(Option.orElse(Option.fromUndefinedOr(current()), () => first)))
-    return { get: Effect.orDie(get), changes }
+export const make = <A>(
+  key: string,
+  schema: ConfigSchema<A>,
+  options: Options = {}
+): Effect.Effect<ConfigRef<A>, ConfigRefError, Etcd | Scope.Scope> =>
+  Effect.gen(function* () {
+    const { changes, current } = yield* followKey("ConfigRef.make", key, schema, options)
+    const first = yield* Effect.flatMap(
+      Stream.runHead(changes),
+      Option.match({ onNone: () => Effect.never, onSome: Effect.succeed })
+    )
+    return { get: Effect.sync(() => current() ?? first), changes }
   })
-}
+
+/**
+ * The states of a key: the current one first, then a new one after each change. It never ends by itself.
+ *
+ * **Details**
+ *
+ * It emits the first state once a linearizable read has returned it, `Absent` if the key does not exist. A slow consumer
+ * receives the newest state and costs constant memory. While etcd is unreachable the last state stays: one element
+ * announces that it is `Stale`, one that it is `Live` again. Restarts of etcd and compactions change nothing.
+ *
+ * Each run of the stream has one watch in one fiber. To share a watch, use {@link make}. Nothing is written.
+ *
+ * It fails with `InvalidOption` before anything is sent, and with `ConfigRefused` for errors that retrying cannot fix:
+ * permission denied, authentication refused, an invalid request. A defect of the schedule `retry` ends it, too.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Etcd, EtcdMemory } from "@effect-etcd/discovery/etcd"
+ * import { ConfigRef } from "@effect-etcd/discovery/config"
+ * import { Effect, Schema, Stream } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const Limits = Schema.Struct({ requestsPerSecond: Schema.Int })
+ *
+ * const program = Effect.gen(function* () {
+ *   const etcd = yield* Etcd
+ *   yield* etcd.put({ key: "/config/limits", value: `{ "requestsPerSecond": 100 }` })
+ *   const states = yield* ConfigRef.stream("/config/limits", Limits).pipe(Stream.take(1), Stream.runCollect)
+ *   assert.deepEqual(states.map((state) => state._tag === "Present" && state.value.requestsPerSecond), [100])
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(EtcdMemory.layer())))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const stream = <A>(
+  key: string,
+  schema: ConfigSchema<A>,
+  options: Options = {}
+): Stream.Stream<ConfigState<A>, ConfigRefError, Etcd> =>
+  Stream.unwrap(Effect.map(followKey("ConfigRef.stream", key, schema, options), ({ changes }) => changes))

@@ -3,47 +3,72 @@
  *
  * @module
  */
-import { Effect, Result, Schema, SchemaIssue } from "effect"
+import { Cause, Effect, Result, Schema, SchemaIssue } from "effect"
 import type { KeyValue } from "../etcd/Etcd.ts"
 import { parserOf } from "../internal/text/formats.ts"
 import { showPath } from "../internal/text/paths.ts"
-import { InvalidConfig } from "./ConfigError.ts"
+import { InvalidConfig } from "./ConfigRefError.ts"
 
-/** A schema that needs no services. */
+/**
+ * A schema of configuration. It must need no services and must not be asynchronous.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type ConfigSchema<A> = Schema.Codec<A, unknown>
 
-/** How a value is written. `text` is the string as it stands. */
+/**
+ * How a value is written. With `text` the schema receives the text as it is.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type ConfigFormat = "json" | "yaml" | "toml" | "text"
 
 const utf8 = new TextDecoder("utf-8", { fatal: true })
 const issuesOf = SchemaIssue.makeFormatterStandardSchemaV1()
 
-/** Decodes what was put under a key. */
+/** The number of problems that an error lists, and the length of each. */
+const maxProblems = 20
+const maxRule = 200
+
+/** Makes the decoder of a key. */
 export const decoderOf = Effect.fnUntraced(function* <A>(
   key: string,
   schema: ConfigSchema<A>,
   format: ConfigFormat
-): Effect.fn.Return<(kv: KeyValue) => Effect.Effect<A, InvalidConfig>> {
+): Effect.fn.Return<(kv: KeyValue) => Result.Result<A, InvalidConfig>> {
   const parse = format === "text" ? Result.succeed<string> : yield* parserOf(format)
-  const decode = Schema.decodeUnknownEffect(format === "text" ? schema : Schema.toCodecJson(schema), { errors: "all" })
+  const decode = Schema.decodeUnknownResult(format === "text" ? schema : Schema.toCodecJson(schema), { errors: "all" })
 
-  return ({ modRevision, value }) => {
-    const invalid = (problems: InvalidConfig["problems"]) => new InvalidConfig({ key, revision: modRevision, problems })
-    const whole = (rule: string) => invalid([{ path: "", rule }])
-    return Effect.suspend(() => Effect.fromResult(Result.mapError(textOf(value), whole))).pipe(
-      Effect.flatMap((text) => Effect.fromResult(Result.mapError(parse(text), ({ rule }) => whole(rule)))),
-      Effect.flatMap((parsed) =>
-        Effect.mapError(
+  return ({ modRevision: revision, value }) => {
+    const whole = (rule: string, cause?: unknown) =>
+      new InvalidConfig({ key, revision, problems: [{ path: "", rule }], ...(cause === undefined ? {} : { cause }) })
+    // A schema is user code: it may throw, be asynchronous, or overflow the stack on a deeply nested value.
+    try {
+      return Result.gen(function* () {
+        const text = yield* Result.mapError(textOf(value), (rule) => whole(rule))
+        const parsed = yield* Result.mapError(parse(text), ({ rule }) => whole(rule))
+        return yield* Result.mapError(
           decode(parsed),
-          ({ issue }) =>
-            invalid(issuesOf(issue).issues.map(({ message, path = [] }) => ({ path: showPath(path), rule: message })))
+          ({ issue }) => new InvalidConfig({ key, revision, problems: problemsOf(issue) })
         )
-      ),
-      // A transformation of the schema may throw.
-      Effect.catchDefect(() => Effect.fail(whole("the schema cannot decode it")))
-    )
+      })
+    } catch (error) {
+      // The adapters of `Schema` wrap the exception of a schema.
+      return Result.fail(whole(
+        "the schema threw an exception",
+        error instanceof Error && Cause.isCause(error.cause) ? Cause.squash(error.cause) : error
+      ))
+    }
   }
 })
+
+const problemsOf = (issue: SchemaIssue.Issue): InvalidConfig["problems"] =>
+  issuesOf(issue).issues.slice(0, maxProblems).map(({ message, path = [] }) => ({
+    path: showPath(path).slice(0, maxRule),
+    rule: message.slice(0, maxRule)
+  }))
 
 const textOf = (value: Uint8Array): Result.Result<string, string> => {
   try {

@@ -1,14 +1,12 @@
 /**
  * Live configuration: values in etcd that reload themselves.
  *
- * A key holds a value, in JSON unless told otherwise, that a schema decodes. {@link watchConfig} is the stream of what is
- * known of it, {@link ConfigRef} keeps that at hand for many readers, {@link onConfigChange} applies each newest value,
- * and {@link etcdConfigProvider} gives the keys below a prefix to Effect's `Config`. A bad value is reported and changes
- * nothing: the last good one stays.
+ * {@link ConfigRef} follows one key, whose value is JSON by default and decoded by a schema. {@link EtcdConfigProvider}
+ * serves the keys below a prefix to Effect's `Config`. A bad value is reported and changes nothing: the last good one
+ * stays. Both run on the `Etcd` of the context, which `EtcdGrpc.layer` or `EtcdMemory.layer` provides.
  *
- * All of it runs on the `Etcd` of the context, `EtcdGrpc.layer` or `EtcdMemory.layer`.
+ * **Example**
  *
- * @example
  * ```ts
  * import { Etcd, EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { ConfigRef } from "@effect-etcd/discovery/config"
@@ -35,12 +33,10 @@
  *
  * @module
  */
-export { type ConfigError, ConfigRefused, InvalidConfig, InvalidConfigOption } from "./ConfigError.ts"
-export { ConfigRef } from "./ConfigRef.ts"
-export { type Absent, ConfigState, type Present } from "./ConfigState.ts"
+export { InvalidOption } from "../internal/options.ts"
+export * as ConfigRef from "./ConfigRef.ts"
+export { type ConfigRefError, ConfigRefused, InvalidConfig } from "./ConfigRefError.ts"
+export * as ConfigState from "./ConfigState.ts"
 export type { ConfigFormat, ConfigSchema } from "./decode.ts"
-export { type EtcdConfigProvider, etcdConfigProvider, type EtcdConfigProviderOptions } from "./etcdConfigProvider.ts"
-export type { WatchConfigOptions } from "./followConfig.ts"
-export { onConfigChange, type OnConfigChangeOptions } from "./onConfigChange.ts"
-export type { FollowConfigOptions } from "./settings.ts"
-export { watchConfig } from "./watchConfig.ts"
+export * as EtcdConfigProvider from "./EtcdConfigProvider.ts"
+export type { WatchOptions } from "./settings.ts"

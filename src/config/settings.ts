@@ -3,45 +3,75 @@
  *
  * @module
  */
-import { Duration, Option, Result, type Schedule } from "effect"
-import type { EtcdError } from "../etcd/EtcdError.ts"
-import type { FollowOptions } from "../etcd/follow.ts"
+import { Cause, type Duration, Effect, type Result, type Schedule, type Scope } from "effect"
 import * as Backoff from "../etcd/Backoff.ts"
-import { InvalidConfigOption } from "./ConfigError.ts"
+import type { Etcd } from "../etcd/Etcd.ts"
+import { EtcdError, Unknown } from "../etcd/EtcdError.ts"
+import { follow, type Followed, type FollowOptions } from "../etcd/follow.ts"
+import { checkOptions, type InvalidOption } from "../internal/options.ts"
 
-/** How configuration is followed. */
-export interface FollowConfigOptions {
-  /** An idle watch hears from etcd at least this often. Default: 10 seconds. */
+/**
+ * The options of every watch on configuration.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface WatchOptions {
+  /** How often etcd reports progress on an idle watch. Default: 10 seconds. */
   readonly progressEvery?: Duration.Input
-  /** How long etcd may take to show that it is there. Default: 5 seconds. */
+  /** How long etcd may take to respond before the watch is replaced. Default: 5 seconds. */
   readonly progressTimeout?: Duration.Input
-  /** When to try again after a failure. Default: `Backoff.reregister`, which never ends. */
+  /** The schedule of retries after a failure. Default: `Backoff.reregister`, which never ends. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError>
 }
 
-/** The options with their defaults, or the one that cannot be. */
+/** Checks the key or the prefix, and the options. */
 export const settingsOf = (
-  options: FollowConfigOptions
-): Result.Result<Omit<FollowOptions, "range">, InvalidConfigOption> =>
-  Result.gen(function* () {
-    const positive = (
-      field: keyof FollowConfigOptions,
-      value: Duration.Input
-    ): Result.Result<Duration.Duration, InvalidConfigOption> => {
-      const parsed = Option.getOrUndefined(Duration.fromInput(value))
-      return parsed !== undefined && Duration.isPositive(parsed) ?
-        Result.succeed(parsed) :
-        Result.fail(new InvalidConfigOption({ field, value, rule: "it must be a duration above 0" }))
-    }
+  of: string,
+  [name, text]: readonly [name: string, text: string],
+  options: WatchOptions
+): Result.Result<Omit<FollowOptions, "range">, InvalidOption> =>
+  checkOptions(of, (check) => {
+    check.text(name, text)
+    if (text === "" || !text.isWellFormed()) check.refuse(name, text, "it must be well-formed text that is not empty")
     return {
-      progressEvery: yield* positive("progressEvery", options.progressEvery ?? "10 seconds"),
-      progressTimeout: yield* positive("progressTimeout", options.progressTimeout ?? "5 seconds"),
+      progressEvery: check.duration("progressEvery", options.progressEvery ?? "10 seconds"),
+      progressTimeout: check.duration("progressTimeout", options.progressTimeout ?? "5 seconds"),
       retry: options.retry ?? Backoff.reregister
     }
   })
 
-/** A key or a prefix that is not empty. */
-export const notEmpty = (field: string, value: string): Result.Result<string, InvalidConfigOption> =>
-  value === "" ?
-    Result.fail(new InvalidConfigOption({ field, value, rule: "it must not be empty" })) :
-    Result.succeed(value)
+/** Logs a warning. A logger that throws does not affect the fiber. */
+export const warn = (message: string): Effect.Effect<void> =>
+  Effect.catchDefect(Effect.logWarning(message), () => Effect.void)
+
+/**
+ * Follows a range until the scope closes.
+ *
+ * `onEnd` runs if that ends earlier: with a failure, or with a defect such as one of the user's `retry` schedule. The
+ * error is what the state shows as the reason why it is stale.
+ */
+export const followScoped = (
+  etcd: Etcd,
+  options: FollowOptions,
+  tell: (followed: Followed) => Effect.Effect<void>,
+  onEnd: (cause: Cause.Cause<EtcdError>, error: EtcdError) => Effect.Effect<void>
+): Effect.Effect<void, never, Scope.Scope> =>
+  follow(etcd, options, tell).pipe(
+    Effect.catchCause((cause) => {
+      if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause)
+      const failure = Cause.squash(cause)
+      if (failure instanceof EtcdError) return onEnd(cause, failure)
+      const error = new EtcdError({
+        reason: new Unknown({ detail: `configuration is no longer followed: ${failure}` }),
+        method: "watch",
+        cause: failure
+      })
+      return Effect.andThen(
+        Effect.catchDefect(Effect.logError(error.message, cause), () => Effect.void),
+        onEnd(cause, error)
+      )
+    }),
+    Effect.forkScoped({ startImmediately: true }),
+    Effect.asVoid
+  )

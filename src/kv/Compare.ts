@@ -1,10 +1,13 @@
 /**
- * Conditions of a Txn, typed by what they compare.
+ * Conditions of a transaction, typed by what they compare.
  *
- * A key that does not exist has version, create revision, mod revision and lease 0; a comparison of its value is false,
- * `notEquals` included. A condition on a prefix is one on each of its keys.
+ * **Details**
  *
- * @example
+ * A key that does not exist has version, create revision, mod revision and lease 0. A comparison of its value is false,
+ * also with `notEquals`. A condition on a prefix must hold for each key under it.
+ *
+ * **Example**
+ *
  * ```ts
  * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Compare, Kv, Op, Txn } from "@effect-etcd/discovery/kv"
@@ -15,14 +18,15 @@
  *
  * const program = Effect.gen(function* () {
  *   yield* Kv.put(limit, 5)
- *   const result = yield* Kv.txn(
- *     Txn.when(
+ *   const result = yield* Kv.txn(Txn.make({
+ *     if: [
  *       Compare.value(limit).equals(5),
- *       Compare.value("/mode").notEquals("frozen"), // false: there is no such key
+ *       Compare.value("/mode").notEquals("frozen"), // false: the key does not exist
  *       Compare.version(limit).greaterThan(0),
  *       Compare.lease(limit).equals(0n)
- *     ).then(Op.put(limit, 6))
- *   )
+ *     ],
+ *     then: [Op.put(limit, 6)]
+ *   }))
  *   assert.equal(result.succeeded, false)
  * })
  *
@@ -35,45 +39,69 @@ import { Result } from "effect"
 import { type Bytes, type Compare, invalidArgument, type LeaseId } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import {
-  type AnyPrefix,
   codecFor,
   invalid,
   type InvalidValue,
   type KeyLike,
   nameOf,
+  type PrefixLike,
   rangeOf,
   type ValueOf
 } from "./Key.ts"
 
-/** A condition; `E` is what can be wrong with the value it compares with. */
+/**
+ * A condition. `E` is the error for an operand that does not encode.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Comparison<out E = never> {
-  /** What etcd is asked, or why it cannot be. */
+  /** The comparison in etcd's terms, or why it is invalid. */
   readonly compare: Result.Result<Compare, EtcdError | E>
 }
 
-/** Compares for equality. */
+/**
+ * Compares for equality.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Equality<in V, out E = never> {
   readonly equals: (value: V) => Comparison<E>
   readonly notEquals: (value: V) => Comparison<E>
 }
 
-/** Compares for equality and order. */
+/**
+ * Compares for equality and order.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Ordered<in V, out E = never> extends Equality<V, E> {
   readonly greaterThan: (value: V) => Comparison<E>
   readonly lessThan: (value: V) => Comparison<E>
 }
 
 /** A key, or a prefix made with `Kv.prefix`. A plain string is a key. */
-type Target = KeyLike | AnyPrefix
+type Target = KeyLike | PrefixLike
 
 /**
- * Compares the text of a key, in the order of its UTF-8 bytes.
+ * Compares the text of a key in the order of its UTF-8 bytes.
  *
- * The value of a typed key is compared as it is written, byte by byte: only for equality, since the order of JSON is not
- * that of what it stands for.
+ * @since 0.1.0
+ * @category comparisons
  */
 export function value(key: string): Ordered<string, InvalidValue>
-/** Compares the value of a typed key, as it is written. */
+/**
+ * Compares the value of a typed key, byte by byte in its encoded form.
+ *
+ * **Details**
+ *
+ * It compares for equality only: the order of JSON text is not the order of the values.
+ *
+ * @since 0.1.0
+ * @category comparisons
+ */
 export function value<T extends Exclude<Target, string>>(target: T): Equality<ValueOf<T>, InvalidValue>
 export function value<T extends Target>(target: T): Ordered<ValueOf<T>, InvalidValue> {
   const { encode } = codecFor(target)
@@ -86,22 +114,52 @@ export function value<T extends Target>(target: T): Ordered<ValueOf<T>, InvalidV
   )
 }
 
-/** Compares the number of writes since the key was created; `0` when there is no such key. */
+/**
+ * Compares the number of writes since the key was created, `0` if it does not exist.
+ *
+ * @since 0.1.0
+ * @category comparisons
+ */
 export const version = (target: Target): Ordered<number | bigint> => numeric(target, "version")
 
-/** Compares the revision at which the key was created; `0n` when there is no such key. */
+/**
+ * Compares the revision at which the key was created, `0n` if it does not exist.
+ *
+ * @since 0.1.0
+ * @category comparisons
+ */
 export const createRevision = (target: Target): Ordered<bigint> => numeric(target, "create")
 
-/** Compares the revision of the key's last write, which an `Entry` calls `revision`; `0n` when there is no such key. */
+/**
+ * Compares the revision of the last write (`revision` of an `Entry`), `0n` if the key does not exist.
+ *
+ * @since 0.1.0
+ * @category comparisons
+ */
 export const modRevision = (target: Target): Ordered<bigint> => numeric(target, "mod")
 
-/** Compares the lease of the key; `0n` when it has none or does not exist. */
+/**
+ * Compares the lease of the key, `0n` if it has none or does not exist.
+ *
+ * @since 0.1.0
+ * @category comparisons
+ */
 export const lease = (target: Target): Ordered<LeaseId> => numeric(target, "lease")
 
-/** Holds when there is such a key; for a prefix, when there is at least one. */
+/**
+ * Holds if the key exists. For a prefix: if at least one key exists.
+ *
+ * @since 0.1.0
+ * @category comparisons
+ */
 export const exists = (target: Target): Comparison => createRevision(target).greaterThan(0n)
 
-/** Holds when there is no such key; for a prefix, when there is none. */
+/**
+ * Holds if the key does not exist. For a prefix: if no key exists.
+ *
+ * @since 0.1.0
+ * @category comparisons
+ */
 export const absent = (target: Target): Comparison => createRevision(target).equals(0n)
 
 type Operator = Compare["result"]
@@ -120,6 +178,6 @@ const numeric = (target: Target, what: "version" | "create" | "mod" | "lease"): 
       (range) =>
         typeof value === "bigint" || Number.isSafeInteger(value) ?
           Result.succeed({ ...range, target: what, result, value: BigInt(value) }) :
-          Result.fail(invalidArgument("txn", `a version is a whole number, got ${value}`, nameOf(target)))
+          Result.fail(invalidArgument("txn", `a version must be a whole number, got ${value}`, nameOf(target)))
     )
   )

@@ -1,5 +1,5 @@
 /**
- * A key with its decoded value and its place in history.
+ * Keys with their decoded values and their place in history.
  *
  * @module
  */
@@ -7,26 +7,36 @@ import { Result } from "effect"
 import type { KeyValue, LeaseId } from "../etcd/Etcd.ts"
 import { invalid, type InvalidValue, keyText, type ValueCodec } from "./Key.ts"
 
-/** A key with its value, as of its last write. */
+/**
+ * A key with its value as of its last write.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Entry<A> {
   readonly key: string
   readonly value: A
-  /** The revision of its last write: etcd's `mod_revision`. */
+  /** The revision of the last write: etcd's `mod_revision`. */
   readonly revision: bigint
   /** The revision at which the key was created. */
   readonly createRevision: bigint
-  /** Number of writes since the key was created: `1n` after the first. */
+  /** The number of writes since the key was created: `1n` after the first. */
   readonly version: bigint
-  /** The lease the key is attached to, `0n` for none. */
+  /** The lease that the key is attached to, `0n` for none. */
   readonly lease: LeaseId
 }
 
-/** The keys under a prefix, or some of them, at one revision. */
+/**
+ * The keys under a prefix, or a page of them, at one revision.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Listing<A> {
   readonly revision: bigint
   /** In the byte order of their keys. */
   readonly entries: ReadonlyArray<Entry<A>>
-  /** The keys whose values are none: each is left out of `entries`, the others are not affected. */
+  /** The keys whose values do not decode. They are missing in `entries` and do not affect other keys. */
   readonly rejected: ReadonlyArray<InvalidValue>
 }
 

@@ -1,27 +1,32 @@
 /**
- * Keys and prefixes, with how the values under them are written.
+ * Keys and prefixes, and the codecs of the values under them.
  *
- * Wherever a key or a prefix is asked for, a plain string will do: its values are text. {@link key} and {@link prefix}
- * attach a schema, whose values are kept as JSON, or another {@link ValueCodec}. Nothing is checked here: an empty key
- * is refused, with a typed error, where it is used.
+ * Every function that takes a key or a prefix also takes a plain string, whose values are text. {@link key} and
+ * {@link prefix} attach a schema, whose values are stored as JSON, or another {@link ValueCodec}. Neither checks the
+ * name: an empty key fails with a typed error where it is used.
  *
  * @module
  */
-import { Data, Result, Schema } from "effect"
+import { Cause, Data, Result, Schema } from "effect"
 import { type Bytes, invalidArgument, type KeyRange, prefix as prefixRange } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 const InvalidValueBase: TaggedErrorClass<"InvalidValue", {
   readonly key: string
-  /** Of the write that made the value; left out when the value was to be written, and nothing was sent. */
+  /** The revision of the write that made the value. Missing if the value was to be written: then nothing was sent. */
   readonly revision?: bigint
-  /** What the schema or the codec said. */
+  /** The rule that the value breaks, at most 500 characters. */
   readonly detail: string
   readonly cause?: unknown
 }> = Data.TaggedError("InvalidValue")
 
-/** A value that its schema refuses: one that was read, or one that was to be written. */
+/**
+ * A value that its codec refuses, either read from etcd or about to be written.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class InvalidValue extends InvalidValueBase {
   override get message(): string {
     return this.revision === undefined ?
@@ -32,51 +37,78 @@ export class InvalidValue extends InvalidValueBase {
   }
 }
 
-/** Values to bytes and back. What cannot be is an `Error` whose message says why. */
-export interface ValueCodec<A> {
+/**
+ * Converts values to bytes and back.
+ *
+ * **Details**
+ *
+ * Both directions fail with an `Error` that says why. An exception counts as such a failure. `A` is the type that is
+ * written, `B` the type that is read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ValueCodec<in A, out B = A> {
   readonly encode: (value: A) => Result.Result<Bytes, Error>
-  readonly decode: (bytes: Uint8Array) => Result.Result<A, Error>
+  readonly decode: (bytes: Uint8Array) => Result.Result<B, Error>
 }
 
-/** A key whose values are `A`. */
-export interface Key<A> extends AnyKey {
+/**
+ * A key with values of type `A`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Key<A> {
+  readonly _tag: "Key"
+  readonly name: string
   readonly codec: ValueCodec<A>
 }
 
-/** A prefix under which all values are `A`. */
-export interface Prefix<A> extends AnyPrefix {
+/**
+ * A prefix with values of type `A` under it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Prefix<A> {
+  readonly _tag: "Prefix"
+  readonly name: string
   readonly codec: ValueCodec<A>
   /** The key that consists of the prefix and `rest`. */
   readonly key: (rest: string) => Key<A>
 }
 
-/** What is common to the codecs of all types. */
-export interface AnyCodec {
-  readonly encode: (value: never) => Result.Result<Bytes, Error>
-  readonly decode: (bytes: Uint8Array) => Result.Result<unknown, Error>
-}
-
-/** A key, whatever its values are. */
-export interface AnyKey {
+/**
+ * A key of any type. A string is a key with values of text.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type KeyLike = string | {
   readonly _tag: "Key"
   readonly name: string
-  readonly codec: AnyCodec
+  readonly codec: ValueCodec<never, unknown>
 }
 
-/** A prefix, whatever the values under it are. */
-export interface AnyPrefix {
+/**
+ * A prefix of any type. A string is a prefix with values of text under it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type PrefixLike = string | {
   readonly _tag: "Prefix"
   readonly name: string
-  readonly codec: AnyCodec
+  readonly codec: ValueCodec<never, unknown>
 }
 
-/** A key; a string is one with values of text. */
-export type KeyLike = string | AnyKey
-
-/** A prefix; a string is one with values of text. */
-export type PrefixLike = string | AnyPrefix
-
-/** The type of the values of a key or under a prefix. */
+/**
+ * The type of the values of a key or under a prefix.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type ValueOf<T> = T extends { readonly codec: ValueCodec<infer A> } ? A : string
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
@@ -85,25 +117,47 @@ const lossy = new TextDecoder("utf-8", { ignoreBOM: true })
 const textOf = (bytes: Uint8Array, what: string): Result.Result<string, Error> =>
   Result.try({ try: () => utf8.decode(bytes), catch: () => new TypeError(`the ${what} is not UTF-8`) })
 
-/** Values of text, as UTF-8: what keys without a schema have. */
+/**
+ * The codec of text as UTF-8, which keys without a schema use.
+ *
+ * @since 0.1.0
+ * @category codecs
+ */
 export const text: ValueCodec<string> = {
   encode: (value) =>
     value.isWellFormed() ? Result.succeed(value) : Result.fail(new TypeError("the value is not well-formed Unicode")),
   decode: (bytes) => textOf(bytes, "value")
 }
 
-/** Values of raw bytes. */
+/**
+ * The codec of raw bytes.
+ *
+ * @since 0.1.0
+ * @category codecs
+ */
 export const bytes: ValueCodec<Uint8Array> = { encode: Result.succeed, decode: Result.succeed }
 
-/** Values of JSON that the schema describes; without services, and not asynchronous. */
+/**
+ * The codec of JSON that a schema describes.
+ *
+ * **Gotchas**
+ *
+ * The schema must need no services and must not be asynchronous.
+ *
+ * @since 0.1.0
+ * @category codecs
+ */
 export const json = <A>(schema: Schema.Codec<A, unknown>): ValueCodec<A> => {
-  const codec = Schema.fromJsonString(Schema.toCodecJson(schema))
+  const codec = Schema.toCodecJson(schema)
   const decode = Schema.decodeUnknownResult(codec)
   return {
-    encode: Schema.encodeResult(codec),
-    decode: (bytes) => Result.flatMap(text.decode(bytes), decode)
+    encode: Schema.encodeResult(Schema.fromJsonString(codec)),
+    decode: (bytes) => Result.flatMap(text.decode(bytes), (text) => Result.flatMap(parseJson(text), decode))
   }
 }
+
+const parseJson = (text: string): Result.Result<unknown, Error> =>
+  Result.try({ try: () => JSON.parse(text) as unknown, catch: () => new SyntaxError("the value is not JSON") })
 
 const codecOf = <A>(values: Schema.Codec<A, unknown> | ValueCodec<A>): ValueCodec<A> =>
   Schema.isSchema(values) ? json(values) : values
@@ -111,16 +165,17 @@ const codecOf = <A>(values: Schema.Codec<A, unknown> | ValueCodec<A>): ValueCode
 /**
  * A key with values of text.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv } from "@effect-etcd/discovery/kv"
  * import { Effect, Schema } from "effect"
  * import assert from "node:assert/strict"
  *
- * const motd = Kv.key("/motd") // text; so is a plain "/motd"
+ * const motd = Kv.key("/motd") // text, as is a plain "/motd"
  * const limit = Kv.key("/limit", Schema.Int) // JSON
- * const image = Kv.key("/image", Kv.bytes) // as it is
+ * const image = Kv.key("/image", Kv.bytes) // raw bytes
  *
  * const program = Effect.gen(function* () {
  *   yield* Kv.put(motd, "hello")
@@ -131,9 +186,17 @@ const codecOf = <A>(values: Schema.Codec<A, unknown> | ValueCodec<A>): ValueCode
  *
  * await Effect.runPromise(program.pipe(Effect.provide(EtcdMemory.layer())))
  * ```
+ *
+ * @since 0.1.0
+ * @category constructors
  */
 export function key(name: string): Key<string>
-/** A key with values that a schema (kept as JSON) or a codec describes. */
+/**
+ * A key with values that a schema (stored as JSON) or a codec describes.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
 export function key<A>(name: string, values: Schema.Codec<A, unknown> | ValueCodec<A>): Key<A>
 export function key<A>(name: string, values?: Schema.Codec<A, unknown> | ValueCodec<A>): Key<A> | Key<string> {
   return values === undefined ? keyOf(name, text) : keyOf(name, codecOf(values))
@@ -142,9 +205,12 @@ export function key<A>(name: string, values?: Schema.Codec<A, unknown> | ValueCo
 /**
  * A prefix with values of text under it.
  *
- * A prefix is any beginning of keys: end it with a separator, or `/users` has `/users2`, too.
+ * **Gotchas**
  *
- * @example
+ * A prefix is any beginning of keys. End it with a separator: `/users` also includes `/users2`.
+ *
+ * **Example**
+ *
  * ```ts
  * import { Kv } from "@effect-etcd/discovery/kv"
  * import { Schema } from "effect"
@@ -154,9 +220,17 @@ export function key<A>(name: string, values?: Schema.Codec<A, unknown> | ValueCo
  * const alice = users.key("alice") // a key of the same schema
  * assert.equal(alice.name, "/users/alice")
  * ```
+ *
+ * @since 0.1.0
+ * @category constructors
  */
 export function prefix(name: string): Prefix<string>
-/** A prefix with values under it that a schema (kept as JSON) or a codec describes. */
+/**
+ * A prefix with values under it that a schema (stored as JSON) or a codec describes.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
 export function prefix<A>(name: string, values: Schema.Codec<A, unknown> | ValueCodec<A>): Prefix<A>
 export function prefix<A>(name: string, values?: Schema.Codec<A, unknown> | ValueCodec<A>): Prefix<A> | Prefix<string> {
   return values === undefined ? prefixOf(name, text) : prefixOf(name, codecOf(values))
@@ -174,38 +248,64 @@ const prefixOf = <A>(name: string, codec: ValueCodec<A>): Prefix<A> => ({
 /** The name of a key or a prefix. */
 export const nameOf = (target: KeyLike | PrefixLike): string => typeof target === "string" ? target : target.name
 
-/** The codec of a key or a prefix. */
-export const codecFor = <T extends KeyLike | PrefixLike>(target: T): ValueCodec<ValueOf<T>> =>
-  // `ValueOf` reads the type off this very codec.
-  (typeof target === "string" ? text : target.codec) as ValueCodec<ValueOf<T>>
+/** The codec of a key or a prefix, with exceptions turned into failures. */
+export const codecFor = <T extends KeyLike | PrefixLike>(target: T): ValueCodec<ValueOf<T>> => {
+  // `ValueOf` reads the type from this very codec.
+  const codec = (typeof target === "string" ? text : target.codec) as ValueCodec<ValueOf<T>>
+  return {
+    encode: (value) => attempt(() => codec.encode(value)),
+    decode: (bytes) => attempt(() => codec.decode(bytes))
+  }
+}
+
+/** Codecs are user code: a schema may throw, be asynchronous, or overflow the stack on a deeply nested value. */
+const attempt = <A>(run: () => Result.Result<A, Error>): Result.Result<A, Error> => {
+  try {
+    return run()
+  } catch (error) {
+    // The adapters of `Schema` wrap the exception of a schema.
+    const cause = error instanceof Error && Cause.isCause(error.cause) ? Cause.squash(error.cause) : error
+    const what = cause instanceof Error ? `${cause.name}: ${cause.message}` : "an exception"
+    return Result.fail(new Error(`the codec threw ${what}`, { cause }))
+  }
+}
 
 /** The bytes of a value, or why it cannot be written. */
 export const encode = <K extends KeyLike>(key: K, value: ValueOf<K>): Result.Result<Bytes, InvalidValue> =>
   Result.mapError(codecFor(key).encode(value), (cause) => invalid(nameOf(key), cause))
 
-/** The key's text; for errors, whatever can be read of it. */
+/** The text of a key. An error shows invalid bytes as replacement characters. */
 export const keyText = (bytes: Uint8Array, revision: bigint): Result.Result<string, InvalidValue> =>
   Result.mapError(textOf(bytes, "key"), (cause) => invalid(lossy.decode(bytes), cause, revision))
 
-/** Why a value is none. */
-export const invalid = (key: string, cause: Error, revision?: bigint): InvalidValue =>
-  new InvalidValue({
+const maxDetail = 500
+
+/** The error for a value that its codec refuses. */
+export const invalid = (key: string, cause: Error, revision?: bigint): InvalidValue => {
+  const detail = cause.message.replaceAll(/\s*\n\s*/g, " ")
+  return new InvalidValue({
     key,
     ...(revision === undefined ? {} : { revision }),
-    detail: cause.message.replaceAll(/\s*\n\s*/g, " "),
+    detail: detail.length > maxDetail ? `${detail.slice(0, maxDetail - 1)}…` : detail,
     cause
   })
+}
 
-/** What etcd is asked for: one key, or the range of a prefix. A plain string is a key. */
+/** The range of one key or of a prefix. A plain string is a key. */
 export const rangeOf = (
   method: string,
-  target: KeyLike | AnyPrefix
+  target: KeyLike | PrefixLike
 ): Result.Result<{ readonly key: string } | Required<KeyRange>, EtcdError> => {
   if (typeof target !== "string" && target._tag === "Prefix") return Result.succeed(prefixRange(target.name))
   const key = nameOf(target)
-  const rule = key === "" ? "a key is not empty" : key.isWellFormed() ? undefined : "a key is well-formed Unicode"
+  const rule = key === "" ?
+    "a key must not be empty" :
+    key.isWellFormed() ?
+    undefined :
+    "a key must be well-formed text"
   return rule === undefined ? Result.succeed({ key }) : Result.fail(invalidArgument(method, rule, key))
 }
 
 /** A prefix as a value. */
-export const toPrefix = (target: PrefixLike): AnyPrefix => typeof target === "string" ? prefix(target) : target
+export const toPrefix = (target: PrefixLike): Exclude<PrefixLike, string> =>
+  typeof target === "string" ? prefix(target) : target

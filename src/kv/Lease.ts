@@ -1,64 +1,83 @@
 /**
- * Leases: keys attached to one are deleted when it ends.
+ * Leases: the keys attached to a lease are deleted when it ends.
  *
- * {@link scoped} is what most programs want: a lease that is kept alive for a scope. The rest are etcd's own operations,
- * each sent once; a lease made with {@link grant} ends by itself unless someone sends heartbeats.
+ * {@link make} is what most programs want: it keeps a lease alive until a scope closes. The other functions are etcd's
+ * own operations, each sent once. A lease made with {@link grant} expires unless something sends heartbeats.
  *
  * @module
  */
-import { Duration, Effect, Option, Result, type Schedule, type Scope } from "effect"
-import { Etcd, invalidArgument, type LeaseId } from "../etcd/Etcd.ts"
+import { Duration, Effect, Option, type Schedule, type Scope } from "effect"
+import { Etcd, type LeaseId } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
-import { checkOptions, show } from "../internal/options.ts"
-import { Timers } from "../internal/time/Timers.ts"
-import * as Ttl from "../etcd/Ttl.ts"
 import * as Session from "../etcd/Session.ts"
-import { leaseId, type LeaseLike } from "./Op.ts"
+import * as Ttl from "../etcd/Ttl.ts"
+import { checkOptions, type InvalidOption } from "../internal/options.ts"
+import { Timers } from "../internal/time/Timers.ts"
+import type { LeaseLike } from "./Op.ts"
+import { leaseId } from "./requests.ts"
 
-/** A lease that is kept alive. Give it to `Kv.put` as `lease`. */
+/**
+ * A lease that is kept alive. Pass it to `Kv.put` as `lease`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Lease {
   readonly id: LeaseId
-  /** How long it has left, none when it is gone. */
+  /** What is left of it. None if it does not exist any more. */
   readonly timeToLive: Effect.Effect<Option.Option<TimeToLive>, EtcdError>
-  /** Sends one heartbeat beside those that are sent anyway; what the lease has left then. */
+  /** Sends one more heartbeat and returns the time that is left after it. */
   readonly keepAliveOnce: Effect.Effect<Duration.Duration, EtcdError>
   /**
-   * Completes when the lease is lost, with what showed it: etcd said so, or did not acknowledge a heartbeat for one time
-   * to live. Its keys are gone, or will be soon; a new lease is a new {@link scoped}.
+   * Completes when the lease is lost, with the cause: etcd said so, or acknowledged no heartbeat for one time to live.
+   *
+   * Its keys are deleted now or soon. To continue, make a new lease.
    */
   readonly lost: Effect.Effect<EtcdError>
 }
 
-/** What is left of a lease. */
+/**
+ * What is left of a lease.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface TimeToLive {
   readonly remaining: Duration.Duration
   /** As granted. */
   readonly granted: Duration.Duration
-  /** The keys that are attached to it. What is not UTF-8 in them is replaced. */
+  /** The keys that are attached to it. Bytes that are not UTF-8 are replaced. */
   readonly keys: ReadonlyArray<string>
 }
 
-/** How a lease is kept alive. */
-export interface ScopedOptions {
-  /** How often. Default: every third of the time to live; at most every half. */
+/**
+ * The options of {@link make}.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options {
+  /** The time between two heartbeats, at most half of the time to live. Default: a third of it. */
   readonly heartbeat?: Duration.Input
   /** How long closing the scope may take. Default: 5 seconds. */
   readonly releaseTimeout?: Duration.Input
-  /** When to try the grant again, after a failure that trying again can mend. Default: never. */
+  /** The schedule of retries of the grant after a failure that retrying can fix. Default: none. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError>
 }
 
 /**
  * Grants a lease and keeps it alive until the scope closes.
  *
- * The time to live is at least 2 seconds and rounded up to whole ones. Fails with `InvalidArgument` before anything is
- * sent, and as the grant does. One fiber starts, which sends the heartbeats; it ends when the lease is lost.
+ * **Details**
  *
- * Closing the scope revokes the lease, which deletes its keys. When etcd does not answer within `releaseTimeout`, that
- * is logged as a warning and the lease runs out by itself. Interrupting the grant leaves no lease behind, as far as etcd
- * still answers.
+ * The time to live is at least 2 seconds and rounded up to whole seconds. Fails with `InvalidOption` before anything is
+ * sent, and as the grant does. Heartbeats stop when the lease is lost.
  *
- * @example Keys that are there as long as the program is, and come back when the lease was lost
+ * Closing the scope revokes the lease, which deletes its keys. If etcd does not answer within `releaseTimeout`, a warning
+ * is logged and the lease expires. Interrupting the grant leaves no lease behind if etcd still answers.
+ *
+ * **Example** (Keys that exist as long as the program runs, and come back after the lease was lost)
+ *
  * ```ts
  * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv, Lease } from "@effect-etcd/discovery/kv"
@@ -66,7 +85,7 @@ export interface ScopedOptions {
  * import assert from "node:assert/strict"
  *
  * const announce = Effect.gen(function* () {
- *   const lease = yield* Lease.scoped("10 seconds")
+ *   const lease = yield* Lease.make("10 seconds")
  *   yield* Kv.put("/online/alice", "10.0.0.5:8080", { lease })
  *   return yield* lease.lost
  * }).pipe(Effect.scoped, Effect.forever)
@@ -79,49 +98,59 @@ export interface ScopedOptions {
  *
  * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(EtcdMemory.layer())))
  * ```
+ *
+ * @since 0.1.0
+ * @category constructors
  */
-export const scoped = (
+export const make = (
   ttl: Duration.Input,
-  options: ScopedOptions = {}
-): Effect.Effect<Lease, EtcdError, Etcd | Scope.Scope> =>
+  options: Options = {}
+): Effect.Effect<Lease, EtcdError | InvalidOption, Etcd | Scope.Scope> =>
   Effect.gen(function* () {
-    const { heartbeat, releaseTimeout = "5 seconds", retry } = options
-    const checked = checkOptions("Lease.scoped", (check) => ({
-      ttl: Ttl.make(check, ttl, heartbeat),
-      release: check.duration("releaseTimeout", releaseTimeout, { min: Duration.zero, infinite: true })
-    }))
-    const { release, ttl: times } = yield* Effect.fromResult(
-      Result.mapError(checked, ({ option, rule, value }) =>
-        invalidArgument("leaseGrant", `${option} is ${show(value)}; ${rule}`))
-    )
+    const { retry } = options
+    const { releaseTimeout, times } = yield* Effect.fromResult(checkOptions("Lease.make", (check) => ({
+      times: Ttl.make(check, ttl, options.heartbeat),
+      releaseTimeout: check.duration("releaseTimeout", options.releaseTimeout ?? "5 seconds", {
+        min: Duration.zero,
+        infinite: true
+      })
+    })))
     const etcd = yield* Etcd
     const context = yield* Effect.context<never>()
     const { leaseId: id, lost } = yield* Session.make(etcd, new Timers(context), context).open({
       ttl: times,
-      releaseTimeout: release,
+      releaseTimeout,
       ...(retry === undefined ? {} : { retry })
     })
     const on = Effect.provideService(Etcd, etcd)
     return { id, lost, timeToLive: on(timeToLive(id)), keepAliveOnce: on(keepAliveOnce(id)) }
   })
 
-/** A lease that was granted. */
+/**
+ * A lease as granted.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Granted {
   readonly id: LeaseId
-  /** As granted: etcd raises what is below its floor. */
+  /** etcd raises a time to live below its own minimum. */
   readonly ttl: Duration.Duration
 }
 
-/** The longest time to live, in seconds, as etcd has it. */
-const maxSeconds = 9_000_000_000
+/** The longest time to live that etcd grants. */
+const maxTtl = Duration.seconds(9_000_000_000)
 
 /**
- * Grants a lease that nobody keeps alive, of at least 1 second, rounded up to whole ones.
+ * Grants a lease of at least 1 second, rounded up to whole seconds, and sends no heartbeats for it.
  *
- * Without an `id` of your own, a grant whose answer was lost leaves a lease behind until it runs out; with one, it can
- * be repeated, and fails with `LeaseExists` when it was granted before.
+ * **Gotchas**
  *
- * @example
+ * Without an `id`, a grant whose answer was lost leaves a lease behind until it expires. With an `id` the grant can be
+ * repeated: it fails with `LeaseExists` if it was applied before.
+ *
+ * **Example**
+ *
  * ```ts
  * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv, Lease } from "@effect-etcd/discovery/kv"
@@ -142,36 +171,50 @@ const maxSeconds = 9_000_000_000
  *
  * await Effect.runPromise(program.pipe(Effect.provide(EtcdMemory.layer()), Effect.provide(TestClock.layer())))
  * ```
+ *
+ * @since 0.1.0
+ * @category operations
  */
 export const grant = (
   ttl: Duration.Input,
   options: { readonly id?: LeaseId } = {}
-): Effect.Effect<Granted, EtcdError, Etcd> =>
+): Effect.Effect<Granted, EtcdError | InvalidOption, Etcd> =>
   Effect.gen(function* () {
-    const duration = Option.getOrUndefined(Duration.fromInput(ttl))
-    const seconds = duration === undefined ? Number.NaN : Math.ceil(Duration.toSeconds(duration))
-    if (duration === undefined || !(Duration.toMillis(duration) >= 1000 && seconds <= maxSeconds)) {
-      return yield* invalidArgument(
-        "leaseGrant",
-        `ttl is ${show(ttl)}; it must be a duration of 1 second to ${maxSeconds} seconds`
-      )
-    }
+    const duration = yield* Effect.fromResult(
+      checkOptions("Lease.grant", (check) => check.duration("ttl", ttl, { min: Duration.seconds(1), max: maxTtl }))
+    )
+    const seconds = Math.ceil(Duration.toSeconds(duration))
     const granted = yield* (yield* Etcd).leaseGrant({ ...options, ttl: seconds })
     return { id: granted.id, ttl: Duration.seconds(granted.ttl) }
   })
 
-/** Ends a lease and deletes its keys, at one revision. Fails with `LeaseNotFound` when it is gone already. */
+/**
+ * Revokes a lease and deletes its keys at one revision. Fails with `LeaseNotFound` if it does not exist.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
 export const revoke = (lease: LeaseLike): Effect.Effect<void, EtcdError, Etcd> =>
   Effect.flatMap(Etcd, (etcd) => Effect.asVoid(etcd.leaseRevoke(leaseId(lease))))
 
-/** Sends one heartbeat; what the lease has left then. Fails with `LeaseNotFound` when it is gone. */
+/**
+ * Sends one heartbeat and returns the time that is left. Fails with `LeaseNotFound` if it does not exist.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
 export const keepAliveOnce = (lease: LeaseLike): Effect.Effect<Duration.Duration, EtcdError, Etcd> =>
   Effect.flatMap(
     Etcd,
     (etcd) => Effect.map(etcd.leaseKeepAlive({ id: leaseId(lease) }), ({ ttl }) => Duration.seconds(ttl))
   )
 
-/** How long a lease has left, and its keys; none when it is gone. */
+/**
+ * Returns what is left of a lease and its keys. None if it does not exist.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
 export const timeToLive = (lease: LeaseLike): Effect.Effect<Option.Option<TimeToLive>, EtcdError, Etcd> =>
   Effect.flatMap(Etcd, (etcd) =>
     Effect.map(
@@ -186,7 +229,12 @@ export const timeToLive = (lease: LeaseLike): Effect.Effect<Option.Option<TimeTo
 
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
-/** The ids of all leases that exist. */
+/**
+ * The ids of all leases that exist.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
 export const leases: Effect.Effect<ReadonlyArray<LeaseId>, EtcdError, Etcd> = Effect.flatMap(
   Etcd,
   (etcd) => Effect.map(etcd.leaseLeases, ({ leases }) => leases)

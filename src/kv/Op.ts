@@ -1,9 +1,12 @@
 /**
- * Operations as values, for a Txn; each is also a function of `Kv` that runs it by itself.
+ * Operations as values, for a transaction. `Kv` has a function of the same name that sends each by itself.
  *
- * The keys that one Txn writes must differ. An operation sees what those before it have written.
+ * **Gotchas**
  *
- * @example
+ * One transaction writes each key at most once. An operation reads what the operations before it have written.
+ *
+ * **Example**
+ *
  * ```ts
  * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv, Op, Txn } from "@effect-etcd/discovery/kv"
@@ -12,8 +15,8 @@
  *
  * const program = Effect.gen(function* () {
  *   yield* Kv.put("/a", "1")
- *   // Without conditions: both or neither, and the count after them.
- *   const moved = yield* Kv.txn(Txn.when().then(Op.delete("/a"), Op.put("/b", "1"), Op.count("/")))
+ *   // Without conditions: both writes or neither, and the count after them.
+ *   const moved = yield* Kv.txn(Txn.make({ then: [Op.delete("/a"), Op.put("/b", "1"), Op.count("/")] }))
  *   assert.deepEqual(moved.results, [true, moved.revision, 1])
  * })
  *
@@ -27,57 +30,47 @@ import {
   type DeleteRangeResponse,
   invalidArgument,
   type KeyRange,
-  type LeaseId,
   type PutRequest,
   type RangeRequest,
-  type RangeResponse,
-  type RequestOp,
-  type ResponseOp
+  type RangeResponse
 } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { type Entry, type Listing, readEntry, readListing } from "./Entry.ts"
 import {
-  type AnyPrefix,
   codecFor,
   encode,
   type InvalidValue,
   type KeyLike,
-  nameOf,
   type PrefixLike,
   rangeOf,
   toPrefix,
   type ValueOf
 } from "./Key.ts"
+import { leaseId, type LeaseLike, type Op, rangeRequest, type ReadOptions, unexpectedResponse } from "./requests.ts"
 
-/** An operation that answers with `A`; `E` is what can be wrong with a value. */
-export interface Op<out A, out E = never> {
-  /** What etcd is asked, or why it cannot be. */
-  readonly request: Result.Result<RequestOp, EtcdError | E>
-  /** The answer, made at `revision`. */
-  readonly read: (response: ResponseOp, revision: bigint) => Result.Result<A, E>
-}
+export type { LeaseLike, Op, ReadOptions }
 
-/** How to read. */
-export interface ReadOptions {
-  /** The state at this revision. Default: the newest. */
-  readonly revision?: bigint
-  /** Read what the asked member has, which may be old. Default `false`: linearizable. */
-  readonly serializable?: boolean
-}
-
-/** How to write. */
+/**
+ * The options of writes.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface PutOptions {
   /**
-   * The lease the key is attached to from now on: its id, a `Lease`, or `"keep"` for the one that the key has (etcd then
-   * refuses to create the key). Default: none; one that the key had is dropped.
+   * The lease to attach the key to: an id, a `Lease`, or `"keep"` for the lease that the key has.
+   *
+   * With `"keep"` etcd refuses to create the key. Default: none, and a lease that the key had is detached.
    */
   readonly lease?: LeaseLike | "keep"
 }
 
-/** A lease, or its id. */
-export type LeaseLike = LeaseId | { readonly id: LeaseId }
-
-/** Reads a key. */
+/**
+ * Reads a key.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
 export const get = <K extends KeyLike>(
   key: K,
   options: ReadOptions = {}
@@ -89,7 +82,12 @@ export const get = <K extends KeyLike>(
   )
 }
 
-/** Reads all keys under a prefix, in one answer. */
+/**
+ * Reads all keys under a prefix in one response.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
 export const getPrefix = <P extends PrefixLike>(prefix: P, options: ReadOptions = {}): Op<Listing<ValueOf<P>>> => {
   const codec = codecFor(prefix)
   return range(
@@ -98,15 +96,30 @@ export const getPrefix = <P extends PrefixLike>(prefix: P, options: ReadOptions 
   )
 }
 
-/** Whether a key exists. */
+/**
+ * Returns whether a key exists.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
 export const exists = (key: KeyLike, options: ReadOptions = {}): Op<boolean> =>
   range(counting(key, options), ({ count }) => Result.succeed(count > 0n))
 
-/** The number of keys under a prefix. */
+/**
+ * Returns the number of keys under a prefix.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
 export const count = (prefix: PrefixLike, options: ReadOptions = {}): Op<number> =>
   range(counting(toPrefix(prefix), options), ({ count }) => Result.succeed(Number(count)))
 
-/** Writes a key. Answers with the revision. */
+/**
+ * Writes a key and returns the revision.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
 export const put = <K extends KeyLike>(
   key: K,
   value: ValueOf<K>,
@@ -126,41 +139,35 @@ const leaseOf = (lease: PutOptions["lease"]): Pick<PutRequest, "lease" | "ignore
   return { lease: leaseId(lease) }
 }
 
-/** The id of a lease. */
-export const leaseId = (lease: LeaseLike): LeaseId => typeof lease === "bigint" ? lease : lease.id
-
 const delete_ = (key: KeyLike): Op<boolean> => deletion(rangeOf("deleteRange", key), ({ deleted }) => deleted > 0n)
 
 export {
-  /** Deletes a key. Answers whether there was one. */
+  /**
+   * Deletes a key and returns whether it existed.
+   *
+   * @since 0.1.0
+   * @category operations
+   */
   delete_ as delete
 }
 
-/** Deletes all keys under a prefix, which must not be empty. Answers how many there were. */
+/**
+ * Deletes all keys under a prefix, which must not be empty, and returns their number.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
 export const deletePrefix = (prefix: PrefixLike): Op<number> => {
   const target = toPrefix(prefix)
   return deletion(
     target.name === "" ?
-      Result.fail(invalidArgument("deleteRange", "a prefix of keys to be deleted is not empty", "")) :
+      Result.fail(invalidArgument("deleteRange", "the prefix of keys to delete must not be empty", "")) :
       rangeOf("deleteRange", target),
     ({ deleted }) => Number(deleted)
   )
 }
 
-/** The request of a read. */
-export const rangeRequest = (
-  target: KeyLike | AnyPrefix,
-  options: ReadOptions
-): Result.Result<RangeRequest, EtcdError> =>
-  Result.flatMap(rangeOf("range", target), (range) => {
-    const { revision, serializable = false } = options
-    if (revision === undefined) return Result.succeed({ ...range, serializable })
-    return revision > 0n ?
-      Result.succeed({ ...range, serializable, revision }) :
-      Result.fail(invalidArgument("range", `the revision must be above 0, got ${revision}`, nameOf(target)))
-  })
-
-const counting = (target: KeyLike | AnyPrefix, options: ReadOptions): Result.Result<RangeRequest, EtcdError> =>
+const counting = (target: KeyLike | PrefixLike, options: ReadOptions): Result.Result<RangeRequest, EtcdError> =>
   Result.map(rangeRequest(target, options), (request) => ({ ...request, countOnly: true }))
 
 const range = <A, E>(
@@ -168,7 +175,8 @@ const range = <A, E>(
   read: (response: RangeResponse, revision: bigint) => Result.Result<A, E>
 ): Op<A, E> => ({
   request: Result.map(request, (request) => ({ _tag: "Range", request })),
-  read: (response, revision) => response._tag === "Range" ? read(response.response, revision) : unasked(response)
+  read: (response, revision) =>
+    response._tag === "Range" ? read(response.response, revision) : unexpectedResponse(response)
 })
 
 const deletion = <A>(
@@ -176,10 +184,6 @@ const deletion = <A>(
   read: (response: DeleteRangeResponse) => A
 ): Op<A> => ({
   request: Result.map(request, (request) => ({ _tag: "DeleteRange", request })),
-  read: (response) => response._tag === "DeleteRange" ? Result.succeed(read(response.response)) : unasked(response)
+  read: (response) =>
+    response._tag === "DeleteRange" ? Result.succeed(read(response.response)) : unexpectedResponse(response)
 })
-
-/** No `Etcd` answers so. */
-export const unasked = ({ _tag }: ResponseOp): never => {
-  throw new Error(`etcd gave the answer to a ${_tag}, which was not asked`)
-}

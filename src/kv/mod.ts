@@ -1,10 +1,11 @@
 /**
- * All of etcd at hand: keys and values typed by Schema, transactions, leases and watches, over an `Etcd`.
+ * Keys and values, transactions, leases and watches of etcd, typed by Schema.
  *
- * {@link Kv} has the daily operations and `watch`; {@link Txn}, {@link Compare} and {@link Op} are the parts of a
- * transaction; {@link Lease} is a lease as a scoped resource.
+ * {@link Kv} has the daily operations, optimistic writes and `watch`. {@link Txn}, {@link Compare} and {@link Op} are the
+ * parts of a transaction. {@link Lease} is a lease as a scoped resource.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv, Lease } from "@effect-etcd/discovery/kv"
@@ -18,7 +19,7 @@
  *   const raised = yield* Kv.update(limit, (before) => Option.getOrElse(before, () => 0) + 5)
  *   assert.equal(raised.value, 15)
  *
- *   const lease = yield* Lease.scoped("10 seconds")
+ *   const lease = yield* Lease.make("10 seconds")
  *   yield* Kv.put("/app/nodes/a", "10.0.0.5", { lease })
  *   assert.equal((yield* Kv.getPrefix("/app/nodes/")).entries.length, 1)
  * })
@@ -29,12 +30,10 @@
  *
  * @module
  */
+export { InvalidOption } from "../internal/options.ts"
 export * as Compare from "./Compare.ts"
 export type { Entry, Listing } from "./Entry.ts"
 export {
-  type AnyCodec,
-  type AnyKey,
-  type AnyPrefix,
   InvalidValue,
   type Key,
   type KeyLike,
@@ -47,4 +46,3 @@ export * as Kv from "./Kv.ts"
 export * as Lease from "./Lease.ts"
 export * as Op from "./Op.ts"
 export * as Txn from "./Txn.ts"
-export type { KvEvent, WatchOptions } from "./watch.ts"

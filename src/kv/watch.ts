@@ -1,39 +1,44 @@
 /**
- * A key or a prefix, followed: what is there, and then every change.
+ * Watching a key or a prefix: its state, and then every change.
  *
- * A reader that is slow holds up nothing and costs constant memory. When {@link capacity} events wait for it, the watch
- * is closed; once they have been taken, it is opened again from the revision after the last of them, and what happened
- * meanwhile comes from etcd's history, answer by answer (etcd puts at most 1,000 revisions into one). When that has been
- * compacted, everything is listed again.
+ * A slow reader blocks nothing and costs constant memory. When {@link capacity} events wait for it, the watch is closed.
+ * Once the reader has taken them, it is opened again at the revision after the last of them, and etcd's history supplies
+ * what happened in between, response by response (etcd puts at most 1,000 revisions into one). If that history was
+ * compacted, the range is listed again.
  *
  * @module
  */
-import { Deferred, Duration, Effect, Option, Queue, Result, type Schedule, Stream } from "effect"
-import { Etcd, invalidArgument, type KeyValue, type WatchEvent } from "../etcd/Etcd.ts"
+import { Deferred, type Duration, Effect, Option, Queue, Result, type Schedule, Stream } from "effect"
+import * as Backoff from "../etcd/Backoff.ts"
+import { Etcd, type KeyValue, type WatchEvent } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
-import * as Backoff from "../etcd/Backoff.ts"
+import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { type Entry, type Listing, readEntry, readListing } from "./Entry.ts"
 import {
-  type AnyPrefix,
   codecFor,
   type InvalidValue,
   type KeyLike,
   keyText,
-  nameOf,
+  type PrefixLike,
   rangeOf,
   type ValueCodec,
   type ValueOf
 } from "./Key.ts"
 
-/** What is told of a key or a prefix. */
-export type KvEvent<A> =
-  /** All there is at `revision`; whatever was known before is replaced. */
+/**
+ * What {@link watch} emits.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Event<A> =
+  /** The complete state at `revision`. It replaces everything emitted before. */
   | ({
     readonly _tag: "Listed"
     /**
-     * `false` for the first event. `true` when the history since the last event is gone (compacted, or another one
-     * has taken its place): changes were missed.
+     * `true` if the history since the last event is gone (compacted, or replaced by another one): changes were missed.
+     * `false` for the first event.
      */
     readonly relisted: boolean
   } & Listing<A>)
@@ -42,55 +47,64 @@ export type KvEvent<A> =
     readonly _tag: "Put"
     readonly revision: bigint
     readonly entry: Entry<A>
-    /** What the key held before; none unless asked for, when it was created, and when that is compacted or no `A`. */
+    /** The entry before. None without the option `previous`, for a new key, or if it is compacted or does not decode. */
     readonly previous: Option.Option<Entry<A>>
   }
-  /** A key was deleted, or its lease has ended. */
+  /** A key was deleted, or its lease ended. */
   | {
     readonly _tag: "Deleted"
     readonly revision: bigint
     readonly key: string
-    /** What the key held before; none unless asked for, and when that is compacted or no `A`. */
+    /** The entry before. None without the option `previous`, or if it is compacted or does not decode. */
     readonly previous: Option.Option<Entry<A>>
   }
-  /** A key was written with a value that is none. */
+  /** A key was written, and its value does not decode. */
   | { readonly _tag: "Rejected"; readonly revision: bigint; readonly key: string; readonly error: InvalidValue }
 
-/** How to watch. */
+/**
+ * The options of {@link watch}.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface WatchOptions {
   /**
-   * The first revision of interest: nothing is listed, and all changes from there on are told. Default: everything is
-   * listed, and all changes after that are told.
+   * Emit the changes from this revision on and no `Listed` first. It may be a revision of the future.
+   *
+   * Default: list the current state, then emit all changes after it.
    */
   readonly revision?: bigint
-  /** Tell what a key held before it was written or deleted. Default `false`. */
+  /** Emit what a key held before it was written or deleted. Default: `false`. */
   readonly previous?: boolean
-  /** When to try again after a failure. Default: `Backoff.reregister`, endless. */
+  /** The schedule of retries after a failure. Default: `Backoff.reregister`, which never ends. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError>
-  /** An idle watch hears from etcd at least this often. Default: 10 seconds. */
+  /** How often etcd reports progress on an idle watch. Default: 10 seconds. */
   readonly progressEvery?: Duration.Input
-  /** How long etcd may take to show that it is there. Default: 5 seconds. */
+  /** How long etcd may take to respond before the watch is replaced. Default: 5 seconds. */
   readonly progressTimeout?: Duration.Input
 }
 
-/** Events that may wait for a slow reader. */
+/** The number of events that may wait for a slow reader. */
 const capacity = 1024
 
 /**
- * Follows a key (a plain string is one) or a prefix made with `Kv.prefix`.
+ * Watches a key (a plain string is one) or a prefix made with `Kv.prefix`.
  *
- * First `Listed`, then `Put`, `Deleted` and `Rejected` in the order of their revisions, none missing and none twice,
- * whatever happens to the connection; events of one transaction have the same revision. When the history in between is
- * gone there is another `Listed`, with `relisted`.
+ * **Details**
  *
- * It never ends by itself. It fails with `InvalidArgument` before anything is sent, with what trying again cannot mend
- * (permission denied, authentication refused), and when a finite `retry` runs out. A value that does not decode is an
- * event, or in `rejected` of a `Listed`. While etcd cannot be reached there are no events.
+ * It emits `Listed`, then `Put`, `Deleted` and `Rejected` in the order of their revisions. None is missing or repeated,
+ * whatever happens to the connection. Events of one transaction have the same revision. If the history in between is
+ * gone, it emits another `Listed` with `relisted`. While etcd is unreachable it emits nothing.
  *
- * One fiber starts; it ends, and the watch with it, when the stream does. A slow reader costs constant memory: some
- * thousand events wait for it, later ones stay in etcd until it has caught up.
+ * It never ends by itself. It fails with `InvalidOption` or `InvalidArgument` before anything is sent, with errors that
+ * retrying cannot fix (permission denied, authentication refused), and when a finite `retry` runs out. A value that does
+ * not decode is a `Rejected` event, or in `rejected` of a `Listed`.
  *
- * @example
+ * One fiber starts. It and the watch end when the stream ends. A slow reader costs constant memory: about a thousand
+ * events wait for it, and later ones stay in etcd's history until it has caught up.
+ *
+ * **Example**
+ *
  * ```ts
  * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
  * import { Kv } from "@effect-etcd/discovery/kv"
@@ -123,77 +137,78 @@ const capacity = 1024
  *
  * await Effect.runPromise(program.pipe(Effect.provide(EtcdMemory.layer())))
  * ```
+ *
+ * @since 0.1.0
+ * @category watches
  */
-export const watch = <T extends KeyLike | AnyPrefix>(
+export const watch = <T extends KeyLike | PrefixLike>(
   target: T,
   options: WatchOptions = {}
-): Stream.Stream<KvEvent<ValueOf<T>>, EtcdError, Etcd> =>
+): Stream.Stream<Event<ValueOf<T>>, EtcdError | InvalidOption, Etcd> =>
   Stream.unwrap(Effect.gen(function* () {
-    const settings = yield* Effect.fromResult(settingsOf(target, options))
+    const settings = yield* Effect.fromResult(settingsOf(options))
+    const range = yield* Effect.fromResult(rangeOf("watch", target))
     const etcd = yield* Etcd
     const codec = codecFor(target)
     let knownAt = options.revision === undefined ? undefined : options.revision - 1n
+    // With a revision of the future `follow` lists the present state first. Nothing before that revision is emitted.
+    let firstRevision = options.revision ?? 0n
 
     /** Follows until the reader is too slow. */
-    const stretch = Stream.callback<KvEvent<ValueOf<T>>, EtcdError>(Effect.fnUntraced(function* (queue) {
+    const run = Stream.callback<Event<ValueOf<T>>, EtcdError>(Effect.fnUntraced(function* (queue) {
       const full = yield* Deferred.make<void>()
-      // Waits only for its end: `follow` would take a reader's pace for the server's silence.
+      // Never wait for the reader here: `follow` would mistake a slow reader for a silent server.
       const tell = (followed: Followed) =>
         Effect.suspend(() => {
           if (followed._tag !== "Listed" && followed._tag !== "Changed") return Effect.void
-          Queue.offerAllUnsafe(queue, eventsOf(codec, followed, knownAt !== undefined))
+          const events = eventsOf(codec, followed, firstRevision, knownAt !== undefined)
           knownAt = followed.revision
+          if (events.length === 0) return Effect.void
+          firstRevision = 0n
+          Queue.offerAllUnsafe(queue, events)
           if (Queue.sizeUnsafe(queue) < capacity) return Effect.void
           return Effect.andThen(Deferred.succeed(full, undefined), Effect.never)
         })
-      yield* follow(etcd, { ...settings, ...(knownAt === undefined ? {} : { knownAt }) }, tell).pipe(
-        Effect.raceFirst(Deferred.await(full))
-      )
+      const known = knownAt === undefined ? {} : { knownAt }
+      yield* follow(etcd, { ...settings, range, ...known }, tell).pipe(Effect.raceFirst(Deferred.await(full)))
       yield* Queue.end(queue)
     }))
-    return Stream.forever(stretch)
+    return Stream.forever(run)
   }))
 
 const eventsOf = <A>(
   codec: ValueCodec<A>,
   followed: Extract<Followed, { readonly _tag: "Listed" | "Changed" }>,
+  firstRevision: bigint,
   relisted: boolean
-): ReadonlyArray<KvEvent<A>> =>
-  followed._tag === "Listed" ?
-    [{ _tag: "Listed", relisted, ...readListing(codec, followed.kvs, followed.revision) }] :
-    followed.events.map((event) => eventOf(codec, event))
+): ReadonlyArray<Event<A>> => {
+  if (followed._tag === "Changed") {
+    return followed.events.filter(({ kv }) => kv.modRevision >= firstRevision).map((event) => eventOf(codec, event))
+  }
+  const { kvs, revision } = followed
+  return revision < firstRevision ? [] : [{ _tag: "Listed", relisted, ...readListing(codec, kvs, revision) }]
+}
 
-const eventOf = <A>(codec: ValueCodec<A>, { kv, prevKv, type }: WatchEvent): KvEvent<A> => {
+const eventOf = <A>(codec: ValueCodec<A>, { kv, prevKv, type }: WatchEvent): Event<A> => {
   const { modRevision: revision } = kv
   const read = (kv: KeyValue) => readEntry(codec, kv)
-  const told: Result.Result<KvEvent<A>, InvalidValue> = Result.gen(function* () {
+  const event: Result.Result<Event<A>, InvalidValue> = Result.gen(function* () {
     const previous = prevKv === undefined ? Option.none() : Result.getSuccess(read(prevKv))
     return type === "put" ?
       { _tag: "Put" as const, revision, entry: yield* read(kv), previous } :
       { _tag: "Deleted" as const, revision, key: yield* keyText(kv.key, revision), previous }
   })
-  return Result.getOrElse(told, (error) => ({ _tag: "Rejected", revision, key: error.key, error }))
+  return Result.getOrElse(event, (error) => ({ _tag: "Rejected", revision, key: error.key, error }))
 }
 
-const settingsOf = (target: KeyLike | AnyPrefix, options: WatchOptions) =>
-  Result.gen(function* () {
-    const refuse = (rule: string) => Result.fail(invalidArgument("watch", rule, nameOf(target)))
-    const range = yield* rangeOf("watch", target)
-    const { progressEvery = "10 seconds", progressTimeout = "5 seconds", revision } = options
-    const positive = (name: string, value: Duration.Input) => {
-      const duration = Option.getOrUndefined(Duration.fromInput(value))
-      return duration !== undefined && Duration.isPositive(duration) ?
-        Result.succeed(duration) :
-        refuse(`${name} must be a duration above 0`)
-    }
-    if (revision !== undefined && revision <= 0n) {
-      return yield* refuse(`the revision must be above 0, got ${revision}`)
-    }
+const settingsOf = (options: WatchOptions) =>
+  checkOptions("Kv.watch", (check) => {
+    const { previous = false, progressEvery = "10 seconds", progressTimeout = "5 seconds", revision } = options
+    if (revision !== undefined && revision <= 0n) check.refuse("revision", revision, "it must be above 0")
     return {
-      range,
-      prevKv: options.previous ?? false,
-      progressEvery: yield* positive("progressEvery", progressEvery),
-      progressTimeout: yield* positive("progressTimeout", progressTimeout),
+      prevKv: previous,
+      progressEvery: check.duration("progressEvery", progressEvery),
+      progressTimeout: check.duration("progressTimeout", progressTimeout),
       retry: options.retry ?? Backoff.reregister
     }
   })

@@ -1,14 +1,19 @@
-import { Config, Deferred, Effect, Option, Schema, SchemaGetter, Stream } from "effect"
-import assert from "node:assert/strict"
 import {
-  ConfigRef,
-  type ConfigState,
-  etcdConfigProvider,
-  type InvalidConfigOption,
-  onConfigChange,
-  watchConfig
-} from "../../src/config/mod.ts"
-import { Etcd } from "../../src/etcd/Etcd.ts"
+  Cause,
+  Config,
+  ConfigProvider,
+  Deferred,
+  Effect,
+  Logger,
+  Option,
+  Schedule,
+  Schema,
+  SchemaGetter,
+  Stream
+} from "effect"
+import assert from "node:assert/strict"
+import { ConfigRef, type ConfigState, EtcdConfigProvider, type InvalidOption } from "../../src/config/mod.ts"
+import { Etcd, prefix } from "../../src/etcd/Etcd.ts"
 import { PermissionDenied } from "../../src/etcd/EtcdError.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"
@@ -17,13 +22,13 @@ import { collect, counted, elapse, failureOf, settle, start, verify, world } fro
 const key = "/config/limits"
 const Limits = Schema.Struct({ rate: Schema.Int, owner: Schema.optionalKey(Schema.String) })
 
-/** An etcd as an operator sees it, and as the reader of configuration reaches it. */
+/** An operator with direct access to etcd, and a reader of configuration that reaches it through faults. */
 const setUp = Effect.gen(function* () {
   const { operator, replace } = yield* world
   const { etcd, faults } = yield* FaultyEtcd.make(operator)
   return {
     operator,
-    /** Another, empty etcd takes the place of this one. */
+    /** Replaces etcd by an empty one. */
     replace: replace(),
     faults,
     put: (value: string | Uint8Array, at = key) =>
@@ -36,20 +41,20 @@ const setUp = Effect.gen(function* () {
 })
 
 /** A state in one line, such as `7@3` or `absent@4 rejected@5 Stale`. */
-const show = (state: ConfigState<unknown>): string => {
+const show = (state: ConfigState.ConfigState<unknown>): string => {
   const value = state._tag === "Present" ? JSON.stringify(state.value) : "absent"
   const rejected = state.rejected === undefined ? "" : ` rejected@${state.rejected.revision}`
   return `${value}@${state.revision}${rejected}${state.freshness._tag === "Live" ? "" : " Stale"}`
 }
 
-describe("watchConfig", () => {
+describe("ConfigRef.stream", () => {
   verify(
-    "tells nothing before etcd has answered, then that the key is absent, then each change",
+    "ConfigRef.stream emits nothing before etcd answers, then Absent, then each change",
     () =>
       Effect.gen(function* () {
         const { faults, put, remove, watched } = yield* setUp
         yield* faults.outage
-        const { seen } = yield* watched(watchConfig(key, Schema.Int))
+        const { seen } = yield* watched(ConfigRef.stream(key, Schema.Int))
         yield* elapse("1 minute")
         assert.deepEqual(seen, [])
         yield* faults.clear
@@ -62,12 +67,12 @@ describe("watchConfig", () => {
   )
 
   verify(
-    "keeps the last good value when a bad one comes, and tells, logs and counts it once, without its content",
+    "ConfigRef.stream keeps the last good value and reports a bad one once without its content",
     (log) =>
       Effect.gen(function* () {
         const { faults, put, watched } = yield* setUp
         yield* put(`{ "rate": 7 }`)
-        const { seen } = yield* watched(watchConfig(key, Limits))
+        const { seen } = yield* watched(ConfigRef.stream(key, Limits))
         yield* settle
         yield* put(`{ "rate": "hunter2", "owner": 1 }`)
         yield* put(`hunter2`)
@@ -94,30 +99,30 @@ describe("watchConfig", () => {
   )
 
   verify(
-    "is absent with what was rejected while there was no good value since the key was made",
+    "ConfigRef.stream is Absent with rejected if the key has had no good value",
     () =>
       Effect.gen(function* () {
         const { faults, put, remove, watched } = yield* setUp
         yield* put("bad")
-        const { seen } = yield* watched(watchConfig(key, Schema.Int))
+        const { seen } = yield* watched(ConfigRef.stream(key, Schema.Int))
         yield* settle
         yield* put("7")
         yield* remove
         yield* put("bad")
-        // The list, and one look at what was there before; the rest comes by itself.
+        // The list and one read of history. The watch delivers the rest.
         assert.equal((yield* faults.calls("range")).length, 2)
         assert.deepEqual(seen.map(show), ["absent@2 rejected@2", "7@3", "absent@4", "absent@5 rejected@5"])
       })
   )
 
   verify(
-    "is the same value after a compaction during a break, and not a value that was deleted meanwhile",
+    "ConfigRef.stream drops a value that was deleted during an outage with a compaction",
     (log) =>
       Effect.gen(function* () {
         const { faults, operator, put, remove, watched } = yield* setUp
         yield* put("7")
         yield* put("bad")
-        const { seen } = yield* watched(watchConfig(key, Schema.Int))
+        const { seen } = yield* watched(ConfigRef.stream(key, Schema.Int))
         yield* settle
         const broken = <E>(meanwhile: Effect.Effect<unknown, E>) =>
           Effect.gen(function* () {
@@ -149,7 +154,7 @@ describe("watchConfig", () => {
   )
 
   verify(
-    "finds the last good value in history when it lists a bad one, unless that is compacted or older than the key",
+    "ConfigRef.make reads the last good value from history if the first value is bad",
     (log) =>
       Effect.gen(function* () {
         const { faults, operator, put, remove, reader } = yield* setUp
@@ -175,45 +180,51 @@ describe("watchConfig", () => {
       })
   )
 
-  verify("finds a good value that came during a break, though a bad one came after it", () =>
-    Effect.gen(function* () {
-      const { faults, operator, put, watched } = yield* setUp
-      yield* put("7")
-      const { seen } = yield* watched(watchConfig(key, Schema.Int))
-      yield* settle
-      const broken = Effect.fnUntraced(function* (values: ReadonlyArray<string>, compactAt: bigint) {
-        yield* faults.outage
-        for (const value of values) yield* put(value)
-        yield* operator.compact({ revision: compactAt })
-        yield* faults.clear
-        yield* elapse("10 seconds")
+  verify(
+    "ConfigRef.stream reads a good value of an outage from history if a bad one followed",
+    () =>
+      Effect.gen(function* () {
+        const { faults, operator, put, watched } = yield* setUp
+        yield* put("7")
+        const { seen } = yield* watched(ConfigRef.stream(key, Schema.Int))
+        yield* settle
+        const broken = Effect.fnUntraced(function* (values: ReadonlyArray<string>, compactAt: bigint) {
+          yield* faults.outage
+          for (const value of values) yield* put(value)
+          yield* operator.compact({ revision: compactAt })
+          yield* faults.clear
+          yield* elapse("10 seconds")
+        })
+        yield* broken(["bad", "8", "bad", "9", "worse", "worst"], 5n)
+        yield* broken(["bad", "bad", "bad"], 11n)
+        assert.deepEqual(seen.map(show), [
+          "7@2",
+          "7@2 Stale",
+          "9@6 rejected@8",
+          "9@6 rejected@8 Stale",
+          "9@6 rejected@11"
+        ])
       })
-      yield* broken(["bad", "8", "bad", "9", "worse", "worst"], 5n)
-      yield* broken(["bad", "bad", "bad"], 11n)
-      assert.deepEqual(seen.map(show), [
-        "7@2",
-        "7@2 Stale",
-        "9@6 rejected@8",
-        "9@6 rejected@8 Stale",
-        "9@6 rejected@11"
-      ])
-    }))
+  )
 
-  verify("is there again when etcd is restored from before it was deleted", () =>
-    Effect.gen(function* () {
-      const { faults, put, remove, replace, watched } = yield* setUp
-      yield* put("7")
-      const { seen } = yield* watched(watchConfig(key, Schema.Int))
-      yield* settle
-      yield* remove
-      yield* replace
-      yield* put("7")
-      yield* faults.breakWatches()
-      yield* elapse("10 seconds")
-      assert.deepEqual(seen.map(show), ["7@2", "absent@3", "absent@3 Stale", "7@2"])
-    }))
+  verify(
+    "ConfigRef.stream emits a value again if etcd is restored from before its deletion",
+    () =>
+      Effect.gen(function* () {
+        const { faults, put, remove, replace, watched } = yield* setUp
+        yield* put("7")
+        const { seen } = yield* watched(ConfigRef.stream(key, Schema.Int))
+        yield* settle
+        yield* remove
+        yield* replace
+        yield* put("7")
+        yield* faults.breakWatches()
+        yield* elapse("10 seconds")
+        assert.deepEqual(seen.map(show), ["7@2", "absent@3", "absent@3 Stale", "7@2"])
+      })
+  )
 
-  verify("reads JSON, YAML, TOML and plain text, with what the schema makes of it", () =>
+  verify("ConfigRef decodes JSON, YAML, TOML and plain text", () =>
     Effect.gen(function* () {
       const { put, reader, remove } = yield* setUp
       const Since = Schema.Struct({ since: Schema.Date, tags: Schema.Array(Schema.String) })
@@ -242,43 +253,125 @@ describe("watchConfig", () => {
       }])
     }))
 
-  verify("takes a schema that throws for one that refuses", () =>
+  verify(
+    "ConfigRef.stream rejects a value whose schema throws and continues with the next one",
+    () =>
+      Effect.gen(function* () {
+        const { put, watched } = yield* setUp
+        const Throwing = Schema.Int.pipe(Schema.decodeTo(Schema.Int, {
+          decode: SchemaGetter.transform((n: number) => {
+            if (n === 13) throw new Error("unlucky")
+            return n
+          }),
+          encode: SchemaGetter.passthrough()
+        }))
+        const { seen } = yield* watched(ConfigRef.stream(key, Throwing))
+        yield* put("13")
+        yield* put("14")
+        assert.deepEqual(seen.map(show), ["absent@1", "absent@2 rejected@2", "14@3"])
+      })
+  )
+
+  verify(
+    "ConfigRef.stream rejects values whose schema is asynchronous or overflows the stack",
+    () =>
+      Effect.gen(function* () {
+        const { put, watched } = yield* setUp
+        interface Nested extends ReadonlyArray<Nested> {}
+        const Nested: Schema.Codec<Nested, unknown> = Schema.Array(
+          Schema.suspend((): Schema.Codec<Nested, unknown> => Nested)
+        )
+        const Later = Nested.pipe(Schema.decodeTo(Schema.toType(Nested), {
+          decode: SchemaGetter.transformEffect((value: Nested) =>
+            value.length > 1 ? Effect.delay(Effect.succeed(value), "1 second") : Effect.succeed(value)
+          ),
+          encode: SchemaGetter.passthrough()
+        }))
+        const { seen } = yield* watched(ConfigRef.stream(key, Later))
+        yield* put("[[],[]]")
+        yield* put("[".repeat(20_000) + "]".repeat(20_000))
+        yield* put("[[]]")
+        assert.deepEqual(seen.map(show), ["absent@1", "absent@2 rejected@2", "absent@2 rejected@3", "[[]]@4"])
+      })
+  )
+
+  verify(
+    "ConfigRef.stream ignores a value of another key that a confused watch delivers",
+    () =>
+      Effect.gen(function* () {
+        const { operator, put } = yield* setUp
+        // As behind `etcd grpc-proxy`, which numbers watches anew: the reader gets the events of the whole prefix.
+        const confused: Etcd = {
+          ...operator,
+          watch: (request) => operator.watch({ ...request, ...prefix("/config/") })
+        }
+        const { seen } = yield* collect(
+          Stream.provideService(ConfigRef.stream("/config/timeout", Schema.Int), Etcd, confused)
+        )
+        yield* put("5", "/config/timeout")
+        yield* put("64", "/config/replicas")
+        yield* put("6", "/config/timeout")
+        yield* settle
+        assert.ok(!seen.some((state) => state._tag === "Present" && state.value === 64))
+        assert.deepEqual(seen.map(show).at(-1), "6@4")
+      })
+  )
+
+  verify(
+    "ConfigRef ends with the defect of a retry schedule and keeps its last state as Stale",
+    (log) =>
+      Effect.gen(function* () {
+        const { faults, put, reader } = yield* setUp
+        yield* put("7")
+        const retry = Schedule.spaced("1 second").pipe(Schedule.modifyDelay(() => Effect.die(new Error("unlucky"))))
+        const ref = yield* reader(ConfigRef.make(key, Schema.Int, { retry }))
+        const { exit } = yield* collect(ref.changes)
+        yield* faults.outage
+        yield* elapse("10 seconds")
+        const ended = exit()
+        assert.ok(ended?._tag === "Failure")
+        assert.match(Cause.pretty(ended.cause), /unlucky/)
+        assert.equal(show(yield* ref.get), "7@2 Stale")
+        assert.ok(log.some((line) => line.startsWith("Error") && line.includes("unlucky")), String(log))
+      })
+  )
+
+  verify("ConfigRef.stream continues if the logger throws", () =>
     Effect.gen(function* () {
       const { put, watched } = yield* setUp
-      const Throwing = Schema.Int.pipe(Schema.decodeTo(Schema.Int, {
-        decode: SchemaGetter.transform((n: number) => {
-          if (n === 13) throw new Error("unlucky")
-          return n
-        }),
-        encode: SchemaGetter.passthrough()
-      }))
-      const { seen } = yield* watched(watchConfig(key, Throwing))
-      yield* put("13")
-      yield* put("14")
-      assert.deepEqual(seen.map(show), ["absent@1", "absent@2 rejected@2", "14@3"])
+      const throwing = Logger.make(() => {
+        throw new Error("no log")
+      })
+      const { seen } = yield* Effect.provide(watched(ConfigRef.stream(key, Schema.Int)), Logger.layer([throwing]))
+      yield* put("bad")
+      yield* put("7")
+      assert.deepEqual(seen.map(show), ["absent@1", "absent@2 rejected@2", "7@3"])
     }))
 
   verify(
-    "fails when etcd refuses, and before anything is sent when an option cannot be",
+    "ConfigRef.stream fails if etcd refuses, and before anything is sent for an invalid option",
     () =>
       Effect.gen(function* () {
         const { faults, watched } = yield* setUp
         const fieldOf = Effect.fnUntraced(function* (stream: Stream.Stream<unknown, { readonly _tag: string }, Etcd>) {
-          const error = failureOf(yield* watched(stream)) as InvalidConfigOption
-          return [error._tag, error.field]
+          const error = failureOf(yield* watched(stream)) as InvalidOption
+          return [error._tag, error.option]
         })
-        assert.deepEqual(yield* fieldOf(watchConfig("", Schema.Int)), ["InvalidConfigOption", "key"])
-        assert.deepEqual(yield* fieldOf(watchConfig(key, Schema.Int, { progressEvery: 0 })), [
-          "InvalidConfigOption",
+        assert.deepEqual(yield* fieldOf(ConfigRef.stream("", Schema.Int)), ["InvalidOption", "key"])
+        assert.deepEqual(yield* fieldOf(ConfigRef.stream(key, Schema.Int, { progressEvery: 0 })), [
+          "InvalidOption",
           "progressEvery"
         ])
-        assert.deepEqual(yield* fieldOf(Stream.unwrap(Effect.as(etcdConfigProvider({ prefix: "" }), Stream.empty))), [
-          "InvalidConfigOption",
-          "prefix"
-        ])
+        assert.deepEqual(
+          yield* fieldOf(Stream.unwrap(Effect.as(EtcdConfigProvider.make({ prefix: "" }), Stream.empty))),
+          [
+            "InvalidOption",
+            "prefix"
+          ]
+        )
         assert.deepEqual(yield* faults.calls(), [])
         yield* faults.set([{ method: "range", fault: FaultyEtcd.permissionDenied }])
-        const refused = failureOf(yield* watched(watchConfig(key, Schema.Int)))
+        const refused = failureOf(yield* watched(ConfigRef.stream(key, Schema.Int)))
         assert.match(
           String(refused),
           /^ConfigRefused: cannot follow configuration "\/config\/limits": etcd range .*PermissionDenied/
@@ -286,10 +379,10 @@ describe("watchConfig", () => {
       })
   )
 
-  verify("costs one watch, which ends with it", () =>
+  verify("ConfigRef.stream has one watch, which ends with it", () =>
     Effect.gen(function* () {
       const { faults, watched } = yield* setUp
-      const { interrupt } = yield* watched(watchConfig(key, Schema.Int))
+      const { interrupt } = yield* watched(ConfigRef.stream(key, Schema.Int))
       yield* settle
       assert.equal((yield* faults.openWatches).length, 1)
       yield* interrupt
@@ -298,7 +391,7 @@ describe("watchConfig", () => {
 })
 
 describe("ConfigRef", () => {
-  verify("has the newest state at hand, and keeps it when etcd refuses", () =>
+  verify("ConfigRef.get returns the newest state and keeps it as Stale if etcd refuses", () =>
     Effect.gen(function* () {
       const { faults, put, reader } = yield* setUp
       yield* put("7")
@@ -313,7 +406,7 @@ describe("ConfigRef", () => {
       assert.equal(failureOf({ exit })?._tag, "ConfigRefused")
     }))
 
-  verify("gives a late reader the newest state only", () =>
+  verify("ConfigRef.changes emits only the newest state to a late reader", () =>
     Effect.gen(function* () {
       const { put, reader } = yield* setUp
       const ref = yield* reader(ConfigRef.make(key, Schema.Int))
@@ -324,8 +417,8 @@ describe("ConfigRef", () => {
     }))
 })
 
-describe("onConfigChange", () => {
-  /** Applies that end when they are told to, and take a second to be interrupted. */
+describe("ConfigRef.apply", () => {
+  /** Effects that end on request and take a second to be interrupted. */
   const applying = (options: { readonly whenNewer?: "interrupt" | "finish" }) =>
     Effect.gen(function* () {
       const { put, reader, remove } = yield* setUp
@@ -344,12 +437,12 @@ describe("onConfigChange", () => {
         })
       const end = (value: number) =>
         Effect.andThen(Deferred.succeed(ends.get(value) ?? assert.fail(`${value} was not begun`), undefined), settle)
-      yield* start(reader(onConfigChange(key, Schema.Int, apply, options)))
+      yield* start(reader(ConfigRef.apply(key, Schema.Int, apply, options)))
       return { put, remove, log, end }
     })
 
   verify(
-    "interrupts an apply for a newer value, waits for its end, and then applies the newest",
+    "ConfigRef.apply interrupts the effect for a newer value and waits for its end",
     () =>
       Effect.gen(function* () {
         const { end, log, put, remove } = yield* applying({})
@@ -371,26 +464,29 @@ describe("onConfigChange", () => {
       })
   )
 
-  verify(`with whenNewer: "finish" lets an apply end, and then applies the newest`, () =>
-    Effect.gen(function* () {
-      const { end, log, put } = yield* applying({ whenNewer: "finish" })
-      for (const value of ["1", "2", "bad", "3", "worse"]) yield* put(value)
-      yield* elapse("1 minute")
-      assert.deepEqual(log.splice(0), ["begin 1"])
-      yield* end(1)
-      assert.deepEqual(log.splice(0), ["end 1", "begin 3"])
-      yield* end(3)
-      yield* put("3")
-      assert.deepEqual(log, ["end 3", "begin 3"])
-    }))
+  verify(
+    `ConfigRef.apply with whenNewer: "finish" lets the effect end and then applies the newest value`,
+    () =>
+      Effect.gen(function* () {
+        const { end, log, put } = yield* applying({ whenNewer: "finish" })
+        for (const value of ["1", "2", "bad", "3", "worse"]) yield* put(value)
+        yield* elapse("1 minute")
+        assert.deepEqual(log.splice(0), ["begin 1"])
+        yield* end(1)
+        assert.deepEqual(log.splice(0), ["end 1", "begin 3"])
+        yield* end(3)
+        yield* put("3")
+        assert.deepEqual(log, ["end 3", "begin 3"])
+      })
+  )
 
-  verify("applies whenAbsent when there is no value, and is not disturbed by breaks", () =>
+  verify("ConfigRef.apply runs whenAbsent without a value and ignores lost connections", () =>
     Effect.gen(function* () {
       const { faults, put, reader, remove } = yield* setUp
       const log: Array<string> = []
       const say = (line: string) => Effect.sync(() => void log.push(line))
       yield* start(
-        reader(onConfigChange(key, Schema.Int, (value) => say(`use ${value}`), { whenAbsent: say("use none") }))
+        reader(ConfigRef.apply(key, Schema.Int, (value) => say(`use ${value}`), { whenAbsent: say("use none") }))
       )
       yield* put("1")
       yield* faults.breakWatches()
@@ -403,15 +499,34 @@ describe("onConfigChange", () => {
     }))
 
   verify(
-    "fails as the apply does, and interrupts the apply when it is interrupted or etcd refuses",
+    "ConfigRef.apply ends with the defect of a function that throws, and closes its watch",
+    () =>
+      Effect.gen(function* () {
+        const { faults, put, reader } = yield* setUp
+        const applying = yield* start(reader(ConfigRef.apply(key, Schema.Int, (value) => {
+          if (value === 13) throw new Error("unlucky")
+          return Effect.never
+        })))
+        yield* put("7")
+        assert.equal(applying.exit(), undefined)
+        yield* put("13")
+        const ended = applying.exit()
+        assert.ok(ended?._tag === "Failure")
+        assert.match(Cause.pretty(ended.cause), /unlucky/)
+        assert.equal((yield* faults.openWatches).length, 0)
+      })
+  )
+
+  verify(
+    "ConfigRef.apply fails as the effect does, and interrupts it when it is interrupted or etcd refuses",
     () =>
       Effect.gen(function* () {
         const { faults, put, reader } = yield* setUp
         yield* put("1")
-        const failing = yield* start(reader(onConfigChange(key, Schema.Int, (value) => Effect.fail(`no ${value}`))))
+        const failing = yield* start(reader(ConfigRef.apply(key, Schema.Int, (value) => Effect.fail(`no ${value}`))))
         assert.equal(failureOf(failing), "no 1")
         let interrupted = 0
-        const endless = onConfigChange(key, Schema.Int, () =>
+        const endless = ConfigRef.apply(key, Schema.Int, () =>
           Effect.onInterrupt(Effect.never, () =>
             Effect.sync(() => interrupted++)))
         const one = yield* start(reader(endless))
@@ -426,19 +541,19 @@ describe("onConfigChange", () => {
   )
 })
 
-describe("etcdConfigProvider", () => {
+describe("EtcdConfigProvider", () => {
   const provide = (puts: Readonly<Record<string, string | Uint8Array>>, preserveEmptyStrings = false) =>
     Effect.gen(function* () {
       const world = yield* setUp
       for (const [at, value] of Object.entries(puts)) yield* world.put(value, at)
       return {
         ...world,
-        provider: yield* world.reader(etcdConfigProvider({ prefix: "/config/app", preserveEmptyStrings }))
+        provider: yield* world.reader(EtcdConfigProvider.make({ prefix: "/config/app", preserveEmptyStrings }))
       }
     })
 
   verify(
-    "maps the keys below the prefix to paths, numbers to lists, and sees nothing beside it",
+    "EtcdConfigProvider maps the keys below the prefix to paths and numbers to lists",
     () =>
       Effect.gen(function* () {
         const { provider } = yield* provide({
@@ -469,7 +584,7 @@ describe("etcdConfigProvider", () => {
   )
 
   verify(
-    "reads what was loaded last, and tells of each change with all that is there at one revision",
+    "EtcdConfigProvider reads the newest state and emits a consistent snapshot for each change",
     () =>
       Effect.gen(function* () {
         const { faults, operator, provider, put } = yield* provide({ "/config/app/a": "1", "/config/app/b/c": "1" })
@@ -502,14 +617,54 @@ describe("etcdConfigProvider", () => {
       })
   )
 
-  verify("keeps empty values if it is told to, and fails where a value is no text", () =>
+  verify(
+    "EtcdConfigProvider keeps empty values on request and fails where a value is not UTF-8",
+    () =>
+      Effect.gen(function* () {
+        const { provider } = yield* provide(
+          { "/config/app/empty": "", "/config/app/bytes": new Uint8Array([0xff]) },
+          true
+        )
+        assert.equal(yield* Config.String("empty").parse(provider), "")
+        const error = yield* Effect.flip(provider.load(["bytes"]))
+        assert.equal(error.message, `"/config/app/bytes" is not UTF-8`)
+      })
+  )
+
+  verify(
+    "EtcdConfigProvider survives keys that would make an endless list or a bottomless tree",
+    () =>
+      Effect.gen(function* () {
+        const { provider } = yield* provide({
+          "/config/app/hosts/0": "a",
+          "/config/app/hosts/999999999": "b",
+          [`/config/app/${"a/".repeat(50_000)}`]: "deep"
+        })
+        const nodes = yield* Effect.forEach([[], ["hosts"]], (path) => provider.load(path))
+        assert.deepEqual(nodes, [
+          { _tag: "Record", keys: new Set(["hosts"]), value: undefined },
+          { _tag: "Record", keys: new Set(["0", "999999999"]), value: undefined }
+        ])
+      })
+  )
+
+  verify("EtcdConfigProvider.layer serves values without one line break at their end", () =>
     Effect.gen(function* () {
-      const { provider } = yield* provide(
-        { "/config/app/empty": "", "/config/app/bytes": new Uint8Array([0xff]) },
-        true
+      const { put, reader } = yield* setUp
+      yield* put("secret\n", "/config/app/password")
+      yield* put("two\n\n", "/config/app/lines")
+      yield* put("\n", "/config/app/empty")
+      const values = Effect.all([
+        Effect.flatMap(ConfigProvider.ConfigProvider, (provider) => Config.String("password").parse(provider)),
+        Effect.flatMap(ConfigProvider.ConfigProvider, (provider) => Config.String("lines").parse(provider)),
+        Effect.flatMap(
+          ConfigProvider.ConfigProvider,
+          (provider) => Config.option(Config.String("empty")).parse(provider)
+        )
+      ])
+      assert.deepEqual(
+        yield* reader(Effect.provide(values, EtcdConfigProvider.layer({ prefix: "/config/app" }))),
+        ["secret", "two\n", Option.none()]
       )
-      assert.equal(yield* Config.String("empty").parse(provider), "")
-      const error = yield* Effect.flip(provider.load(["bytes"]))
-      assert.equal(error.message, `"/config/app/bytes" is not UTF-8`)
     }))
 })

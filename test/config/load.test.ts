@@ -1,6 +1,6 @@
 import { Context, Effect, Layer, Logger, Schedule, Schema, type Scope } from "effect"
 import assert from "node:assert/strict"
-import { ConfigRef, etcdConfigProvider, onConfigChange, watchConfig } from "../../src/config/mod.ts"
+import { ConfigRef, EtcdConfigProvider } from "../../src/config/mod.ts"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import * as EtcdGrpc from "../../src/etcd/grpc/EtcdGrpc.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
@@ -71,11 +71,11 @@ const survives = <E>(title: string, makeWorld: Effect.Effect<World, E, Scope.Sco
       const { finishing, interrupting, provider, ref, states } = yield* Effect.gen(function* () {
         const interrupting = applies()
         const finishing = applies()
-        yield* Effect.forkScoped(onConfigChange(key, Limits, interrupting.apply, soon))
-        yield* Effect.forkScoped(onConfigChange(key, Limits, finishing.apply, { ...soon, whenNewer: "finish" }))
-        const states = yield* recorded(watchConfig(key, Limits, soon))
+        yield* Effect.forkScoped(ConfigRef.apply(key, Limits, interrupting.apply, soon))
+        yield* Effect.forkScoped(ConfigRef.apply(key, Limits, finishing.apply, { ...soon, whenNewer: "finish" }))
+        const states = yield* recorded(ConfigRef.stream(key, Limits, soon))
         const ref = yield* ConfigRef.make(key, Limits, soon)
-        const provider = yield* etcdConfigProvider({ prefix: "/settings", ...soon })
+        const provider = yield* EtcdConfigProvider.make({ prefix: "/settings", ...soon })
         return { finishing, interrupting, provider, ref, states }
       }).pipe(Effect.provideService(Etcd, readers))
       const refStates = yield* recorded(ref.changes)

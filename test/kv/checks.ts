@@ -1,8 +1,8 @@
 /**
- * The promises of `./kv` that depend neither on time nor on trouble: run on the engine and on each etcd.
+ * The checks of `./kv` that need neither time nor faults. They run on the engine and on each etcd.
  *
- * Each check has a part of the keyspace to itself and speaks of revisions relative to the one it began at. No two run at
- * the same time.
+ * Each check has its own part of the keyspace and compares revisions relative to the first one. No two run at the same
+ * time.
  *
  * @module
  */
@@ -10,11 +10,11 @@ import { type Cause, Effect, Exit, Option, Queue, Schedule, Schema, type Scope, 
 import assert from "node:assert/strict"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { EtcdError } from "../../src/etcd/EtcdError.ts"
-import { Compare, InvalidValue, Kv, Lease, Op, Txn } from "../../src/kv/mod.ts"
+import { Compare, InvalidOption, InvalidValue, Kv, Lease, Op, Txn } from "../../src/kv/mod.ts"
 
-/** One promise. */
+/** One check. */
 export interface Check {
-  /** A sentence about an operation. */
+  /** Stands alone in a log. */
   readonly title: string
   readonly body: (root: string) => Effect.Effect<void, unknown, Etcd | Scope.Scope>
 }
@@ -36,11 +36,12 @@ export const reader = Effect.fnUntraced(function* <A, E, R>(stream: Stream.Strea
   return Queue.take(queue)
 })
 
-/** What an operation fails with, as far as tests compare it. */
+/** The failure of an operation in a form that tests compare. */
 const failure = <A, E, R>(operation: Effect.Effect<A, E, R>): Effect.Effect<unknown, A, R> =>
   Effect.map(Effect.flip(operation), (error) => {
     if (error instanceof EtcdError) return [error.reason._tag, error.key]
     if (error instanceof InvalidValue) return [error._tag, error.key, error.revision, error.detail]
+    if (error instanceof InvalidOption) return [error._tag, error.option]
     return error
   })
 
@@ -62,7 +63,7 @@ const grant = Effect.acquireRelease(Lease.grant("600 seconds"), (lease) => Effec
 /** All of them. */
 export const checks: ReadonlyArray<Check> = [
   {
-    title: "put and get: text, JSON of a schema, bytes; with the place in history",
+    title: "Kv.put and Kv.get write and read text, JSON and bytes, with the place in history",
     body: (root) =>
       Effect.gen(function* () {
         const at = yield* revisionNow
@@ -88,7 +89,7 @@ export const checks: ReadonlyArray<Check> = [
           Option.map(yield* Kv.get(blob, { serializable: true }), ({ value }) => [...value]),
           Option.some([0xff, 0])
         )
-        // What others see is plain JSON.
+        // Other clients read plain JSON.
         assert.deepEqual(
           Option.map(yield* Kv.get(`${root}user`), ({ value }) => value),
           Option.some(`{"name":"bob","since":"2026-01-01T00:00:00.000Z"}`)
@@ -96,7 +97,7 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "get of a value that is none names the key, the revision and what the schema said",
+    title: "Kv.get fails with the key, the revision and the message of the schema if a value does not decode",
     body: (root) =>
       Effect.gen(function* () {
         const limit = Kv.key(`${root}limit`, Schema.Int)
@@ -112,7 +113,7 @@ export const checks: ReadonlyArray<Check> = [
           ]
         )
         yield* Kv.put(`${root}limit`, "many")
-        assert.match((yield* Effect.flip(Kv.get(limit))).message, /JSON/)
+        assert.match((yield* Effect.flip(Kv.get(limit))).message, /the value is not JSON/)
         yield* Kv.put(Kv.key(`${root}limit`, Kv.bytes), new Uint8Array([0xff]))
         assert.deepEqual(yield* failure(Kv.get(`${root}limit`)), [
           "InvalidValue",
@@ -123,7 +124,7 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "what cannot be is refused before anything is sent",
+    title: "Kv and Lease refuse invalid input before anything is sent",
     body: (root) =>
       Effect.gen(function* () {
         const limit = Kv.key(`${root}limit`, Schema.Int)
@@ -140,21 +141,22 @@ export const checks: ReadonlyArray<Check> = [
           exists: Kv.exists(Kv.key("", Schema.Int)),
           compareAndSet: Kv.compareAndSet("", { revision: 1n }, "x"),
           update: Kv.update("", () => "x"),
-          inTxn: Kv.txn(Txn.when().then(Op.get("a"), Txn.when().then(Op.put("", "x")))),
-          compare: Kv.txn(Txn.when(Compare.value("").equals("x")).then()),
+          inTxn: Kv.txn(Txn.make({ then: [Op.get("a"), Txn.make({ then: [Op.put("", "x")] })] })),
+          compare: Kv.txn(Txn.make({ if: [Compare.value("").equals("x")] })),
           watch: Stream.runDrain(Kv.watch("")),
           revision: Kv.get("a", { revision: 0n }),
-          version: Kv.txn(Txn.when(Compare.version("a").equals(1.5)).then()),
+          version: Kv.txn(Txn.make({ if: [Compare.version("a").equals(1.5)] })),
           pageSize: Stream.runDrain(Kv.pages("a", { pageSize: 0 })),
           watchRevision: Stream.runDrain(Kv.watch("a", { revision: 0n })),
           progress: Stream.runDrain(Kv.watch("a", { progressEvery: 0 })),
           value: Kv.put(limit, 1.5),
           text: Kv.put("a", "\ud800"),
-          valueInTxn: Kv.txn(Txn.when().then(Op.put(limit, 1.5))),
-          compared: Kv.txn(Txn.when(Compare.value(limit).equals(1.5)).then()),
+          valueInTxn: Kv.txn(Txn.make({ then: [Op.put(limit, 1.5)] })),
+          compared: Kv.txn(Txn.make({ if: [Compare.value(limit).equals(1.5)] })),
           ttl: Lease.grant(5),
-          session: Effect.scoped(Lease.scoped("1 second")),
-          heartbeat: Effect.scoped(Lease.scoped("4 seconds", { heartbeat: "3 seconds" }))
+          session: Effect.scoped(Lease.make("1 second")),
+          heartbeat: Effect.scoped(Lease.make("4 seconds", { heartbeat: "3 seconds" })),
+          releaseTimeout: Effect.scoped(Lease.make("4 seconds", { releaseTimeout: "soon" as "1 second" }))
         }
         const invalid = ["InvalidValue", limit.name, undefined, "Expected an integer"]
         assert.deepEqual(
@@ -178,22 +180,23 @@ export const checks: ReadonlyArray<Check> = [
             watch: empty,
             revision: ["InvalidArgument", "a"],
             version: ["InvalidArgument", "a"],
-            pageSize: ["InvalidArgument", "a"],
-            watchRevision: ["InvalidArgument", "a"],
-            progress: ["InvalidArgument", "a"],
+            pageSize: ["InvalidOption", "pageSize"],
+            watchRevision: ["InvalidOption", "revision"],
+            progress: ["InvalidOption", "progressEvery"],
             value: invalid,
             text: ["InvalidValue", "a", undefined, "the value is not well-formed Unicode"],
             valueInTxn: invalid,
             compared: invalid,
-            ttl: ["InvalidArgument", undefined],
-            session: ["InvalidArgument", undefined],
-            heartbeat: ["InvalidArgument", undefined]
+            ttl: ["InvalidOption", "ttl"],
+            session: ["InvalidOption", "ttl"],
+            heartbeat: ["InvalidOption", "heartbeat"],
+            releaseTimeout: ["InvalidOption", "releaseTimeout"]
           }
         )
       })
   },
   {
-    title: "getPrefix and pages: one revision, in order; what does not decode is rejected and affects nothing else",
+    title: "Kv.getPrefix and Kv.pages read one revision in order and reject only the values that do not decode",
     body: (root) =>
       Effect.gen(function* () {
         const at = yield* revisionNow
@@ -236,7 +239,7 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "delete, deletePrefix, count and exists tell what there was; a prefix is exactly that",
+    title: "Kv.delete, deletePrefix, count and exists return what they found under exactly the prefix",
     body: (root) =>
       Effect.gen(function* () {
         for (const name of ["a/1", "a/2", "a/3", "ab"]) yield* Kv.put(root + name, "x")
@@ -256,7 +259,7 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "putIfAbsent writes once and tells what is there",
+    title: "Kv.putIfAbsent writes once and then returns the existing entry",
     body: (root) =>
       Effect.gen(function* () {
         const limit = Kv.key(`${root}limit`, Schema.Int)
@@ -270,7 +273,7 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "compareAndSet writes on the revision that was seen, and keeps the lease",
+    title: "Kv.compareAndSet writes only on the expected revision and keeps the lease",
     body: (root) =>
       Effect.gen(function* () {
         const limit = Kv.key(`${root}limit`, Schema.Int)
@@ -288,7 +291,7 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "update: nobody's is lost among ten at once, and the entry is as etcd has it",
+    title: "Kv.update loses none of ten concurrent updates and returns the entry that etcd has",
     body: (root) =>
       Effect.gen(function* () {
         const visits = Kv.key(`${root}visits`, Schema.Int)
@@ -304,7 +307,7 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "update keeps the lease unless told otherwise; what its function fails with is written nowhere",
+    title: "Kv.update keeps the lease by default and writes nothing if its function fails",
     body: (root) =>
       Effect.gen(function* () {
         const limit = Kv.key(`${root}limit`, Schema.Int)
@@ -321,16 +324,18 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "txn: each branch answers with what its operations answer by themselves, at one revision",
+    title: "Kv.txn returns the results of the applied branch at one revision",
     body: (root) =>
       Effect.gen(function* () {
         const limits = Kv.prefix(`${root}limits/`, Schema.Int)
         const [a, b] = [limits.key("a"), limits.key("b")]
         yield* Kv.put(a, 1)
         const at = yield* Kv.put(a, 2)
-        const txn = Txn.when(Compare.version(a).equals(2), Compare.absent(b))
-          .then(Op.put(b, 3), Op.get(b), Op.get(`${root}none`), Op.getPrefix(limits), Op.delete(a), Op.exists(a))
-          .otherwise(Op.count(limits), Op.deletePrefix(limits))
+        const txn = Txn.make({
+          if: [Compare.version(a).equals(2), Compare.absent(b)],
+          then: [Op.put(b, 3), Op.get(b), Op.get(`${root}none`), Op.getPrefix(limits), Op.delete(a), Op.exists(a)],
+          else: [Op.count(limits), Op.deletePrefix(limits)]
+        })
         assert.deepEqual(yield* Kv.txn(txn), {
           succeeded: true,
           revision: at + 1n,
@@ -351,26 +356,28 @@ export const checks: ReadonlyArray<Check> = [
           ]
         })
         assert.deepEqual(yield* Kv.txn(txn), { succeeded: false, revision: at + 2n, results: [1, 1] })
-        const before = yield* Kv.txn(Txn.when().then(Op.getPrefix(limits, { revision: at })))
+        const before = yield* Kv.txn(Txn.make({ then: [Op.getPrefix(limits, { revision: at })] }))
         assert.ok(before.succeeded)
         assert.deepEqual(
           [before.revision, before.results[0].revision, before.results[0].entries.map(({ value }) => value)],
           [at + 2n, at, [2]]
         )
         assert.deepEqual(
-          yield* Kv.txn(Txn.when(Compare.exists(b)).then(Op.put(b, 1))),
+          yield* Kv.txn(Txn.make({ if: [Compare.exists(b)], then: [Op.put(b, 1)] })),
           { succeeded: false, revision: at + 2n, results: [] }
         )
       })
   },
   {
-    title: "txn inside of a txn",
+    title: "Txn.make nests transactions",
     body: (root) =>
       Effect.gen(function* () {
-        const inner = Txn.when(Compare.value(`${root}a`).equals("1")).then(Op.get(`${root}a`)).otherwise(
-          Op.put(`${root}a`, "1")
-        )
-        const outer = Txn.when().then(inner, Op.count(root))
+        const inner = Txn.make({
+          if: [Compare.value(`${root}a`).equals("1")],
+          then: [Op.get(`${root}a`)],
+          else: [Op.put(`${root}a`, "1")]
+        })
+        const outer = Txn.make({ then: [inner, Op.count(root)] })
         const first = yield* Kv.txn(outer)
         assert.deepEqual(first, {
           succeeded: true,
@@ -390,7 +397,7 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "Compare: every target and every operator",
+    title: "Compare supports every operator on every target",
     body: (root) =>
       Effect.gen(function* () {
         const key = `${root}k`
@@ -400,8 +407,8 @@ export const checks: ReadonlyArray<Check> = [
         const typed = Kv.key(`${root}typed`, Schema.Int)
         yield* Kv.put(typed, 10)
         const holds = (comparison: Compare.Comparison<InvalidValue>) =>
-          Effect.map(Kv.txn(Txn.when(comparison).then()), ({ succeeded }) => succeeded)
-        /** Against something below, the same, and something above: equals, notEquals, greaterThan, lessThan. */
+          Effect.map(Kv.txn(Txn.make({ if: [comparison] })), ({ succeeded }) => succeeded)
+        /** The four operators against a smaller, an equal and a larger operand. */
         const all = <V, E extends InvalidValue>(compare: Compare.Ordered<V, E>, values: readonly [V, V, V]) =>
           Effect.forEach(values, (value) =>
             Effect.all([
@@ -438,7 +445,7 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch tells what is there, then every change with its revision, and what there was when asked",
+    title: "Kv.watch emits the state, then every change with its revision, and previous entries on request",
     body: (root) =>
       Effect.gen(function* () {
         const limits = Kv.prefix(`${root}limits/`, Schema.Int)
@@ -453,7 +460,7 @@ export const checks: ReadonlyArray<Check> = [
           rejected: []
         })
         yield* Kv.put(`${root}limits`, "not below the prefix")
-        yield* Kv.txn(Txn.when().then(Op.put(a, 2), Op.put(b, 3)))
+        yield* Kv.txn(Txn.make({ then: [Op.put(a, 2), Op.put(b, 3)] }))
         const second = entry(a.name, 2, at + 2n, { createRevision: at, version: 2n })
         assert.deepEqual([yield* next, yield* next], [
           { _tag: "Put", revision: at + 2n, entry: second, previous: Option.some(entry(a.name, 1, at)) },
@@ -471,7 +478,7 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch of one key, from a revision on, without what there was before",
+    title: "Kv.watch emits only the changes from a past revision on",
     body: (root) =>
       Effect.gen(function* () {
         const key = `${root}k`
@@ -492,7 +499,22 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch from a revision that is compacted lists, and says that changes were missed",
+    title: "Kv.watch from a future revision emits neither the state nor earlier changes",
+    body: (root) =>
+      Effect.gen(function* () {
+        const key = Kv.prefix(`${root}k`)
+        const at = yield* Kv.put(`${root}k`, "0")
+        const next = yield* reader(Kv.watch(key, { revision: at + 3n }))
+        yield* Kv.put(`${root}k`, "1")
+        yield* Kv.txn(Txn.make({ then: [Op.put(`${root}k`, "2"), Op.put(`${root}k2`, "2")] }))
+        yield* Kv.put(`${root}k2`, "3")
+        yield* Kv.put(`${root}k`, "4")
+        const shown = Effect.map(next, (event) => [event._tag, event.revision - at])
+        assert.deepEqual([yield* shown, yield* shown], [["Put", 3n], ["Put", 4n]])
+      })
+  },
+  {
+    title: "Kv.watch relists if its revision is compacted",
     body: (root) =>
       Effect.gen(function* () {
         const key = `${root}k`
@@ -512,7 +534,7 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "a reader that is slow misses nothing of 5,000 changes, though no more than a part of them waits for it",
+    title: "Kv.watch keeps a bounded number of 5,000 changes for a slow reader and loses none",
     body: (root) =>
       Effect.gen(function* () {
         const numbers = Kv.prefix(root, Schema.Int)
@@ -522,7 +544,7 @@ export const checks: ReadonlyArray<Check> = [
         const keys = Array.from({ length: 100 }, (_, index) => numbers.key(String(index)))
         yield* Effect.forEach(
           Array.from({ length: 50 }, (_, batch) => batch),
-          (batch) => Kv.txn(Txn.when().then(...keys.map((key) => Op.put(key, batch))))
+          (batch) => Kv.txn(Txn.make({ then: [...keys.map((key) => Op.put(key, batch))] }))
         )
         const sizes: Array<number> = []
         const taken: Array<readonly [bigint, number]> = []
@@ -545,7 +567,7 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "Lease: a lease of one's own, its time, its keys, one heartbeat, and the list",
+    title: "Lease.grant, timeToLive, keepAliveOnce, leases and revoke work on one lease",
     body: (root) =>
       Effect.gen(function* () {
         const lease = yield* grant
@@ -578,11 +600,11 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "Lease.scoped: keys are there as long as the scope is open; one revoked elsewhere is lost",
+    title: "Lease.make keeps keys until the scope closes",
     body: (root) =>
       Effect.gen(function* () {
         const id = yield* Effect.scoped(Effect.gen(function* () {
-          const lease = yield* Lease.scoped("10 seconds")
+          const lease = yield* Lease.make("10 seconds")
           yield* Kv.put(`${root}a`, "1", { lease })
           const { granted, keys } = Option.getOrThrow(yield* lease.timeToLive)
           assert.deepEqual([granted, keys], [yield* lease.keepAliveOnce, [`${root}a`]])

@@ -2,20 +2,20 @@ import { Effect, Option, Stream } from "effect"
 import assert from "node:assert/strict"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import * as EtcdGrpc from "../../src/etcd/grpc/EtcdGrpc.ts"
-import { Kv, type KvEvent, Lease } from "../../src/kv/mod.ts"
+import { Kv, Lease } from "../../src/kv/mod.ts"
 import { eachEtcd, etcdctl, startEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
 import { makeProxy } from "../harness/Proxy.ts"
 import { eventually } from "../harness/real.ts"
 import { reader, revisionNow } from "./checks.ts"
 
-/** A program that notices trouble within seconds. */
+/** A client that detects a broken connection within seconds. */
 const at = ({ endpoint }: { readonly endpoint: string }) =>
   Effect.provide(EtcdGrpc.layer({ endpoints: [endpoint], dialTimeout: "1 second", requestTimeout: "2 seconds" }))
 
 const quick = { progressEvery: "1 second", progressTimeout: "1 second" } as const
 
-const show = (event: KvEvent<string>): string => {
+const show = (event: Kv.Event<string>): string => {
   switch (event._tag) {
     case "Listed":
       return `${event.relisted ? "Relisted" : "Listed"} ${event.entries.map(({ key, value }) => `${key}=${value}`)}`
@@ -30,7 +30,7 @@ const show = (event: KvEvent<string>): string => {
 
 const watched = Stream.map(Kv.watch(Kv.prefix("/app/"), quick), show)
 
-/** What is read until that. */
+/** The events up to one, inclusive. */
 const until = <E>(next: Effect.Effect<string, E>, last: string): Effect.Effect<ReadonlyArray<string>, E> =>
   Effect.gen(function* () {
     const seen: Array<string> = []
@@ -40,7 +40,7 @@ const until = <E>(next: Effect.Effect<string, E>, last: string): Effect.Effect<R
 
 describe("Kv.watch", () => {
   eachEtcd((version) => {
-    live("misses nothing and tells nothing twice when etcd is killed and started again", () =>
+    live("Kv.watch loses and repeats nothing when etcd is killed and started again", () =>
       Effect.gen(function* () {
         const server = yield* startEtcd({ version })
         yield* Effect.gen(function* () {
@@ -56,7 +56,7 @@ describe("Kv.watch", () => {
         }).pipe(at(server))
       }))
 
-    live("that was cut off while its history was compacted lists again, and says so", () =>
+    live("Kv.watch relists if history was compacted while it was disconnected", () =>
       Effect.gen(function* () {
         const server = yield* startEtcd({ version })
         const proxy = yield* makeProxy(server)
@@ -72,7 +72,7 @@ describe("Kv.watch", () => {
             yield* etcdctl(server, "compact", String(yield* revisionNow))
           }).pipe(at(server))
           yield* proxy.accept
-          // A few tries to connect again and the read: what took longer would be a stall.
+          // A few attempts to reconnect and one read.
           assert.equal(yield* Effect.timeout(next, "5 seconds"), "Relisted /app/b=1")
           yield* Kv.put("/app/b", "2")
           assert.equal(yield* next, "/app/b=2")
@@ -82,7 +82,7 @@ describe("Kv.watch", () => {
 })
 
 describe("Lease", () => {
-  /** A heartbeat of a program that sends them itself: puts its key, and puts it back when its lease was lost. */
+  /** One heartbeat of a program without sessions: it puts its key, and puts it again after the lease was lost. */
   const registration = () => {
     let lease: bigint | undefined
     const register = Effect.gen(function* () {
@@ -103,21 +103,21 @@ describe("Lease", () => {
 
   eachEtcd((version) => {
     live(
-      "of 2 seconds ends within 3 without heartbeats; the next one takes it up again; one that is scoped stays",
+      "Lease.grant expires without heartbeats, Lease.make does not",
       () =>
         Effect.gen(function* () {
           const server = yield* startEtcd({ version })
           const gone = Effect.flatMap(Kv.exists("/app/node"), (exists) => exists ? Effect.fail("there") : Effect.void)
           yield* Effect.gen(function* () {
-            const kept = yield* Lease.scoped("2 seconds")
+            const kept = yield* Lease.make("2 seconds")
             yield* Kv.put("/app/kept", "10.0.0.6", { lease: kept })
             const heartbeat = registration()
             const began = performance.now()
             const first = yield* heartbeat
             assert.equal(yield* heartbeat, first)
             assert.deepEqual(yield* leaseOf("/app/node"), Option.some(first))
-            // etcd looks for leases that ran out every half second (lessor.go, runLoop) and revokes them through raft,
-            // for which half a second is left. On the engine's clock it is exact (trouble.test.ts).
+            // etcd checks for expired leases every half second (lessor.go, runLoop) and revokes them through raft.
+            // trouble.test.ts checks the exact time on the engine's clock.
             yield* eventually(Effect.provideService(gone, Etcd, yield* Etcd), { limit: 3000 })
             assert.ok(performance.now() - began >= 1990, `${performance.now() - began} ms`)
             const second = yield* heartbeat

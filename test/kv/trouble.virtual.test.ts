@@ -1,14 +1,14 @@
-import { Effect, Option, Schema, Stream } from "effect"
+import { Effect, Option, Schema, SchemaGetter, Stream } from "effect"
 import assert from "node:assert/strict"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { EtcdError, TooLarge } from "../../src/etcd/EtcdError.ts"
-import { Kv, type KvEvent, Lease, Op, Txn } from "../../src/kv/mod.ts"
+import { Kv, Lease, Op, Txn } from "../../src/kv/mod.ts"
 import { reregister } from "../../src/etcd/Backoff.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"
 import { collect, elapse, failureOf, settle, start, verify, withDraw, world } from "../harness/virtual.ts"
 
-/** An operator who sees etcd as it is, and a program that reaches it through faults. */
+/** An operator with direct access to etcd, and a program that reaches it through faults. */
 const setUp = Effect.gen(function* () {
   const { operator, replace } = yield* world
   const { etcd, faults } = yield* FaultyEtcd.make(operator)
@@ -28,7 +28,7 @@ const setUp = Effect.gen(function* () {
     /** Writes `k0` to `k99` at one revision. */
     hundred: (value: number) =>
       Effect.provideService(
-        Kv.txn(Txn.when().then(...Array.from({ length: 100 }, (_, index) => Op.put(`k${index}`, String(value))))),
+        Kv.txn(Txn.make({ then: [...Array.from({ length: 100 }, (_, index) => Op.put(`k${index}`, String(value)))] })),
         Etcd,
         operator
       ).pipe(Effect.andThen(settle)),
@@ -36,7 +36,7 @@ const setUp = Effect.gen(function* () {
   }
 })
 
-const show = (event: KvEvent<unknown>): string => {
+const show = (event: Kv.Event<unknown>): string => {
   const { _tag, revision } = event
   switch (_tag) {
     case "Listed":
@@ -54,7 +54,7 @@ const all = Kv.prefix("")
 
 describe("Kv.watch", () => {
   verify(
-    "tells each change once over broken, silent and refused connections, and nothing about them",
+    "Kv.watch emits each change once over broken, silent and refused connections",
     () =>
       Effect.gen(function* () {
         const { faults, other, watched } = yield* setUp
@@ -78,7 +78,7 @@ describe("Kv.watch", () => {
       })
   )
 
-  verify("begins when etcd comes up, with what is there then", () =>
+  verify("Kv.watch emits the state once etcd is reachable", () =>
     Effect.gen(function* () {
       const { faults, other, watched } = yield* setUp
       yield* faults.outage
@@ -91,7 +91,7 @@ describe("Kv.watch", () => {
       assert.deepEqual(seen.map(show), ["Listed a=1"])
     }))
 
-  verify("lists again when history was compacted while it was away, and says so", () =>
+  verify("Kv.watch relists if history was compacted during an outage", () =>
     Effect.gen(function* () {
       const { compact, faults, other, watched } = yield* setUp
       yield* other(Kv.put("a", "1"))
@@ -108,7 +108,7 @@ describe("Kv.watch", () => {
       assert.deepEqual(seen.map(show), ["Listed a=1", "Relisted b=1", "b=2 @6"])
     }))
 
-  verify("lists again when another history has taken the place of the one it knew", () =>
+  verify("Kv.watch relists if another history replaced the one it knew", () =>
     Effect.gen(function* () {
       const { other, replace, watched } = yield* setUp
       yield* other(Kv.put("a", "1"))
@@ -121,7 +121,7 @@ describe("Kv.watch", () => {
     }))
 
   verify(
-    "has no watch in etcd while its reader is behind, and goes on from where it was",
+    "Kv.watch closes its watch while the reader is behind and then resumes without a gap",
     () =>
       Effect.gen(function* () {
         const { faults, hundred, pulled } = yield* setUp
@@ -135,7 +135,7 @@ describe("Kv.watch", () => {
         yield* elapse("1 hour")
         const first = yield* pull
         assert.deepEqual([first.length, first[0], first.at(-1)], [1100, "k0=0 @2", "k99=10 @12"])
-        // It catches up as slowly as it reads: what waits for it never grows beyond that.
+        // The number of waiting events stays bounded while the reader catches up.
         const later: Array<ReadonlyArray<string>> = []
         while (later.flat().length < 1900) later.push(yield* Effect.tap(pull, settle))
         assert.deepEqual(
@@ -152,12 +152,12 @@ describe("Kv.watch", () => {
   )
 
   verify(
-    "takes no more than it has room for, however much history etcd has for it at once",
+    "Kv.watch buffers a bounded number of events from a long history",
     () =>
       Effect.gen(function* () {
         const { hundred, operator } = yield* setUp
         for (let n = 0; n < 40; n++) yield* hundred(n)
-        // No faults between: they hand on one answer at a time.
+        // Without faults, which would pass on one response at a time.
         const pull = yield* Stream.toPull(Stream.provideService(Kv.watch(all, { revision: 2n }), Etcd, operator))
         const sizes: Array<number> = []
         while (sizes.reduce((sum, size) => sum + size, 0) < 4000) {
@@ -169,20 +169,86 @@ describe("Kv.watch", () => {
       })
   )
 
-  verify("lists again when its reader was so far behind that the history is gone", () =>
+  verify(
+    "Kv.watch relists if the reader was behind for so long that its history was compacted",
+    () =>
+      Effect.gen(function* () {
+        const { compact, hundred, pulled } = yield* setUp
+        const pull = yield* pulled(Kv.prefix("k1"))
+        yield* pull
+        for (let n = 0; n < 96; n++) yield* hundred(n)
+        yield* compact
+        const [first, ...more] = [yield* pull, yield* pull]
+        assert.deepEqual([first.length, first.at(-1)], [1034, "k19=93 @95"])
+        const keys = [1, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]
+        assert.deepEqual(more, [[`Relisted ${keys.map((key) => `k${key}=95`)}`]])
+      })
+  )
+
+  verify(
+    "Kv.watch from a future revision relists if history was replaced after its first event",
+    () =>
+      Effect.gen(function* () {
+        const { other, replace, watched } = yield* setUp
+        const { seen } = yield* watched(all, { revision: 4n })
+        for (const value of ["2", "3", "4", "5"]) yield* other(Kv.put("a", value))
+        yield* settle
+        yield* replace
+        yield* other(Kv.put("b", "1"))
+        yield* elapse("10 seconds")
+        assert.deepEqual(seen.map(show), ["a=4 @4", "a=5 @5", "Relisted b=1"])
+      })
+  )
+
+  verify("Kv.watch rejects a value whose codec throws and continues with the next one", () =>
     Effect.gen(function* () {
-      const { compact, hundred, pulled } = yield* setUp
-      const pull = yield* pulled(Kv.prefix("k1"))
-      yield* pull
-      for (let n = 0; n < 96; n++) yield* hundred(n)
-      yield* compact
-      const [first, ...more] = [yield* pull, yield* pull]
-      assert.deepEqual([first.length, first.at(-1)], [1034, "k19=93 @95"])
-      const keys = [1, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]
-      assert.deepEqual(more, [[`Relisted ${keys.map((key) => `k${key}=95`)}`]])
+      const { other, watched } = yield* setUp
+      const BigIntText = Schema.String.pipe(Schema.decodeTo(Schema.BigInt, {
+        decode: SchemaGetter.transform((text: string) => BigInt(text)),
+        encode: SchemaGetter.transform((value: bigint) => String(value))
+      }))
+      const Later = Schema.String.pipe(Schema.decodeTo(Schema.String, {
+        decode: SchemaGetter.transformEffect((text: string) =>
+          text === "slow" ? Effect.delay(Effect.succeed(text), 1) : Effect.succeed(text)
+        ),
+        encode: SchemaGetter.passthrough()
+      }))
+      interface Nested extends ReadonlyArray<Nested> {}
+      const Nested: Schema.Codec<Nested, unknown> = Schema.Array(
+        Schema.suspend((): Schema.Codec<Nested, unknown> => Nested)
+      )
+      const big = yield* watched(Kv.key("a", BigIntText))
+      const later = yield* watched(Kv.key("a", Later))
+      const nested = yield* watched(Kv.key("a", Nested))
+      for (const value of [`"none"`, `"slow"`, `${"[".repeat(20_000)}${"]".repeat(20_000)}`, `"7"`, "[[]]"]) {
+        yield* other(Kv.put("a", value))
+        yield* settle
+      }
+      assert.deepEqual(big.seen.map(show), ["Listed ", "!a @2", "!a @3", "!a @4", "a=7 @5", "!a @6"])
+      assert.deepEqual(later.seen.map(show), ["Listed ", "a=none @2", "!a @3", "!a @4", "a=7 @5", "!a @6"])
+      assert.deepEqual(nested.seen.map(show), ["Listed ", "!a @2", "!a @3", "!a @4", "!a @5", "a= @6"])
+      const [, rejected] = big.seen
+      assert.ok(rejected?._tag === "Rejected" && rejected.error.cause instanceof Error)
+      assert.match(rejected.error.message, /the codec threw SyntaxError/)
     }))
 
-  verify("keeps no watch and no fiber when its reader leaves, whatever it was doing", () =>
+  verify("Kv.put fails with InvalidValue if the codec throws", () =>
+    Effect.gen(function* () {
+      const { faults, mine } = yield* setUp
+      const codec = {
+        encode: () => {
+          throw new Error("unlucky")
+        },
+        decode: () => {
+          throw new Error("unlucky")
+        }
+      }
+      const error = yield* Effect.flip(mine(Kv.put(Kv.key<string>("a", codec), "x")))
+      assert.equal(error.message, `cannot write "a": the codec threw Error: unlucky; nothing was sent`)
+      assert.deepEqual(yield* faults.calls(), [])
+    }))
+
+  verify("Kv.watch leaves no watch and no fiber when its reader ends", () =>
     Effect.gen(function* () {
       const { faults, other, watched } = yield* setUp
       const watching = yield* watched(all)
@@ -199,7 +265,7 @@ describe("Kv.watch", () => {
       assert.equal((yield* faults.calls()).length, calls)
     }))
 
-  verify("fails with what trying again cannot mend", () =>
+  verify("Kv.watch fails with an error that retrying cannot fix", () =>
     Effect.gen(function* () {
       const { faults, watched } = yield* setUp
       yield* faults.set([{ fault: FaultyEtcd.permissionDenied }])
@@ -214,7 +280,7 @@ describe("Kv.update", () => {
   const increment = Kv.update(counter, (before) => Option.getOrElse(before, () => 0) + 1)
   const rival = FaultyEtcd.meanwhile((etcd) => Effect.provideService(Kv.put("n", "100"), Etcd, etcd).pipe(Effect.orDie))
 
-  verify("tries again after a conflict, with what is there then", () =>
+  verify("Kv.update retries after a conflict with the value of the winner", () =>
     Effect.gen(function* () {
       const { faults, mine } = yield* setUp
       yield* faults.set([{ method: "txn", nth: 1, times: 3, fault: rival }])
@@ -225,7 +291,7 @@ describe("Kv.update", () => {
       assert.deepEqual([ended.value.value, ended.value.version], [101, 4n])
     }))
 
-  verify("gives up after 20 more attempts unless told otherwise", () =>
+  verify("Kv.update fails after 20 retries by default", () =>
     Effect.gen(function* () {
       const { faults, mine } = yield* setUp
       yield* faults.set([{ method: "txn", fault: rival }])
@@ -236,7 +302,7 @@ describe("Kv.update", () => {
       assert.deepEqual([error.key, error.attempts, (yield* faults.calls("txn")).length], ["n", 21, 21])
     }))
 
-  verify("is never applied twice: an answer that was lost is not tried again", () =>
+  verify("Kv.update does not retry after an answer was lost", () =>
     Effect.gen(function* () {
       const { faults, mine, other } = yield* setUp
       yield* faults.set([{ method: "txn", fault: FaultyEtcd.answerLost }])
@@ -250,10 +316,10 @@ describe("Kv.update", () => {
 })
 
 describe("Kv.pages", () => {
-  const fill = Kv.txn(Txn.when().then(...Array.from({ length: 9 }, (_, index) => Op.put(`k${index}`, ""))))
+  const fill = Kv.txn(Txn.make({ then: [...Array.from({ length: 9 }, (_, index) => Op.put(`k${index}`, ""))] }))
   const sizes = Kv.pages("k", { pageSize: 8 }).pipe(Stream.map(({ entries }) => entries.length))
 
-  verify("asks for less when a page is too large for an answer", () =>
+  verify("Kv.pages requests fewer keys if a page is too large for one response", () =>
     Effect.gen(function* () {
       const { faults, mine, other } = yield* setUp
       yield* other(fill)
@@ -261,10 +327,11 @@ describe("Kv.pages", () => {
       assert.deepEqual(yield* mine(Stream.runCollect(sizes)), [2, 2, 2, 2, 1])
       yield* faults.set([{ method: "range", fault: FaultyEtcd.fails(new TooLarge({ detail: "" })) }])
       const error = yield* Effect.flip(mine(Stream.runCollect(sizes)))
+      assert.ok(error instanceof EtcdError)
       assert.equal(error.reason._tag, "TooLarge")
     }))
 
-  verify("fails when its revision is compacted between two pages, rather than mix two", () =>
+  verify("Kv.pages fails if its revision is compacted between two pages", () =>
     Effect.gen(function* () {
       const { compact, mine, other } = yield* setUp
       yield* other(fill)
@@ -283,7 +350,7 @@ describe("Kv.pages", () => {
 
 describe("Lease", () => {
   verify(
-    "that nobody keeps alive runs out after its time; the next heartbeat says so, and it is taken up again",
+    "Lease.keepAliveOnce fails after the lease of Lease.grant has expired",
     () =>
       Effect.gen(function* () {
         const { mine } = yield* setUp
@@ -308,13 +375,13 @@ describe("Lease", () => {
   )
 
   verify(
-    "scoped is kept alive; lost one time to live after the last answer, and its holder can begin again",
+    "Lease.make keeps the lease alive and reports its loss one time to live after the last answer",
     () =>
       Effect.gen(function* () {
         const { faults, mine, other } = yield* setUp
         const held: Array<bigint> = []
         const announce = Effect.gen(function* () {
-          const lease = yield* Lease.scoped("9 seconds", { retry: reregister })
+          const lease = yield* Lease.make("9 seconds", { retry: reregister })
           yield* Kv.put("a", "here", { lease })
           held.push(lease.id)
           return yield* lease.lost
@@ -332,15 +399,16 @@ describe("Lease", () => {
   )
 
   verify(
-    "scoped grants once unless told otherwise, and leaves nothing behind when that is interrupted",
+    "Lease.make grants once by default and leaves no lease behind when it is interrupted",
     () =>
       Effect.gen(function* () {
         const { faults, mine, other } = yield* setUp
         yield* faults.set([{ method: "leaseGrant", fault: FaultyEtcd.unavailable }])
-        const error = yield* Effect.flip(Effect.scoped(mine(Lease.scoped("9 seconds"))))
+        const error = yield* Effect.flip(Effect.scoped(mine(Lease.make("9 seconds"))))
+        assert.ok(error instanceof EtcdError)
         assert.deepEqual([error.reason._tag, (yield* faults.calls("leaseGrant")).length], ["Unavailable", 1])
         yield* faults.set([{ method: "leaseGrant", fault: FaultyEtcd.answerLost }])
-        const granting = yield* start(Effect.scoped(mine(Lease.scoped("9 seconds", { retry: reregister }))))
+        const granting = yield* start(Effect.scoped(mine(Lease.make("9 seconds", { retry: reregister }))))
         yield* elapse("10 seconds")
         assert.equal((yield* other(Lease.leases)).length, 1)
         const interrupted = yield* start(granting.interrupt)

@@ -3,7 +3,16 @@ import assert from "node:assert/strict"
 import type { Etcd } from "../../src/etcd/Etcd.ts"
 import type { EtcdError } from "../../src/etcd/EtcdError.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
-import { Compare, type Entry, type InvalidValue, Kv, type KvEvent, type Listing, Op, Txn } from "../../src/kv/mod.ts"
+import {
+  Compare,
+  type Entry,
+  type InvalidOption,
+  type InvalidValue,
+  Kv,
+  type Listing,
+  Op,
+  Txn
+} from "../../src/kv/mod.ts"
 import { describe, effect } from "../harness/it.ts"
 
 /** Whether two types are the same, members of unions and modifiers included. */
@@ -23,7 +32,7 @@ interface User {
 
 type Answer<A, E = EtcdError> = Effect.Effect<A, E, Etcd>
 
-/** Compiled, never run: each statement is refused by the compiler, or `@ts-expect-error` is. */
+/** Compiled, never run: the compiler refuses each statement, or the `@ts-expect-error` above it. */
 export const refused = (): void => {
   // @ts-expect-error: the values of a string key are text
   Kv.put("k", 1)
@@ -37,11 +46,11 @@ export const refused = (): void => {
   Kv.compareAndSet(limit, { revision: 1 }, 1)
   // @ts-expect-error: the schema says number
   Kv.update(limit, () => "1")
-  // @ts-expect-error: a prefix is no key
+  // @ts-expect-error: a prefix is not a key
   Kv.get(users)
-  // @ts-expect-error: a key is no prefix
+  // @ts-expect-error: a key is not a prefix
   Kv.getPrefix(limit)
-  // @ts-expect-error: a key is no prefix
+  // @ts-expect-error: a key is not a prefix
   Kv.deletePrefix(limit)
   // @ts-expect-error: a lease id is a bigint
   Kv.put(limit, 1, { lease: 7 })
@@ -59,16 +68,16 @@ export const refused = (): void => {
   Compare.value(limit).notEquals("2")
   // @ts-expect-error: JSON has no order
   Compare.value(limit).greaterThan(2)
-  // @ts-expect-error: an operation is no condition
-  Txn.when(Op.get("k"))
-  // @ts-expect-error: the other branch was said already
-  Txn.when().then().otherwise().otherwise()
-  // @ts-expect-error: a condition is no operation
-  Txn.when().then(Compare.version("k").equals(2))
+  // @ts-expect-error: an operation is not a condition
+  Txn.make({ if: [Op.get("k")] })
+  // @ts-expect-error: `do` is not a part of a transaction
+  Txn.make({ do: [Op.get("k")] })
+  // @ts-expect-error: a condition is not an operation
+  Txn.make({ then: [Compare.version("k").equals(2)] })
 }
 
-describe("types of Kv", () => {
-  effect("each operation has the type of its key, and of what can be wrong", () =>
+describe("Kv types", () => {
+  effect("Kv operations have the value type and the error types of their key", () =>
     Effect.sync(() => {
       typed<Answer<Option.Option<Entry<string>>, EtcdError | InvalidValue>>()(Kv.get("k"), true)
       typed<Answer<Option.Option<Entry<number>>, EtcdError | InvalidValue>>()(Kv.get(limit), true)
@@ -83,14 +92,14 @@ describe("types of Kv", () => {
         Kv.updateEffect(limit, () => Effect.fail("no" as const)),
         true
       )
-      typed<Stream.Stream<KvEvent<User>, EtcdError, Etcd>>()(Kv.watch(users), true)
-      typed<Stream.Stream<KvEvent<string>, EtcdError, Etcd>>()(Kv.watch("k"), true)
-      typed<Stream.Stream<Listing<string>, EtcdError, Etcd>>()(Kv.pages("/users/"), true)
-      // @ts-expect-error: an Entry<string> is none of a number
+      typed<Stream.Stream<Kv.Event<User>, EtcdError | InvalidOption, Etcd>>()(Kv.watch(users), true)
+      typed<Stream.Stream<Kv.Event<string>, EtcdError | InvalidOption, Etcd>>()(Kv.watch("k"), true)
+      typed<Stream.Stream<Listing<string>, EtcdError | InvalidOption, Etcd>>()(Kv.pages("/users/"), true)
+      // @ts-expect-error: an Entry<string> is not an Entry<number>
       typed<Answer<Option.Option<Entry<number>>, EtcdError | InvalidValue>>()(Kv.get("k"), true)
     }))
 
-  effect("a comparison has the type of what it compares", () =>
+  effect("Compare takes operands of the type of its target", () =>
     Effect.sync(() => {
       typed<Compare.Comparison>()(Compare.version("k").equals(2), true)
       typed<Compare.Comparison>()(Compare.version(users).greaterThan(2n), true)
@@ -99,13 +108,19 @@ describe("types of Kv", () => {
     }))
 
   effect(
-    "the result of a Txn follows its operations, one by one, in the branch that was applied",
+    "Txn.make infers the results of each branch as a tuple of its operations",
     () =>
       Effect.gen(function* () {
-        const reading = Txn.when(Compare.version("k").equals(2)).then(Op.exists("k")).otherwise(Op.deletePrefix("k"))
-        const txn = Txn.when(Compare.version("k").equals(2))
-          .then(Op.put("a", "v"), Op.get(limit), Op.getPrefix(users), Op.delete("b"), reading)
-          .otherwise(Op.count("k"), Op.get("k"))
+        const reading = Txn.make({
+          if: [Compare.version("k").equals(2)],
+          then: [Op.exists("k")],
+          else: [Op.deletePrefix("k")]
+        })
+        const txn = Txn.make({
+          if: [Compare.version("k").equals(2)],
+          then: [Op.put("a", "v"), Op.get(limit), Op.getPrefix(users), Op.delete("b"), reading],
+          else: [Op.count("k"), Op.get("k")]
+        })
         const result = yield* typed<
           Answer<
             Txn.TxnResult<
@@ -135,18 +150,19 @@ describe("types of Kv", () => {
           typed<readonly [number, Option.Option<Entry<string>>]>()(result.results, true)
         }
         assert.equal(result.succeeded, false)
-        // Nothing can be wrong with values that are not read.
+        // Operations that neither read nor write values add no error.
         typed<Answer<Txn.TxnResult<readonly [Op.Op<boolean>], readonly []>>>()(
-          Kv.txn(Txn.when().then(Op.delete("k"))),
+          Kv.txn(Txn.make({ then: [Op.delete("k")] })),
           true
         )
-        typed<Answer<Txn.TxnResult<readonly [], readonly []>>>()(Kv.txn(Txn.when().then()), true)
+        typed<Answer<Txn.TxnResult<readonly [], readonly []>>>()(Kv.txn(Txn.make({})), true)
         typed<Answer<Txn.TxnResult<readonly [], readonly []>, EtcdError | InvalidValue>>()(
-          Kv.txn(Txn.when(Compare.value("k").equals("v"), Compare.version("k").equals(1)).then()),
+          Kv.txn(Txn.make({ if: [Compare.value("k").equals("v"), Compare.version("k").equals(1)] })),
           true
         )
-        // @ts-expect-error: the other branch was said already
-        assert.equal(Txn.when().then().otherwise().otherwise, undefined)
+        // A transaction passes through a promise unchanged: it is not a thenable.
+        const passed = yield* Effect.promise(() => Promise.resolve(txn))
+        assert.equal(passed, txn)
       }).pipe(Effect.provide(EtcdMemory.layer()))
   )
 })

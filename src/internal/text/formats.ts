@@ -1,57 +1,83 @@
 /**
- * Parsers for JSON, YAML and TOML.
+ * Parsers of JSON, YAML and TOML for values that others wrote.
  *
- * The parsers of YAML and TOML are loaded on first use. Their error messages may quote the text, which may contain a
- * secret, so quotes are removed from messages.
+ * Time grows linearly with the text. The parsers of YAML and TOML are loaded on first use. Messages of the parsers may
+ * quote the text, which may contain a secret: the quotes are removed.
  *
  * @module
  */
 import { Effect, Result } from "effect"
 
-/** A format for a tree of records, lists and scalars. */
+/** A format of trees of records, lists and scalars. */
 export type Format = "json" | "yaml" | "toml"
 
-/** Why a text does not parse. `line` and `column` count from 1 and are set if the parser reports them. */
+/** Why a text does not parse. Line and column start at 1 and are missing if the parser does not report them. */
 export interface SyntaxProblem {
   readonly rule: string
   readonly line?: number
   readonly column?: number
 }
 
-/** Parses a text. TOML dates become text, as in the other formats. */
+/** Parses a text. Dates of TOML become text, as in the other formats. */
 export type Parse = (text: string) => Result.Result<unknown, SyntaxProblem>
 
 /** The parser of a format. */
 export const parserOf = (format: Format): Effect.Effect<Parse> => {
   switch (format) {
     case "json":
-      return Effect.succeed((text) => attempt(() => JSON.parse(text), () => ({ rule: "it is not JSON" })))
+      return Effect.succeed((text) =>
+        Result.try({ try: () => JSON.parse(text) as unknown, catch: () => ({ rule: "it is not JSON" }) })
+      )
     case "yaml":
-      return Effect.map(Effect.promise(() => import("effect/encoding/Yaml")), ({ parse }): Parse => (text) => {
-        const parsed = attempt(() => parse(text), (message) => problemOf("YAML", message))
-        return Result.mapError(parsed, (problem) => ({ line: brokenLine(text, parse), ...problem }))
-      })
+      return Effect.map(
+        Effect.promise(() => import("effect/encoding/Yaml")),
+        ({ parse }): Parse => (text) =>
+          attempt("YAML", () => {
+            if (manyDigits.test(text)) throw new SyntaxError(`more than ${maxDigits} digits in a row`)
+            const value = parse(text)
+            if (!isBounded(value)) throw new SyntaxError("aliases expand to too much")
+            return value
+          })
+      )
     case "toml":
       return Effect.map(
         Effect.promise(() => import("effect/encoding/Toml")),
-        ({ parse }): Parse => (text) =>
-          Result.mapBoth(parse(text), {
-            onFailure: ({ message }) => problemOf("TOML", message),
-            onSuccess: withoutDates
-          })
+        ({ parse }): Parse => (text) => attempt("TOML", () => withoutDates(Result.getOrThrow(parse(text))))
       )
   }
 }
 
-const attempt = (parse: () => unknown, problem: (message: string) => SyntaxProblem): ReturnType<Parse> => {
+/** The YAML parser needs quadratic time for a long run of digits that is not a number. */
+const maxDigits = 512
+const manyDigits = new RegExp(`\\d{${maxDigits + 1}}`)
+
+/** Aliases share what they refer to, so a short text can describe a tree that nobody can walk. */
+const maxExpanded = 1_000_000
+
+const isBounded = (value: unknown): boolean => {
+  const sizes = new Map<object, number>()
+  const sizeOf = (value: unknown): number => {
+    if (typeof value !== "object" || value === null) return 1
+    const known = sizes.get(value)
+    if (known !== undefined) return known
+    let size = 1
+    for (const member of Object.values(value)) size += sizeOf(member)
+    sizes.set(value, size)
+    return size
+  }
+  return sizeOf(value) <= maxExpanded
+}
+
+const attempt = (name: string, parse: () => unknown): ReturnType<Parse> => {
   try {
     return Result.succeed(parse())
   } catch (error) {
-    return Result.fail(problem(error instanceof Error ? error.message : String(error)))
+    if (error instanceof RangeError) return Result.fail({ rule: `it is not ${name}: it is nested too deeply` })
+    return Result.fail(problemOf(name, error instanceof Error ? error.message : String(error)))
   }
 }
 
-/** The parser's message without quotes of the text. Single characters stay: they are what the parser expected. */
+/** The message of a parser without quotes from the text. Single quoted characters are the parser's own words. */
 const problemOf = (name: string, message: string): SyntaxProblem => {
   const said = message.replace(/\s*'..+'/s, "")
   const line = / at line (\d+)/.exec(said)?.[1]
@@ -61,15 +87,6 @@ const problemOf = (name: string, message: string): SyntaxProblem => {
     ...(line === undefined ? {} : { line: Number(line) }),
     ...(column === undefined ? {} : { column: Number(column) })
   }
-}
-
-/** The first line after the longest prefix of the text that parses: the statement that fails begins there. */
-const brokenLine = (text: string, parse: (text: string) => unknown): number => {
-  const lines = text.split("\n")
-  for (let end = lines.length - 1; end > 0; end--) {
-    if (Result.isSuccess(attempt(() => parse(lines.slice(0, end).join("\n")), (rule) => ({ rule })))) return end + 1
-  }
-  return 1
 }
 
 const withoutDates = (value: unknown): unknown => {

@@ -1,9 +1,9 @@
-// Live configuration and a declaration on the embedded engine. Nothing here needs a permission under Deno.
+// Live configuration and a declaration on the embedded engine. It needs no permission under Deno.
 import { Config, Effect, Layer, Schema } from "effect"
 import { getInstances, Registry } from "../../../mod.ts"
 import { Declared } from "../../../src/declared/mod.ts"
 import { Etcd, EtcdMemory } from "../../../src/etcd/mod.ts"
-import { ConfigRef, etcdConfigProvider } from "../../../src/config/mod.ts"
+import { ConfigRef, EtcdConfigProvider } from "../../../src/config/mod.ts"
 
 const declaration = `
 services:
@@ -17,7 +17,7 @@ const main = Effect.gen(function* () {
   yield* etcd.put({ key: "/config/app/limit", value: "7" })
   const limit = yield* ConfigRef.make("/config/app/limit", Schema.Int, { format: "yaml" })
   const state = yield* limit.get
-  const provider = yield* etcdConfigProvider({ prefix: "/config/app" })
+  const provider = yield* EtcdConfigProvider.make({ prefix: "/config/app" })
   const read = yield* Config.Number("limit").parse(provider)
   yield* Declared.register({ text: declaration, format: "yaml" })
   const { endpoints } = yield* getInstances("orders")

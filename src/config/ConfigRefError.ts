@@ -1,21 +1,29 @@
 /**
- * What can be wrong with live configuration.
+ * The errors of live configuration.
  *
  * @module
  */
 import { Data } from "effect"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import type { InvalidOption } from "../internal/options.ts"
 import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 const InvalidConfigBase: TaggedErrorClass<"InvalidConfig", {
   readonly key: string
   /** The revision at which it was put. */
   readonly revision: bigint
-  /** What is wrong with it, each with its place in the value (empty: all of it). Never the value itself. */
+  /** The problems, each with its path in the value (empty for the whole value). They never contain the value. */
   readonly problems: ReadonlyArray<{ readonly path: string; readonly rule: string }>
+  /** The exception, if the schema threw one. */
+  readonly cause?: unknown
 }> = Data.TaggedError("InvalidConfig")
 
-/** A value that is not used: it does not parse, or the schema refuses it. The last good one stays. */
+/**
+ * A value that does not parse or that the schema refuses. The last good value stays in use.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class InvalidConfig extends InvalidConfigBase {
   override get message(): string {
     const problems = this.problems.map(({ path, rule }) => path === "" ? rule : `${path}: ${rule}`).join("; ")
@@ -23,36 +31,28 @@ export class InvalidConfig extends InvalidConfigBase {
   }
 }
 
-const InvalidConfigOptionBase: TaggedErrorClass<"InvalidConfigOption", {
-  /** The option. */
-  readonly field: string
-  /** What it was given. */
-  readonly value: unknown
-  /** What it must be. */
-  readonly rule: string
-}> = Data.TaggedError("InvalidConfigOption")
-
-/** A key or an option that cannot be. Nothing was sent. */
-export class InvalidConfigOption extends InvalidConfigOptionBase {
-  override get message(): string {
-    return `cannot follow configuration: ${this.field} is ${
-      JSON.stringify(this.value) ?? String(this.value)
-    }; ${this.rule}`
-  }
-}
-
 const ConfigRefusedBase: TaggedErrorClass<"ConfigRefused", {
-  /** The key, or what the keys start with. */
+  /** The key, or the prefix of the keys. */
   readonly key: string
   readonly cause: EtcdError
 }> = Data.TaggedError("ConfigRefused")
 
-/** etcd refused, or a finite `retry` ran out. */
+/**
+ * etcd refused, or a finite `retry` ran out.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class ConfigRefused extends ConfigRefusedBase {
   override get message(): string {
     return `cannot follow configuration ${JSON.stringify(this.key)}: ${this.cause.message}`
   }
 }
 
-/** What following configuration fails with. */
-export type ConfigError = InvalidConfigOption | ConfigRefused
+/**
+ * The errors of functions that follow configuration.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type ConfigRefError = InvalidOption | ConfigRefused

@@ -1,0 +1,161 @@
+/**
+ * Follows one key and decodes its values.
+ *
+ * @module
+ */
+import { Cause, Clock, Effect, Exit, Metric, Option, Result, type Scope, type Stream } from "effect"
+import { Etcd, type KeyValue, toBytes } from "../etcd/Etcd.ts"
+import type { EtcdError } from "../etcd/EtcdError.ts"
+import type { Followed } from "../etcd/follow.ts"
+import { Freshness } from "../etcd/Freshness.ts"
+import { Latest } from "../internal/Latest.ts"
+import type { InvalidOption } from "../internal/options.ts"
+import { type ConfigRefError, ConfigRefused } from "./ConfigRefError.ts"
+import type { ConfigState } from "./ConfigState.ts"
+import { type ConfigFormat, type ConfigSchema, decoderOf } from "./decode.ts"
+import { followScoped, settingsOf, warn, type WatchOptions } from "./settings.ts"
+
+/**
+ * How a key is followed and read.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options extends WatchOptions {
+  /** The format of values. With `"text"` the schema receives the text as it is. Default: `"json"`. */
+  readonly format?: ConfigFormat
+}
+
+/** A key that is followed. */
+export interface FollowedKey<A> {
+  /** The state. `undefined` until etcd has answered. */
+  readonly current: () => ConfigState<A> | undefined
+  /** The newest state, and later ones. A slow reader skips states. */
+  readonly changes: Stream.Stream<ConfigState<A>, ConfigRefError>
+}
+
+const rejectedValues = Metric.counter("etcd_config_rejected", {
+  description: "Values of configuration keys that did not decode, counted once per revision",
+  incremental: true
+})
+
+/** The number of earlier values that are read in search of a good one. */
+const maxHistory = 16
+
+/** Follows a key until the scope closes. `of` is the function that was called. */
+export const followKey = Effect.fnUntraced(function* <A>(
+  of: string,
+  key: string,
+  schema: ConfigSchema<A>,
+  options: Options
+): Effect.fn.Return<FollowedKey<A>, InvalidOption, Etcd | Scope.Scope> {
+  const settings = yield* Effect.fromResult(settingsOf(of, ["key", key], options))
+  const decode = yield* decoderOf(key, schema, options.format ?? "json")
+  const etcd = yield* Etcd
+  const keyBytes = toBytes(key)
+  const states = new Latest<ConfigState<A>, ConfigRefError>()
+
+  let state: ConfigState<A> | undefined
+  /** The last write that was decoded. A list that shows the same write changes nothing. */
+  let lastWrite: KeyValue | undefined
+
+  const absent = (revision: bigint): ConfigState<A> => ({ _tag: "Absent", revision, freshness: Freshness.Live() })
+  const present = (value: A, revision: bigint): ConfigState<A> => ({
+    _tag: "Present",
+    value,
+    revision,
+    freshness: Freshness.Live()
+  })
+
+  const put = Effect.fnUntraced(function* (kv: KeyValue, isListed: boolean) {
+    const known = lastWrite
+    lastWrite = kv
+    if (state !== undefined && known !== undefined && isSameWrite(known, kv)) return
+    const decoded = decode(kv)
+    if (Result.isSuccess(decoded)) {
+      state = present(decoded.success, kv.modRevision)
+      return
+    }
+    yield* warn(decoded.failure.message)
+    yield* Metric.update(rejectedValues, 1)
+    // Since the last state the key may have been deleted and put again, or have had good values. A list shows neither.
+    const kept = state !== undefined && kv.createRevision <= state.revision ? state : absent(kv.createRevision)
+    const earlier = isListed ? yield* lastGood(kv) : undefined
+    state = { ...(earlier ?? kept), rejected: decoded.failure }
+  })
+
+  /** Reads the newest good value before this one, if etcd's history still has it. */
+  const lastGood = Effect.fnUntraced(function* ({ modRevision }: KeyValue) {
+    let before = modRevision - 1n
+    for (let step = 0; step < maxHistory; step++) {
+      const response = Option.getOrUndefined(yield* Effect.option(etcd.range({ key, revision: before })))
+      const earlier = response?.kvs[0]
+      if (earlier === undefined) return undefined
+      const decoded = decode(earlier)
+      if (Result.isSuccess(decoded)) return present(decoded.success, earlier.modRevision)
+      before = earlier.modRevision - 1n
+    }
+    return undefined
+  })
+
+  const remove = (revision: bigint) => {
+    lastWrite = undefined
+    state = absent(revision)
+  }
+
+  const publish = Effect.fnUntraced(function* (stale?: EtcdError) {
+    if (state === undefined) return
+    const freshness = stale === undefined ?
+      Freshness.Live() :
+      Freshness.Stale({ since: yield* Clock.currentTimeMillis, cause: stale })
+    state = { ...state, freshness }
+    states.set(state)
+  })
+
+  // A server or a proxy that confuses watches must never apply the value of another key.
+  const isOwn = (kv: KeyValue) => isSameBytes(kv.key, keyBytes)
+
+  const onFollowed = Effect.fnUntraced(function* (followed: Followed) {
+    switch (followed._tag) {
+      case "Listed": {
+        const kv = followed.kvs.find(isOwn)
+        if (kv === undefined) remove(followed.revision)
+        else yield* put(kv, true)
+        break
+      }
+      case "Changed":
+        for (const { kv, type } of followed.events) {
+          if (!isOwn(kv)) continue
+          if (type === "delete") remove(kv.modRevision)
+          else yield* put(kv, false)
+        }
+        break
+      case "Interrupted":
+        yield* warn(
+          `lost the watch on ${
+            JSON.stringify(key)
+          }; serving the last known value and reconnecting: ${followed.cause.message}`
+        )
+        return yield* publish(followed.cause)
+    }
+    yield* publish()
+  })
+
+  yield* followScoped(
+    etcd,
+    { ...settings, range: { key } },
+    onFollowed,
+    (cause, error) =>
+      Effect.map(
+        publish(error),
+        () => states.end(Exit.failCause(Cause.map(cause, (cause) => new ConfigRefused({ key, cause }))))
+      )
+  )
+  return { current: () => state, changes: states.changes }
+})
+
+const isSameBytes = (one: Uint8Array, other: Uint8Array): boolean =>
+  one.length === other.length && one.every((byte, index) => byte === other[index])
+
+const isSameWrite = (one: KeyValue, other: KeyValue): boolean =>
+  one.modRevision === other.modRevision && isSameBytes(one.value, other.value)

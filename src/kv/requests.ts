@@ -1,0 +1,92 @@
+/**
+ * What the operations share: requests, how they are sent, and the ids of leases.
+ *
+ * @module
+ */
+import { Effect, Result } from "effect"
+import {
+  Etcd,
+  invalidArgument,
+  type LeaseId,
+  type RangeRequest,
+  type RequestOp,
+  type ResponseOp
+} from "../etcd/Etcd.ts"
+import type { EtcdError } from "../etcd/EtcdError.ts"
+import { type KeyLike, nameOf, type PrefixLike, rangeOf } from "./Key.ts"
+
+/**
+ * An operation that returns `A`. `E` is the error for a value that does not encode or decode.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Op<out A, out E = never> {
+  /** The request, or why it is invalid. */
+  readonly request: Result.Result<RequestOp, EtcdError | E>
+  /** Reads the response, which etcd made at `revision`. */
+  readonly read: (response: ResponseOp, revision: bigint) => Result.Result<A, E>
+}
+
+/**
+ * The options of reads.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface ReadOptions {
+  /** Read the state at this revision. Default: the newest. */
+  readonly revision?: bigint
+  /** Read the state of the member that is asked, which may be stale. Default: `false`, a linearizable read. */
+  readonly serializable?: boolean
+}
+
+/**
+ * A lease or its id.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type LeaseLike = LeaseId | { readonly id: LeaseId }
+
+/** Sends an operation by itself. */
+export const run = <A, E>(op: Op<A, E>): Effect.Effect<A, EtcdError | E, Etcd> =>
+  Effect.gen(function* () {
+    const request = yield* Effect.fromResult(op.request)
+    const response = yield* send(yield* Etcd, request)
+    return yield* Effect.fromResult(op.read(response, response.response.header.revision))
+  })
+
+const send = (etcd: Etcd, op: RequestOp): Effect.Effect<ResponseOp, EtcdError> => {
+  switch (op._tag) {
+    case "Range":
+      return Effect.map(etcd.range(op.request), (response) => ({ _tag: "Range", response }))
+    case "Put":
+      return Effect.map(etcd.put(op.request), (response) => ({ _tag: "Put", response }))
+    case "DeleteRange":
+      return Effect.map(etcd.deleteRange(op.request), (response) => ({ _tag: "DeleteRange", response }))
+    case "Txn":
+      return Effect.map(etcd.txn(op.request), (response) => ({ _tag: "Txn", response }))
+  }
+}
+
+/** The request of a read. */
+export const rangeRequest = (
+  target: KeyLike | PrefixLike,
+  options: ReadOptions
+): Result.Result<RangeRequest, EtcdError> =>
+  Result.flatMap(rangeOf("range", target), (range) => {
+    const { revision, serializable = false } = options
+    if (revision === undefined) return Result.succeed({ ...range, serializable })
+    return revision > 0n ?
+      Result.succeed({ ...range, serializable, revision }) :
+      Result.fail(invalidArgument("range", `the revision must be above 0, got ${revision}`, nameOf(target)))
+  })
+
+/** The id of a lease. */
+export const leaseId = (lease: LeaseLike): LeaseId => typeof lease === "bigint" ? lease : lease.id
+
+/** Throws for a response of another kind than the request: no `Etcd` returns one. */
+export const unexpectedResponse = ({ _tag }: ResponseOp): never => {
+  throw new Error(`etcd returned a ${_tag} response to another kind of request`)
+}
