@@ -1,15 +1,15 @@
-// A process whose registrations and watches are declared in a file, declared.yaml, until SIGINT (Ctrl-C) or SIGTERM.
+// Registers and follows what declared.yaml says, until SIGINT (Ctrl-C) or SIGTERM.
 //
-//     deno run -A examples/declared.ts        ETCD_ENDPOINTS names another etcd than the one on this machine
+//     deno run -A examples/declared.ts        set ETCD_ENDPOINTS to use another etcd than http://127.0.0.1:2379
 //
 import { Console, Effect, Stream } from "effect"
 import { discover, runMain } from "../mod.ts"
 import { Declared } from "../src/declared/mod.ts"
 
-// Everything that is wrong with the file is told at once, with its line, before anything is sent.
+// An invalid file fails with all of its problems and their lines, before any I/O.
 const registry = Declared.layer(new URL("declared.yaml", import.meta.url), { advertise: "127.0.0.1" })
 
-// Once the layer is built, the instance is in etcd and the first set of each discovered service is known.
+// When the layer is built, the instance is in etcd and the first set of each discovered service is known.
 const main = discover("orders").pipe(
   Stream.runForEach((set) => Console.log(`orders: ${set.endpoints.join(", ")}`))
 )

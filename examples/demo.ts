@@ -1,11 +1,11 @@
 /**
- * The demo: three instances register, a consumer sees them come, leave in good order, and die.
+ * The demo: three instances register, a consumer follows them, one shuts down gracefully and one is killed.
  *
  *     deno task demo                              on the embedded engine: no server, no permission
- *     deno task demo --etcd                       on an etcd that it starts, and stops in the end
+ *     deno task demo --etcd                       on an etcd that the demo starts and stops
  *     deno task demo --etcd http://10.0.0.9:2379  on that etcd; ETCD_ENDPOINTS does the same
  *
- * Bun and Node run it, too: `bun examples/demo.ts`, `node examples/demo.ts`.
+ * Bun and Node run it as well: `bun examples/demo.ts`, `node examples/demo.ts`.
  */
 import { Console, Effect, Exit, Option, Scope, Stream, SubscriptionRef } from "effect"
 import process from "node:process"
@@ -26,27 +26,27 @@ const instance = (number: number): Instance => ({
   version: `1.${number}.0`
 })
 
-/** What happens, once there is an etcd to have it happen on. */
+/** The story, on any stage. */
 const story = Effect.fnUntraced(function* (stage: Stage) {
   const screen = yield* Screen.make(`Service discovery on ${stage.place}`)
   const etcd = yield* stage.connect
   const registry = registryOf(etcd, stage.namespace)
   const seen = yield* SubscriptionRef.make<InstanceSet.InstanceSet | undefined>(undefined)
 
-  /** Goes on when the consumer has seen such a set. */
+  /** Waits until the consumer has received such a set. */
   const awaitSet = Effect.fnUntraced(function* (what: string, isIt: (set: InstanceSet.InstanceSet) => boolean) {
     const found = yield* SubscriptionRef.changes(seen).pipe(
       Stream.filter((set) => set !== undefined && isIt(set)),
       Stream.runHead,
       Effect.timeoutOption("30 seconds")
     )
-    if (Option.isNone(found)) return yield* Effect.fail(new Error(`the consumer did not see ${what} within 30 s`))
+    if (Option.isNone(found)) return yield* Effect.fail(new Error(`the consumer did not receive ${what} within 30 s`))
   })
-  /** Whoever looks on wants to read. */
+  /** Time to read, on a terminal. */
   const pause = screen.isLive ? Effect.sleep("1500 millis") : Effect.void
 
   // The consumer: one stream of complete sets.
-  yield* screen.say(`A consumer discovers "${service}". Nobody is there yet, and it is told so.`)
+  yield* screen.say(`A consumer discovers "${service}". The first set is empty: no instance is registered yet.`)
   yield* discover(service).pipe(
     Stream.runForEach((set) => Effect.andThen(screen.show(set), SubscriptionRef.set(seen, set))),
     Effect.provide(registry),
@@ -64,8 +64,8 @@ const story = Effect.fnUntraced(function* (stage: Stage) {
   yield* awaitSet("an empty set", (set) => set.size === 0)
   yield* pause
 
-  // Three instances, each with a lifetime of its own.
-  yield* screen.say(`Three instances register. Each key has a lease of ${ttlSeconds} s, kept alive by heartbeats.`)
+  // Three instances, each with its own scope or process.
+  yield* screen.say(`Three instances register. Heartbeats keep the lease of each key alive (TTL ${ttlSeconds} s).`)
   const closing = yield* Scope.fork(yield* Effect.scope)
   const staying = yield* Scope.fork(yield* Effect.scope)
   yield* register(instance(1)).pipe(Effect.provide(registry), Scope.provide(closing))
@@ -77,24 +77,22 @@ const story = Effect.fnUntraced(function* (stage: Stage) {
   yield* pause
 
   yield* screen.say(
-    `${instance(1).id} closes its scope: it says "draining", waits 1 s for consumers to turn away, and revokes its ` +
-      "lease. The key goes with the lease, at once."
+    `${instance(1).id} shuts down: it publishes "draining", waits 1 s for calls in flight, and revokes its ` +
+      "lease, which deletes its key."
   )
   yield* Scope.close(closing, Exit.void)
   yield* awaitSet("two instances", (set) => set.size === 2)
   yield* pause
 
   yield* screen.say(
-    `${
-      instance(2).id
-    } dies: ${killable.how}. Nobody revokes its lease. It stays in the set until the lease runs out, ` +
+    `${instance(2).id} is killed: ${killable.how}. It stays in the set until its lease expires, ` +
       `${ttlSeconds} s after its last heartbeat.`
   )
   yield* killable.kill
   yield* awaitSet("one instance", (set) => set.size === 1)
   yield* pause
 
-  yield* screen.say(`${instance(3).id} leaves in good order, too.`)
+  yield* screen.say(`${instance(3).id} shuts down as well.`)
   yield* Scope.close(staying, Exit.void)
   yield* awaitSet("an empty set", (set) => set.size === 0)
 
@@ -117,12 +115,12 @@ const leasesLeft = Effect.fnUntraced(function* (etcd: Etcd, namespace: string) {
   return new Map(entries)
 })
 
-/** What Deno has of its own, and only Deno. */
+/** The part of Deno's own API that is used if it exists. */
 interface Permissions {
   readonly query: (of: { readonly name: "env"; readonly variable: string }) => Promise<{ readonly state: string }>
 }
 
-/** ETCD_ENDPOINTS, if this process may read it. Without permissions Deno would stop and ask for one. */
+/** ETCD_ENDPOINTS, if this process may read it. Without that check, Deno would prompt for the permission. */
 const endpointsOfEnvironment = Effect.promise(async () => {
   const { Deno: deno } = globalThis as typeof globalThis & { readonly Deno?: { readonly permissions: Permissions } }
   const permission = await deno?.permissions.query({ name: "env", variable: "ETCD_ENDPOINTS" })
@@ -131,7 +129,7 @@ const endpointsOfEnvironment = Effect.promise(async () => {
     undefined
 })
 
-/** A real etcd. What that takes is loaded only here. */
+/** The stage on a real etcd, loaded on demand because it needs permissions. */
 const real = (endpoints?: string) =>
   Effect.flatMap(Effect.promise(() => import("./demo/server.ts")), ({ real }) => real(endpoints))
 

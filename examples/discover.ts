@@ -1,4 +1,4 @@
-// Prints the instances of a service, by default "orders", each time they change. Ends on SIGINT (Ctrl-C) or SIGTERM.
+// Prints the instances of a service (default: "orders") after each change, until SIGINT (Ctrl-C) or SIGTERM.
 //
 //     deno run -A examples/discover.ts [service]
 //
@@ -11,13 +11,13 @@ const service = process.argv[2] ?? "orders"
 
 const describe = (set: InstanceSet.InstanceSet): string => {
   const instances = Array.from(set, ({ endpoints, id, status }) => `  ${id} ${status} ${endpoints.join(" ")}`)
-  // While etcd cannot be reached, the last set stays and says that it may be old.
+  // While etcd does not answer, the last set remains, marked Stale.
   const freshness = Freshness.$is("Stale")(set.freshness) ? ", possibly stale" : ""
   return [`${set.size} of ${service} at revision ${set.revision}${freshness}`, ...instances].join("\n")
 }
 
-// Each element is the complete set, not a change to be applied: whoever has the newest element has the truth. The first
-// one comes as soon as etcd has answered, also when it is empty.
+// Each element is the complete set, not a change to apply. The first one arrives when etcd has answered, even if the set
+// is empty.
 const main = discover(service).pipe(
   Stream.runForEach((set) => Console.log(describe(set)))
 )

@@ -1,5 +1,5 @@
-// HTTP to a service by its name: Effect's HttpClient, and a function like fetch for code that knows no Effect. Two
-// instances serve; one of them stops without a word, and no request notices.
+// HTTP by service name, with Effect's HttpClient and with a function like fetch for code without Effect. Two instances
+// serve. One of them stops without leaving, and no request fails.
 //
 //     deno run -A examples/http_client.ts
 //
@@ -12,7 +12,7 @@ import { DiscoveryHttpClient, makeFetch } from "../src/http/mod.ts"
 
 const endpoints = (process.env["ETCD_ENDPOINTS"] ?? "http://127.0.0.1:2379").split(",")
 
-/** Serves and registers, for the lifetime of the scope; what is returned stops serving, but stays registered. */
+/** Serves and registers until the scope closes. The returned effect stops the server but keeps the registration. */
 const serve = (id: string) =>
   Effect.gen(function* () {
     const server = createServer(({ url }, response) => response.end(`${url} from ${id}`))
@@ -36,7 +36,7 @@ const main = Effect.gen(function* () {
   yield* serve("a")
   const stop = yield* serve("b")
 
-  // What uses HttpClient needs no change: the host is the name of the service.
+  // Code that uses HttpClient needs no change: the host is the name of the service.
   const get = (path: string) => Effect.flatMap(HttpClient.get(`http://orders${path}`), (response) => response.text)
   yield* Console.log([yield* get("/1"), yield* get("/2")].toSorted().join("\n"))
 
@@ -53,7 +53,7 @@ const client = DiscoveryHttpClient.layer({ attempts: 3 }).pipe(
   Layer.provideMerge(registry)
 )
 
-// Outside Effect: a runtime with the same layer, and a function like fetch.
+// Without Effect: a runtime with the same layer, and a function like fetch.
 const plain = Effect.gen(function* () {
   yield* serve("c")
   const runtime = yield* Effect.acquireRelease(

@@ -1,6 +1,6 @@
-// Registers one instance of "orders" and keeps it registered until the process gets SIGINT (Ctrl-C) or SIGTERM.
+// Registers one instance of "orders" until SIGINT (Ctrl-C) or SIGTERM.
 //
-//     deno run -A examples/register.ts        ETCD_ENDPOINTS names another etcd than the one on this machine
+//     deno run -A examples/register.ts        set ETCD_ENDPOINTS to use another etcd than http://127.0.0.1:2379
 //
 import { Effect } from "effect"
 import process from "node:process"
@@ -10,20 +10,18 @@ const endpoints = (process.env["ETCD_ENDPOINTS"] ?? "http://127.0.0.1:2379").spl
 
 const main = Effect.gen(function* () {
   const registration = yield* registerService("orders", {
-    // Where the instance can be reached by others. Nothing listens there in this example.
+    // The URL that consumers call. Nothing listens there in this example.
     endpoints: ["http://127.0.0.1:8080"],
     version: "1.0.0",
     zone: "eu-1"
   })
-  // From here on everybody who reads etcd sees the key.
+  // From here on, every read of etcd returns the key.
   yield* Effect.log(`registered ${registration.key}`)
 
-  // Heartbeats, and the way back after a loss, run in fibers of the scope. The main fiber has only to stay; it ends with
-  // an error if the registration can no longer be kept.
+  // Heartbeats and recovery run in fibers of the scope. The main fiber only waits. It fails if the registration ends.
   yield* registration.awaitFailure
 })
 
-// The scope is the lifetime of the registration. `runMain` turns a signal into an interruption, so the scope closes and
-// the key is gone before the process ends. (`Effect.runPromise` knows no signals: the key would stay until its lease
-// runs out.)
+// `runMain` interrupts the program on a signal. Its scope closes, and the key is gone before the process exits.
+// `Effect.runPromise` does not handle signals: the key would stay until its lease expires.
 runMain(main.pipe(Effect.scoped, Effect.provide(Registry.layerEtcd({ endpoints }))))

@@ -1,8 +1,8 @@
-// Two services that find each other: each serves HTTP on a free port, registers itself, discovers the other one and
-// calls it. Neither knows a port beforehand, and it does not matter which of them is there first.
+// Two services that find each other. Each serves HTTP on a free port, registers, discovers the other one and calls it.
+// No port is known beforehand, and the order of starting does not matter.
 //
 //     deno run -A examples/two_services.ts                  both in one process
-//     deno run -A examples/two_services.ts alice bob        one of them; start the other with "bob alice"
+//     deno run -A examples/two_services.ts alice bob        one of them; start the other one with "bob alice"
 //
 import { Console, Deferred, Effect, Option, Stream } from "effect"
 import { createServer } from "node:http"
@@ -11,7 +11,7 @@ import { discover, registerService, Registry, runMain } from "../mod.ts"
 
 const endpoints = (process.env["ETCD_ENDPOINTS"] ?? "http://127.0.0.1:2379").split(",")
 
-/** Answers every request, for the lifetime of the scope; the port, and the moment of the first call. */
+/** Serves HTTP until the scope closes. Returns the port, and a Deferred that completes at the first call. */
 const serve = (answer: string) =>
   Effect.gen(function* () {
     const called = yield* Deferred.make<void>()
@@ -28,7 +28,7 @@ const serve = (answer: string) =>
     return { called, port: typeof address === "object" && address !== null ? address.port : 0 }
   })
 
-/** Waits until a service has an instance that takes traffic, however long that is; its first endpoint. */
+/** Waits until a service has an available instance, and returns its first endpoint. */
 const firstEndpoint = (service: string) =>
   discover(service).pipe(
     Stream.map((set) => set.endpoints[0]),
@@ -44,7 +44,7 @@ const service = (name: string, peer: string) =>
     const url = yield* firstEndpoint(peer)
     const answer = yield* Effect.tryPromise(async (signal) => (await fetch(url, { signal })).text())
     yield* Console.log(`${name} called ${peer}: ${answer}`)
-    // Stay until the other one has called, too.
+    // Keep serving until the other one has called.
     yield* Deferred.await(called)
   }).pipe(Effect.scoped)
 

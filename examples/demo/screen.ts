@@ -1,5 +1,5 @@
 /**
- * What the demo shows: a table that is redrawn in place on a terminal, plain lines everywhere else.
+ * The output of the demo: on a terminal a table that is redrawn in place, otherwise plain lines.
  *
  * @module
  */
@@ -9,18 +9,18 @@ import { Freshness, type InstanceSet } from "../../mod.ts"
 
 export interface Screen {
   readonly isLive: boolean
-  /** What happens now. */
+  /** Shows what happens now. */
   readonly say: (text: string) => Effect.Effect<void>
-  /** A new set. */
+  /** Shows a new set. */
   readonly show: (set: InstanceSet.InstanceSet) => Effect.Effect<void>
-  /** The seconds that the leases have left, by instance. */
+  /** Shows the remaining seconds of the leases, by instance. */
   readonly leases: (left: ReadonlyMap<string, number>) => Effect.Effect<void>
 }
 
 const columns = ["id", "endpoint", "zone", "version", "status", "lease"] as const
-/** Wide enough for all that comes, so that the table does not jump. */
-const narrowest = [6, 20, 4, 7, 8, 8] as const
-/** Lines of the table are kept free, so that nothing below it jumps. */
+/** Minimum widths, large enough for all rows, so that the table does not jump. */
+const minWidths = [6, 20, 4, 7, 8, 8] as const
+/** Rows that are always drawn, so that nothing below the table jumps. */
 const rows = 3
 
 const esc = "\u001b["
@@ -32,7 +32,7 @@ const colours: Readonly<Record<string, (text: string) => string>> = {
   draining: styled("33")
 }
 
-/** A line for a set, such as `3 instances at revision 7: shop-1, shop-2, shop-3`. */
+/** One line per set, such as `3 instances at revision 7: shop-1, shop-2, shop-3`. */
 const summary = (set: InstanceSet.InstanceSet): string => {
   const instances = Array.from(set, ({ id, status }) => status === "up" ? id : `${id} (${status})`)
   const stale = Freshness.$is("Stale")(set.freshness) ? " (stale)" : ""
@@ -45,7 +45,7 @@ const clock = () => {
   return () => `${((performance.now() - start) / 1000).toFixed(1).padStart(5)} s`
 }
 
-// `demo | head` closes the pipe early: the demo then goes on unseen, and cleans up in the end.
+// `demo | head` closes the pipe early. The demo then continues without output and cleans up at the end.
 process.stdout.on("error", () => {})
 
 const write = (text: string) =>
@@ -71,7 +71,7 @@ class Live implements Screen {
   #text = ""
   #set: InstanceSet.InstanceSet | undefined
   #leases: ReadonlyMap<string, number> = new Map()
-  /** Lines that are on the terminal. */
+  /** Lines of the last drawing. */
   #height = 0
 
   constructor(title: string) {
@@ -104,7 +104,7 @@ class Live implements Screen {
     ]
     const room = Math.max(1, (process.stdout.rows ?? 24) - above.length - 1)
     const lines = [...above, ...this.#log.slice(-room).map((line) => dim(clip(line, width)))]
-    // Up to where the last drawing began, then line by line over it: nothing flickers.
+    // Move up to the start of the last drawing and overwrite it line by line, so that nothing flickers.
     const up = this.#height === 0 ? "" : `${esc}${this.#height}A\r`
     this.#height = lines.length
     return write(`${up}${lines.map((line) => `${line}${esc}K\n`).join("")}${esc}J`)
@@ -116,7 +116,7 @@ class Live implements Screen {
       return [id, endpoints.join(" "), zone, version, status, left === undefined ? "" : `${left} s left`]
     })
     const widths = columns.map((_, column) =>
-      Math.max(narrowest[column] ?? 0, ...cells.map((row) => row[column]?.length ?? 0))
+      Math.max(minWidths[column] ?? 0, ...cells.map((row) => row[column]?.length ?? 0))
     )
     const line = (row: ReadonlyArray<string>, paint: (text: string, column: number) => string) =>
       row.map((cell, column) => paint(cell.padEnd(widths[column] ?? 0), column)).join("  ")
@@ -133,7 +133,7 @@ class Live implements Screen {
 
 const clip = (text: string, width: number): string => text.length > width ? `${text.slice(0, width - 1)}…` : text
 
-/** Folds a text into exactly `count` lines. */
+/** Wraps a text into exactly `count` lines. */
 const fold = (text: string, width: number, count: number): ReadonlyArray<string> => {
   const lines: Array<string> = [""]
   for (const word of text.split(" ")) {
@@ -144,7 +144,7 @@ const fold = (text: string, width: number, count: number): ReadonlyArray<string>
   return Array.from({ length: count }, (_, index) => lines[index] ?? "")
 }
 
-/** The screen for the lifetime of the scope. The cursor is hidden meanwhile, and shown again however the process ends. */
+/** Opens the screen until the scope closes. The cursor is hidden meanwhile, and shown again however the process ends. */
 export const make = (title: string): Effect.Effect<Screen, never, Scope.Scope> => {
   if (!process.stdout.isTTY) return plain(title)
   const showCursor = () => {

@@ -1,5 +1,5 @@
 /**
- * A real etcd for the demo: one that is there already, or one that is started for it and stopped in the end.
+ * A real etcd for the demo: an existing one, or one that the demo starts and stops.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import type { Stage } from "./stage.ts"
 
 const toError = (cause: unknown): Error => cause instanceof Error ? cause : new Error(String(cause))
 
-/** Nothing that the demo has made outlives it, also when a second Ctrl-C ends it before its scopes have closed. */
+/** Cleaned up at exit, even if a second Ctrl-C ends the process before its scopes have closed. */
 const children = new Set<ChildProcess>()
 const folders = new Set<string>()
 const remove = (folder: string): void => rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
@@ -32,18 +32,18 @@ interface Child {
   readonly ended: Promise<void>
 }
 
-/** A child process for the lifetime of the scope, which ends with `signal`. */
+/** Runs a child process until the scope closes, which sends `signal`. */
 const childProcess = (
   command: string,
   args: ReadonlyArray<string>,
-  options: { readonly signal: NodeJS.Signals; readonly env?: Record<string, string>; readonly says?: true }
+  options: { readonly signal: NodeJS.Signals; readonly env?: Record<string, string>; readonly printsLines?: true }
 ): Effect.Effect<Child, Error, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.callback<Child, Error>((resume) => {
       const child = spawn(command, args, {
-        // A child that waits for the end of its input ends with this process, whatever happens to it.
-        stdio: options.says === true ? ["pipe", "pipe", "inherit"] : "ignore",
-        // Ctrl-C goes to all processes of the terminal's group: these are to be ended by the demo alone.
+        // The child exits at the end of its input, so it ends with this process in any case.
+        stdio: options.printsLines === true ? ["pipe", "pipe", "inherit"] : "ignore",
+        // Keep Ctrl-C of the terminal from the child: only the demo ends it.
         detached: true,
         env: { ...process.env, ...options.env }
       })
@@ -68,7 +68,7 @@ const childProcess = (
       })
   )
 
-/** A port of 127.0.0.1 that is free now, and not one that outgoing connections are given. */
+/** A free port of 127.0.0.1, below the range of outgoing connections. */
 const freePort = Effect.tryPromise({
   try: async () => {
     for (let attempt = 0; attempt < 100; attempt++) {
@@ -85,7 +85,7 @@ const freePort = Effect.tryPromise({
   catch: toError
 })
 
-/** An etcd of our own on free loopback ports and a temporary folder; its version and endpoint. */
+/** Starts an etcd on free loopback ports and in a temporary folder. */
 const startEtcd = Effect.gen(function* () {
   const { etcd, version } = yield* Effect.try({ try: anyEtcd, catch: toError })
   const folder = yield* Effect.acquireRelease(
@@ -106,7 +106,7 @@ const startEtcd = Effect.gen(function* () {
     ...["--name", "demo", "--data-dir", join(folder, "data"), "--initial-cluster", `demo=${peer}`],
     ...["--listen-client-urls", client, "--advertise-client-urls", client],
     ...["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer],
-    // A cluster of one need not wait long before it leads.
+    // A single member can elect itself quickly.
     ...["--heartbeat-interval", "10", "--election-timeout", "100", "--log-level", "error"]
   ], { signal: "SIGTERM", env: { ETCD_UNSUPPORTED_ARCH: process.arch } })
   const healthy = Effect.tryPromise({
@@ -132,7 +132,7 @@ const startEtcd = Effect.gen(function* () {
   return { endpoint: client, version, pid: server.pid }
 })
 
-/** A real etcd; without `endpoints` one that is started here. The user name and so on are those of the environment. */
+/** The stage on a real etcd. Without `endpoints` it starts one. Credentials come from the environment. */
 export const real = Effect.fnUntraced(function* (
   endpoints: string | undefined
 ): Effect.fn.Return<Stage, Error | EtcdError.EtcdError | Config.ConfigError, Scope.Scope> {
@@ -158,17 +158,17 @@ export const real = Effect.fnUntraced(function* (
       const child = yield* childProcess(process.execPath, [...runtime, script, JSON.stringify(instance)], {
         signal: "SIGTERM",
         env,
-        says: true
+        printsLines: true
       })
-      // It says one line, once it is registered.
+      // The child prints one line when it is registered.
       yield* Effect.callback<void, Error>((resume) => {
         child.process.stdout?.once("data", () => resume(Effect.void))
         child.process.once("exit", () => resume(Effect.fail(new Error(`the process of ${instance.id} ended`))))
       })
       return {
-        how: `its process (pid ${child.pid}) gets SIGKILL`,
+        how: `SIGKILL to its process (pid ${child.pid})`,
         kill: Effect.andThen(
-          // `child.process.kill` of Deno closes the pipes first; the child would see that as the end of its input.
+          // On Deno, `child.process.kill` closes the pipes first, which the child would take as the end of its input.
           Effect.sync(() => children.has(child.process) && process.kill(child.pid, "SIGKILL")),
           Effect.promise(() => child.ended)
         )

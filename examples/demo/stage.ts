@@ -1,5 +1,5 @@
 /**
- * What the demo needs of the place it runs on: an etcd to connect to, and processes that can be killed.
+ * A stage for the demo: an etcd to connect to, and processes that can be killed.
  *
  * @module
  */
@@ -15,18 +15,18 @@ import {
 import { Etcd, type EtcdError, EtcdMemory } from "../../src/etcd/mod.ts"
 
 export interface Stage {
-  /** Where it runs, in a few words. */
+  /** A short description of the etcd. */
   readonly place: string
-  /** Keys start with this. */
+  /** The prefix of all keys. */
   readonly namespace: string
-  /** One more client of the etcd. */
+  /** Opens a client of the etcd. */
   readonly connect: Effect.Effect<Etcd, EtcdError.EtcdError, Scope.Scope>
   /** Starts a process that registers an instance; completes once it is registered. */
   readonly spawn: (instance: Instance) => Effect.Effect<Killable, Error, Scope.Scope>
 }
 
 export interface Killable {
-  /** What it takes to kill it, for the text. */
+  /** How `kill` kills it, as text. */
   readonly how: string
   readonly kill: Effect.Effect<void>
 }
@@ -39,7 +39,7 @@ export interface Instance {
 }
 
 export const service = "shop"
-/** The least that a lease of the demo lasts: a real etcd, too, grants it as it stands. */
+/** A short TTL that a real etcd still grants unchanged. */
 export const ttlSeconds = 3
 
 /** Registers an instance of the demo for the lifetime of the scope. */
@@ -57,13 +57,13 @@ export const register = (
     ...policy
   })
 
-/** A registry over one client, as each process has it. */
+/** A registry over one client. */
 export const registryOf = (etcd: Etcd, namespace: string): Layer.Layer<Registry.Registry, InvalidOption> =>
   Layer.provide(Registry.layer({ namespace }), Layer.succeed(Etcd, etcd))
 
 const namespace = "/services"
 
-/** The embedded engine. To each other, several clients of one engine are what several processes are on a server. */
+/** The embedded engine. Several clients of one engine behave like several processes on a server. */
 export const embedded: Effect.Effect<Stage, never, Scope.Scope> = Effect.map(EtcdMemory.engine(), (engine) => ({
   place: "the embedded engine: in this process, no server",
   namespace,
@@ -78,14 +78,14 @@ export const embedded: Effect.Effect<Stage, never, Scope.Scope> = Effect.map(Etc
       Effect.scoped,
       Effect.provide(registryOf(etcd, namespace)),
       Effect.catch((error) => Deferred.fail(registered, error)),
-      // A killed process says nothing; this one would complain that it is cut off.
+      // A killed process logs nothing.
       Effect.provideService(References.MinimumLogLevel, "None"),
       Effect.forkScoped
     )
     yield* Deferred.await(registered)
     return {
-      how: "its connection is cut, as if its process were killed",
-      // Cut off first: whatever it does when it is interrupted does not reach the engine.
+      how: "its connection is closed without a release",
+      // Close the connection first, so that the release does not reach the engine.
       kill: Effect.andThen(Scope.close(connection, Exit.void), Fiber.interrupt(process))
     }
   })

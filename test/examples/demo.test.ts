@@ -45,14 +45,14 @@ const isAlive = (pid: number): boolean => {
 const pidsIn = (text: string): ReadonlyArray<number> =>
   [...text.matchAll(/\(pid (\d+)\)/g)].map(([, pid]) => Number(pid))
 
-/** A folder that the demo takes for the temporary one, so that what it leaves there shows. */
+/** A temporary folder for the demo alone, so that the test finds what it leaves there. */
 const temporary = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "demo-test-"))),
   (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
 )
 
 describe("demo", () => {
-  it.live("on the embedded engine shows each set, without any permission, and ends with 0", () =>
+  it.live("demo shows each set on the embedded engine, without any permission, and exits with 0", () =>
     Effect.gen(function* () {
       const program = yield* runProgram({
         file,
@@ -68,7 +68,7 @@ describe("demo", () => {
       assert.equal(yield* program.stderr, "")
     }))
 
-  it.live("with --etcd starts an etcd, kills a real process, and leaves nothing running", () =>
+  it.live("demo --etcd starts an etcd, kills a real process, and leaves nothing running", () =>
     Effect.gen(function* () {
       const folder = yield* temporary
       const program = yield* runProgram({ file, args: ["--etcd"], env: { ETCD_ENDPOINTS: "", TMPDIR: folder } })
@@ -85,7 +85,7 @@ describe("demo", () => {
       assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith("etcd-demo-")), [])
     }))
 
-  it.live("interrupted, it leaves nothing running either", () =>
+  it.live("demo --etcd leaves nothing running when it is interrupted", () =>
     Effect.gen(function* () {
       const folder = yield* temporary
       const program = yield* runProgram({ file, args: ["--etcd"], env: { ETCD_ENDPOINTS: "", TMPDIR: folder } })
@@ -96,7 +96,7 @@ describe("demo", () => {
       assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith("etcd-demo-")), [])
     }))
 
-  it.live("with ETCD_ENDPOINTS or --etcd URL uses that etcd and leaves no key in it", () =>
+  it.live("demo uses the etcd of ETCD_ENDPOINTS or --etcd URL, and leaves no key in it", () =>
     Effect.gen(function* () {
       const etcd = yield* startEtcd()
       const programs = yield* Effect.all([
@@ -112,14 +112,14 @@ describe("demo", () => {
       assert.equal(yield* etcdctl(etcd, "get", "", "--from-key", "--keys-only"), "")
     }))
 
-  it.live("where no etcd answers says so and ends with 1", () =>
+  it.live("demo reports an unreachable etcd and exits with 1", () =>
     Effect.gen(function* () {
       const program = yield* runProgram({ file, args: ["--etcd=http://127.0.0.1:1"] })
       assert.deepEqual(yield* program.exit, { code: 1, signal: null })
       assert.match(yield* program.stderr, /^demo: etcd status at http:\/\/127\.0\.0\.1:1: Unavailable: .*ECONNREFUSED/)
     }))
 
-  it.live("refuses arguments it does not know with 2", () =>
+  it.live("demo exits with 2 on unknown arguments", () =>
     Effect.gen(function* () {
       const program = yield* runProgram({ file, args: ["--redis"] })
       assert.deepEqual(yield* program.exit, { code: 2, signal: null })

@@ -23,13 +23,13 @@ const keys = (etcd: EtcdServer): Effect.Effect<ReadonlyArray<string>, Error> =>
     (text) => text.split("\n").filter((line) => line !== "")
   )
 
-/** `runMain`'s answer to a signal. */
+/** The exit of `runMain` after a signal. */
 const interrupted = { code: 130, signal: null }
 
 const other: Readonly<Record<RuntimeName, RuntimeName>> = { deno: "node", node: "bun", bun: "deno" }
 
 describe("examples", () => {
-  it.live("register.ts keeps its instance in etcd, under a lease, until SIGTERM", () =>
+  it.live("examples/register.ts keeps its instance in etcd, under a lease, until SIGTERM", () =>
     Effect.gen(function* () {
       const etcd = yield* startEtcd()
       const program = yield* start(etcd, "register")
@@ -54,7 +54,7 @@ describe("examples", () => {
       assert.deepEqual(yield* keys(etcd), [])
     }))
 
-  it.live("discover.ts prints the empty set first, and the set after each change", () =>
+  it.live("examples/discover.ts prints the empty set first, then the set after each change", () =>
     Effect.gen(function* () {
       const etcd = yield* startEtcd()
       const consumer = yield* start(etcd, "discover")
@@ -64,14 +64,18 @@ describe("examples", () => {
       yield* consumer.awaitLine(/^ {2}orders-[0-9a-f]{16} up http:\/\/127\.0\.0\.1:8080$/)
       yield* producer.signal("SIGINT")
       assert.deepEqual(yield* producer.exit, interrupted)
-      yield* eventually(Effect.flatMap(consumer.stdout, (text) =>
-        text.match(/^0 of orders/gm)?.length === 2 ? Effect.void : Effect.fail(text)))
+      yield* eventually(
+        Effect.flatMap(
+          consumer.stdout,
+          (text) => text.match(/^0 of orders/gm)?.length === 2 ? Effect.void : Effect.fail(text)
+        )
+      )
       yield* consumer.signal("SIGTERM")
       assert.deepEqual(yield* consumer.exit, interrupted)
       assert.equal(yield* consumer.stderr, "")
     }))
 
-  it.live("graceful_shutdown.ts is seen draining after SIGTERM, leaves no key, and stops serving last", () =>
+  it.live("examples/graceful_shutdown.ts drains after SIGTERM, leaves no key, and stops serving last", () =>
     Effect.gen(function* () {
       const etcd = yield* startEtcd()
       const consumer = yield* start(etcd, "discover", { args: ["hello"] })
@@ -87,19 +91,19 @@ describe("examples", () => {
       assert.match(said, /serving as \/services\/hello\/hello-[^]*the key is gone[^]*the server has stopped/)
     }))
 
-  it.live("typed_metadata.ts decodes what the schema allows and reports the rest", () =>
+  it.live("examples/typed_metadata.ts decodes valid metadata and reports the rest", () =>
     Effect.gen(function* () {
       const etcd = yield* startEtcd()
       const program = yield* start(etcd, "typed_metadata")
       assert.deepEqual(yield* program.exit, { code: 0, signal: null })
       const said = yield* program.stdout
-      assert.match(said, /^cannot register: metadata is .*Expected an integer at \["shard"\]$/m)
+      assert.match(said, /^cannot call registerService: metadata is .*Expected an integer at \["shard"\]$/m)
       assert.match(said, /^worker-1: shard 7, mail,push, 2026-01-01T00:00:00.000Z$/m)
       assert.match(said, /^\/services\/workers\/old-worker: not an instance: metadata: Missing key at \["shard"\]$/m)
       assert.deepEqual(yield* keys(etcd), [])
     }))
 
-  it.live("kv.ts reads and writes typed values, and its watcher sees the worker come and leave", () =>
+  it.live("examples/kv.ts reads and writes typed values, and its watch emits the worker's put and delete", () =>
     Effect.gen(function* () {
       const etcd = yield* startEtcd()
       const program = yield* start(etcd, "kv")
@@ -122,7 +126,7 @@ describe("examples", () => {
 
   const greetings = ["alice called bob: hello, this is bob", "bob called alice: hello, this is alice"]
 
-  it.live("two_services.ts finds the other one in the same process", () =>
+  it.live("examples/two_services.ts finds the other service in the same process", () =>
     Effect.gen(function* () {
       const etcd = yield* startEtcd()
       const program = yield* start(etcd, "two_services")
@@ -131,7 +135,7 @@ describe("examples", () => {
       assert.deepEqual(yield* keys(etcd), [])
     }))
 
-  it.live("two_services.ts finds the other one in a process of another runtime", () =>
+  it.live("examples/two_services.ts finds the other service in a process of another runtime", () =>
     Effect.gen(function* () {
       const etcd = yield* startEtcd()
       const alice = yield* start(etcd, "two_services", { args: ["alice", "bob"] })
@@ -141,7 +145,7 @@ describe("examples", () => {
       assert.deepEqual(yield* keys(etcd), [])
     }))
 
-  it.live("config.ts restarts its server with each new value, and keeps the last good one", () =>
+  it.live("examples/config.ts restarts its server with each new value, and keeps the last valid one", () =>
     Effect.gen(function* () {
       const etcd = yield* startEtcd()
       const program = yield* start(etcd, "config")
@@ -155,7 +159,7 @@ describe("examples", () => {
       assert.equal(yield* etcdctl(etcd, "get", "", "--from-key", "--keys-only"), "")
     }))
 
-  it.live("declared.ts registers what its file declares, and discovers it, until SIGTERM", () =>
+  it.live("examples/declared.ts registers and discovers what its file declares, until SIGTERM", () =>
     Effect.gen(function* () {
       const etcd = yield* startEtcd()
       const program = yield* start(etcd, "declared")
@@ -166,7 +170,7 @@ describe("examples", () => {
       assert.deepEqual(yield* keys(etcd), [])
     }))
 
-  it.live("without an etcd, an example says so and ends with 1", () =>
+  it.live("examples/register.ts reports an unreachable etcd and exits with 1", () =>
     Effect.gen(function* () {
       const program = yield* runProgram({
         file: new URL("../../examples/register.ts", import.meta.url),
