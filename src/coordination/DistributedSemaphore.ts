@@ -1,0 +1,104 @@
+/**
+ * A semaphore whose permits are shared by all processes that use its name, first come, first served.
+ *
+ * @module
+ */
+import { Effect, type Scope } from "effect"
+import type { Etcd } from "../etcd/Etcd.ts"
+import type { EtcdError } from "../etcd/EtcdError.ts"
+import { checkOptions, type InvalidOption } from "../internal/options.ts"
+import { type LockLost, type LockTimeout, PermitsMismatch } from "./errors.ts"
+import * as Line from "./Line.ts"
+import { type AcquireOptions, type Plan, plan } from "./options.ts"
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options extends AcquireOptions {
+  /** How many hold a permit at a time: a whole number of at least 1, the same in every process. */
+  readonly permits: number
+}
+
+/**
+ * Why a permit was not acquired, or is held no longer.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type AcquireError = LockLost | LockTimeout | PermitsMismatch | EtcdError
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface DistributedSemaphore {
+  readonly name: string
+  readonly permits: number
+  /** Waits for a permit and holds it until the scope closes. */
+  readonly acquire: Effect.Effect<Line.Held, AcquireError, Scope.Scope>
+  /** Runs an effect while it holds a permit, and interrupts it if the permit is lost. */
+  readonly withPermit: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | AcquireError, R>
+}
+
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
+
+/** Refuses a line whose first contender wrote another number of permits. */
+const agreeing = ({ name }: Plan, permits: number): Line.Entry<PermitsMismatch> => ({
+  value: String(permits),
+  permits,
+  admit: (first) => {
+    const found = decoder.decode(first.subarray(0, 32))
+    return found === String(permits) ? Effect.void : Effect.fail(new PermitsMismatch({ name, permits, found }))
+  }
+})
+
+/**
+ * Makes a semaphore. Nothing is sent before a permit is acquired.
+ *
+ * **Details**
+ *
+ * The number of permits stands in the keys. A process that uses another number than the first in line fails with
+ * `PermitsMismatch`. Every permit has a lease of its own, or that of `session`. Waiting, releasing and losing a permit
+ * are those of a lock (see `Lock.acquire`). Fails with `InvalidOption`.
+ *
+ * **Gotchas**
+ *
+ * Only clients of this module understand the line of a semaphore; use a name that no lock has. With `session`, one
+ * process holds at most one permit of a name.
+ *
+ * @example
+ * ```ts
+ * import { DistributedSemaphore } from "@effect-etcd/discovery/coordination"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function* () {
+ *   const uploads = yield* DistributedSemaphore.make("/semaphores/uploads", { permits: 3 })
+ *   yield* uploads.withPermit(Effect.log("at most three of these at a time, in all processes"))
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.provide(EtcdMemory.layer())))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (name: string, options: Options): Effect.Effect<DistributedSemaphore, InvalidOption, Etcd> =>
+  Effect.gen(function* () {
+    const { permits, planned } = yield* Effect.fromResult(checkOptions("DistributedSemaphore.make", (check) => ({
+      permits: check.number("permits", options.permits, { min: 1, max: maxPermits, whole: true }),
+      planned: plan(check, name, options)
+    })))
+    const context = yield* Effect.context<Etcd>()
+    const acquire = Effect.provideContext(Line.acquire(planned, agreeing(planned, permits)), context)
+    return {
+      name,
+      permits,
+      acquire,
+      withPermit: (effect) => Effect.scoped(Effect.flatMap(acquire, ({ lost }) => Effect.raceFirst(effect, lost)))
+    }
+  })
+
+/** A waiter reads the keys of all holders, so that a line stays cheap. */
+const maxPermits = 1000

@@ -1,0 +1,76 @@
+/**
+ * Why a lock, a leadership or a permit was not acquired, or is held no longer.
+ *
+ * @module
+ */
+import { Data, Duration } from "effect"
+import type { EtcdError } from "../etcd/EtcdError.ts"
+import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
+
+const LockLostBase: TaggedErrorClass<"LockLost", {
+  /** The name of the lock, election or semaphore. */
+  readonly name: string
+  /** The key in etcd. */
+  readonly key: string
+  /** What showed the loss, in one sentence. */
+  readonly detail: string
+  readonly cause?: EtcdError
+}> = Data.TaggedError("LockLost")
+
+/**
+ * The lock, leadership or permit is lost: its lease may have expired, or its key was deleted.
+ *
+ * Another process may hold it by now.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LockLost extends LockLostBase {
+  override get message(): string {
+    return `lost ${JSON.stringify(this.name)} (key ${JSON.stringify(this.key)}): ${this.detail}. Acquire it again.`
+  }
+}
+
+const LockTimeoutBase: TaggedErrorClass<"LockTimeout", {
+  /** The name of the lock, election or semaphore. */
+  readonly name: string
+  readonly after: Duration.Duration
+}> = Data.TaggedError("LockTimeout")
+
+/**
+ * The lock, leadership or permit was not acquired within `timeout`. Nothing remains in etcd.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LockTimeout extends LockTimeoutBase {
+  override get message(): string {
+    return `cannot acquire ${JSON.stringify(this.name)}: not acquired after ${
+      Duration.format(this.after)
+    } (timeout). ` +
+      "Wait longer, or try again later."
+  }
+}
+
+const PermitsMismatchBase: TaggedErrorClass<"PermitsMismatch", {
+  /** The name of the semaphore. */
+  readonly name: string
+  readonly permits: number
+  /** What another process wrote: its number of permits, or a text that is none. */
+  readonly found: string
+}> = Data.TaggedError("PermitsMismatch")
+
+/**
+ * Another process uses a semaphore of this name with a different number of permits.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class PermitsMismatch extends PermitsMismatchBase {
+  override get message(): string {
+    return `cannot acquire a permit of ${
+      JSON.stringify(this.name)
+    }: permits is ${this.permits}, another process uses ` +
+      `${this.found}. All processes must use the same number.`
+  }
+}
