@@ -4,7 +4,7 @@
  * @module
  */
 import { Effect, type Scope } from "effect"
-import type { Etcd } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { type LockLost, type LockTimeout, PermitsMismatch } from "./errors.ts"
@@ -90,8 +90,8 @@ export const make = (name: string, options: Options): Effect.Effect<DistributedS
       permits: check.number("permits", options.permits, { min: 1, max: maxPermits, whole: true }),
       planned: plan(check, name, options)
     })))
-    const context = yield* Effect.context<Etcd>()
-    const acquire = Effect.provideContext(Line.acquire(planned, agreeing(planned, permits)), context)
+    const etcd = yield* Etcd
+    const acquire = Effect.provideService(Line.acquire(planned, agreeing(planned, permits)), Etcd, etcd)
     return {
       name,
       permits,

@@ -15,7 +15,7 @@
 import { Deferred, Duration, Effect, Exit, Option, Result, Scope } from "effect"
 import * as Backoff from "../etcd/Backoff.ts"
 import { type Compare, Etcd, type KeyRange, type LeaseId, prefix } from "../etcd/Etcd.ts"
-import { EtcdError, FailedPrecondition } from "../etcd/EtcdError.ts"
+import { EtcdError, Unknown } from "../etcd/EtcdError.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
 import { LockLost, LockTimeout } from "./errors.ts"
 import type { Plan } from "./options.ts"
@@ -91,7 +91,7 @@ const enter = Effect.fnUntraced(function* (
   const found = op?._tag === "Range" ? op.response.kvs[0] : undefined
   if (found?.lease === lease) return found.createRevision
   return yield* new EtcdError({
-    reason: new FailedPrecondition({ detail: "the key exists under another lease" }),
+    reason: new Unknown({ detail: "the key exists under another lease" }),
     method: "txn",
     key
   })

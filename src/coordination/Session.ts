@@ -6,6 +6,7 @@
  * @module
  */
 import { Deferred, Duration, Effect, type Scope, Semaphore } from "effect"
+import * as Backoff from "../etcd/Backoff.ts"
 import { Etcd, type LeaseId } from "../etcd/Etcd.ts"
 import { DeadlineExceeded, EtcdError } from "../etcd/EtcdError.ts"
 import * as Lease from "../etcd/Session.ts"
@@ -76,7 +77,7 @@ const maxMarginMillis = 1000
  */
 export const make = (options: Options = {}): Effect.Effect<Session, InvalidOption | EtcdError, Etcd | Scope.Scope> =>
   Effect.flatMap(
-    Effect.fromResult(checkOptions("Session.make", (check) => Ttl.make(check, options.ttl ?? defaultTtl))),
+    Effect.fromResult(checkOptions("Session.make", (check) => Ttl.make(check, options.ttl ?? defaultTtl, undefined))),
     open
   )
 
@@ -89,10 +90,14 @@ export const open = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Session, EtcdError, Etcd | Scope.Scope> {
   const etcd = yield* Etcd
   const context = yield* Effect.context<never>()
-  const lease = yield* Lease.make(etcd, new Timers(context), context).open({ ttl, releaseTimeout })
+  const lease = yield* Lease.make(etcd, new Timers(context), context).open({
+    ttl,
+    releaseTimeout,
+    retry: Backoff.reregister
+  })
   const lost = yield* Deferred.make<EtcdError>()
   const margin = Math.min(ttl.seconds * 100, maxMarginMillis)
-  yield* Effect.raceFirst(lease.lost, deadline(() => lease.expiresAt - margin)).pipe(
+  yield* Effect.raceFirst(lease.lost, deadline(() => lease.expiresAt() - margin)).pipe(
     Effect.flatMap((cause) => Deferred.succeed(lost, cause)),
     Effect.forkScoped({ startImmediately: true })
   )

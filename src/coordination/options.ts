@@ -34,7 +34,7 @@ export interface Plan {
 /** Checks a name and the options beside it. */
 export const plan = (check: Check, name: string, options: AcquireOptions): Plan => ({
   name: validName(check, name),
-  ttl: Ttl.make(check, options.ttl ?? defaultTtl),
+  ttl: Ttl.make(check, options.ttl ?? defaultTtl, undefined),
   timeout: options.timeout === undefined ? Option.none() : Option.some(check.duration("timeout", options.timeout)),
   session: options.session
 })

@@ -40,6 +40,8 @@ export interface Session {
   readonly leaseId: LeaseId
   /** A revision that existed when the lease was granted: what is put under the lease comes later. */
   readonly grantedAt: bigint
+  /** When etcd may drop the lease unless another heartbeat is acknowledged: milliseconds of the monotonic clock. */
+  readonly expiresAt: () => number
   /** Completes when the lease is lost, with what showed it. */
   readonly lost: Effect.Effect<EtcdError>
   /** Revokes the lease now instead of when the scope closes; takes at most `timeout`. */
@@ -274,7 +276,13 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
         grant :
         Effect.retry(grant, { schedule: retry, while: (error) => error.retryable })
       keeper.keep(lease, granted.sentAt, granted.ttl)
-      return { leaseId, grantedAt: granted.revision, lost: Deferred.await(lost), release: end }
+      return {
+        leaseId,
+        grantedAt: granted.revision,
+        expiresAt: () => lease.deadline,
+        lost: Deferred.await(lost),
+        release: end
+      }
     })
   }
 }

@@ -35,7 +35,7 @@ export type Followed =
 
 /** How to follow. */
 export interface FollowOptions {
-  readonly range: Required<KeyRange> | { readonly key: string }
+  readonly range: KeyRange
   /** The state at this revision is known already: begin with the watch. Default: begin with the list. */
   readonly knownAt?: bigint
   /** Events carry what the key held before. Default `false`. */

@@ -1,11 +1,11 @@
-import { Clock, Deferred, Duration, Effect, Exit, Option, Ref } from "effect"
+import { Clock, Deferred, Duration, Effect, Option, Ref, type Scope } from "effect"
 import assert from "node:assert/strict"
 import { Lock, LockLost, LockTimeout, Session } from "../../src/coordination/mod.ts"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"
 import { elapse, failureOf, keysIn, leasesIn, settle, start, verify, withDraw } from "../harness/virtual.ts"
-import { hold, lineOf, stage } from "./support.ts"
+import { type Client, hold, type Holder, lineOf, stage } from "./support.ts"
 
 const name = "/locks/orders"
 
@@ -82,7 +82,10 @@ describe("Lock", () => {
       )
       const [line] = yield* lineOf(operator, name)
       // The heartbeat of 6 s is the last one that etcd acknowledges.
-      yield* one.faults.set([{ method: "leaseKeepAlive", nth: 3, times: 1000, fault: FaultyEtcd.hung }])
+      yield* one.faults.set([
+        { method: "leaseKeepAlive", nth: 3, times: 1000, fault: FaultyEtcd.hung },
+        { method: "leaseRevoke", times: 1000, fault: FaultyEtcd.hung }
+      ])
       yield* elapse("14 seconds")
       // 6 s + 9 s - a tenth of the TTL.
       assert.equal(yield* Ref.get(interruptedAt), 0)
@@ -145,7 +148,7 @@ describe("Lock", () => {
     Effect.gen(function* () {
       const { client } = yield* stage
       const order: Array<number> = []
-      const holders = []
+      const holders: Array<Holder<Lock.Held, unknown>> = []
       for (const index of [0, 1, 2, 3, 4]) {
         const acquisition = Effect.tap(Lock.acquire(name), () => Effect.sync(() => order.push(index)))
         holders.push(yield* hold(yield* client, acquisition))
@@ -165,7 +168,7 @@ describe("Lock", () => {
       Effect.gen(function* () {
         const { client } = yield* stage
         const clients = []
-        const holders = []
+        const holders: Array<Holder<Lock.Held, unknown>> = []
         for (let index = 0; index < 100; index++) {
           const one = yield* client
           clients.push(one)
@@ -358,20 +361,21 @@ describe("Lock", () => {
     Effect.gen(function* () {
       const { client } = yield* stage
       const one = yield* client
-      const messages = yield* Effect.forEach([
-        Lock.acquire(""),
-        Lock.acquire(name, { ttl: 10 }),
-        Lock.acquire(name, { timeout: "-1 seconds" }),
-        Lock.tryAcquire("\ud800")
-      ], (acquisition) =>
+      const refused = <A, E extends Error>(acquisition: Effect.Effect<A, E, Etcd | Scope.Scope>) =>
         acquisition.pipe(
           Effect.scoped,
           Effect.provideService(Etcd, one.etcd),
-          Effect.exit,
-          Effect.map((exit) => Option.getOrUndefined(Exit.findErrorOption(exit))?.message ?? "")
-        ))
+          Effect.flip,
+          Effect.map((e) => e.message)
+        )
+      const messages = [
+        yield* refused(Lock.acquire("")),
+        yield* refused(Lock.acquire(name, { ttl: 10 })),
+        yield* refused(Lock.acquire(name, { timeout: "-1 seconds" })),
+        yield* refused(Lock.tryAcquire("\ud800"))
+      ]
       assert.match(messages[0] ?? "", /^cannot call Lock\.acquire: name is ""; /)
-      assert.match(messages[1] ?? "", /^cannot call Lock\.acquire: ttl is 10; .*2 s/)
+      assert.match(messages[1] ?? "", /^cannot call Lock\.acquire: ttl is 10; .*at least 2s/)
       assert.match(messages[2] ?? "", /^cannot call Lock\.acquire: timeout is "-1 seconds"; /)
       assert.match(messages[3] ?? "", /^cannot call Lock\.tryAcquire: name is /)
       assert.deepEqual(yield* one.faults.calls("leaseGrant"), [])

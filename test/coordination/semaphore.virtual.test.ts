@@ -1,10 +1,10 @@
 import { Effect, Exit, Option } from "effect"
 import assert from "node:assert/strict"
-import { Barrier, DistributedSemaphore, LockLost, PermitsMismatch } from "../../src/coordination/mod.ts"
+import { Barrier, DistributedSemaphore, type Held, LockLost, PermitsMismatch } from "../../src/coordination/mod.ts"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { describe } from "../harness/it.ts"
 import { elapse, failureOf, leasesIn, settle, start, verify } from "../harness/virtual.ts"
-import { type Client, hold, lineOf, stage } from "./support.ts"
+import { type Client, hold, type Holder, lineOf, stage } from "./support.ts"
 
 const name = "/semaphores/uploads"
 
@@ -15,7 +15,7 @@ describe("DistributedSemaphore", () => {
   verify("as many hold as there are permits, in the order of the line (L4)", () =>
     Effect.gen(function* () {
       const { client, operator } = yield* stage
-      const holders = []
+      const holders: Array<Holder<Held, unknown>> = []
       for (let index = 0; index < 7; index++) holders.push(yield* permit(yield* client, 3))
       const holding = () => holders.map((holder) => holder.held() !== undefined ? "x" : ".").join("")
       assert.equal(holding(), "xxx....")
@@ -38,7 +38,7 @@ describe("DistributedSemaphore", () => {
     Effect.gen(function* () {
       const { client } = yield* stage
       const clients: Array<Client> = []
-      const holders = []
+      const holders: Array<Holder<Held, unknown>> = []
       for (let index = 0; index < 30; index++) {
         const one = yield* client
         clients.push(one)
