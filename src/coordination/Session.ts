@@ -42,7 +42,7 @@ export interface Options {
 }
 
 /** How long closing the scope may wait for etcd. */
-export const releaseTimeout = Duration.seconds(5)
+export const releaseTimeout: Duration.Duration = Duration.seconds(5)
 
 const maxMarginMillis = 1000
 
@@ -82,27 +82,29 @@ export const make = (options: Options = {}): Effect.Effect<Session, InvalidOptio
   )
 
 /** The time to live unless an option says otherwise. */
-export const defaultTtl = Duration.seconds(10)
+export const defaultTtl: Duration.Duration = Duration.seconds(10)
 
 /** Grants the lease of a session, repeatedly if etcd cannot be reached. */
-export const open = Effect.fnUntraced(function* (
-  ttl: Ttl.Ttl
-): Effect.fn.Return<Session, EtcdError, Etcd | Scope.Scope> {
-  const etcd = yield* Etcd
-  const context = yield* Effect.context<never>()
-  const lease = yield* Lease.make(etcd, new Timers(context), context).open({
-    ttl,
-    releaseTimeout,
-    retry: Backoff.reregister
-  })
-  const lost = yield* Deferred.make<EtcdError>()
-  const margin = Math.min(ttl.seconds * 100, maxMarginMillis)
-  yield* Effect.raceFirst(lease.lost, deadline(() => lease.expiresAt() - margin)).pipe(
-    Effect.flatMap((cause) => Deferred.succeed(lost, cause)),
-    Effect.forkScoped({ startImmediately: true })
-  )
-  return { leaseId: lease.leaseId, lost: Deferred.await(lost) }
-})
+export const open: (ttl: Ttl.Ttl) => Effect.Effect<Session, EtcdError, Etcd | Scope.Scope> = Effect.fnUntraced(
+  function* (
+    ttl: Ttl.Ttl
+  ): Effect.fn.Return<Session, EtcdError, Etcd | Scope.Scope> {
+    const etcd = yield* Etcd
+    const context = yield* Effect.context<never>()
+    const lease = yield* Lease.make(etcd, new Timers(context), context).open({
+      ttl,
+      releaseTimeout,
+      retry: Backoff.reregister
+    })
+    const lost = yield* Deferred.make<EtcdError>()
+    const margin = Math.min(ttl.seconds * 100, maxMarginMillis)
+    yield* Effect.raceFirst(lease.lost, deadline(() => lease.expiresAt() - margin)).pipe(
+      Effect.flatMap((cause) => Deferred.succeed(lost, cause)),
+      Effect.forkScoped({ startImmediately: true })
+    )
+    return { leaseId: lease.leaseId, lost: Deferred.await(lost) }
+  }
+)
 
 /** Completes when the deadline passes. A heartbeat that etcd acknowledges moves it. */
 const deadline = (at: () => number): Effect.Effect<EtcdError> =>

@@ -5,7 +5,7 @@ import { Etcd } from "../../src/etcd/Etcd.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"
 import { elapse, failureOf, keysIn, leasesIn, settle, start, verify, withDraw } from "../harness/virtual.ts"
-import { type Client, hold, type Holder, lineOf, stage } from "./support.ts"
+import { hold, type Holder, lineOf, stage } from "./support.ts"
 
 const name = "/locks/orders"
 
