@@ -32,8 +32,7 @@ export const parserOf = (format: Format): Effect.Effect<Parse> => {
       return Effect.map(
         Effect.promise(() => import("effect/encoding/Yaml")),
         ({ parse }): Parse => (text) =>
-          attempt("YAML", () => {
-            if (manyDigits.test(text)) throw new SyntaxError(`more than ${maxDigits} digits in a row`)
+          attempt("YAML", text, () => {
             const value = parse(text)
             if (!isBounded(value)) throw new SyntaxError("aliases expand to too much")
             return value
@@ -42,12 +41,12 @@ export const parserOf = (format: Format): Effect.Effect<Parse> => {
     case "toml":
       return Effect.map(
         Effect.promise(() => import("effect/encoding/Toml")),
-        ({ parse }): Parse => (text) => attempt("TOML", () => withoutDates(Result.getOrThrow(parse(text))))
+        ({ parse }): Parse => (text) => attempt("TOML", text, () => withoutDates(Result.getOrThrow(parse(text))))
       )
   }
 }
 
-/** The YAML parser needs quadratic time for a long run of digits that is not a number. */
+/** The parsers match numbers by regular expressions that need quadratic time for a long run of digits. */
 const maxDigits = 512
 const manyDigits = new RegExp(`\\d{${maxDigits + 1}}`)
 
@@ -68,7 +67,8 @@ const isBounded = (value: unknown): boolean => {
   return sizeOf(value) <= maxExpanded
 }
 
-const attempt = (name: string, parse: () => unknown): ReturnType<Parse> => {
+const attempt = (name: string, text: string, parse: () => unknown): ReturnType<Parse> => {
+  if (manyDigits.test(text)) return Result.fail({ rule: `it is not ${name}: more than ${maxDigits} digits in a row` })
   try {
     return Result.succeed(parse())
   } catch (error) {
