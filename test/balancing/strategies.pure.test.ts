@@ -166,6 +166,77 @@ for (const strategy of [...plain, ...plain.map(Balancer.slowStart("1 second")), 
   })
 }
 
+/** Weights that codecs of the user's own may produce, and the largest that a JSON text can have. */
+const extremes = oneOf(5e-324, 1e-300, 1e-9, 0.5, 1, 3, 1e9, 1e15, 1e306, Number.MAX_VALUE, Infinity, 0, -1, NaN)
+
+describe("every strategy with extreme numbers", () => {
+  for (const { strategy } of strategies) {
+    property(
+      `${strategy.name} picks only instances with a weight above 0, and finite times, with extreme weights and times`,
+      Arbitrary.all([
+        Arbitrary.array(Arbitrary.all([int(0, 7), extremes]), { minLength: 1, maxLength: 24 }),
+        Arbitrary.array(oneOf(0, 1, 1e3, 1e9, 1e12, Number.MAX_SAFE_INTEGER, 1e300, -1e9), { maxLength: 8 }),
+        int(0, 2 ** 31)
+      ]),
+      ([puts, times, seed]) => {
+        const balancer = Result.getOrThrow(Balancer.make(strategy))
+        const random = seeded(seed)
+        const watched = new Watched()
+        let now = 0
+        for (const [number, weight] of puts) {
+          balancer.update(watched.put(instance(`i${number}`, { weight, zone: "a" })), now)
+          now += times[number] ?? 1
+          const picked = balancer.pick({ now, random, key: `key ${number}` })
+          if (picked === undefined) {
+            const isAlways = !strategy.name.includes("filter")
+            assert.ok(!isAlways || watched.set.available.length === 0, "there was one to pick")
+            continue
+          }
+          assert.ok(picked.weight > 0, `${picked.id} has the weight ${picked.weight}`)
+          balancer.begin(picked.id, now)({ now: now + (times[number] ?? 0), ok: number % 2 === 0 })
+          for (const [id, inspection] of balancer.inspect(now)) {
+            for (const [name, value] of Object.entries(inspection)) {
+              assert.ok(Number.isFinite(value), `${name} of ${id} is ${value}`)
+            }
+          }
+        }
+      },
+      40
+    )
+  }
+
+  for (const strategy of plain) {
+    property(
+      `${strategy.name} splits its picks evenly between instances of the same extreme weight`,
+      Arbitrary.all([oneOf(5e-324, 1e-300, 1, 1e9, 1e306, Number.MAX_VALUE, Infinity), int(0, 2 ** 31)]),
+      ([weight, seed]) => {
+        const balancer = balancerOf(strategy, weighted(weight, weight))
+        const random = seeded(seed)
+        const ids = Array.from(
+          { length: 2000 },
+          (_, call) => balancer.pick({ now: call, random, key: String(random()) })?.id ?? "none"
+        )
+        const count = counted(ids).get("i0") ?? 0
+        // Six standard deviations of a fair coin, and the shares of two instances on a ring.
+        const [low, high] = strategy.name === "consistentHash" ? [700, 1300] : [865, 1135]
+        assert.ok(count > low && count < high, `${count} of 2,000`)
+      },
+      20
+    )
+  }
+
+  test("roundRobin keeps shares if all weights grow by a factor of 1e12 at a late virtual time", () => {
+    const balancer = balancerOf(Balancer.roundRobin, weighted(1e-6, 2e-6))
+    // Virtual time advances by a million for each pick of such small weights.
+    picks(balancer, 30_000, { now: 0, random: seeded(38) })
+    balancer.update(setOf(weighted(1e6, 0.5e6)), 1)
+    const counts = counted(picks(balancer, 30_000, { now: 1, random: seeded(38) }))
+    for (const [id, share] of [["i0", 20_000], ["i1", 10_000]] as const) {
+      assert.ok(Math.abs((counts.get(id) ?? 0) - share) <= 1, `${id} got ${counts.get(id)}`)
+    }
+  })
+})
+
 describe("every strategy", () => {
   test("every strategy picks undefined without instances, and if all are excluded", () => {
     for (const { strategy } of strategies) {

@@ -238,15 +238,23 @@ export class Members<A, M> {
     exclude: ((id: string) => boolean) | undefined,
     now: number
   ): Member<A, M> | undefined {
-    const request: PickRequest = {
-      now,
-      random: this.#random,
-      ...(key === undefined ? undefined : { key }),
-      ...(exclude === undefined ? undefined : { exclude })
+    /** Ids that a strategy of the user's own picked although they have left. */
+    let gone: Set<string> | undefined
+    for (;;) {
+      const request: PickRequest = {
+        now,
+        random: this.#random,
+        ...(key === undefined ? undefined : { key }),
+        ...(exclude === undefined ? undefined : { exclude })
+      }
+      const id = this.#options.balancer.pick(request)?.id
+      if (id === undefined) return undefined
+      const member = this.#members.get(id) ?? this.#member(id)
+      if (member !== undefined || gone?.has(id) === true) return member
+      const [left, others] = [gone ??= new Set(), exclude]
+      left.add(id)
+      exclude = (id) => left.has(id) || others?.(id) === true
     }
-    const instance = this.#options.balancer.pick(request)
-    if (instance === undefined) return undefined
-    return this.#members.get(instance.id) ?? this.#member(instance.id)
   }
 
   #isOut(id: string, now: number): boolean {
@@ -322,7 +330,7 @@ export class Members<A, M> {
     ))
   }
 
-  /** Adds the member of an instance. `undefined` if a strategy of the user's own picked one that is not in the set. */
+  /** Adds the member of an instance. `undefined` if the instance is not in the set. */
   #member(id: string): Member<A, M> | undefined {
     const found = this.#set?.get(id)
     if (found === undefined || found._tag === "None") return undefined
