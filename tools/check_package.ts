@@ -1,5 +1,5 @@
 /**
- * Packs the package, installs the tarball into new projects with npm and with Bun, and uses it there: the types with
+ * Packs the package, checks what is in the tarball, publishes it without sending anything, installs the tarball into new projects with npm and with Bun, and uses it there: the types with
  * `tsc`, a program of its own and the examples on Node and on Bun.
  *
  * @module
@@ -13,12 +13,20 @@ import process from "node:process"
 import { buildNpm } from "./build_npm.ts"
 import { obtainEtcd } from "./etcd.ts"
 import { exampleFiles, runExample } from "./examples.ts"
+import { contentProblems } from "./package_content.ts"
 import { obtainRuntime, root, type RuntimeName } from "./runtimes.ts"
 
 interface NpmManifest {
   readonly name: string
   readonly exports: Readonly<Record<string, unknown>>
   readonly devDependencies: Readonly<Record<string, string>>
+}
+/** What `npm pack --json` prints. */
+interface Packed {
+  readonly filename: string
+  readonly size: number
+  readonly entryCount: number
+  readonly files: ReadonlyArray<{ readonly path: string }>
 }
 const node = obtainRuntime("node")
 const bun = obtainRuntime("bun")
@@ -75,10 +83,16 @@ buildNpm()
 obtainEtcd()
 const folder = mkdtempSync(join(tmpdir(), "package-"))
 try {
-  const [packed]: ReadonlyArray<{ readonly filename: string; readonly size: number; readonly entryCount: number }> =
-    JSON
-      .parse(run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", folder], root))
+  const [packed]: ReadonlyArray<Packed> = JSON.parse(
+    run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", folder], root)
+  )
   if (packed === undefined) throw new Error("npm pack made no tarball")
+  const problems = contentProblems(
+    packed.files.map(({ path }) => path),
+    (file) => readFileSync(join(root, file), "utf8")
+  )
+  if (problems.length > 0) throw new Error(problems.join("\n"))
+  run("npm", ["publish", "--dry-run", "--ignore-scripts"], root)
   const tarball = join(folder, packed.filename)
   step(`${packed.filename}: ${packed.entryCount} files, ${Math.ceil(packed.size / 1024)} kB`)
 

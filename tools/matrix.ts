@@ -5,6 +5,7 @@
  * | class | its files | `deno task test` | `deno task test:all` |
  * | --- | --- | --- | --- |
  * | pure | `*.virtual.test.ts`, `*.pure.test.ts` | Node | every runtime |
+ * | tools | `test/harness/`, `test/faults/` | Node, the newest etcd | every runtime |
  * | bundles | `test/bundles/` | not | every runtime, every etcd |
  * | platform | transport, processes, HTTP, examples, … | every runtime, the newest etcd | and older etcds |
  * | any | all the rest | every runtime, the newest etcd; older etcds on Node | and older etcds |
@@ -36,12 +37,13 @@ const onNode = (cells: ReadonlyArray<Cell>): ReadonlyArray<Cell> => cells.filter
 const classes: ReadonlyArray<Class> = [
   // Touches neither etcd nor an API of the runtime. `virtual`: on virtual time; `pure`: no time at all.
   { files: /\.(?:virtual|pure)\.test\.ts$/, everyday: onNode(newest), all: newest },
+  // The harness tests itself; of the faults a sample runs here, `deno task faults` is the whole.
+  { files: /^test\/(?:harness|faults)\//, everyday: onNode(newest), all: newest },
   // Slow: installs bundlers.
   { files: /^test\/bundles\//, everyday: [], all: [...newest, ...older] },
   // What the runtime does, not the version of etcd, decides whether these pass.
   {
-    files:
-      /^test\/(?:etcd\/grpc|http|grpc|rpc|promise|examples|interop|harness|faults)\/|\/(?:process|exit)\.test\.ts$/,
+    files: /^test\/(?:etcd\/grpc|http|grpc|rpc|promise|examples|interop)\/|\/(?:process|exit)\.test\.ts$/,
     everyday: newest,
     all: [...newest, ...older]
   },

@@ -7,7 +7,7 @@
  *     deno task test --runtime bun test/foo.test.ts     one file on one runtime, whatever its class (both repeat)
  *     deno task test foo                                files whose path contains "foo"
  *     deno task test --name "takes over"                tests whose name matches (Deno: of outermost groups)
- *     deno task test --jobs 1                           files at a time; default 4, because they mostly wait
+ *     deno task test --jobs 1                           files at a time; default four for each core: they mostly wait
  *     deno task test --seed 7                           the seed of property tests; `test:all` draws one
  *     deno task test:doc                                the examples in comments and in the documents
  *
@@ -18,6 +18,7 @@
  */
 import { execFileSync, spawn } from "node:child_process"
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { availableParallelism } from "node:os"
 import { join, relative, sep } from "node:path"
 import process from "node:process"
 import { parseArgs } from "node:util"
@@ -114,7 +115,7 @@ const { positionals, values } = parseArgs({
     rest: { type: "boolean", default: false },
     runtime: { type: "string", multiple: true },
     name: { type: "string" },
-    jobs: { type: "string", default: process.env["TEST_JOBS"] ?? "4" },
+    jobs: { type: "string", default: process.env["TEST_JOBS"] ?? String(4 * availableParallelism()) },
     seed: { type: "string" },
     doc: { type: "boolean", default: false }
   }

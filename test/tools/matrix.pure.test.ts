@@ -32,6 +32,13 @@ describe("runsOf", () => {
     }
   })
 
+  it("runs the harness and a sample of the faults on Node, and the other runtimes in the rest", () => {
+    for (const file of ["test/harness/harness.test.ts", "test/faults/faults.test.ts"]) {
+      assert.deepEqual(runs(file, "everyday"), ["node: 3.5.30"])
+      assert.deepEqual(runs(file, "rest"), ["deno: 3.5.30", "bun: 3.5.30"])
+    }
+  })
+
   it("leaves bundles to test:all", () => {
     assert.deepEqual(runs("test/bundles/esbuild.test.ts", "everyday"), [])
     assert.deepEqual(runs("test/bundles/esbuild.test.ts", "rest"), [`deno: ${all}`, `bun: ${all}`, `node: ${all}`])
