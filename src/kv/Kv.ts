@@ -52,6 +52,7 @@ import * as Op from "./Op.ts"
 import { rangeRequest, run } from "./requests.ts"
 import * as Txn from "./Txn.ts"
 
+export { atomically, type AtomicallyOptions, type Transaction } from "./atomically.ts"
 export { UpdateConflict } from "./conflict.ts"
 export { bytes, json, key, prefix, text } from "./Key.ts"
 export { update, updateEffect, type UpdateOptions } from "./update.ts"

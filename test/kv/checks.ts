@@ -324,6 +324,91 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
+    title: "Kv.atomically loses no transfer between accounts among ten concurrent ones",
+    body: (root) =>
+      Effect.gen(function* () {
+        const accounts = Kv.prefix(`${root}accounts/`, Schema.Int)
+        const names = ["a", "b", "c"]
+        for (const name of names) yield* Kv.put(accounts.key(name), 100)
+        const transfer = (from: string, to: string) =>
+          Kv.atomically((txn) =>
+            Effect.gen(function* () {
+              const [source, target] = yield* Effect.all([txn.get(accounts.key(from)), txn.get(accounts.key(to))], {
+                concurrency: "unbounded"
+              })
+              yield* txn.put(accounts.key(from), Option.getOrThrow(source) - 1)
+              yield* txn.put(accounts.key(to), Option.getOrThrow(target) + 1)
+            }), { retry: Schedule.spaced("1 millis") })
+        const pairs = Array.from({ length: 10 }, (_, index) => [names[index % 3]!, names[(index + 1) % 3]!] as const)
+        yield* Effect.all(pairs.map(([from, to]) => transfer(from, to)), { concurrency: "unbounded" })
+        const { entries } = yield* Kv.getPrefix(accounts)
+        assert.equal(entries.reduce((sum, { value }) => sum + value, 0), 300)
+        assert.equal(entries.reduce((sum, { version }) => sum + Number(version) - 1, 0), 20)
+      })
+  },
+  {
+    title: "Kv.atomically prevents write skew: a key that was only read must not change",
+    body: (root) =>
+      Effect.gen(function* () {
+        const onCall = Kv.prefix(`${root}on-call/`, Schema.Boolean)
+        const [alice, bob] = [onCall.key("alice"), onCall.key("bob")]
+        yield* Kv.put(alice, true)
+        yield* Kv.put(bob, true)
+        // Each may leave while the other one is on call.
+        const leave = (own: typeof alice, other: typeof bob) =>
+          Kv.atomically((txn) =>
+            Effect.gen(function* () {
+              if (Option.contains(yield* txn.get(other), true)) yield* txn.put(own, false)
+            }), { retry: Schedule.spaced("1 millis") })
+        yield* Effect.all([leave(alice, bob), leave(bob, alice)], { concurrency: "unbounded" })
+        const { entries } = yield* Kv.getPrefix(onCall)
+        assert.equal(entries.filter(({ value }) => value).length, 1)
+      })
+  },
+  {
+    title: "Kv.atomically reads one revision and its own writes, and keeps the lease of a key that it read",
+    body: (root) =>
+      Effect.gen(function* () {
+        const [a, b, c] = [Kv.key(`${root}a`, Schema.Int), Kv.key(`${root}b`, Schema.Int), `${root}c`]
+        const lease = yield* grant
+        yield* Kv.put(a, 1, { lease })
+        yield* Kv.put(b, 1)
+        yield* Kv.put(c, "old", { lease })
+        const before = yield* revisionNow
+        const read = yield* Kv.atomically((txn) =>
+          Effect.gen(function* () {
+            const first = yield* txn.get(a)
+            yield* Kv.put(b, 2)
+            return [first, yield* txn.get(b), yield* txn.get(a)]
+          })
+        )
+        assert.deepEqual(read, [Option.some(1), Option.some(1), Option.some(1)])
+        assert.equal(yield* revisionNow, before + 1n)
+        const written = yield* Kv.atomically((txn) =>
+          Effect.gen(function* () {
+            yield* txn.get(a)
+            yield* txn.put(a, 5)
+            yield* txn.put(c, "new")
+            yield* txn.delete(b)
+            return [yield* txn.get(a), yield* txn.get(b), yield* txn.get(`${root}none`)]
+          })
+        )
+        assert.deepEqual(written, [Option.some(5), Option.none(), Option.none()])
+        const { entries } = yield* Kv.getPrefix(root)
+        assert.deepEqual(entries.map(({ lease, value }) => [value, lease]), [["5", lease.id], ["new", 0n]])
+        assert.equal(yield* revisionNow, before + 2n)
+        assert.equal(yield* Effect.flip(Kv.atomically((txn) => Effect.andThen(txn.put(a, 9), Effect.fail("no")))), "no")
+        assert.deepEqual(yield* failure(Kv.atomically((txn) => txn.put(a, 1.5))), [
+          "InvalidValue",
+          a.name,
+          undefined,
+          "Expected an integer"
+        ])
+        assert.deepEqual(yield* failure(Kv.atomically((txn) => txn.get(""))), ["InvalidArgument", ""])
+        assert.equal(yield* revisionNow, before + 2n)
+      })
+  },
+  {
     title: "Kv.txn returns the results of the applied branch at one revision",
     body: (root) =>
       Effect.gen(function* () {

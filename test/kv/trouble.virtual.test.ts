@@ -1,4 +1,4 @@
-import { Effect, Option, Schema, SchemaGetter, Stream } from "effect"
+import { Effect, Option, Schedule, Schema, SchemaGetter, Stream } from "effect"
 import assert from "node:assert/strict"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { EtcdError, TooLarge } from "../../src/etcd/EtcdError.ts"
@@ -312,6 +312,72 @@ describe("Kv.update", () => {
       assert.ok(error?._tag === "EtcdError" && error.reason._tag === "DeadlineExceeded")
       assert.deepEqual(Option.map(yield* other(Kv.get(counter)), ({ value }) => value), Option.some(1))
       assert.equal((yield* faults.calls("txn")).length, 1)
+    }))
+})
+
+describe("Kv.atomically", () => {
+  const [a, b] = [Kv.key("a", Schema.Int), Kv.key("b", Schema.Int)]
+  const sum = Kv.atomically((txn) =>
+    Effect.gen(function* () {
+      const [x, y] = [yield* txn.get(a), yield* txn.get(b)].map(Option.getOrElse(() => 0))
+      yield* txn.put(a, x! + y!)
+      return x! + y!
+    })
+  )
+  const rival = FaultyEtcd.meanwhile((etcd) => Effect.provideService(Kv.put(b, 100), Etcd, etcd).pipe(Effect.orDie))
+
+  verify("Kv.atomically runs again after a conflict with the values of the winner", () =>
+    Effect.gen(function* () {
+      const { faults, mine, other } = yield* setUp
+      yield* other(Kv.put(a, 1))
+      yield* faults.set([{ method: "txn", nth: 1, times: 2, fault: rival }])
+      const { exit } = yield* start(mine(sum))
+      yield* elapse("1 second")
+      const ended = exit()
+      assert.ok(ended?._tag === "Success")
+      assert.deepEqual([ended.value, (yield* faults.calls("txn")).length], [101, 3])
+    }))
+
+  verify(
+    "Kv.atomically waits 10 ms doubling up to 1 s between attempts and fails after 20 retries",
+    () =>
+      Effect.gen(function* () {
+        const { faults, mine } = yield* setUp
+        yield* faults.set([{ method: "txn", fault: rival }])
+        const summing = yield* start(mine(sum)).pipe(withDraw(1))
+        yield* elapse("1 minute").pipe(withDraw(1))
+        const error = failureOf(summing)
+        assert.ok(error?._tag === "UpdateConflict")
+        assert.deepEqual([error.key, error.attempts], ["b", 21])
+        const times = (yield* faults.calls("txn")).map(({ at }) => at)
+        const waits = times.slice(1).map((at, index) => at - times[index]!)
+        assert.deepEqual(waits, [10, 20, 40, 80, 160, 320, 640, ...Array.from({ length: 13 }, () => 1000)])
+      })
+  )
+
+  verify("Kv.atomically does not retry after the answer to its last request was lost", () =>
+    Effect.gen(function* () {
+      const { faults, mine, other } = yield* setUp
+      yield* other(Kv.put(b, 2))
+      yield* faults.set([{ method: "txn", fault: FaultyEtcd.answerLost }])
+      const summing = yield* start(mine(sum))
+      yield* elapse("1 hour")
+      const error = failureOf(summing)
+      assert.ok(error?._tag === "EtcdError" && error.reason._tag === "DeadlineExceeded")
+      assert.deepEqual(Option.map(yield* other(Kv.get(a)), ({ value }) => value), Option.some(2))
+      assert.equal((yield* faults.calls("txn")).length, 1)
+    }))
+
+  verify("Kv.atomically does not mistake the conflict of an inner update for its own", () =>
+    Effect.gen(function* () {
+      const { faults, mine } = yield* setUp
+      yield* faults.set([{ method: "txn", fault: rival }])
+      const inner = Kv.update(b, () => 1, { retry: Schedule.recurs(1) })
+      const outer = yield* start(mine(Kv.atomically(() => inner)))
+      yield* elapse("1 minute")
+      const error = failureOf(outer)
+      assert.ok(error?._tag === "UpdateConflict")
+      assert.deepEqual([error.attempts, (yield* faults.calls("txn")).length], [2, 2])
     }))
 })
 

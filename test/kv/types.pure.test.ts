@@ -92,6 +92,18 @@ describe("Kv types", () => {
         Kv.updateEffect(limit, () => Effect.fail("no" as const)),
         true
       )
+      typed<Answer<number, EtcdError | InvalidValue | Kv.UpdateConflict | "no">>()(
+        Kv.atomically((txn) =>
+          Effect.gen(function* () {
+            typed<Option.Option<number>>()(yield* txn.get(limit), true)
+            yield* txn.put(users.key("a"), { name: "Alice" })
+            // @ts-expect-error: the schema says number
+            txn.put(limit, "1")
+            return yield* Effect.succeed(1).pipe(Effect.filterOrFail(() => true, () => "no" as const))
+          })
+        ),
+        true
+      )
       typed<Stream.Stream<Kv.Event<User>, EtcdError | InvalidOption, Etcd>>()(Kv.watch(users), true)
       typed<Stream.Stream<Kv.Event<string>, EtcdError | InvalidOption, Etcd>>()(Kv.watch("k"), true)
       typed<Stream.Stream<Listing<string>, EtcdError | InvalidOption, Etcd>>()(Kv.pages("/users/"), true)
