@@ -262,14 +262,13 @@ export interface WatchEvent {
 }
 
 /**
- * What a watch says. First `Created`, once; then `Events`, each with all events of one or more whole revisions in
- * order; in between `Progress`: everything up to the header's revision has been delivered when `complete` is true, the
- * server is just there when it is false.
+ * A message of a watch: first `Created`, once; then `Events`, each with all events of one or more whole revisions in
+ * order; in between `Progress`: everything up to the header's revision has been delivered.
  */
 export type WatchResponse =
   | { readonly _tag: "Created"; readonly header: ResponseHeader }
   | { readonly _tag: "Events"; readonly header: ResponseHeader; readonly events: ReadonlyArray<WatchEvent> }
-  | { readonly _tag: "Progress"; readonly header: ResponseHeader; readonly complete: boolean }
+  | { readonly _tag: "Progress"; readonly header: ResponseHeader }
 
 /** A compaction. */
 export interface CompactRequest {

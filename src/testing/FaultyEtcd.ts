@@ -8,13 +8,14 @@
  * - `unavailable`, `noLeader`, `permissionDenied`, `fails(reason)`: the call fails, nothing has been applied.
  * - `answerLost`: it is applied, and then its answer never comes.
  * - `slow(duration)`: it reaches etcd that much later.
- * - `hung`: it never reaches etcd, and no answer comes. A watch stays silent for ever.
+ * - `hung`: it never reaches etcd, and no answer comes.
  * - `leaseLost`, `compaction`, `meanwhile(…)`: something happens in etcd just before the call gets there.
  * - `breaksAfter`, `endsAfter`, `silentAfter`, `progressTwice`: what becomes of a watch. `deafAfter` breaks the contract on
  *   purpose: the watch leaves changes out and says that nothing happened.
  *
- * Calls keep to the contract of `Etcd` otherwise. In particular no call waits for longer than its deadline (3 seconds
- * unless told otherwise; a heartbeat says how long it waits): it then fails with `DeadlineExceeded`.
+ * Calls keep to the contract of `Etcd` otherwise. In particular each call has a deadline (3 seconds by default; a
+ * heartbeat has its own timeout) and fails with `DeadlineExceeded` when that has passed. A silent watch fails so after
+ * its `progressEvery` and `progressTimeout`.
  *
  * @example The put of a registration is applied, but its answer is lost
  * ```ts
@@ -45,7 +46,8 @@
  *
  * @module
  */
-import { Clock, Context, Deferred, Duration, Effect, Layer, Random, Stream } from "effect"
+import { Clock, Context, Deferred, Duration, Effect, Latch, Layer, Random, Stream } from "effect"
+import { monotonicMillis, sleepUntil } from "../internal/time/monotonic.ts"
 import { type Bytes, Etcd, type LeaseId, type RequestOp, type WatchRequest, type WatchResponse } from "../etcd/Etcd.ts"
 import { DeadlineExceeded, EtcdError, type EtcdErrorReason, PermissionDenied, Unavailable } from "../etcd/EtcdError.ts"
 
@@ -98,7 +100,7 @@ export const answerLost: Fault = { _tag: "AnswerLost" }
 /** The call reaches etcd that much later, if its deadline has not passed by then. */
 export const slow = (by: Duration.Input): Fault => ({ _tag: "Slow", by: Duration.fromInputUnsafe(by) })
 
-/** The call never reaches etcd and fails once its deadline has passed. A watch has none: it stays silent. */
+/** The call never reaches etcd and fails once its deadline has passed; a watch is silent from the start. */
 export const hung: Fault = { _tag: "Hung" }
 
 /** Something happens in etcd before the call gets there. What it fails with is passed over. */
@@ -126,7 +128,10 @@ export const breaksAfter = (
 /** The watch ends, without an error, after so many answers. No `Etcd` may do that. Default: after 1. */
 export const endsAfter = (answers: number = 1): Fault => ({ _tag: "EndsAfter", answers })
 
-/** The watch says nothing more after so many answers. Default: after 1. */
+/**
+ * The watch emits nothing more after so many answers. It fails with `DeadlineExceeded` once `progressEvery` and
+ * `progressTimeout` have passed, as the contract of `Etcd` wants. Default: after 1.
+ */
 export const silentAfter = (answers: number = 1): Fault => ({ _tag: "SilentAfter", answers })
 
 /** After so many answers the watch goes on but leaves out every change. No `Etcd` may do that. Default: after 1. */
@@ -180,15 +185,15 @@ export const random = (script: RandomScript): Script => script
 export interface Faults {
   /** Replaces the script. Watches that are open stay as they are. */
   readonly set: (script: Script) => Effect.Effect<void>
-  /** Nothing goes wrong any more. Watches that were silenced stay silent, as on a connection that is gone. */
+  /** Nothing goes wrong any more. Watches that were silenced stay silent until they fail. */
   readonly clear: Effect.Effect<void>
   /** From now on nothing can be reached: calls fail with `Unavailable`, and so does every open watch. */
   readonly outage: Effect.Effect<void>
-  /** From now on nothing is answered: calls hang until their deadlines, and open watches are silenced for good. */
+  /** From now on nothing is answered: calls hang until their deadlines, and open watches are silenced. */
   readonly blackhole: Effect.Effect<void>
   /** Fails every open watch. Default reason: `Unavailable`. */
   readonly breakWatches: (reason?: EtcdErrorReason) => Effect.Effect<void>
-  /** Silences every open watch for good. */
+  /** Silences every open watch: it emits nothing more and fails with `DeadlineExceeded` in time. */
   readonly silenceWatches: Effect.Effect<void>
   /** The calls so far in order, or those of one method. */
   readonly calls: (method?: Method) => Effect.Effect<ReadonlyArray<Call>>
@@ -230,7 +235,11 @@ type Decide = (call: Call) => Fault | undefined
 interface OpenWatch {
   readonly call: Call
   readonly broken: Deferred.Deferred<never, EtcdError>
-  silent: boolean
+  readonly silenced: Latch.Latch
+  isSilent: boolean
+  answers: number
+  /** Milliseconds of the monotonic clock at the last answer. */
+  answeredAt: number
 }
 
 const everything: ReadonlyArray<Rule> = [{ fault: unavailable }]
@@ -279,16 +288,43 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
 
   const open = (call: Call, request: WatchRequest, fault: Fault | undefined): Watched =>
     Stream.unwrap(Effect.gen(function* () {
-      const watch: OpenWatch = { call, broken: yield* Deferred.make<never, EtcdError>(), silent: false }
+      const watch: OpenWatch = {
+        call,
+        broken: yield* Deferred.make<never, EtcdError>(),
+        silenced: yield* Latch.make(false),
+        isSilent: false,
+        answers: 0,
+        answeredAt: yield* monotonicMillis
+      }
       yield* Effect.acquireRelease(
         Effect.sync(() => watches.add(watch)),
         () => Effect.sync(() => watches.delete(watch))
       )
+      if (silentFrom(fault) === 0) silenceNow(watch)
       return befall(call, inner.watch(request), fault).pipe(
-        Stream.tap(() => watch.silent ? Effect.never : Effect.void),
-        Stream.interruptWhen(Deferred.await(watch.broken))
+        Stream.tap(() => Effect.flatMap(monotonicMillis, (now) => passOn(watch, fault, now))),
+        Stream.interruptWhen(Effect.raceFirst(Deferred.await(watch.broken), silence(watch, request)))
       )
     }))
+
+  /** Lets an answer through, unless the watch is silent. */
+  const passOn = (watch: OpenWatch, fault: Fault | undefined, now: number): Effect.Effect<void> => {
+    if (watch.isSilent) return Effect.never
+    watch.answers += 1
+    watch.answeredAt = now
+    if (watch.answers === silentFrom(fault)) silenceNow(watch)
+    return Effect.void
+  }
+
+  /** Fails once a silenced watch should have heard from etcd. */
+  const silence = Effect.fnUntraced(function* (watch: OpenWatch, request: WatchRequest) {
+    yield* watch.silenced.await
+    const { progressEvery = "10 seconds", progressTimeout = "5 seconds" } = request
+    const patience = Duration.sum(Duration.fromInputUnsafe(progressEvery), Duration.fromInputUnsafe(progressTimeout))
+    yield* sleepUntil(watch.answeredAt + Duration.toMillis(patience))
+    const detail = `injected: the watch was silent for ${Duration.format(patience)}`
+    return yield* failure(watch.call, new DeadlineExceeded({ detail }))
+  })
 
   const faults: Faults = {
     set: (script) =>
@@ -302,9 +338,7 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
       Effect.suspend(() =>
         Effect.forEach(watches, ({ broken, call }) => Deferred.fail(broken, failure(call, reason)), { discard: true })
       ),
-    silenceWatches: Effect.sync(() => {
-      for (const watch of watches) watch.silent = true
-    }),
+    silenceWatches: Effect.sync(() => watches.forEach(silenceNow)),
     calls: (method) => Effect.sync(() => calls.filter((call) => method === undefined || call.method === method)),
     openWatches: Effect.sync(() => Array.from(watches, ({ call }) => call))
   }
@@ -346,14 +380,10 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
         return Stream.unwrap(Effect.as(Effect.ignore(fault.run(inner, call)), answers))
       case "Slow":
         return Stream.unwrap(Effect.as(Effect.sleep(fault.by), answers))
-      case "Hung":
-        return Stream.never
       case "BreaksAfter":
         return Stream.concat(Stream.take(answers, fault.answers), Stream.fail(failure(call, fault.reason)))
       case "EndsAfter":
         return Stream.take(answers, fault.answers)
-      case "SilentAfter":
-        return Stream.concat(Stream.take(answers, fault.answers), Stream.never)
       case "DeafAfter":
         return Stream.unwrap(Effect.sync(() => {
           let heard = 0
@@ -371,6 +401,15 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
 
   return { etcd, faults }
 }
+
+const silenceNow = (watch: OpenWatch): void => {
+  watch.isSilent = true
+  watch.silenced.openUnsafe()
+}
+
+/** After how many answers a fault makes a watch silent. */
+const silentFrom = (fault: Fault | undefined): number | undefined =>
+  fault?._tag === "Hung" ? 0 : fault?._tag === "SilentAfter" ? fault.answers : undefined
 
 type Watched = Stream.Stream<WatchResponse, EtcdError>
 

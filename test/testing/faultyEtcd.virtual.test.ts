@@ -10,7 +10,7 @@ import { discover, getInstances, listServices, registerService, Registry } from 
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { conformance } from "../etcd/conformance/conformance.ts"
 import * as it from "../harness/it.ts"
-import { collect, elapse, settle, show, start, verify } from "../harness/virtual.ts"
+import { collect, elapse, failureOf, settle, show, start, verify } from "../harness/virtual.ts"
 
 conformance(
   "FaultyEtcd without faults",
@@ -175,15 +175,16 @@ it.describe("FaultyEtcd", () => {
           found[name] = `${watch.seen.map(({ _tag }) => _tag[0]).join("")} ${end}`
           yield* watch.interrupt
         }
+        // Silent watches fail after 4 and 5 seconds.
         assert.deepEqual(found, {
           none: "CEEPP open",
           unavailable: " failed",
-          hung: " open",
+          hung: " failed",
           slow: "CP open",
           breaks: "CE failed",
           breaksAtOnce: " failed",
           ends: "C ended",
-          silent: "CE open",
+          silent: "CE failed",
           deaf: "CEPP open",
           twice: "CEEPPPP open"
         })
@@ -204,9 +205,12 @@ it.describe("FaultyEtcd", () => {
       yield* faults.blackhole
       yield* inner.put({ key: "a", value: "" })
       assert.deepEqual(yield* outcome(etcd.status), ["DeadlineExceeded", 3000])
+      yield* elapse(4999)
+      assert.deepEqual([silent.seen.map(({ _tag }) => _tag), silent.exit()], [["Created"], undefined])
+      yield* elapse(1)
+      assert.equal(failureOf(silent)?.reason._tag, "DeadlineExceeded")
       yield* faults.clear
       assert.deepEqual(yield* outcome(etcd.status), ["ok", 0])
-      assert.deepEqual([silent.seen.map(({ _tag }) => _tag), silent.exit()], [["Created"], undefined])
     }))
 
   verify("calls are recorded with what they are about and when they were made", () =>

@@ -40,9 +40,6 @@ import { type Line, type Session, sharedStream } from "./SharedStream.ts"
 /** Responses a reader may lag behind before its watch is given up. */
 const capacity = 1024
 
-/** `watch_id` of what is about no watch. */
-const noWatch = -1
-
 interface WatchOptions {
   readonly request: WatchRequest
   /** The request as it is sent, without a number. */
@@ -71,16 +68,13 @@ class WatchSession implements Session<WatchMessage> {
   #nextId = 1
   #revision = 0n
   #heardAt: number
-  /** The newest header that only some watches know of. */
-  #news: ResponseHeader | undefined
-  #toldAt: number
   #askedAt: number | undefined
   #failure: Failure | undefined
 
   constructor(client: Client, line: Line) {
     this.#client = client
     this.#line = line
-    this.#heardAt = this.#toldAt = client.now()
+    this.#heardAt = client.now()
   }
 
   add({ message, ...options }: WatchOptions): Watch {
@@ -110,23 +104,16 @@ class WatchSession implements Session<WatchMessage> {
     this.#watches.clear()
   }
 
-  /**
-   * Asks a server that has not been heard of for a while, and ends the stream of one that does not answer. What it says
-   * to one watch is a sign of life for all: on a busy stream the silent ones are told of it once in a while.
-   */
+  /** Requests progress from a server that was silent for a while, and ends the stream if no answer arrives. */
   readonly guard: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
     this.#wake.closeUnsafe()
     const watches = [...this.#watches.values()]
     const asked = this.#askedAt !== undefined
     const patience = Math.min(...watches.map((watch) => asked ? watch.progressTimeout : watch.progressEvery))
-    const silentAt = (this.#askedAt ?? this.#heardAt) + patience
-    const news = asked ? undefined : this.#news
-    const now = this.#client.now()
-    const left = (news === undefined ? silentAt : Math.min(silentAt, this.#toldAt + patience)) - now
+    const left = (this.#askedAt ?? this.#heardAt) + patience - this.#client.now()
     if (left > 0) {
       return Effect.raceFirst(left === Infinity ? Effect.never : Effect.sleep(left), Latch.await(this.#wake))
     }
-    if (news !== undefined && now < silentAt) return Effect.sync(() => this.#reportProgress(news))
     if (!asked) return Effect.sync(() => this.#ask(watches))
     this.#line.abandon(new DeadlineExceeded({ detail: `no answer on the watch stream within ${patience} ms` }))
     return Effect.never
@@ -157,11 +144,9 @@ class WatchSession implements Session<WatchMessage> {
     if (header.revision > this.#revision) this.#revision = header.revision
     const created = message.created ? this.#creating.shift() : undefined
     const watch = this.#watches.get(created ?? message.watchId)
-    if (watch !== undefined && this.#watches.size > 1) this.#news = header
     if (watch === undefined) {
       // The creation was only a question, or its reader has left meanwhile: then this is its second cancellation.
       if (created !== undefined && !message.canceled) this.#cancel(created)
-      if (created !== undefined || message.watchId === noWatch) this.#reportProgress(header)
     } else if (message.canceled) {
       this.#refuse(watch, message)
     } else if (created !== undefined) {
@@ -183,18 +168,9 @@ class WatchSession implements Session<WatchMessage> {
 
   #deliver(watch: Watch, header: ResponseHeader, last: ReadonlyArray<WatchEvent>): void {
     const events = watch.fragments.length === 0 ? last : watch.fragments.concat(last)
-    if (events.length === 0) return this.#offer(watch, { _tag: "Progress", header, complete: true })
+    if (events.length === 0) return this.#offer(watch, { _tag: "Progress", header })
     watch.fragments = []
     this.#offer(watch, { _tag: "Events", header, events })
-  }
-
-  /** The server is there; nothing is said about what it has delivered. */
-  #reportProgress(header: ResponseHeader): void {
-    this.#news = undefined
-    this.#toldAt = this.#client.now()
-    for (const watch of this.#watches.values()) {
-      if (watch.created) this.#offer(watch, { _tag: "Progress", header, complete: false })
-    }
   }
 
   #offer(watch: Watch, response: WatchResponse): void {

@@ -332,7 +332,7 @@ export class Server {
       case "Events":
         return { _tag: "Events", header, events: message.changes.map(toWatchEvent) }
       case "Progress":
-        return { _tag: "Progress", header, complete: true }
+        return { _tag: "Progress", header }
     }
   }
 }

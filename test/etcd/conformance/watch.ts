@@ -17,9 +17,10 @@ import {
   open,
   rawKey,
   refusal,
-  tombstone,
-  whileElapsing
+  tombstone
 } from "./subject.ts"
+
+const quick = { progressEvery: "500 millis", progressTimeout: "500 millis" } as const
 
 export const watchChecks: ReadonlyArray<Check> = [
   {
@@ -342,36 +343,34 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch reports its progress while nothing happens",
+    title: "watch stays open while nothing happens for longer than progressEvery and progressTimeout",
     body: (subject) =>
       Effect.gen(function* () {
-        const { etcd, root, header } = subject
-        const watch = yield* open(etcd, { key: `${root}a`, progressEvery: "1 second" })
-        yield* etcd.put({ key: `${root}b`, value: "" })
-        for (let i = 0; i < 2; i++) {
-          const progress = yield* whileElapsing(subject, Effect.timeout(watch.next, "4 seconds"))
-          assert.ok(progress._tag === "Progress")
-          assertEqual(progress.header, header(1))
-        }
+        const { elapse, etcd, root, revision } = subject
+        const watch = yield* open(etcd, { key: `${root}a`, ...quick })
+        const { header } = yield* etcd.put({ key: `${root}b`, value: "" })
+        const future = yield* open(etcd, { key: `${root}a`, startRevision: header.revision + 1n, ...quick })
+        yield* elapse(2500)
+        yield* etcd.put({ key: `${root}a`, value: "1" })
+        const expected = [{ type: "put", kv: kv(`${root}a`, "1", { create: revision + 2n }) }]
+        assert.deepEqual(yield* watch.events(1), expected)
+        assert.deepEqual(yield* future.events(1), expected)
       })
   },
   {
-    title: "watch reports its progress while another watch of the client is never silent",
+    title: "watch stays open while another watch of the client is never silent",
     body: (subject) =>
       Effect.gen(function* () {
         const { elapse, etcd, root } = subject
-        const options = { progressEvery: "1 second", progressTimeout: "1 second" } as const
-        const idle = yield* open(etcd, { key: `${root}a`, ...options })
-        const busy = yield* open(etcd, { key: `${root}b`, ...options })
-        yield* Effect.forever(
-          Effect.gen(function* () {
-            yield* etcd.put({ key: `${root}b`, value: "" })
-            yield* busy.next
-            yield* elapse(100)
-          })
-        ).pipe(Effect.raceFirst(Effect.gen(function* () {
-          for (let i = 0; i < 2; i++) assert.equal((yield* Effect.timeout(idle.next, "4 seconds"))._tag, "Progress")
-        })))
+        const idle = yield* open(etcd, { key: `${root}a`, ...quick })
+        const busy = yield* open(etcd, { key: `${root}b`, ...quick })
+        for (let i = 0; i < 25; i++) {
+          yield* etcd.put({ key: `${root}b`, value: "" })
+          yield* busy.events(1)
+          yield* elapse(100)
+        }
+        yield* etcd.put({ key: `${root}a`, value: "" })
+        assert.equal((yield* idle.events(1)).length, 1)
       })
   },
   {

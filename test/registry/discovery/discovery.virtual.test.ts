@@ -3,7 +3,7 @@ import { TestClock } from "effect/testing"
 import assert from "node:assert/strict"
 import { DiscoveryRefused } from "../../../src/registry/discovery/Discovery.ts"
 import { type Etcd, prefix } from "../../../src/etcd/Etcd.ts"
-import { InvalidArgument } from "../../../src/etcd/EtcdError.ts"
+import { InvalidArgument, PermissionDenied } from "../../../src/etcd/EtcdError.ts"
 import type { Change, InstanceSet } from "../../../src/registry/model/InstanceSet.ts"
 import * as Service from "../../../src/registry/model/Service.ts"
 import { discoverChanges, Registry } from "../../../mod.ts"
@@ -530,17 +530,29 @@ describe("discover", () => {
   )
 
   verify(
-    "D7: a refusal in the middle ends the stream with DiscoveryRefused, for every consumer",
+    "discover keeps its set as Stale with the refusal as cause, and recovers once etcd permits again (D7)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
         const one = yield* process()
         yield* putInstance(operator, "a")
         const consumers = [yield* collect(one.registry.discover(orders)), yield* collect(one.registry.discover(orders))]
-        yield* one.faults.set([{ method: "watch", fault: FaultyEtcd.permissionDenied }])
-        yield* one.faults.breakWatches()
-        yield* elapse("1 second")
-        for (const consumer of consumers) assert.ok(failureOf(consumer) instanceof DiscoveryRefused)
+        const refused = { fault: FaultyEtcd.permissionDenied }
+        yield* one.faults.set([{ ...refused, method: "watch" }, { ...refused, method: "range" }])
+        yield* one.faults.breakWatches(new PermissionDenied({ detail: "etcdserver: permission denied" }))
+        yield* putInstance(operator, "b")
+        yield* elapse("1 minute")
+        for (const { exit, seen } of consumers) {
+          assert.deepEqual([seen.map(show), exit()], [["Live a", "Stale a"], undefined])
+          const { freshness } = seen[1] ?? assert.fail()
+          assert.ok(freshness._tag === "Stale" && freshness.cause.reason._tag === "PermissionDenied")
+        }
+        // A refusal is retried every 5 seconds on average.
+        const attempts = (yield* timesOf(one, "watch")).length
+        assert.ok(attempts >= 8 && attempts <= 25, String(attempts))
+        yield* one.faults.clear
+        yield* elapse("10 seconds")
+        for (const { seen } of consumers) assert.deepEqual(seen.map(show), ["Live a", "Stale a", "Live a,b"])
       })
   )
 
