@@ -28,8 +28,15 @@ export * as Backoff from "./src/etcd/Backoff.ts"
 export { Freshness } from "./src/etcd/Freshness.ts"
 export { InvalidOption } from "./src/internal/options.ts"
 export { discover } from "./src/registry/discover.ts"
+export { discoverAll } from "./src/registry/discoverAll.ts"
 export { discoverChanges } from "./src/registry/discoverChanges.ts"
-export { type DiscoverOptions, type DiscoveryError, DiscoveryRefused } from "./src/registry/discovery/Discovery.ts"
+export {
+  type Catalog,
+  type DiscoverOptions,
+  type DiscoveryError,
+  DiscoveryRefused,
+  type ReadOptions
+} from "./src/registry/discovery/Discovery.ts"
 export type { MassLossProtection } from "./src/registry/discovery/Protection.ts"
 export { getInstances } from "./src/registry/getInstances.ts"
 export * as InstanceSet from "./src/registry/InstanceSet.ts"

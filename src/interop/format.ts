@@ -5,6 +5,7 @@
  * @module
  */
 import { Equal, Result, Schema } from "effect"
+import { parseJson } from "../internal/text/json.ts"
 import { type Codec, InvalidInstance, maxValueBytes } from "../registry/model/Codec.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 import type { LayoutParts } from "../registry/model/Layout.ts"
@@ -101,7 +102,7 @@ export const jsonReader = <A>(
 
 const parse = (text: string): Result.Result<unknown, InvalidInstance> => {
   try {
-    return Result.succeed(JSON.parse(text))
+    return Result.succeed(parseJson(text))
   } catch {
     return refuse("the value is not JSON")
   }

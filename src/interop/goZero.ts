@@ -54,7 +54,7 @@ export const goZero: Format<Readonly<Record<string, string>>, AddressOptions> = 
     checkName: target,
     checkId: int64,
     newId: randomInt64,
-    hasTwins: true
+    idFromValue: true
   },
   encode: (instance) => Result.map(onlyAddress(scheme, instance), bytesOf),
   decode: (name, _, value) =>

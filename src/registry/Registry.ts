@@ -15,6 +15,7 @@ import * as EtcdMemory from "../etcd/memory/EtcdMemory.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { traced } from "../internal/traced.ts"
 import * as Discovery from "./discovery/Discovery.ts"
+import type { Catalog } from "./discovery/Catalog.ts"
 import type { InstanceSet } from "./model/InstanceSet.ts"
 import * as Keyspace from "./model/Keyspace.ts"
 import type { Service } from "./model/Service.ts"
@@ -43,8 +44,13 @@ export interface Registry {
     service: Service<M>,
     options?: Discovery.DiscoverOptions
   ) => Stream.Stream<InstanceSet<M>, Discovery.DiscoveryError>
+  /** See `discoverAll`. */
+  readonly discoverAll: (options?: Discovery.DiscoverOptions) => Stream.Stream<Catalog, Discovery.DiscoveryError>
   /** See `getInstances`. */
-  readonly getInstances: <M>(service: Service<M>) => Effect.Effect<InstanceSet<M>, Discovery.DiscoveryError>
+  readonly getInstances: <M>(
+    service: Service<M>,
+    options?: Discovery.ReadOptions
+  ) => Effect.Effect<InstanceSet<M>, Discovery.DiscoveryError>
   /** See `listServices`. */
   readonly listServices: Effect.Effect<ReadonlyArray<Discovery.ListedService>, Discovery.DiscoveryError>
 }
@@ -98,8 +104,9 @@ const make = Effect.fnUntraced(function* (
         traced("registerService", { attributes: { service: service.name } })
       ),
     discover: (service, options) => discovery.discover(service, { ...defaults, ...options }),
-    getInstances: (service) =>
-      discovery.getInstances(service).pipe(
+    discoverAll: (options) => discovery.discoverAll({ ...defaults, ...options }),
+    getInstances: (service, options) =>
+      discovery.getInstances(service, { ...defaults, ...options }).pipe(
         Effect.withSpan("getInstances", { attributes: { service: service.name } })
       ),
     listServices: discovery.listServices.pipe(Effect.withSpan("listServices"))

@@ -5,7 +5,7 @@
  * @module
  */
 import { Effect } from "effect"
-import type { DiscoveryError } from "./discovery/Discovery.ts"
+import type { DiscoveryError, ReadOptions } from "./discovery/Discovery.ts"
 import type { InstanceSet } from "./model/InstanceSet.ts"
 import * as Service from "./model/Service.ts"
 import { Registry } from "./Registry.ts"
@@ -22,6 +22,7 @@ import { Registry } from "./Registry.ts"
  * @category discovery
  */
 export const getInstances = <S extends Service.ServiceLike>(
-  service: S
+  service: S,
+  options?: ReadOptions
 ): Effect.Effect<InstanceSet<Service.MetadataOf<S>>, DiscoveryError, Registry> =>
-  Effect.flatMap(Registry, (registry) => registry.getInstances(Service.fromLike(service)))
+  Effect.flatMap(Registry, (registry) => registry.getInstances(Service.fromLike(service), options))

@@ -6,6 +6,7 @@
  * @module
  */
 import { Deferred, Effect, Exit, HashMap, Option, Result, type Scope, Stream } from "effect"
+import * as Catalog from "./discovery/Catalog.ts"
 import { checkName, type DiscoveryError, DiscoveryRefused, type ListedService } from "./discovery/Discovery.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
@@ -14,7 +15,7 @@ import type { ServiceInstance } from "./model/Instance.ts"
 import * as InstanceSet from "./model/InstanceSet.ts"
 import type { Keyspace } from "./model/Keyspace.ts"
 import { layoutOf } from "./model/Layout.ts"
-import type { AnyService, Service } from "./model/Service.ts"
+import * as Service from "./model/Service.ts"
 import { type Registration, RegistrationStatus } from "./registration/Registration.ts"
 import { checkPatch, encode, plan, type RegisterOptions } from "./registration/RegisterOptions.ts"
 import { type RegistrationError, RegistrationRefused } from "./registration/RegistrationError.ts"
@@ -27,7 +28,7 @@ export interface FixedInstance extends Partial<Omit<ServiceInstance<unknown>, "n
   readonly endpoints: ReadonlyArray<string>
 }
 
-const checkedName = (service: AnyService): Effect.Effect<string, InvalidOption> =>
+const checkedName = (service: Service.AnyService): Effect.Effect<string, InvalidOption> =>
   Effect.fromResult(checkOptions("discover", (check) => checkName(check, service)))
 
 /** A registry in which these instances are, for ever, and nothing else. */
@@ -39,7 +40,7 @@ export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>) => {
     status: "up",
     ...instance
   }))
-  const setOf = <M>(service: Service<M>): Effect.Effect<InstanceSet.InstanceSet<M>, DiscoveryError> => {
+  const setOf = <M>(service: Service.Service<M>): Effect.Effect<InstanceSet.InstanceSet<M>, DiscoveryError> => {
     const layout = layoutOf(service, keyspace)
     return Effect.map(checkedName(service), (name) => {
       const rejected = new Map<string, InstanceSet.Rejected>()
@@ -66,16 +67,32 @@ export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>) => {
   for (const { name } of instances) counts.set(name, (counts.get(name) ?? 0) + 1)
   const services = Array.from(counts, ([name, instances]): ListedService => ({ name, instances }))
     .sort((a, b) => a.name < b.name ? -1 : 1)
+  const catalog = Effect.map(
+    Effect.forEach(services, ({ name }) => Effect.map(setOf(Service.make(name)), (set) => [name, set] as const)),
+    (sets) =>
+      Catalog.make({
+        sets: HashMap.fromIterable(sets),
+        revision: 1n,
+        freshness: Freshness.Live(),
+        rejected: HashMap.empty()
+      })
+  )
   return {
+<<<<<<< HEAD
     register: <M>(service: Service<M>, options: RegisterOptions<M>) => registerNowhere(keyspace, service, options),
     discover: <M>(service: Service<M>) => Stream.concat(Stream.fromEffect(setOf(service)), Stream.never),
+=======
+    register: (service, options) => registerNowhere(keyspace, service, options),
+    discover: (service) => Stream.concat(Stream.fromEffect(setOf(service)), Stream.never),
+    discoverAll: () => Stream.concat(Stream.fromEffect(catalog), Stream.never),
+>>>>>>> 19fa22e (Split discovery into modules of one idea; JSON has one immune parser; discoverAll (in progress))
     getInstances: setOf,
     listServices: Effect.succeed(services)
   }
 }
 
 /** The instance as a consumer would read it from etcd. */
-const throughCodec = <M>({ codec }: Service<M>, instance: ServiceInstance<unknown>) =>
+const throughCodec = <M>({ codec }: Service.Service<M>, instance: ServiceInstance<unknown>) =>
   // Whether the metadata is an `M` is what writing and reading it finds out.
   Result.flatMap(
     codec.encode(instance as ServiceInstance<M>),
@@ -85,8 +102,13 @@ const throughCodec = <M>({ codec }: Service<M>, instance: ServiceInstance<unknow
 /** A registration that is `Registered` at once and puts nothing anywhere. */
 const registerNowhere = <M>(
   keyspace: Keyspace,
+<<<<<<< HEAD
   service: Service<M>,
   options: RegisterOptions<M>
+=======
+  service: Service.Service<M>,
+  options: InstanceOptions<M>
+>>>>>>> 19fa22e (Split discovery into modules of one idea; JSON has one immune parser; discoverAll (in progress))
 ): Effect.Effect<Registration<M>, RegistrationError, Scope.Scope> =>
   Effect.gen(function* () {
     const { codec, instance: planned, key } = yield* Effect.fromResult(plan(keyspace, service, options))
@@ -133,8 +155,13 @@ const registerNowhere = <M>(
   })
 
 /** A registry whose etcd answers everything with this error. */
+<<<<<<< HEAD
 export const failing = (keyspace: Keyspace, cause: EtcdError) => {
   const refuse = <M>(service: Service<M>): Effect.Effect<never, DiscoveryError> => {
+=======
+export const failing = (keyspace: Keyspace, cause: EtcdError): Registry => {
+  const refuse = <M>(service: Service.Service<M>): Effect.Effect<never, DiscoveryError> => {
+>>>>>>> 19fa22e (Split discovery into modules of one idea; JSON has one immune parser; discoverAll (in progress))
     const layout = layoutOf(service, keyspace)
     return Effect.flatMap(
       checkedName(service),
@@ -147,7 +174,12 @@ export const failing = (keyspace: Keyspace, cause: EtcdError) => {
         Effect.fromResult(plan(keyspace, service, options)),
         ({ key }) => Effect.fail(new RegistrationRefused({ key, cause }))
       ),
+<<<<<<< HEAD
     discover: <M>(service: Service<M>) => Stream.fromEffect(refuse(service)),
+=======
+    discover: (service) => Stream.fromEffect(refuse(service)),
+    discoverAll: () => Stream.fail(new DiscoveryRefused({ prefix: keyspace.prefix, cause })),
+>>>>>>> 19fa22e (Split discovery into modules of one idea; JSON has one immune parser; discoverAll (in progress))
     getInstances: refuse,
     listServices: Effect.fail(new DiscoveryRefused({ prefix: keyspace.prefix, cause }))
   }

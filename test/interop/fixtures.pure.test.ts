@@ -158,7 +158,7 @@ describe("the codecs of ./interop", () => {
     })
     test(`${title}: an instance is written as the original writes it`, () => {
       // go-zero reads the id of an instance from its value, so the number in the key comes from the registration.
-      const id = codec.layout?.hasTwins === true ? key.slice(key.lastIndexOf("/") + 1) : instance.id
+      const id = codec.layout?.idFromValue === true ? key.slice(key.lastIndexOf("/") + 1) : instance.id
       assert.deepEqual(written(codec, { ...instance, id }), [key, put ?? value])
     })
   }

@@ -7,6 +7,7 @@
  * @module
  */
 import { Effect, Result } from "effect"
+import { parseJson } from "./json.ts"
 
 /** A format of trees of records, lists and scalars. */
 export type Format = "json" | "yaml" | "toml"
@@ -26,7 +27,7 @@ export const parserOf = (format: Format): Effect.Effect<Parse> => {
   switch (format) {
     case "json":
       return Effect.succeed((text) =>
-        Result.try({ try: () => JSON.parse(text) as unknown, catch: () => ({ rule: "it is not JSON" }) })
+        Result.try({ try: () => parseJson(text), catch: () => ({ rule: "it is not JSON" }) })
       )
     case "yaml":
       return Effect.map(

@@ -8,8 +8,9 @@
  * @module
  */
 import { Data, Result, Schema } from "effect"
-import { InstanceStatus, type Labels, type ServiceInstance } from "./Instance.ts"
+import { InstanceStatus, isValidWeight, type Labels, maxWeight, type ServiceInstance } from "./Instance.ts"
 import type { Layout } from "./Layout.ts"
+import { parseJson } from "../../internal/text/json.ts"
 import type { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 
 const InvalidInstanceBase: TaggedErrorClass<"InvalidInstance", {
@@ -59,7 +60,7 @@ const Envelope = Schema.Struct({
   version: Schema.optionalKey(Schema.String),
   metadata: Schema.optionalKey(Schema.Unknown),
   endpoints: Schema.NonEmptyArray(Schema.NonEmptyString),
-  weight: Schema.optionalKey(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))),
+  weight: Schema.optionalKey(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: maxWeight }))),
   zone: Schema.optionalKey(Schema.String),
   status: Schema.optionalKey(InstanceStatus)
 })
@@ -73,15 +74,12 @@ const isTextIfThere = (value: unknown): boolean => value === undefined || typeof
 
 const statuses: ReadonlyArray<unknown> = InstanceStatus.literals
 
-/**
- * Whether a value is an envelope. What the schema says of one that is not is for people to read; a set of 10,000 is
- * read several times faster without asking it each time.
- */
+/** Whether a value is an envelope. Valid envelopes skip schema decoding, which explains the others. */
 const isEnvelope = (found: unknown): found is Envelope =>
   isObject(found) && isTextIfThere(found["id"]) && isTextIfThere(found["name"]) && isTextIfThere(found["version"]) &&
   Array.isArray(found["endpoints"]) && found["endpoints"].length > 0 &&
   found["endpoints"].every((endpoint) => typeof endpoint === "string" && endpoint !== "") &&
-  (found["weight"] === undefined || (Number.isFinite(found["weight"]) && Number(found["weight"]) >= 0)) &&
+  (found["weight"] === undefined || isValidWeight(found["weight"])) &&
   isTextIfThere(found["zone"]) && (found["status"] === undefined || statuses.includes(found["status"]))
 
 const decodeBySchema = Schema.decodeUnknownResult(Envelope)
@@ -103,20 +101,21 @@ const explain = (error: Schema.SchemaError): string => {
   return text.length <= longestDetail ? text : `${text.slice(0, longestDetail)}…`
 }
 
-/** The JSON envelope with metadata that the schema describes. */
-export const json = <M>(metadata: MetadataSchema<M>): Codec<M> => make(metadata, (_): _ is M => false)
+/** What decoding metadata gives; a text explains the failure. */
+type DecodedMetadata<M> = Result.Result<M, Schema.SchemaError>
 
-/** `isDecoded`: whether JSON stands for itself, so that the schema need not be asked. */
-const make = <M>(metadata: MetadataSchema<M>, isDecoded: (found: unknown) => found is M): Codec<M> => {
-  const schema = Schema.toCodecJson(metadata)
-  const encodeMetadata = Schema.encodeResult(schema)
-  const decodeMetadata = Schema.decodeUnknownResult(schema)
-  /** What is left out counts as empty, and so does null (an empty map, to Go) unless the schema knows it. */
-  const decodeWanted = (found: unknown): Result.Result<M, Schema.SchemaError> => {
-    if (isDecoded(found)) return Result.succeed(found)
-    const decoded = decodeMetadata(found === undefined ? {} : found)
-    return found === null && Result.isFailure(decoded) ? decodeMetadata({}) : decoded
-  }
+/** The JSON envelope with metadata that the schema describes. */
+export const json = <M>(metadata: MetadataSchema<M>): Codec<M> => {
+  const decode = Schema.decodeUnknownResult(Schema.toCodecJson(metadata))
+  return make(metadata, (found) => {
+    // Missing metadata is empty. So is null, which is an empty map to Go, unless the schema accepts it.
+    const decoded = decode(found === undefined ? {} : found)
+    return found === null && Result.isFailure(decoded) ? decode({}) : decoded
+  })
+}
+
+const make = <M>(metadata: MetadataSchema<M>, decodeMetadata: (found: unknown) => DecodedMetadata<M>): Codec<M> => {
+  const encodeMetadata = Schema.encodeResult(Schema.toCodecJson(metadata))
   return {
     encode: (instance) => {
       const encoded = encodeMetadata(instance.metadata)
@@ -140,7 +139,7 @@ const make = <M>(metadata: MetadataSchema<M>, isDecoded: (found: unknown) => fou
       const { success: found } = envelope
       if (found.id !== undefined && found.id !== id) return invalid(`"id" must be that of the key`)
       if (found.name !== undefined && found.name !== name) return invalid(`"name" must be that of the key`)
-      const decoded = decodeWanted(found.metadata)
+      const decoded = decodeMetadata(found.metadata)
       if (Result.isFailure(decoded)) return invalid(`metadata: ${explain(decoded.failure)}`, decoded.failure)
       const { endpoints, status = "up", version, weight = 1, zone } = found
       const instance = { id, name, metadata: decoded.success, endpoints: Object.freeze(endpoints), weight, status }
@@ -162,14 +161,30 @@ const parse = (value: Uint8Array): Result.Result<unknown, string> => {
     return Result.fail("the value is not UTF-8")
   }
   try {
-    return Result.succeed(JSON.parse(text))
+    return Result.succeed(parseJson(text))
   } catch {
     return Result.fail("the value is not JSON")
   }
 }
 
-/** The JSON envelope with metadata of strings. */
+const isLabels = (found: unknown): found is Labels =>
+  isObject(found) && Object.values(found).every((value) => typeof value === "string")
+
+/** Metadata as strings. Metadata that is no object is one label with an empty name. */
+const labelsOf = (found: unknown): Labels => {
+  if (isLabels(found)) return found
+  if (found === undefined || found === null) return {}
+  const members = typeof found === "object" ? Object.entries(found) : [["", found]] as const
+  return Object.fromEntries(
+    members.map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)])
+  )
+}
+
+/**
+ * The JSON envelope with metadata of strings. A member that is not a string is read as its JSON text, so that a consumer
+ * without a schema reads what a typed service wrote.
+ */
 export const strings: Codec<Labels> = make(
   Schema.Record(Schema.String, Schema.String),
-  (found): found is Labels => isObject(found) && Object.values(found).every((value) => typeof value === "string")
+  (found) => Result.succeed(labelsOf(found))
 )

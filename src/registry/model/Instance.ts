@@ -42,6 +42,13 @@ export interface ServiceInstance<M = Labels> {
   readonly status: InstanceStatus
 }
 
+/** The largest weight that is written or read. */
+export const maxWeight = 1_000_000
+
+/** Whether a value is a weight: a number from 0 to {@link maxWeight}. */
+export const isValidWeight = (value: unknown): value is number =>
+  typeof value === "number" && value >= 0 && value <= maxWeight
+
 /** Orders instances by id. */
 export const byId: Order.Order<ServiceInstance<unknown>> = Order.make((a, b) => a.id < b.id ? -1 : a.id > b.id ? 1 : 0)
 

@@ -1,8 +1,8 @@
 /**
  * The grammar of keys: `<namespace>/<service>/<id>`, such as `/services/orders/orders-7f3c`.
  *
- * A service is always read as the range of `<namespace>/<service>/`, with the slash, so that `hello` never sees
- * `helloworld`. A key with more or fewer segments, or with an illegal one, belongs to no instance and is passed over.
+ * A service is always read as the range of `<namespace>/<service>/`, with the slash, so that `hello` never includes
+ * `helloworld`. A key in that range without a valid id is rejected.
  *
  * @module
  */
@@ -16,8 +16,8 @@ export interface Keyspace extends Layout {
   readonly namespace: string
   /** What the keys of all services start with. */
   readonly prefix: string
-  /** The service and the instance that a key belongs to, or `undefined` when it belongs to none. */
-  readonly parse: (key: Uint8Array) => { readonly name: string; readonly id: string } | undefined
+  /** The service whose range a key is in, or `undefined` if there is none. */
+  readonly serviceOf: (key: Uint8Array) => string | undefined
 }
 
 /** Where instances are kept unless told otherwise. */
@@ -55,14 +55,13 @@ export const make = (namespace: string): Result.Result<Keyspace, string> => {
       const id = text.slice(prefix.length + name.length + 1)
       return Result.isSuccess(instanceId(id)) ? id : undefined
     },
-    parse: (key) => {
+    serviceOf: (key) => {
       const text = decodeKey(key)
       if (text === undefined || !text.startsWith(prefix)) return undefined
       const slash = text.indexOf("/", prefix.length)
       if (slash < 0) return undefined
       const name = text.slice(prefix.length, slash)
-      const id = text.slice(slash + 1)
-      return Result.isSuccess(serviceName(name)) && Result.isSuccess(instanceId(id)) ? { name, id } : undefined
+      return Result.isSuccess(serviceName(name)) ? name : undefined
     }
   })
 }

@@ -14,7 +14,7 @@ export interface Layout {
   readonly servicePrefix: (name: string) => string
   /** The key of an instance. */
   readonly key: (name: string, id: string) => string
-  /** The id in a key, or `undefined` when the key belongs to no instance of the service; such a key is passed over. */
+  /** The id in a key, or `undefined` if the key has no valid one: such a key of the service is rejected. */
   readonly idOf: (name: string, key: Uint8Array) => string | undefined
   /** A legal name, or the rule that it breaks. */
   readonly checkName: (name: string) => Result.Result<string, string>
@@ -30,7 +30,7 @@ export interface Layout {
    * Whether keys with the same value hold the same instance. The codec then reads its id from the value, whatever the
    * key says, and the instance is there as long as one of its keys is. Default: false.
    */
-  readonly hasTwins?: boolean
+  readonly idFromValue?: boolean
 }
 
 /** What a layout is made of when its keys are a prefix of the service and an id. */
@@ -46,6 +46,14 @@ export const decodeKey = (key: Uint8Array): string | undefined => {
     return undefined
   }
 }
+
+/**
+ * The text of any key; different keys have different texts. In a key that is not UTF-8 each byte above 0x7f becomes a
+ * lone surrogate, `\udc80` to `\udcff`, which no UTF-8 text contains.
+ */
+export const keyText = (key: Uint8Array): string =>
+  decodeKey(key) ??
+    Array.from(key, (byte) => String.fromCharCode(byte < 0x80 ? byte : 0xdc00 + byte)).join("")
 
 /** A layout whose keys are the prefix of the service followed by the id. */
 export const make = (parts: LayoutParts): Layout => ({

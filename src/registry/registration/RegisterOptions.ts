@@ -104,7 +104,7 @@ export interface RegistrationPlan<M> extends CheckedPolicy {
   }>
 }
 
-const weightOf = (check: Check, weight: number): number => check.number("weight", weight, { min: 0 })
+const weightOf = (check: Check, weight: number): number => check.number("weight", weight, { min: 0, max: maxWeight })
 
 /** The members that an update changes, or the first that breaks its rule. A member that is `undefined` counts as left out. */
 export const checkPatch = <M>(patch: InstancePatch<M>): Result.Result<InstancePatch<M>, InvalidOption> =>
@@ -229,7 +229,7 @@ const checkRegistration = <M>(
     codec,
     instance: {
       ...instance,
-      id: layout.hasTwins === true ? idIn(check, codec, instance, up) : id,
+      id: layout.idFromValue === true ? idIn(check, codec, instance, up) : id,
       status: isGated ? "starting" : "up"
     },
     value: isGated ? encodeWithStatus(check, codec, instance, "health", "a check", "starting") : up,

@@ -1,0 +1,35 @@
+/**
+ * What discovery fails with.
+ *
+ * @module
+ */
+import { Data } from "effect"
+import type { EtcdError } from "../../etcd/EtcdError.ts"
+import type { InvalidOption } from "../../internal/options.ts"
+import type { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
+
+const DiscoveryRefusedBase: TaggedErrorClass<"DiscoveryRefused", {
+  /** The beginning of the keys that were to be read. */
+  readonly prefix: string
+  readonly cause: EtcdError
+}> = Data.TaggedError("DiscoveryRefused")
+
+/**
+ * etcd refused to let the keys be read, a single read got no answer, or a finite `retry` ran out.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class DiscoveryRefused extends DiscoveryRefusedBase {
+  override get message(): string {
+    return `cannot discover ${JSON.stringify(this.prefix)}: ${this.cause.message}`
+  }
+}
+
+/**
+ * What discovery fails with.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export type DiscoveryError = InvalidOption | DiscoveryRefused

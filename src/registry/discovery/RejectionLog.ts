@@ -1,0 +1,47 @@
+/**
+ * Reports rejected values: counts each, and logs a bounded number of them.
+ *
+ * @module
+ */
+import { Effect, Metric } from "effect"
+import { logSafely } from "../../internal/logSafely.ts"
+import type { Rejected } from "../model/InstanceSet.ts"
+
+const rejectedValues = Metric.counter("etcd_discovery_rejected", {
+  description: "Values that are no instance, counted once per revision",
+  incremental: true
+})
+
+const maxLines = 20
+const windowMillis = 60_000
+
+/** One for each registry: at most 20 lines a minute, then one line that counts the rest. */
+export class RejectionLog {
+  #windowFrom = -Infinity
+  #lines = 0
+  #suppressed = 0
+
+  /** Counts and logs what a change rejected; `now` is milliseconds of the monotonic clock. */
+  report(rejected: ReadonlyArray<Rejected>, now: number): Effect.Effect<void> {
+    const lines: Array<string> = []
+    if (now - this.#windowFrom >= windowMillis) {
+      if (this.#suppressed > 0) lines.push(`${this.#suppressed} more rejected values were not logged`)
+      this.#windowFrom = now
+      this.#lines = 0
+      this.#suppressed = 0
+    }
+    for (const { error, key } of rejected) {
+      if (this.#lines < maxLines) {
+        this.#lines += 1
+        lines.push(`${JSON.stringify(key)} is left out: ${error.message}`)
+      } else {
+        if (this.#suppressed === 0) lines.push(`${maxLines} values were rejected within a minute; not logging more`)
+        this.#suppressed += 1
+      }
+    }
+    return Effect.andThen(
+      Metric.update(rejectedValues, rejected.length),
+      Effect.forEach(lines, (line) => logSafely(Effect.logWarning(line)), { discard: true })
+    )
+  }
+}

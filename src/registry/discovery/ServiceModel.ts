@@ -1,0 +1,88 @@
+/**
+ * The set of one service: the view of its keys, and what mass-loss protection holds.
+ *
+ * @module
+ */
+import { Effect } from "effect"
+import type { KeyValue } from "../../etcd/Etcd.ts"
+import type { Freshness } from "../../etcd/Freshness.ts"
+import { mapInSlices } from "../../internal/time/slices.ts"
+import type { ServiceInstance } from "../model/Instance.ts"
+import type { InstanceSet, Rejected } from "../model/InstanceSet.ts"
+import type { Layout } from "../model/Layout.ts"
+import type { Service } from "../model/Service.ts"
+import type { ReadSettings } from "./DiscoverOptions.ts"
+import type { Commit, KeysReport, Model } from "./Model.ts"
+import * as Protection from "./Protection.ts"
+import { type Decoded, ServiceView } from "./ServiceView.ts"
+
+/** See the module's description. */
+export class ServiceModel<M> implements Model<InstanceSet<M>> {
+  readonly #view: ServiceView<M>
+  readonly #protect: Protection.MassLossProtection | undefined
+  #protection: Protection.Protection<M> = Protection.initial
+  /** The ids that changed since the last value. */
+  #changed: Array<string> = []
+
+  constructor(
+    service: Service<M>,
+    layout: Layout,
+    settings: ReadSettings,
+    protect: Protection.MassLossProtection | undefined
+  ) {
+    this.#view = new ServiceView(service, layout, settings)
+    this.#protect = protect
+  }
+
+  /** Whether the service has no key, and nothing of it is held. */
+  get isEmpty(): boolean {
+    return this.#view.isEmpty && this.#protection.losses.size === 0
+  }
+
+  prepare(report: KeysReport): Effect.Effect<Commit> {
+    const found = report._tag === "Listed" ? this.#view.fromList(report.kvs) : this.#view.fromEvents(report.events)
+    return Effect.map(
+      mapInSlices(found, (key) => this.#view.decode(key), ({ kv }) => kv === undefined ? 0 : kv.value.length),
+      (decoded): Commit => (now) => this.#apply(decoded, now)
+    )
+  }
+
+  value(revision: bigint, freshness: Freshness): InstanceSet<M> {
+    const changed = this.#changed
+    this.#changed = []
+    return this.#view.set(revision, freshness, changed, Protection.held(this.#protection))
+  }
+
+  release(now: number): boolean {
+    const before = this.#changed.length
+    this.#stepProtection(now, [])
+    return this.#changed.length > before
+  }
+
+  nextRelease(): number | undefined {
+    return Protection.nextExit(this.#protection)
+  }
+
+  differences(kvs: ReadonlyArray<KeyValue>): ReadonlySet<string> {
+    return this.#view.differences(kvs)
+  }
+
+  #apply(decoded: ReadonlyArray<Decoded<M>>, now: number): ReadonlyArray<Rejected> {
+    const { ids, left, rejected } = this.#view.apply(decoded)
+    this.#changed = this.#changed.length === 0 ? [...ids] : this.#changed.concat(ids)
+    this.#stepProtection(now, left)
+    return rejected
+  }
+
+  #stepProtection(now: number, left: ReadonlyArray<ServiceInstance<M>>): void {
+    if (this.#protect === undefined) return
+    const before = Protection.held(this.#protection)
+    this.#protection = Protection.step(this.#protect, this.#protection, {
+      now,
+      left,
+      isPresent: (id) => this.#view.has(id),
+      present: this.#view.size
+    })
+    this.#changed.push(...before.keys(), ...Protection.held(this.#protection).keys())
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * The keys of one service as etcd has them: each is an instance or rejected.
+ *
+ * A change is made in two steps. `decode` runs the service's codec and layout, which are code of the user, and changes
+ * nothing. `apply` runs no such code, so the view never holds half of a change.
+ *
+ * @module
+ */
+import { HashMap, Option, Result } from "effect"
+import type { KeyValue, WatchEvent } from "../../etcd/Etcd.ts"
+import type { Freshness } from "../../etcd/Freshness.ts"
+import { withoutStack } from "../../internal/withoutStack.ts"
+import { InvalidInstance } from "../model/Codec.ts"
+import { isValidWeight, maxWeight, type ServiceInstance } from "../model/Instance.ts"
+import * as InstanceSet from "../model/InstanceSet.ts"
+import { keyText, type Layout } from "../model/Layout.ts"
+import type { Service } from "../model/Service.ts"
+import type { ReadSettings } from "./DiscoverOptions.ts"
+import { SharedInstances } from "./SharedInstances.ts"
+
+/** A key that was written (`kv`) or is gone. */
+export interface Found {
+  /** The id in the key, or for a key without a valid id something that no id is. */
+  readonly slot: string
+  readonly kv: KeyValue | undefined
+}
+
+/** A key after `decode`. */
+export interface Decoded<M> {
+  readonly slot: string
+  readonly known: Known | undefined
+  readonly instance?: ServiceInstance<M>
+  readonly rejected?: InstanceSet.Rejected
+}
+
+/** What a change changed. */
+export interface Delta<M> {
+  /** The ids of the instances that differ. */
+  readonly ids: ReadonlyArray<string>
+  /** The instances that left. */
+  readonly left: ReadonlyArray<ServiceInstance<M>>
+  /** The values that are no instance. */
+  readonly rejected: ReadonlyArray<InstanceSet.Rejected>
+}
+
+/** The revisions and the lease of a key. */
+interface Known {
+  readonly createRevision: bigint
+  readonly modRevision: bigint
+  readonly lease: bigint
+}
+
+/** The keys of one service. */
+export class ServiceView<M> {
+  readonly #service: Service<M>
+  readonly #layout: Layout
+  readonly #settings: ReadSettings
+  readonly #history = new InstanceSet.History()
+  readonly #known = new Map<string, Known>()
+  readonly #shared: SharedInstances | undefined
+  #instances: HashMap.HashMap<string, ServiceInstance<M>> = HashMap.empty()
+  #rejected: HashMap.HashMap<string, InstanceSet.Rejected> = HashMap.empty()
+
+  constructor(service: Service<M>, layout: Layout, settings: ReadSettings) {
+    this.#service = service
+    this.#layout = layout
+    this.#settings = settings
+    this.#shared = layout.idFromValue === true ? new SharedInstances() : undefined
+  }
+
+  get size(): number {
+    return HashMap.size(this.#instances)
+  }
+  /** Whether the service has no key. */
+  get isEmpty(): boolean {
+    return this.#known.size === 0
+  }
+  has(id: string): boolean {
+    return HashMap.has(this.#instances, id)
+  }
+
+  /** The keys that a list of all keys changes. */
+  fromList(kvs: ReadonlyArray<KeyValue>): ReadonlyArray<Found> {
+    const gone = new Set(this.#known.keys())
+    const found: Array<Found> = []
+    for (const kv of kvs) {
+      const slot = this.#slotOf(kv.key)
+      gone.delete(slot)
+      const known = this.#known.get(slot)
+      if (known === undefined || !isSameRevision(known, kv) || known.lease !== kv.lease) found.push({ slot, kv })
+    }
+    for (const slot of gone) found.push({ slot, kv: undefined })
+    return found
+  }
+
+  /** The keys that events change, in their order. */
+  fromEvents(events: ReadonlyArray<WatchEvent>): ReadonlyArray<Found> {
+    return events.map(({ kv, type }) => ({ slot: this.#slotOf(kv.key), kv: type === "put" ? kv : undefined }))
+  }
+
+  /** The keys whose revisions differ from a list without values. Such a list carries no leases on etcd 3.7. */
+  differences(kvs: ReadonlyArray<KeyValue>): ReadonlySet<string> {
+    const differing = new Set(this.#known.keys())
+    for (const kv of kvs) {
+      const slot = this.#slotOf(kv.key)
+      const known = this.#known.get(slot)
+      if (known !== undefined && isSameRevision(known, kv)) differing.delete(slot)
+      else differing.add(slot)
+    }
+    return differing
+  }
+
+  /** Decodes a key. Changes nothing. */
+  decode({ kv, slot }: Found): Decoded<M> {
+    if (kv === undefined) return { slot, known: undefined }
+    const { createRevision, lease, modRevision } = kv
+    const known = { createRevision, modRevision, lease }
+    // The stack of a rejection would hold on to everything that etcd sent at once.
+    const decoded = withoutStack(() => this.#instanceOf(slot, kv))
+    return Result.isSuccess(decoded) ?
+      { slot, known, instance: decoded.success } :
+      { slot, known, rejected: { key: keyText(kv.key), error: decoded.failure } }
+  }
+
+  /** Applies decoded keys in order. */
+  apply(decoded: ReadonlyArray<Decoded<M>>): Delta<M> {
+    const ids: Array<string> = []
+    const left: Array<ServiceInstance<M>> = []
+    const rejections: Array<InstanceSet.Rejected> = []
+    this.#instances = HashMap.mutate(this.#instances, (instances) => {
+      for (const { instance, known, rejected, slot } of decoded) {
+        if (known === undefined) this.#known.delete(slot)
+        else this.#known.set(slot, known)
+        const to = instance === undefined ? undefined : this.#shared === undefined ? slot : instance.id
+        const vacated = this.#shared === undefined ? slot : this.#shared.move(slot, to)
+        if (vacated !== undefined && vacated !== to) {
+          const before = HashMap.get(instances, vacated)
+          if (Option.isSome(before)) {
+            HashMap.remove(instances, vacated)
+            left.push(before.value)
+            ids.push(vacated)
+          }
+        }
+        // Of several keys that hold one instance, the first counts.
+        if (
+          instance !== undefined && to !== undefined && (this.#shared === undefined || !HashMap.has(instances, to))
+        ) {
+          HashMap.set(instances, to, instance)
+          ids.push(to)
+        }
+        if (rejected !== undefined) {
+          this.#rejected = HashMap.set(this.#rejected, slot, rejected)
+          rejections.push(rejected)
+        } else if (!HashMap.isEmpty(this.#rejected)) {
+          this.#rejected = HashMap.remove(this.#rejected, slot)
+        }
+      }
+    })
+    return { ids, left, rejected: rejections }
+  }
+
+  /** The current set; `changed` are the ids in which it differs from the one before. */
+  set(
+    revision: bigint,
+    freshness: Freshness,
+    changed: ReadonlyArray<string>,
+    held: ReadonlyMap<string, ServiceInstance<M>>
+  ): InstanceSet.InstanceSet<M> {
+    return InstanceSet.make({
+      byId: held.size === 0 ? this.#instances : HashMap.setMany(this.#instances, held),
+      revision,
+      freshness,
+      rejected: this.#rejected,
+      held,
+      history: this.#history,
+      sequence: this.#history.append(changed)
+    })
+  }
+
+  #slotOf(key: Uint8Array): string {
+    return this.#idOf(key) ?? `\u0000${keyText(key)}`
+  }
+
+  #idOf(key: Uint8Array): string | undefined {
+    try {
+      return this.#layout.idOf(this.#service.name, key)
+    } catch {
+      return undefined
+    }
+  }
+
+  #instanceOf(slot: string, kv: KeyValue): Result.Result<ServiceInstance<M>, InvalidInstance> {
+    const { leaseless, maxValueBytes } = this.#settings
+    if (kv.lease === 0n && leaseless === "reject" && this.#layout.isLeaseOptional !== true) {
+      return reject(`the key has no lease, so nothing would remove it; use leaseless: "accept" for static instances`)
+    }
+    if (slot.startsWith("\u0000")) return reject("the key contains no valid instance id")
+    if (kv.value.length > maxValueBytes) {
+      return reject(`the value has ${kv.value.length} bytes, more than maxValueBytes (${maxValueBytes})`)
+    }
+    try {
+      const decoded = this.#service.codec.decode(this.#service.name, slot, kv.value)
+      return Result.isFailure(decoded) || isValidWeight(decoded.success.weight) ?
+        decoded :
+        reject(`the weight is ${decoded.success.weight}; it must be from 0 to ${maxWeight}`)
+    } catch (cause) {
+      return reject(`the codec threw ${thrown(cause)}`, cause)
+    }
+  }
+}
+
+const isSameRevision = (known: Known, kv: KeyValue): boolean =>
+  known.modRevision === kv.modRevision && known.createRevision === kv.createRevision
+
+const maxShown = 200
+
+/** What a codec threw as short text. It may be anything. */
+const thrown = (cause: unknown): string => {
+  try {
+    return String(cause).slice(0, maxShown)
+  } catch {
+    return "a value without text"
+  }
+}
+
+const reject = (detail: string, cause?: unknown): Result.Result<never, InvalidInstance> =>
+  Result.fail(new InvalidInstance(cause === undefined ? { detail } : { detail, cause }))

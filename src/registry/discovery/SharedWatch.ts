@@ -1,0 +1,140 @@
+/**
+ * One watch in etcd for all consumers of the same keys.
+ *
+ * It is in one of three states: nothing is known (nothing is emitted), `Live`, or `Stale` (the last value stays). It ends
+ * if etcd refuses before the first value, if a finite `retry` runs out, and with any defect.
+ *
+ * @module
+ */
+import { Cause, Clock, Effect, Exit, FiberHandle, Metric, Option, type Scope, type Stream } from "effect"
+import type { Etcd, KeyRange } from "../../etcd/Etcd.ts"
+import type { EtcdError } from "../../etcd/EtcdError.ts"
+import { follow, type Followed } from "../../etcd/follow.ts"
+import { Freshness } from "../../etcd/Freshness.ts"
+import { Latest } from "../../internal/Latest.ts"
+import { logSafely } from "../../internal/logSafely.ts"
+import { monotonicMillis, sleepUntil } from "../../internal/time/monotonic.ts"
+import type { Rejected } from "../model/InstanceSet.ts"
+import { type DiscoveryError, DiscoveryRefused } from "./DiscoveryError.ts"
+import type { Settings } from "./DiscoverOptions.ts"
+import type { KeysReport, Model } from "./Model.ts"
+import { findDifferences } from "./reconcile.ts"
+import type { RejectionLog } from "./RejectionLog.ts"
+
+const lists = Metric.counter("etcd_discovery_lists", {
+  description: "Complete reads of a service by its watch, the first one included",
+  incremental: true
+})
+const mended = Metric.counter("etcd_discovery_reconciliation_mended", {
+  description: "Keys in which a live watch was wrong; anything but 0 is a defect, or a replaced history",
+  incremental: true
+})
+
+/** What is watched, and for what. */
+export interface SharedWatchOptions<A> {
+  readonly etcd: Etcd
+  /** The beginning of all keys that are watched. */
+  readonly prefix: string
+  readonly range: Required<KeyRange>
+  readonly settings: Settings
+  readonly model: Model<A>
+  readonly rejections: RejectionLog
+  /** Runs when the watch ends by itself, before its consumers learn of it: later consumers start afresh. */
+  readonly onEnd: Effect.Effect<void>
+}
+
+/** Watches for the lifetime of a scope. Returns the values, for any number of consumers. */
+export const make = Effect.fnUntraced(function* <A>(
+  { etcd, model, onEnd, prefix, range, rejections, settings }: SharedWatchOptions<A>
+): Effect.fn.Return<Stream.Stream<A, DiscoveryError>, never, Scope.Scope> {
+  const values = new Latest<A, DiscoveryError>()
+  const following = yield* FiberHandle.make()
+  const releasing = yield* FiberHandle.make()
+  const quoted = JSON.stringify(prefix)
+  let revision: bigint | undefined
+  let freshness: Freshness = Freshness.Live()
+
+  const publish = () => {
+    if (revision !== undefined) values.set(model.value(revision, freshness))
+  }
+
+  /** Lets held instances go in time. Runs while there are some. */
+  const releases: Effect.Effect<void> = Effect.gen(function* () {
+    for (let next = model.nextRelease(); next !== undefined; next = model.nextRelease()) {
+      yield* sleepUntil(next)
+      if (model.release(yield* monotonicMillis)) publish()
+    }
+  })
+
+  const keep = Effect.fnUntraced(function* (report: KeysReport) {
+    const commit = yield* model.prepare(report)
+    const now = yield* monotonicMillis
+    const rejected = commit(now)
+    revision = report.revision
+    freshness = Freshness.Live()
+    publish()
+    if (model.nextRelease() !== undefined) yield* FiberHandle.run(releasing, releases, { onlyIfMissing: true })
+    if (report._tag === "Listed") yield* Metric.update(lists, 1)
+    if (rejected.length > 0) yield* rejections.report(rejected, now)
+  })
+
+  const interrupt = Effect.fnUntraced(function* (cause: EtcdError) {
+    freshness = Freshness.Stale({ since: yield* Clock.currentTimeMillis, cause })
+    publish()
+    const consequence = revision === undefined ? "nothing is known yet" : "the last known instances stay"
+    yield* logSafely(Effect.logWarning(`lost the watch on ${quoted}; ${consequence}, reconnecting: ${cause.message}`))
+  })
+
+  const report = (followed: Followed): Effect.Effect<void> => {
+    switch (followed._tag) {
+      case "Listed":
+      case "Changed":
+        return keep(followed)
+      case "Interrupted":
+        return interrupt(followed.cause)
+      case "Resumed":
+        return Effect.sync(() => {
+          freshness = Freshness.Live()
+          publish()
+        })
+    }
+  }
+
+  /** Ends the watch and its consumers with a cause. */
+  const end = (cause: Cause.Cause<EtcdError>): Effect.Effect<void> => {
+    if (Cause.hasInterruptsOnly(cause)) return Effect.void
+    const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
+    const exit: Exit.Exit<never, DiscoveryError> = failure === undefined ?
+      Exit.failCause(cause as Cause.Cause<never>) :
+      Exit.fail(new DiscoveryRefused({ prefix, cause: failure }))
+    const log = failure === undefined ?
+      Effect.logError(`discovery of ${quoted} ended with a defect`, cause) :
+      Effect.void
+    return onEnd.pipe(Effect.andThen(Effect.sync(() => values.end(exit))), Effect.andThen(logSafely(log)))
+  }
+
+  const start = FiberHandle.run(
+    following,
+    Effect.suspend(() => follow(etcd, { ...settings, range, isAccepted: revision !== undefined }, report)).pipe(
+      Effect.catchCause(end)
+    )
+  )
+
+  const reconcile = Effect.gen(function* () {
+    const { keys, wasLive } = yield* findDifferences(etcd, range, settings, {
+      differences: model.differences.bind(model),
+      revision: () => revision,
+      isLive: () => Freshness.$is("Live")(freshness)
+    })
+    if (keys.size === 0) return
+    if (wasLive) yield* Metric.update(mended, keys.size)
+    yield* logSafely(
+      Effect.logWarning(`reconciliation found ${keys.size} stale keys under ${quoted}; relisting`, [...keys])
+    )
+    yield* start
+  })
+
+  yield* start
+  yield* Effect.forkScoped(Effect.catchCause(Effect.forever(reconcile), end))
+  return values.changes
+})

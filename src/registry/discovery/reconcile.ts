@@ -1,0 +1,56 @@
+/**
+ * The backstop of discovery: compares the keys and revisions that a watch has delivered with those in etcd.
+ *
+ * @module
+ */
+import { Duration, Effect, Random } from "effect"
+import { type Etcd, type KeyRange, type KeyValue, rangeAll } from "../../etcd/Etcd.ts"
+import type { Settings } from "./DiscoverOptions.ts"
+
+/** What is compared. */
+export interface Reconciled {
+  readonly differences: (kvs: ReadonlyArray<KeyValue>) => ReadonlySet<string>
+  /** The revision of the last change; none before the first list. */
+  readonly revision: () => bigint | undefined
+  readonly isLive: () => boolean
+}
+
+/** The keys that are wrong, and whether the watch claimed to be live all the time. */
+export interface Differences {
+  readonly keys: ReadonlySet<string>
+  readonly wasLive: boolean
+}
+
+const none: Differences = { keys: new Set(), wasLive: true }
+
+/**
+ * Waits for `reconcileEvery`, jittered by half, and compares once.
+ *
+ * A change that is still on its way is no difference. So a difference counts if a second comparison shows it, a
+ * `progressEvery` and a `progressTimeout` later, and no change has arrived in between. If etcd does not answer, nothing
+ * is known and nothing differs.
+ */
+export const findDifferences = (
+  etcd: Etcd,
+  range: Required<KeyRange>,
+  { progressEvery, progressTimeout, reconcileEvery }: Settings,
+  { differences, isLive, revision }: Reconciled
+): Effect.Effect<Differences> => {
+  const compare = Effect.map(rangeAll(etcd, { ...range, keysOnly: true }), ({ kvs }) => differences(kvs))
+  const find = Effect.gen(function* () {
+    while (revision() !== undefined) {
+      const before = revision()
+      const wasLive = isLive()
+      const first = yield* compare
+      if (first.size === 0) return none
+      yield* Effect.sleep(Duration.sum(progressEvery, progressTimeout))
+      if (revision() === before) return { keys: first.intersection(yield* compare), wasLive: wasLive && isLive() }
+    }
+    return none
+  })
+  return Random.next.pipe(
+    Effect.flatMap((draw) => Effect.sleep(Duration.times(reconcileEvery, 0.5 + draw))),
+    Effect.andThen(find),
+    Effect.orElseSucceed(() => none)
+  )
+}
