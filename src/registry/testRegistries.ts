@@ -78,14 +78,10 @@ export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>) => {
       })
   )
   return {
-<<<<<<< HEAD
-    register: <M>(service: Service<M>, options: RegisterOptions<M>) => registerNowhere(keyspace, service, options),
-    discover: <M>(service: Service<M>) => Stream.concat(Stream.fromEffect(setOf(service)), Stream.never),
-=======
-    register: (service, options) => registerNowhere(keyspace, service, options),
-    discover: (service) => Stream.concat(Stream.fromEffect(setOf(service)), Stream.never),
+    register: <M>(service: Service.Service<M>, options: RegisterOptions<M>) =>
+      registerNowhere(keyspace, service, options),
+    discover: <M>(service: Service.Service<M>) => Stream.concat(Stream.fromEffect(setOf(service)), Stream.never),
     discoverAll: () => Stream.concat(Stream.fromEffect(catalog), Stream.never),
->>>>>>> 19fa22e (Split discovery into modules of one idea; JSON has one immune parser; discoverAll (in progress))
     getInstances: setOf,
     listServices: Effect.succeed(services)
   }
@@ -102,13 +98,8 @@ const throughCodec = <M>({ codec }: Service.Service<M>, instance: ServiceInstanc
 /** A registration that is `Registered` at once and puts nothing anywhere. */
 const registerNowhere = <M>(
   keyspace: Keyspace,
-<<<<<<< HEAD
-  service: Service<M>,
-  options: RegisterOptions<M>
-=======
   service: Service.Service<M>,
-  options: InstanceOptions<M>
->>>>>>> 19fa22e (Split discovery into modules of one idea; JSON has one immune parser; discoverAll (in progress))
+  options: RegisterOptions<M>
 ): Effect.Effect<Registration<M>, RegistrationError, Scope.Scope> =>
   Effect.gen(function* () {
     const { codec, instance: planned, key } = yield* Effect.fromResult(plan(keyspace, service, options))
@@ -155,13 +146,8 @@ const registerNowhere = <M>(
   })
 
 /** A registry whose etcd answers everything with this error. */
-<<<<<<< HEAD
 export const failing = (keyspace: Keyspace, cause: EtcdError) => {
-  const refuse = <M>(service: Service<M>): Effect.Effect<never, DiscoveryError> => {
-=======
-export const failing = (keyspace: Keyspace, cause: EtcdError): Registry => {
   const refuse = <M>(service: Service.Service<M>): Effect.Effect<never, DiscoveryError> => {
->>>>>>> 19fa22e (Split discovery into modules of one idea; JSON has one immune parser; discoverAll (in progress))
     const layout = layoutOf(service, keyspace)
     return Effect.flatMap(
       checkedName(service),
@@ -169,17 +155,13 @@ export const failing = (keyspace: Keyspace, cause: EtcdError): Registry => {
     )
   }
   return {
-    register: <M>(service: Service<M>, options: RegisterOptions<M>) =>
+    register: <M>(service: Service.Service<M>, options: RegisterOptions<M>) =>
       Effect.flatMap(
         Effect.fromResult(plan(keyspace, service, options)),
         ({ key }) => Effect.fail(new RegistrationRefused({ key, cause }))
       ),
-<<<<<<< HEAD
-    discover: <M>(service: Service<M>) => Stream.fromEffect(refuse(service)),
-=======
-    discover: (service) => Stream.fromEffect(refuse(service)),
+    discover: <M>(service: Service.Service<M>) => Stream.fromEffect(refuse(service)),
     discoverAll: () => Stream.fail(new DiscoveryRefused({ prefix: keyspace.prefix, cause })),
->>>>>>> 19fa22e (Split discovery into modules of one idea; JSON has one immune parser; discoverAll (in progress))
     getInstances: refuse,
     listServices: Effect.fail(new DiscoveryRefused({ prefix: keyspace.prefix, cause }))
   }

@@ -45,6 +45,7 @@ export const fake: Effect.Effect<Fake> = Effect.sync(() => {
             Effect.succeed(set as InstanceSet.InstanceSet<M>) :
             Effect.fail(new DiscoveryRefused({ prefix: "/services/orders/", cause: set }))
       ),
+    discoverAll: () => Stream.fromEffect(none),
     getInstances: () => none,
     listServices: none
   }

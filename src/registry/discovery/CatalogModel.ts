@@ -10,6 +10,7 @@ import { InvalidInstance } from "../model/Codec.ts"
 import type { InstanceSet, Rejected } from "../model/InstanceSet.ts"
 import type { Keyspace } from "../model/Keyspace.ts"
 import { keyText } from "../model/Layout.ts"
+import type { Labels } from "../model/Instance.ts"
 import * as Service from "../model/Service.ts"
 import * as Catalog from "./Catalog.ts"
 import type { Settings } from "./DiscoverOptions.ts"
@@ -20,7 +21,7 @@ import { ServiceModel } from "./ServiceModel.ts"
 export class CatalogModel implements Model<Catalog.Catalog> {
   readonly #keyspace: Keyspace
   readonly #settings: Settings
-  readonly #services = new Map<string, ServiceModel<Service.Labels>>()
+  readonly #services = new Map<string, ServiceModel<Labels>>()
   /** The services that changed since the last value. */
   readonly #changed = new Set<string>()
   readonly #foreign = new Map<string, bigint>()
@@ -120,13 +121,13 @@ export class CatalogModel implements Model<Catalog.Catalog> {
     })
   }
 
-  #touch(name: string, service: ServiceModel<Service.Labels>): void {
+  #touch(name: string, service: ServiceModel<Labels>): void {
     if (service.isEmpty) this.#services.delete(name)
     else this.#services.set(name, service)
     this.#changed.add(name)
   }
 
-  #newService(name: string): ServiceModel<Service.Labels> {
+  #newService(name: string): ServiceModel<Labels> {
     return new ServiceModel(Service.make(name), this.#keyspace, this.#settings, this.#settings.protect)
   }
 

@@ -10,7 +10,7 @@ import { HashMap, Option, Result } from "effect"
 import type { KeyValue, WatchEvent } from "../../etcd/Etcd.ts"
 import type { Freshness } from "../../etcd/Freshness.ts"
 import { withoutStack } from "../../internal/withoutStack.ts"
-import { InvalidInstance } from "../model/Codec.ts"
+import * as Codec from "../model/Codec.ts"
 import { isValidWeight, maxWeight, type ServiceInstance } from "../model/Instance.ts"
 import * as InstanceSet from "../model/InstanceSet.ts"
 import { keyText, type Layout } from "../model/Layout.ts"
@@ -189,7 +189,7 @@ export class ServiceView<M> {
     }
   }
 
-  #instanceOf(slot: string, kv: KeyValue): Result.Result<ServiceInstance<M>, InvalidInstance> {
+  #instanceOf(slot: string, kv: KeyValue): Result.Result<ServiceInstance<M>, Codec.InvalidInstance> {
     const { leaseless, maxValueBytes } = this.#settings
     if (kv.lease === 0n && leaseless === "reject" && this.#layout.isLeaseOptional !== true) {
       return reject(`the key has no lease, so nothing would remove it; use leaseless: "accept" for static instances`)
@@ -198,30 +198,15 @@ export class ServiceView<M> {
     if (kv.value.length > maxValueBytes) {
       return reject(`the value has ${kv.value.length} bytes, more than maxValueBytes (${maxValueBytes})`)
     }
-    try {
-      const decoded = this.#service.codec.decode(this.#service.name, slot, kv.value)
-      return Result.isFailure(decoded) || isValidWeight(decoded.success.weight) ?
-        decoded :
-        reject(`the weight is ${decoded.success.weight}; it must be from 0 to ${maxWeight}`)
-    } catch (cause) {
-      return reject(`the codec threw ${thrown(cause)}`, cause)
-    }
+    const decoded = Codec.decode(this.#service.codec, this.#service.name, slot, kv.value)
+    return Result.isFailure(decoded) || isValidWeight(decoded.success.weight) ?
+      decoded :
+      reject(`the weight is ${decoded.success.weight}; it must be from 0 to ${maxWeight}`)
   }
 }
 
 const isSameRevision = (known: Known, kv: KeyValue): boolean =>
   known.modRevision === kv.modRevision && known.createRevision === kv.createRevision
 
-const maxShown = 200
-
-/** What a codec threw as short text. It may be anything. */
-const thrown = (cause: unknown): string => {
-  try {
-    return String(cause).slice(0, maxShown)
-  } catch {
-    return "a value without text"
-  }
-}
-
-const reject = (detail: string, cause?: unknown): Result.Result<never, InvalidInstance> =>
-  Result.fail(new InvalidInstance(cause === undefined ? { detail } : { detail, cause }))
+const reject = (detail: string): Result.Result<never, Codec.InvalidInstance> =>
+  Result.fail(new Codec.InvalidInstance({ detail }))

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { Data, Result, Schema } from "effect"
+import { Cause, Data, Result, Schema } from "effect"
 import { InstanceStatus, isValidWeight, type Labels, maxWeight, type ServiceInstance } from "./Instance.ts"
 import type { Layout } from "./Layout.ts"
 import { parseJson } from "../../internal/text/json.ts"
@@ -93,15 +93,53 @@ const utf8 = new TextDecoder("utf-8", { fatal: true })
 const invalid = (detail: string, cause?: unknown): Result.Result<never, InvalidInstance> =>
   Result.fail(new InvalidInstance({ detail, cause }))
 
-/** Some errors quote the value, which somebody else has chosen: what is told of it stays short. */
-const longestDetail = 500
+/** Some errors quote the value, which another process wrote. A message shows this much of it. */
+const maxDetailLength = 500
 
-const explain = (error: Schema.SchemaError): string => {
-  const text = error.message.replaceAll(/\s*\n\s*/g, " ")
-  return text.length <= longestDetail ? text : `${text.slice(0, longestDetail)}…`
+const shorten = (text: string): string => text.length <= maxDetailLength ? text : `${text.slice(0, maxDetailLength)}…`
+
+const explain = (error: Schema.SchemaError): string => shorten(error.message.replaceAll(/\s*\n\s*/g, " "))
+
+/**
+ * Runs code of a codec or a schema, which may throw, be asynchronous, or overflow the stack on a deep value. Then the
+ * result is a failure with the defect as its cause.
+ */
+const attempt = <A>(
+  what: string,
+  run: () => Result.Result<A, InvalidInstance>
+): Result.Result<A, InvalidInstance> => {
+  try {
+    return run()
+  } catch (thrown) {
+    // Effect wraps what a schema throws.
+    const cause = thrown instanceof Error && Cause.isCause(thrown.cause) ? Cause.squash(thrown.cause) : thrown
+    return invalid(`${what} threw ${textOf(cause)}`, cause)
+  }
 }
 
-/** What decoding metadata gives; a text explains the failure. */
+const textOf = (cause: unknown): string => {
+  try {
+    return shorten(String(cause))
+  } catch {
+    return "a value without text"
+  }
+}
+
+/** `codec.decode`, with what it throws as a failure. */
+export const decode = <M>(
+  codec: Codec<M>,
+  name: string,
+  id: string,
+  value: Uint8Array
+): Result.Result<ServiceInstance<M>, InvalidInstance> => attempt("the codec", () => codec.decode(name, id, value))
+
+/** `codec.encode`, with what it throws as a failure. */
+export const encode = <M>(codec: Codec<M>, instance: ServiceInstance<M>): Result.Result<Uint8Array, InvalidInstance> =>
+  attempt("the codec", () => codec.encode(instance))
+
+const invalidMetadata = (cause: Schema.SchemaError): InvalidInstance =>
+  new InvalidInstance({ detail: `metadata: ${explain(cause)}`, cause })
+
 type DecodedMetadata<M> = Result.Result<M, Schema.SchemaError>
 
 /** The JSON envelope with metadata that the schema describes. */
@@ -118,8 +156,11 @@ const make = <M>(metadata: MetadataSchema<M>, decodeMetadata: (found: unknown) =
   const encodeMetadata = Schema.encodeResult(Schema.toCodecJson(metadata))
   return {
     encode: (instance) => {
-      const encoded = encodeMetadata(instance.metadata)
-      if (Result.isFailure(encoded)) return invalid(`metadata: ${explain(encoded.failure)}`, encoded.failure)
+      const encoded = attempt(
+        "the schema of the metadata",
+        () => Result.mapError(encodeMetadata(instance.metadata), invalidMetadata)
+      )
+      if (Result.isFailure(encoded)) return Result.fail(encoded.failure)
       return Result.succeed(encoder.encode(JSON.stringify({
         id: instance.id,
         name: instance.name,
@@ -139,8 +180,11 @@ const make = <M>(metadata: MetadataSchema<M>, decodeMetadata: (found: unknown) =
       const { success: found } = envelope
       if (found.id !== undefined && found.id !== id) return invalid(`"id" must be that of the key`)
       if (found.name !== undefined && found.name !== name) return invalid(`"name" must be that of the key`)
-      const decoded = decodeMetadata(found.metadata)
-      if (Result.isFailure(decoded)) return invalid(`metadata: ${explain(decoded.failure)}`, decoded.failure)
+      const decoded = attempt(
+        "the schema of the metadata",
+        () => Result.mapError(decodeMetadata(found.metadata), invalidMetadata)
+      )
+      if (Result.isFailure(decoded)) return Result.fail(decoded.failure)
       const { endpoints, status = "up", version, weight = 1, zone } = found
       const instance = { id, name, metadata: decoded.success, endpoints: Object.freeze(endpoints), weight, status }
       if (version === undefined && zone === undefined) return Result.succeed(Object.freeze(instance))

@@ -40,6 +40,7 @@ export const make = (namespace: string): Result.Result<Keyspace, string> => {
   const segments = (trimmed.startsWith("/") ? trimmed.slice(1) : trimmed).split("/")
   if (!segments.every((segment) => Result.isSuccess(serviceName(segment)))) return Result.fail(namespaceRule)
   const prefix = `${trimmed}/`
+  const prefixLength = new TextEncoder().encode(prefix).length
   const servicePrefix = (name: string) => `${prefix}${name}/`
   return Result.succeed({
     namespace: trimmed,
@@ -56,12 +57,13 @@ export const make = (namespace: string): Result.Result<Keyspace, string> => {
       return Result.isSuccess(instanceId(id)) ? id : undefined
     },
     serviceOf: (key) => {
-      const text = decodeKey(key)
+      const slash = key.indexOf(slashByte, prefixLength)
+      const text = slash < 0 ? undefined : decodeKey(key.subarray(0, slash))
       if (text === undefined || !text.startsWith(prefix)) return undefined
-      const slash = text.indexOf("/", prefix.length)
-      if (slash < 0) return undefined
-      const name = text.slice(prefix.length, slash)
+      const name = text.slice(prefix.length)
       return Result.isSuccess(serviceName(name)) ? name : undefined
     }
   })
 }
+
+const slashByte = 0x2f

@@ -340,7 +340,7 @@ describe("discover", () => {
         yield* elapse("10 minutes")
         assert.deepEqual(sets.seen.map(show).at(-1), "Live z")
         assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 2)
-        assert.equal(log.filter((line) => line.includes("was wrong")).length, 1)
+        assert.equal(log.filter((line) => line.includes("reconciliation found 2 stale keys")).length, 1)
       })
   )
 

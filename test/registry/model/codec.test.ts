@@ -1,4 +1,4 @@
-import { Arbitrary, Effect, Result, Schema } from "effect"
+import { Arbitrary, Effect, Option, Result, Schema, SchemaGetter } from "effect"
 import assert from "node:assert/strict"
 import * as Codec from "../../../src/registry/model/Codec.ts"
 import type { ServiceInstance } from "../../../src/registry/model/Instance.ts"
@@ -90,12 +90,10 @@ describe("Codec.strings", () => {
       "a weight beyond double": `{${endpoints},"weight":1e999}`,
       "a weight that is text": `{${endpoints},"weight":"1"}`,
       "an unknown status": `{${endpoints},"status":"UP"}`,
-      "metadata that is no text": `{${endpoints},"metadata":{"a":1}}`,
-      "metadata that is a list": `{${endpoints},"metadata":["a"]}`,
+      "a weight above the largest": `{${endpoints},"weight":1000001}`,
       "endpoints from a prototype": `{"__proto__":{${endpoints}}}`,
       "two values": `{${endpoints}}{${endpoints}}`,
-      "a list that is too deep": "[".repeat(100_000),
-      "a member that is too deep": `{${endpoints},"metadata":{"a":${"[".repeat(50_000)}${"]".repeat(50_000)}}}`
+      "a list that is too deep": "[".repeat(100_000)
     }
     for (const [title, value] of Object.entries(refused)) {
       const decoded = decode(value)
@@ -103,6 +101,29 @@ describe("Codec.strings", () => {
     }
     const notUtf8 = Codec.strings.decode("orders", "a", new Uint8Array([0x7b, 0xff, 0x7d]))
     assert.equal(Result.isFailure(notUtf8) && notUtf8.failure.detail, "the value is not UTF-8")
+  })
+
+  test("decode returns metadata that are not strings as their JSON text", () => {
+    const labels = (metadata: string) =>
+      Result.getOrThrow(decode(`{"endpoints":["http://x:1"],"metadata":${metadata}}`)).metadata
+    assert.deepEqual(labels(`{"a":1,"b":"x","c":{"d":[true,null]},"e":null,"f":"1"}`), {
+      a: "1",
+      b: "x",
+      c: `{"d":[true,null]}`,
+      e: "null",
+      f: "1"
+    })
+    assert.deepEqual(labels(`["a",{"b":2}]`), { 0: "a", 1: `{"b":2}` })
+    assert.deepEqual([labels("7"), labels(`"text"`)], [{ "": "7" }, { "": "text" }])
+    assert.deepEqual(Object.entries(labels(`{"__proto__":1}`)), [["__proto__", "1"]])
+  })
+
+  test("decode returns a deep member of the metadata as its text, or fails if the stack is too small", () => {
+    const member = (depth: number) => "[".repeat(depth) + "]".repeat(depth)
+    const decoded = (depth: number) => decode(`{"endpoints":["http://x:1"],"metadata":{"a":${member(depth)}}}`)
+    assert.equal(Result.getOrThrow(decoded(2000)).metadata["a"], member(2000))
+    const deepest = decoded(50_000)
+    assert.ok(Result.isFailure(deepest) || deepest.success.metadata["a"] === member(50_000))
   })
 
   test("metadata named like members of Object is data and nothing else", () => {
@@ -150,5 +171,54 @@ describe("Codec.json", () => {
     assert.match(Result.isFailure(encoded) ? encoded.failure.detail : "", /^metadata: .*shard/)
     const decoded = codec.decode("orders", "a", encoder.encode(JSON.stringify({ ...instance, metadata: {} })))
     assert.match(Result.isFailure(decoded) ? decoded.failure.detail : "", /^metadata: /)
+  })
+
+  test("decode and encode fail with what a schema throws as the cause", () => {
+    const defect = new SyntaxError("Cannot convert none to a BigInt")
+    const throwing = Codec.json(Schema.Struct({
+      shard: Schema.String.pipe(Schema.decodeTo(Schema.String, {
+        decode: SchemaGetter.transform((text: string) => {
+          if (text === "none") throw defect
+          return text
+        }),
+        encode: SchemaGetter.transform((text: string) => {
+          if (text === "none") throw defect
+          return text
+        })
+      }))
+    }))
+    const value = encoder.encode(JSON.stringify({ ...instance, metadata: { shard: "none" } }))
+    const failures = [
+      Result.getFailure(throwing.decode("orders", "a", value)),
+      Result.getFailure(throwing.encode({ ...instance, metadata: { shard: "none" } }))
+    ].map(Option.getOrThrow)
+    for (const failure of failures) {
+      assert.match(failure.message, /the schema of the metadata threw SyntaxError/)
+      assert.equal(failure.cause, defect)
+    }
+  })
+
+  test("decode fails for a schema that is asynchronous, and for a value that overflows its stack", () => {
+    const later = Codec.json(Schema.Struct({
+      shard: Schema.String.pipe(Schema.decodeTo(Schema.String, {
+        decode: SchemaGetter.transformEffect((text: string) => Effect.as(Effect.sleep(1), text)),
+        encode: SchemaGetter.transform((text: string) => text)
+      }))
+    }))
+    const asynchronous = later.decode(
+      "orders",
+      "a",
+      encoder.encode(JSON.stringify({ ...instance, metadata: { shard: "x" } }))
+    )
+    assert.ok(Result.isFailure(asynchronous))
+    interface Tree {
+      readonly next?: Tree
+    }
+    const Tree: Schema.Codec<Tree> = Schema.Struct({
+      next: Schema.optionalKey(Schema.suspend((): Schema.Codec<Tree> => Tree))
+    })
+    const deep = `{"next":`.repeat(20_000) + "{}" + "}".repeat(20_000)
+    const value = encoder.encode(`{"endpoints":["http://x:1"],"metadata":${deep}}`)
+    assert.ok(Result.isFailure(Codec.json(Tree).decode("orders", "a", value)))
   })
 })

@@ -35,12 +35,12 @@ describe("names and ids", () => {
 
 describe("Keyspace", () => {
   property(
-    "key and parse are inverse for legal names and ids, and idOf agrees",
+    "serviceOf and idOf return what key was made of",
     Arbitrary.all([text, text]),
     ([name, id]) => {
       if (!isName(name) || !isName(id)) return
       const key = encoder.encode(keyspace.key(name, id))
-      assert.deepEqual(keyspace.parse(key), { name, id })
+      assert.equal(keyspace.serviceOf(key), name)
       assert.equal(keyspace.idOf(name, key), id)
     },
     2000
@@ -51,21 +51,29 @@ describe("Keyspace", () => {
     assert.equal(keyspace.idOf(a, encoder.encode(keyspace.key(b, id))), undefined)
   }, 2000)
 
-  property("parse of any bytes gives nothing or a name and an id that make up just this key", bytes, (tail) => {
+  property("serviceOf of any bytes returns nothing or the service in whose range the key is", bytes, (tail) => {
     const key = new Uint8Array([...encoder.encode("/services/"), ...tail])
-    const found = keyspace.parse(key)
-    if (found === undefined) return
-    assert.deepEqual(encoder.encode(keyspace.key(found.name, found.id)), key)
-    assert.equal(keyspace.idOf(found.name, key), found.id)
+    const name = keyspace.serviceOf(key)
+    if (name === undefined) return
+    const range = encoder.encode(keyspace.servicePrefix(name))
+    assert.deepEqual(key.subarray(0, range.length), range)
+    const id = keyspace.idOf(name, key)
+    if (id !== undefined) assert.deepEqual(encoder.encode(keyspace.key(name, id)), key)
   }, 3000)
 
-  test("keys with more or fewer segments, illegal ones, or bytes that are not UTF-8 belong to no instance", () => {
-    const keys = ["/services", "/services/", "/services/a", "/services/a/", "/services//x", "/services/a/b/c"]
-    for (const key of [...keys, "/servicesX/a/b", "services/a/b", "/services/a/\u0000", "/services/./b"]) {
-      assert.equal(keyspace.parse(encoder.encode(key)), undefined, key)
+  test("serviceOf and idOf tell apart keys of a service with and without a valid id", () => {
+    const found = (key: string | Uint8Array) => {
+      const bytes = typeof key === "string" ? encoder.encode(key) : key
+      const name = keyspace.serviceOf(bytes)
+      return [name, name === undefined ? undefined : keyspace.idOf(name, bytes)]
     }
-    assert.equal(keyspace.parse(new Uint8Array([...encoder.encode("/services/a/"), 0xff])), undefined)
-    assert.deepEqual(keyspace.parse(encoder.encode("/services/a/\ufeffb")), { name: "a", id: "\ufeffb" })
+    const outside = ["/services", "/services/", "/services/a", "/services//x", "/servicesX/a/b", "services/a/b"]
+    for (const key of [...outside, "/services/./b"]) assert.deepEqual(found(key), [undefined, undefined], key)
+    for (const key of ["/services/a/", "/services/a/b/c", "/services/a/\u0000", "/services/a/.."]) {
+      assert.deepEqual(found(key), ["a", undefined], key)
+    }
+    assert.deepEqual(found(new Uint8Array([...encoder.encode("/services/a/"), 0xff])), ["a", undefined])
+    assert.deepEqual(found("/services/a/\ufeffb"), ["a", "\ufeffb"])
   })
 
   test("a namespace is segments of legal names, with or without a slash in front and behind", () => {
