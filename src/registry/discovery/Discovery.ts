@@ -171,7 +171,7 @@ export const make = Effect.fnUntraced(function* (
       const counts = new Map<string, number>()
       for (const { key, lease } of kvs) {
         const name = lease === 0n ? undefined : keyspace.serviceOf(key)
-        if (name !== undefined) counts.set(name, (counts.get(name) ?? 0) + 1)
+        if (name !== undefined && keyspace.idOf(name, key) !== undefined) counts.set(name, (counts.get(name) ?? 0) + 1)
       }
       return Array.from(counts, ([name, instances]) => ({ name, instances })).sort((a, b) => a.name < b.name ? -1 : 1)
     })

@@ -44,19 +44,20 @@ const values: ReadonlyArray<string> = [
   `{${sound},"id":"a"}`,
   `{${sound},"name":"payments"}`,
   `{${sound},"weight":-1}`,
+  `{${sound},"weight":1e306}`,
   `{${sound},"weight":1e999}`,
   `{${sound},"weight":${"9".repeat(400)}}`,
-  `{${sound},"metadata":{"a":{"b":1}}}`,
   `{"__proto__":{${sound}}}`,
   `{"constructor":{"prototype":{${sound}}}}`,
   "[".repeat(200_000),
-  `{${sound},"metadata":${`{"a":`.repeat(20_000)}1${"}".repeat(20_000)}}`,
+  `{${sound},"metadata":${`{"a":`.repeat(30_000)}1${"}".repeat(30_000)}}`,
   `{${sound},"status":"${"u".repeat(megabyte)}"}`,
   `{${sound},"metadata":{"a":"${"m".repeat(1.4 * megabyte)}"}}`
 ]
 
 /** Values that are instances, though nobody would write them so. */
 const oddities: ReadonlyArray<string> = [
+  `{${sound},"metadata":{"a":{"b":1}}}`,
   `{${sound},"endpoints":["http://10.6.6.7:80"]}`,
   `{${sound},"metadata":{"__proto__":"p","constructor":"c"}}`,
   `{${sound},"unknown":${"1".repeat(400)},"deep":${"[".repeat(5000)}${"]".repeat(5000)}}`,
@@ -153,7 +154,8 @@ describe("Registry beside a hostile registrant", () => {
         yield* write(`${namespace}/orders/last`, `{${sound}}`)
 
         const expected = ["a", "last", ...lookalikes, ...oddities.map((_, index) => `odd-${index}`)].toSorted()
-        const rejected = ["leaseless", ...values.map((_, index) => `wrong-${index}`)].toSorted()
+        const below = keys.filter((key) => key.startsWith("/orders/")).map((key) => key.slice("/orders/".length))
+        const rejected = ["leaseless", ...below, ...values.map((_, index) => `wrong-${index}`)].toSorted()
         const listed = yield* run(getInstances("orders"))
         const followed = yield* during.until((set) => set.has("last"))
         for (const set of [listed, followed]) {
