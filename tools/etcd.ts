@@ -3,6 +3,7 @@
  * harness reads. `deno task etcd` fetches and lists; `--refresh` asks Debian again for newer versions.
  *
  * - `ETCD_BIN=/path/to/etcd` (and `ETCDCTL_BIN`, else the `etcdctl` beside it or on the PATH): that server, no other.
+ *   An `etcdutl` beside it is used for restores; etcd 3.6 and later need it. Pre-releases are welcome.
  * - else the `etcd` on the PATH, and on Debian the packages of three releases, unpacked side by side under `.cache/`.
  *   Nothing is installed and no root is needed: apt works on private lists, with Debian's own keys.
  *
@@ -10,6 +11,7 @@
  *
  * @module
  */
+import { execFileSync } from "node:child_process"
 import {
   chmodSync,
   copyFileSync,
@@ -24,12 +26,14 @@ import {
 import { dirname, join } from "node:path"
 import process from "node:process"
 import { privateApt, reasonOf, unpack, whyNoPackages } from "./debian.ts"
-import { onPath, root, versionOf } from "./runtimes.ts"
+import { onPath, root } from "./runtimes.ts"
 
 export interface EtcdBinaries {
   readonly version: string
   readonly etcd: string
   readonly etcdctl: string
+  /** Restores snapshots from 3.5 on; 3.6 and later have nothing else. */
+  readonly etcdutl?: string
 }
 
 /** The releases of Debian whose etcd is tested: 3.4, and two of the 3.5 line. */
@@ -56,11 +60,25 @@ const writeJson = (file: string, value: unknown): void => {
   renameSync(`${file}.${process.pid}`, file)
 }
 
-/** The server and its client, if the server runs. */
+/** The version of a server, such as `3.5.30` or `3.7.0-rc.1`; `undefined` if it does not run. */
+const versionOf = (etcd: string): string | undefined => {
+  try {
+    const text = execFileSync(etcd, ["--version"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
+    return parseVersion(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** The version in what `etcd --version` prints. */
+export const parseVersion = (text: string): string | undefined => /\d+\.\d+\.\d+(?:-[\w.]+)?/.exec(text)?.[0]
+
+/** The server and its tools, if the server runs. */
 const binaries = (etcd: string | undefined, etcdctl: string | undefined): EtcdBinaries | undefined => {
   if (etcd === undefined || etcdctl === undefined || !existsSync(etcdctl)) return undefined
   const version = versionOf(etcd)
-  return version === undefined ? undefined : { version, etcd, etcdctl }
+  const etcdutl = join(dirname(etcd), "etcdutl")
+  return version === undefined ? undefined : { version, etcd, etcdctl, ...(existsSync(etcdutl) ? { etcdutl } : {}) }
 }
 
 const fromEnvironment = (): EtcdBinaries | undefined => {
@@ -123,7 +141,7 @@ const fromDebian = (atHand: ReadonlyArray<EtcdBinaries>, refresh: boolean): void
           continue
         }
         mkdirSync(join(cache, version), { recursive: true })
-        for (const name of ["etcdctl", "etcd"]) {
+        for (const name of ["etcdutl", "etcdctl", "etcd"].filter((name) => existsSync(join(bin, name)))) {
           copyFileSync(join(bin, name), join(cache, version, name))
           chmodSync(join(cache, version, name), 0o755)
         }
@@ -138,8 +156,17 @@ const fromDebian = (atHand: ReadonlyArray<EtcdBinaries>, refresh: boolean): void
   writeJson(releasesFile, known)
 }
 
-const newestFirst = (a: EtcdBinaries, b: EtcdBinaries): number =>
-  b.version.localeCompare(a.version, "en", { numeric: true })
+/** Orders versions, the newest first. A pre-release comes after its release. */
+export const newestFirst = (a: { readonly version: string }, b: { readonly version: string }): number => {
+  const [left = "", leftMark] = a.version.split("-")
+  const [right = "", rightMark] = b.version.split("-")
+  const byNumber = (one: string, other: string) => other.localeCompare(one, "en", { numeric: true })
+  if (left !== right) return byNumber(left, right)
+  if (leftMark === undefined || rightMark === undefined) {
+    return Number(leftMark !== undefined) - Number(rightMark !== undefined)
+  }
+  return byNumber(leftMark, rightMark)
+}
 
 /** What is at hand without asking anybody, newest first, each version once. */
 const atHandNow = (): ReadonlyArray<EtcdBinaries> => {

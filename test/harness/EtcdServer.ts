@@ -10,7 +10,7 @@ import { Effect, Exit, Scope } from "effect"
 import { type ChildProcess, execFile, spawn } from "node:child_process"
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { basename, join } from "node:path"
 import process from "node:process"
 import { after, before, describe } from "node:test"
 import { makeProxy, type Proxy } from "./Proxy.ts"
@@ -255,8 +255,8 @@ const make = (plan: Plan): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
       snapshot: (file) => Effect.asVoid(etcdctl({ endpoint, version }, "snapshot", "save", file)),
       restore: (file) =>
         Effect.asVoid(
-          etcdctl(
-            { endpoint, version },
+          runTool(
+            plan.binaries.etcdutl ?? plan.binaries.etcdctl,
             ...["snapshot", "restore", file, `--data-dir=${dataDir}`, `--name=${plan.name}`],
             ...[`--initial-cluster=${plan.initialCluster}`, `--initial-advertise-peer-urls=${peerUrl(plan)}`]
           )
@@ -424,16 +424,20 @@ export const etcdctl = (
   server: Pick<EtcdServer, "endpoint" | "version">,
   ...args: ReadonlyArray<string>
 ): Effect.Effect<string, Error> =>
+  runTool(binariesOf(server.version).etcdctl, `--endpoints=${server.endpoint}`, ...args)
+
+/** Runs `etcdctl` or `etcdutl`; its standard output. */
+const runTool = (file: string, ...args: ReadonlyArray<string>): Effect.Effect<string, Error> =>
   Effect.callback((resume) => {
     const child = execFile(
-      binariesOf(server.version).etcdctl,
-      [`--endpoints=${server.endpoint}`, ...args],
+      file,
+      args,
       { env: { PATH: process.env["PATH"], ETCDCTL_API: "3" }, maxBuffer: 256 * 1024 * 1024 },
       (error, stdout, stderr) =>
         resume(
           error === null ?
             Effect.succeed(stdout) :
-            Effect.fail(new Error(`etcdctl ${args.join(" ")}: ${stderr || error.message}`))
+            Effect.fail(new Error(`${basename(file)} ${args.join(" ")}: ${stderr || error.message}`))
         )
     )
     return Effect.sync(() => {

@@ -14,6 +14,10 @@ export type { EtcdBinaries } from "../../tools/etcd.ts"
 
 const cache = fileURLToPath(new URL("../../.cache/etcd/", import.meta.url))
 
+/** Whether a version is the wanted one, or begins so: `3.5` is every 3.5, `3.7.0` also its pre-releases. */
+const isVersion = (version: string, wanted: string): boolean =>
+  version === wanted || version.startsWith(`${wanted}.`) || version.startsWith(`${wanted}-`)
+
 const read = (): ReadonlyArray<EtcdBinaries> => {
   const file = resolve(cache, "versions.json")
   if (!existsSync(file)) throw new Error("No etcd at hand: run `deno task etcd` once, it finds or fetches some")
@@ -21,15 +25,16 @@ const read = (): ReadonlyArray<EtcdBinaries> => {
   const wanted = (process.env["TEST_ETCD_VERSIONS"] ?? "").split(",").map((text) => text.trim()).filter((text) => text)
   const chosen = wanted.length === 0 ?
     all :
-    all.filter(({ version }) => wanted.some((text) => version === text || version.startsWith(`${text}.`)))
+    all.filter(({ version }) => wanted.some((text) => isVersion(version, text)))
   if (chosen.length === 0) {
     throw new Error(`TEST_ETCD_VERSIONS=${wanted} matches none of ${all.map(({ version }) => version)}`)
   }
   // The server runs in a folder of its own, so the paths must be absolute.
-  return chosen.map(({ etcd, etcdctl, version }) => ({
+  return chosen.map(({ etcd, etcdctl, etcdutl, version }) => ({
     version,
     etcd: resolve(cache, etcd),
-    etcdctl: resolve(cache, etcdctl)
+    etcdctl: resolve(cache, etcdctl),
+    ...(etcdutl === undefined ? {} : { etcdutl: resolve(cache, etcdutl) })
   }))
 }
 
@@ -44,9 +49,7 @@ export const versions: ReadonlyArray<string> = etcdBinaries.map(({ version }) =>
 
 /** The binaries of one version (exact, or its beginning: `"3.4"`); of the newest by default. */
 export const binariesOf = (version?: string): EtcdBinaries => {
-  const found = etcdBinaries.find((one) =>
-    version === undefined || one.version === version || one.version.startsWith(`${version}.`)
-  )
+  const found = etcdBinaries.find((one) => version === undefined || isVersion(one.version, version))
   if (found === undefined) throw new Error(`etcd ${version} is not at hand, only ${versions.join(", ")}`)
   return found
 }
