@@ -1,70 +1,178 @@
 /**
- * The one error of every etcd operation.
+ * The error of every etcd operation, and the reasons it can have.
  *
- * An `EtcdError` says which operation was attempted (`method`), on which key and endpoint, and why it failed
- * (`reason`, a tagged value). `retryable` tells whether the same request can succeed later without being changed.
+ * An `EtcdError` names the operation (`method`), the key, the endpoint and the `reason`.
  *
+ * @since 0.1.0
  * @module
  */
 import { Data } from "effect"
-import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
+import { jsonOf } from "../internal/json.ts"
+import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 interface ReasonClass<Tag extends string, Fields = { readonly detail: string }> {
   new (fields: Fields): { readonly _tag: Tag } & Readonly<Fields>
 }
 
 const UnavailableBase: ReasonClass<"Unavailable"> = Data.TaggedClass("Unavailable")
-/** No answer could be had: connection refused or lost, no leader, server shutting down. It may have been applied. */
+/**
+ * No answer: connection refused or lost, no leader, server shutting down. The request may have been applied.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
 export class Unavailable extends UnavailableBase {}
 
 const DeadlineExceededBase: ReasonClass<"DeadlineExceeded"> = Data.TaggedClass("DeadlineExceeded")
-/** No answer within the deadline. The request may have been applied. */
+/**
+ * No answer within the deadline. The request may have been applied.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
 export class DeadlineExceeded extends DeadlineExceededBase {}
 
 const UnauthenticatedBase: ReasonClass<"Unauthenticated"> = Data.TaggedClass("Unauthenticated")
-/** The credentials are missing or wrong. */
+/**
+ * The credentials are missing or wrong.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
 export class Unauthenticated extends UnauthenticatedBase {}
 
 const PermissionDeniedBase: ReasonClass<"PermissionDenied"> = Data.TaggedClass("PermissionDenied")
-/** The user's roles do not allow this operation on this key. */
+/**
+ * The user's roles do not allow this operation on this key.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
 export class PermissionDenied extends PermissionDeniedBase {}
 
 const CompactedBase: ReasonClass<"Compacted", {
   readonly detail: string
+  /** The oldest revision that can be read; `0n` if the server did not report it. */
   readonly compactRevision: bigint
 }> = Data.TaggedClass("Compacted")
-/** The revision asked for is gone; history starts at `compactRevision` (`0n` when the server did not say). */
-export class Compacted extends CompactedBase {}
+/**
+ * The requested revision was compacted.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class Compacted extends CompactedBase {
+  /** For `JSON.stringify`, which cannot write a `bigint`. */
+  toJSON(): unknown {
+    return jsonOf({ ...this })
+  }
+}
 
 const LeaseNotFoundBase: ReasonClass<"LeaseNotFound"> = Data.TaggedClass("LeaseNotFound")
-/** The lease has expired, was revoked, or never was. */
+/**
+ * The lease does not exist: it has expired, was revoked, or was never granted.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
 export class LeaseNotFound extends LeaseNotFoundBase {}
 
 const LeaseExistsBase: ReasonClass<"LeaseExists"> = Data.TaggedClass("LeaseExists")
-/** A lease of this id has already been granted. */
+/**
+ * A lease with this id exists.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
 export class LeaseExists extends LeaseExistsBase {}
 
 const NoSpaceBase: ReasonClass<"NoSpace"> = Data.TaggedClass("NoSpace")
-/** etcd's storage quota is used up; it refuses writes until an operator makes room and disarms the alarm. */
+/**
+ * etcd's storage quota is used up. It refuses writes until space is freed and the alarm disarmed.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
 export class NoSpace extends NoSpaceBase {}
 
 const TooLargeBase: ReasonClass<"TooLarge"> = Data.TaggedClass("TooLarge")
-/** The request or its answer is larger than the server or this client allows. */
+/**
+ * The request or its response is larger than the server or this client allows.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
 export class TooLarge extends TooLargeBase {}
 
 const InvalidArgumentBase: ReasonClass<"InvalidArgument"> = Data.TaggedClass("InvalidArgument")
-/** The request breaks one of etcd's rules, or an option of the client is unusable. */
+/**
+ * The request breaks one of etcd's rules, or an option of the client is invalid.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
 export class InvalidArgument extends InvalidArgumentBase {}
 
+const FailedPreconditionBase: ReasonClass<"FailedPrecondition"> = Data.TaggedClass("FailedPrecondition")
+/**
+ * The state of the cluster does not allow the operation, such as a password without authentication.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class FailedPrecondition extends FailedPreconditionBase {}
+
+const NotFoundBase: ReasonClass<"NotFound"> = Data.TaggedClass("NotFound")
+/**
+ * What the request names does not exist, such as a member.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class NotFound extends NotFoundBase {}
+
+const AlreadyExistsBase: ReasonClass<"AlreadyExists"> = Data.TaggedClass("AlreadyExists")
+/**
+ * What the request creates exists already.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class AlreadyExists extends AlreadyExistsBase {}
+
+const UnimplementedBase: ReasonClass<"Unimplemented"> = Data.TaggedClass("Unimplemented")
+/**
+ * The server, or a proxy in front of it, does not have this operation.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
+export class Unimplemented extends UnimplementedBase {}
+
 const CancelledBase: ReasonClass<"Cancelled"> = Data.TaggedClass("Cancelled")
-/** The server or the client gave the operation up: a cancelled watch, a reader that fell behind, a closed client. */
+/**
+ * The operation was cancelled: a cancelled watch, a slow reader, a closed client.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
 export class Cancelled extends CancelledBase {}
 
 const UnknownBase: ReasonClass<"Unknown"> = Data.TaggedClass("Unknown")
-/** Anything else the server said. */
+/**
+ * Any other failure that the server reported.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
 export class Unknown extends UnknownBase {}
 
-/** Why an etcd operation failed. */
+/**
+ * Why an etcd operation failed: a tagged value with etcd's or gRPC's own text as `detail`.
+ *
+ * @since 0.1.0
+ * @category reasons
+ */
 export type EtcdErrorReason =
   | Unavailable
   | DeadlineExceeded
@@ -76,63 +184,106 @@ export type EtcdErrorReason =
   | NoSpace
   | TooLarge
   | InvalidArgument
+  | FailedPrecondition
+  | NotFound
+  | AlreadyExists
+  | Unimplemented
   | Cancelled
   | Unknown
 
 const advice: Record<EtcdErrorReason["_tag"], string> = {
-  Unavailable: "check that etcd runs and that the endpoints are right; trying again is safe",
-  DeadlineExceeded: "etcd is overloaded, paused or cut off; trying again is safe",
+  Unavailable: "check that etcd runs at this endpoint; retrying is safe",
+  DeadlineExceeded: "etcd is overloaded, paused or unreachable; retrying is safe",
   Unauthenticated: "check the user name and the password",
   PermissionDenied: "grant the user a role that covers this key",
   Compacted: "read the current state and continue from its revision",
   LeaseNotFound: "grant a new lease",
   LeaseExists: "choose another lease id, or none",
   NoSpace: "compact and defragment etcd or raise its quota, then disarm the NOSPACE alarm",
-  TooLarge: "send or ask for less at once",
+  TooLarge: "send or request less at once",
   InvalidArgument: "correct the request",
+  FailedPrecondition: "bring the cluster into the state that the operation requires",
+  NotFound: "check the name or the id",
+  AlreadyExists: "choose another name, or use what exists",
+  Unimplemented: "use a server that has this operation, and connect to it without a proxy",
   Cancelled: "start the operation again",
-  Unknown: "etcd's log may say more"
+  Unknown: "see etcd's log"
 }
 
 const secureAdvice = "check the certificates on both sides (tls: ca, cert, key, serverName)"
 
+/** A proxy reports `Unimplemented` for a path that it does not route, and an operator can change the cluster's state. */
 const retryable: ReadonlySet<EtcdErrorReason["_tag"]> = new Set([
   "Unavailable",
   "DeadlineExceeded",
   "NoSpace",
+  "FailedPrecondition",
+  "Unimplemented",
   "Cancelled",
   "Unknown"
 ])
 
-/** What an {@link EtcdError} carries. */
+/**
+ * The fields of an {@link EtcdError}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface EtcdErrorFields {
-  /** Why. */
+  /** Why it failed. */
   readonly reason: EtcdErrorReason
   /** The operation, in etcd's own words: `range`, `put`, `leaseGrant`, … */
   readonly method: string
-  /** The key (or the first of the range), or the lease id in hexadecimal, where there is one. */
+  /** The key (or the first of the range), or the lease id in hexadecimal. */
   readonly key?: string
-  /** The endpoint that was asked, where one was. */
+  /** The endpoint that the request was sent to. */
   readonly endpoint?: string
   /** What the transport raised. */
   readonly cause?: unknown
 }
 
-const EtcdErrorBase: TaggedErrorClass<"EtcdError", EtcdErrorFields> = Data.TaggedError("EtcdError")
+const EtcdErrorBase: TaggedErrorClass<"EtcdError", EtcdErrorFields> = TaggedErrorClass("EtcdError")
 
-/** The failure of an etcd operation. */
+/**
+ * The failure of an etcd operation.
+ *
+ * **Details**
+ *
+ * `reason` says why, as a tagged value. `Effect.catchReason` and `Effect.catchReasons` handle one reason, or a few, and
+ * leave the others in the error channel.
+ *
+ * @example
+ * ```ts
+ * import { Etcd, EtcdMemory } from "@effect-etcd/discovery/etcd"
+ * import { Effect } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   const etcd = yield* Etcd
+ *   return yield* etcd.put({ key: "/a", value: "1", lease: 7n }).pipe(
+ *     Effect.as("put"),
+ *     Effect.catchReason("EtcdError", "LeaseNotFound", ({ detail }) => Effect.succeed(detail))
+ *   )
+ * })
+ *
+ * const text = await Effect.runPromise(Effect.provide(program, EtcdMemory.layer()))
+ * assert.equal(text, "etcdserver: requested lease not found")
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class EtcdError extends EtcdErrorBase {
-  /** Whether the same request can succeed later without being changed. */
+  /** Whether the same request can succeed later without a change. */
   get retryable(): boolean {
     return retryable.has(this.reason._tag)
   }
   override get message(): string {
     const key = this.key === undefined ? "" : ` ${JSON.stringify(this.key)}`
     const endpoint = this.endpoint === undefined ? "" : ` at ${this.endpoint}`
-    const isSecure = this.reason._tag === "Unavailable" && this.endpoint?.startsWith("https:") === true
-    const next = isSecure ? `${secureAdvice}; ` : ""
-    return `etcd ${this.method}${key}${endpoint}: ${this.reason._tag}: ${this.reason.detail}; ${next}${
-      advice[this.reason._tag]
-    }`
+    const { _tag, detail } = this.reason
+    const isSecure = _tag === "Unavailable" && this.endpoint?.startsWith("https:") === true
+    const next = isSecure ? `${secureAdvice}; ${advice[_tag]}` : advice[_tag]
+    return `etcd ${this.method}${key}${endpoint}: ${_tag}: ${detail}; ${next}`
   }
 }

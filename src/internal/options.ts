@@ -3,8 +3,10 @@
  *
  * @module
  */
-import { Data, Duration, Option, Result } from "effect"
-import type { TaggedErrorClass } from "./TaggedErrorClass.ts"
+import { Duration, Option, Result } from "effect"
+import { jsonOf } from "./json.ts"
+import { TaggedErrorClass } from "./TaggedErrorClass.ts"
+import { formatDuration } from "./time/format.ts"
 
 const InvalidOptionBase: TaggedErrorClass<"InvalidOption", {
   /** The function that was called, such as `registerService`. */
@@ -15,7 +17,7 @@ const InvalidOptionBase: TaggedErrorClass<"InvalidOption", {
   readonly value: unknown
   /** The rule that the value breaks, and what to write instead. */
   readonly rule: string
-}> = Data.TaggedError("InvalidOption")
+}> = TaggedErrorClass("InvalidOption")
 
 /**
  * An option that breaks its rule. Nothing was sent.
@@ -33,13 +35,17 @@ const maxShown = 200
 
 /** A value as text for a message: short, and never an exception. */
 export const show = (value: unknown): string => {
-  const text = Duration.isDuration(value) ? Duration.format(value) : json(value)
+  const text = Duration.isDuration(value) ?
+    formatDuration(value) :
+    typeof value === "number" ?
+    String(value) :
+    json(value)
   return text.length > maxShown ? `${text.slice(0, maxShown)}…` : text
 }
 
 const json = (value: unknown): string => {
   try {
-    return JSON.stringify(value, (_, part) => typeof part === "bigint" ? String(part) : part) ?? String(value)
+    return JSON.stringify(jsonOf(value)) ?? String(value)
   } catch {
     return String(value)
   }
@@ -82,8 +88,7 @@ const checkOf = (of: string): Check => {
     refuse,
     duration: (option, value, { infinite = false, max, min = Duration.millis(1) } = {}) => {
       const duration = Option.getOrUndefined(Duration.fromInput(value))
-      const isValid = duration !== undefined && Duration.isGreaterThanOrEqualTo(duration, min) &&
-        (max === undefined || Duration.isLessThanOrEqualTo(duration, max)) &&
+      const isValid = duration !== undefined && isWithin(duration, min, max) &&
         (infinite || Duration.isFinite(duration))
       return isValid ? duration : refuse(option, value, durationRule(value, { infinite, max, min }))
     },
@@ -99,6 +104,11 @@ const checkOf = (of: string): Check => {
   }
 }
 
+const isWithin = (duration: Duration.Duration, min: Duration.Duration, max: Duration.Duration | undefined): boolean =>
+  Duration.isGreaterThanOrEqualTo(duration, min) && (max === undefined || Duration.isLessThanOrEqualTo(duration, max))
+
+const examples = ["15 seconds", "2 seconds", "100 millis"] as const
+
 const durationRule = (
   value: unknown,
   { infinite, max, min }: {
@@ -107,9 +117,10 @@ const durationRule = (
     readonly min: Duration.Duration
   }
 ): string => {
-  const atLeast = Duration.isZero(min) ? "of 0 or more" : `of at least ${Duration.format(min)}`
-  const atMost = max === undefined ? "" : ` and at most ${Duration.format(max)}`
-  const rule = `it must be a ${infinite ? "" : "finite "}duration ${atLeast}${atMost}, such as "15 seconds"`
+  const atLeast = Duration.isZero(min) ? "of 0 or more" : `of at least ${formatDuration(min)}`
+  const atMost = max === undefined ? "" : ` and at most ${formatDuration(max)}`
+  const example = examples.find((text) => isWithin(Duration.fromInputUnsafe(text), min, max)) ?? formatDuration(min)
+  const rule = `it must be a ${infinite ? "" : "finite "}duration ${atLeast}${atMost}, such as "${example}"`
   return typeof value === "number" ? `${rule}; a bare number means milliseconds` : rule
 }
 

@@ -6,19 +6,23 @@
  * @module
  */
 import {
+  AlreadyExists,
   Cancelled,
   Compacted,
   DeadlineExceeded,
   EtcdError,
   type EtcdErrorReason,
+  FailedPrecondition,
   InvalidArgument,
   LeaseExists,
   LeaseNotFound,
   NoSpace,
+  NotFound,
   PermissionDenied,
   TooLarge,
   Unauthenticated,
   Unavailable,
+  Unimplemented,
   Unknown
 } from "../EtcdError.ts"
 
@@ -99,10 +103,14 @@ const codes: ReadonlyMap<number, Reason> = new Map<number, Reason>([
   [1, unavailable], // CANCELLED by the server
   [3, invalid],
   [4, (detail) => new DeadlineExceeded({ detail })],
+  [5, (detail) => new NotFound({ detail })],
+  [6, (detail) => new AlreadyExists({ detail })],
   [7, (detail) => new PermissionDenied({ detail })],
   [8, unavailable], // RESOURCE_EXHAUSTED: too many requests or pings
+  [9, (detail) => new FailedPrecondition({ detail })],
   [10, unavailable], // ABORTED
   [11, invalid], // OUT_OF_RANGE: a future revision, a TTL that is too large
+  [12, (detail) => new Unimplemented({ detail })],
   [13, (detail) => /RST_STREAM|stream|connection|socket/i.test(detail) ? unavailable(detail) : unknown(detail)],
   [14, unavailable],
   [16, (detail) => new Unauthenticated({ detail })]

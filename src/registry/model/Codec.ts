@@ -7,18 +7,18 @@
  *
  * @module
  */
-import { Cause, Data, Result, Schema } from "effect"
+import { Cause, Result, Schema } from "effect"
 import { InstanceStatus, isValidWeight, type Labels, maxWeight, type ServiceInstance } from "./Instance.ts"
 import type { Layout } from "./Layout.ts"
 import { parseJson } from "../../internal/text/json.ts"
-import type { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
+import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 
 const InvalidInstanceBase: TaggedErrorClass<"InvalidInstance", {
   readonly detail: string
   /** The member of the instance that cannot be written, where it is one. */
   readonly member?: keyof ServiceInstance
   readonly cause?: unknown
-}> = Data.TaggedError("InvalidInstance")
+}> = TaggedErrorClass("InvalidInstance")
 
 /** A value that is no instance of the service; `detail` says which rule it breaks. */
 export class InvalidInstance extends InvalidInstanceBase {
