@@ -19,7 +19,8 @@ export const TaggedErrorClass = <Tag extends string, Fields>(
 ): TaggedErrorClass<Tag, Fields> =>
   class extends Data.TaggedError(tag)<Record<string, unknown>> {
     override toJSON(): unknown {
+      const { cause, message } = this
       const fields: Readonly<Record<string, unknown>> = { ...this }
-      return jsonOf({ _tag: tag, message: this.message, ...fields })
+      return jsonOf({ _tag: tag, message, ...fields, ...(cause === undefined ? {} : { cause }) })
     }
   } as unknown as TaggedErrorClass<Tag, Fields>

@@ -29,7 +29,7 @@ describe("options", () => {
   refuses(
     "says that a bare number means milliseconds",
     (check) => check.duration("ttl", 15, { min: Duration.seconds(2) }),
-    'cannot call registerService: ttl is 15; it must be a finite duration of at least 2s, such as "15 seconds"; ' +
+    'cannot call registerService: ttl is 15; it must be a finite duration of at least 2 s, such as "15 seconds"; ' +
       "a bare number means milliseconds"
   )
   refuses(
@@ -40,7 +40,7 @@ describe("options", () => {
   refuses(
     "refuses a duration of a nanosecond where a millisecond is the minimum",
     (check) => check.duration("progressEvery", Duration.nanos(1n)),
-    'cannot call registerService: progressEvery is 1ns; it must be a finite duration of at least 1ms, such as "15 seconds"'
+    'cannot call registerService: progressEvery is 0.000001 ms; it must be a finite duration of at least 1 ms, such as "15 seconds"'
   )
   refuses(
     "names both bounds of a number",

@@ -331,7 +331,7 @@ describe("registerService in a format of ./interop", () => {
         )
         assert.equal(
           error.message,
-          `cannot call registerService: drain is 1s; it publishes "draining", and go-zero cannot keep this: it would be read as "up"`
+          `cannot call registerService: drain is 1 s; it publishes "draining", and go-zero cannot keep this: it would be read as "up"`
         )
       })
   )

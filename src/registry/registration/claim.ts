@@ -3,13 +3,14 @@
  *
  * @module
  */
-import { Deferred, Effect, Option, Result } from "effect"
+import { Deferred, Effect, Option } from "effect"
 import type { Etcd, KeyValue, LeaseId, TxnResponse } from "../../etcd/Etcd.ts"
 import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
 import { follow, type FollowOptions } from "../../etcd/follow.ts"
 import type { Session } from "../../etcd/Session.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
-import { type Held, holderOf } from "./phase.ts"
+import { holderOf, instanceIn } from "./holder.ts"
+import type { Held } from "./phase.ts"
 import type { RegistrationPlan } from "./RegisterOptions.ts"
 import { InstanceIdTaken } from "./RegistrationError.ts"
 
@@ -74,22 +75,10 @@ export const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((byte, index) => byte === b[index])
 
 /** Compares both as they are decoded: a format may encode the same instance in more than one way. */
-const haveSameEndpoints = <M>(
-  { codec, instance: { id, name } }: RegistrationPlan<M>,
-  one: Uint8Array,
-  other: Uint8Array
-): boolean => {
-  const endpointsOf = (value: Uint8Array): ReadonlySet<string> | undefined => {
-    try {
-      const decoded = codec.decode(name, id, value)
-      return Result.isSuccess(decoded) ? new Set(decoded.success.endpoints) : undefined
-    } catch {
-      // A codec or schema of the user that throws on the holder's value: it does not describe this instance.
-      return undefined
-    }
-  }
-  const endpoints = endpointsOf(one)
-  return endpoints !== undefined && endpointsOf(other)?.symmetricDifference(endpoints).size === 0
+const haveSameEndpoints = <M>(plan: RegistrationPlan<M>, one: Uint8Array, other: Uint8Array): boolean => {
+  const [own, theirs] = [instanceIn(plan, one), instanceIn(plan, other)]
+  return own !== undefined && theirs !== undefined &&
+    new Set(own.endpoints).symmetricDifference(new Set(theirs.endpoints)).size === 0
 }
 
 type Follow = Omit<FollowOptions, "range" | "knownAt">
@@ -146,7 +135,7 @@ export const make = Effect.fnUntraced(function* <M>(
     if (holder.lease === leaseId && sameBytes(holder.value, value)) return holder.modRevision
     expected = holder.modRevision
     if (claimant.isOwn(holder.lease)) continue
-    const taken = new InstanceIdTaken({ key, by: holderOf(holder) })
+    const taken = new InstanceIdTaken({ key, by: holderOf(plan, holder) })
     const last = claimant.lastRevision
     // A holder from after this registration's last write took the id while it was away. One from before it belongs to
     // a replaced history, such as a restored snapshot.

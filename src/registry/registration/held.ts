@@ -31,7 +31,7 @@ export const step = <M>(
       return message.leaseId === phase.leaseId ? lose(owner, phase, message.cause) : Effect.succeed(phase)
     case "KeySeen":
       return message.leaseId === phase.leaseId ?
-        onMeaning(owner, phase, session, Phase.meaningOf(phase, owner.plan.key, message.seen)) :
+        onMeaning(owner, phase, session, Phase.meaningOf(phase, owner.plan, message.seen)) :
         Effect.succeed(phase)
     case "Change":
       return change(owner, phase, session, message)
@@ -65,7 +65,7 @@ const onMeaning = Effect.fnUntraced(function* <M>(
       const { plan: { key, retry }, registrar: { etcd } } = owner
       const read = Effect.map(
         Effect.retry(etcd.range({ key }), { schedule: retry, while: (error) => error.retryable }),
-        ({ header, kvs }) => Phase.meaningOfRead({ ...phase, seenAt: header.revision }, key, kvs[0])
+        ({ header, kvs }) => Phase.meaningOfRead({ ...phase, seenAt: header.revision }, owner.plan, kvs[0])
       )
       const answer = yield* Effect.option(unless(owner, session, read))
       return Option.isSome(answer) && answer.value !== undefined ?
@@ -114,7 +114,7 @@ const write = <M>(owner: Owner<M>, phase: Phase.Held): Effect.Effect<Phase.Phase
       const { value } = owner
       const result = yield* Claim.replace(etcd, key, held, value)
       if (result._tag === "Written") return Phase.afterWrite(held, result.revision, yield* drainingAt(owner))
-      const meaning = Phase.meaningOfRead(held, key, result.kv)
+      const meaning = Phase.meaningOfRead(held, owner.plan, result.kv)
       if (meaning._tag === "Lost") return yield* lose(owner, held, meaning.cause)
       if (meaning._tag === "Taken") return Phase.afterTaken(held, meaning.error)
       held = Phase.afterWrite(held, meaning.kv.modRevision, held.drainingSince)

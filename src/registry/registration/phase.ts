@@ -15,7 +15,9 @@
 import { Data } from "effect"
 import type { KeyValue, LeaseId } from "../../etcd/Etcd.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
+import { holderOf, type KeyOwner } from "./holder.ts"
 import type { SeenKey } from "./ownKey.ts"
+import { withJson } from "../../internal/json.ts"
 import { InstanceIdTaken, type RegistrationError, RegistrationLost } from "./RegistrationError.ts"
 
 /**
@@ -41,13 +43,25 @@ export type RegistrationStatus = Data.TaggedEnum<{
   Released: Record<never, never>
 }>
 
+const status = Data.taggedEnum<RegistrationStatus>()
+
 /**
  * Constructors and `$match` of {@link RegistrationStatus}.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const RegistrationStatus: Data.TaggedEnum.Constructor<RegistrationStatus> = Data.taggedEnum<RegistrationStatus>()
+export const RegistrationStatus: Data.TaggedEnum.Constructor<RegistrationStatus> = {
+  $is: status.$is,
+  $match: status.$match,
+  Registering: status.Registering,
+  Registered: (fields) => withJson(status.Registered(fields)),
+  Recovering: status.Recovering,
+  Superseded: (fields) => withJson(status.Superseded(fields)),
+  Draining: status.Draining,
+  Failed: status.Failed,
+  Released: status.Released
+}
 
 /** Why a claim or a held key failed in a way that another attempt can mend. */
 export type Failure = EtcdError | RegistrationLost
@@ -230,20 +244,18 @@ export type Meaning =
   | { readonly _tag: "Unsure" }
 
 /** The meaning of what the watch of the key reports. */
-export const meaningOf = (phase: Held, key: string, { kv, listed, revision }: SeenKey): Meaning => {
+export const meaningOf = <M>(phase: Held, owner: KeyOwner<M>, { kv, listed, revision }: SeenKey): Meaning => {
   if (revision <= phase.seenAt) return { _tag: listed ? "Unsure" : "Old" }
-  return meaningOfRead(listed ? { ...phase, seenAt: revision } : phase, key, kv)
+  return meaningOfRead(listed ? { ...phase, seenAt: revision } : phase, owner, kv)
 }
 
 /** The meaning of what a linearizable read, or the `else` branch of an own Txn, found under the key. */
-export const meaningOfRead = (phase: Held, key: string, kv: KeyValue | undefined): ReadMeaning => {
+export const meaningOfRead = <M>(phase: Held, owner: KeyOwner<M>, kv: KeyValue | undefined): ReadMeaning => {
+  const { key } = owner
   if (kv === undefined) return { _tag: "Lost", cause: new RegistrationLost({ key }) }
   if (kv.lease === phase.leaseId) return { _tag: "Own", phase, kv }
   // A foreign key from before the last own write belongs to a replaced history, such as a restored snapshot.
   return kv.modRevision > phase.lastRevision ?
-    { _tag: "Taken", error: new InstanceIdTaken({ key, by: holderOf(kv) }) } :
+    { _tag: "Taken", error: new InstanceIdTaken({ key, by: holderOf(owner, kv) }) } :
     { _tag: "Lost", cause: new RegistrationLost({ key }) }
 }
-
-/** The holder of a key. */
-export const holderOf = (kv: KeyValue): InstanceIdTaken["by"] => ({ leaseId: kv.lease, revision: kv.modRevision })

@@ -64,7 +64,8 @@ describe("the claim of an id", () => {
           const [shown, ...others] = yield* keysIn(server(), namespace)
           assert.ok(shown)
           assert.deepEqual(others, [])
-          const by = { leaseId: shown.lease, revision: shown.revision }
+          const endpoints = winners[0]?.success.instance.endpoints ?? []
+          const by = { leaseId: shown.lease, revision: shown.revision, endpoints }
           assert.deepEqual(losers[0]?.failure, new InstanceIdTaken({ key, by }))
           assert.deepEqual(yield* leasesIn(server()), [shown.lease], "the loser left a lease")
           yield* Scope.close(scope, Exit.void)
@@ -95,10 +96,10 @@ describe("the claim of an id", () => {
             const first = yield* registerService("orders", a)
             const { leaseId, revision } = yield* awaitStatus(first, "Registered")
             const error = yield* Effect.flip(registerService("orders", { ...a, claim: "exclusive" }))
-            assert.deepEqual(error, new InstanceIdTaken({ key, by: { leaseId, revision } }))
+            assert.deepEqual(error, new InstanceIdTaken({ key, by: { leaseId, revision, endpoints: a.endpoints } }))
             assert.match(
               error.message,
-              /cannot register ".*\/orders\/a": it is held under lease [0-9a-f]+ since revision/
+              /cannot register ".*\/orders\/a": it is held by "http:\/\/a:1, http:\/\/a:2" under lease [0-9a-f]+ since revision/
             )
             assert.equal((yield* first.status.get)._tag, "Registered")
             assert.deepEqual(yield* leasesIn(server()), [leaseId])
@@ -130,7 +131,7 @@ describe("the claim of an id", () => {
               const registration = yield* registerService("orders", { ...second, claim })
               assert.ok(performance.now() - startedAt < 5000)
               const { leaseId, revision } = yield* awaitStatus(registration, "Registered")
-              const by = { leaseId, revision }
+              const by = { leaseId, revision, endpoints: second.endpoints }
               assert.deepEqual(yield* awaitStatus(first, "Superseded"), RegistrationStatus.Superseded({ by }))
               assert.deepEqual(yield* Fiber.join(failure), new InstanceIdTaken({ key, by }))
               yield* Scope.close(old, Exit.void)

@@ -34,7 +34,8 @@ describe("claim", () => {
         const failed = yield* start(first.registration.awaitFailure)
         const second = yield* register(young, { ...a, endpoints: ["http://10.0.0.2:80", "http://10.0.0.1:80"] })
         const { kvs: [kv] } = yield* operator.range({ key: keyOfA })
-        const by = { leaseId: kv?.lease ?? 0n, revision: kv?.modRevision ?? 0n }
+        const endpoints = ["http://10.0.0.2:80", "http://10.0.0.1:80"]
+        const by = { leaseId: kv?.lease ?? 0n, revision: kv?.modRevision ?? 0n, endpoints }
         assert.deepEqual(yield* first.registration.status.get, RegistrationStatus.Superseded({ by }))
         assert.deepEqual(failureOf(failed), new InstanceIdTaken({ key: keyOfA, by }))
         assert.deepEqual(yield* leasesIn(operator), [by.leaseId])
@@ -84,7 +85,10 @@ describe("claim", () => {
         yield* elapse("1 second")
         assert.deepEqual(
           failureOf(second),
-          new InstanceIdTaken({ key: keyOfA, by: { leaseId: kv?.lease ?? 0n, revision: kv?.modRevision ?? 0n } })
+          new InstanceIdTaken({
+            key: keyOfA,
+            by: { leaseId: kv?.lease ?? 0n, revision: kv?.modRevision ?? 0n, endpoints: a.endpoints }
+          })
         )
         assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], before)
         assert.equal(yield* statusOf(first), "Registered")

@@ -11,12 +11,12 @@ const nameRule = "it must be 1 to 253 bytes of UTF-8, without '/' and control ch
 const endpointRule = "it must be an absolute URL such as http://10.0.0.5:8080, or host:port with a port of 1 to 65535"
 const weightRule = "it must be a finite number of at least 0"
 /** What a rule about a duration says of this value. */
-const durationRule = (value: unknown, bounds: string) =>
-  `it must be a finite duration ${bounds}, such as "15 seconds"${
+const durationRule = (value: unknown, bounds: string, example = "15 seconds") =>
+  `it must be a finite duration ${bounds}, such as "${example}"${
     typeof value === "number" ? "; a bare number means milliseconds" : ""
   }`
-const ttlBounds = "of at least 2s and at most 104166d 16h"
-const heartbeatBounds = (most: string) => `of at least 1ms and at most ${most}`
+const ttlBounds = "of at least 2 s and at most 104166 d 16 h"
+const heartbeatBounds = (most: string) => `of at least 1 ms and at most ${most}`
 const endpointsRule = "it must be a list of at least one endpoint"
 
 /** Invalid options: the option, its value and the rule that the error names. */
@@ -45,19 +45,24 @@ const invalid: ReadonlyArray<
     { ttl: "2 seconds", heartbeat: "1001 millis" },
     "heartbeat",
     "1001 millis",
-    durationRule("1001 millis", heartbeatBounds("1s"))
+    durationRule("1001 millis", heartbeatBounds("1 s"), "100 millis")
   ],
-  [{ heartbeat: "8 seconds" }, "heartbeat", "8 seconds", durationRule("8 seconds", heartbeatBounds("7s 500ms"))],
-  [{ heartbeat: 0 }, "heartbeat", 0, durationRule(0, heartbeatBounds("7s 500ms"))],
+  [
+    { heartbeat: "8 seconds" },
+    "heartbeat",
+    "8 seconds",
+    durationRule("8 seconds", heartbeatBounds("7.5 s"), "2 seconds")
+  ],
+  [{ heartbeat: 0 }, "heartbeat", 0, durationRule(0, heartbeatBounds("7.5 s"), "2 seconds")],
   ...[-1, Number.NaN, Infinity].map((weight) => [{ weight }, "weight", weight, weightRule] as const),
   [{ version: 1 }, "version", 1, "it must be a string"],
   [{ zone: 1 }, "zone", 1, "it must be a string"],
   [{ claim: "mine" }, "claim", "mine", 'it must be one of "restart", "exclusive", "overwrite"'],
   [{ startup: "later" }, "startup", "later", 'it must be one of "await", "background"'],
-  [{ startupTimeout: 0 }, "startupTimeout", 0, durationRule(0, "of at least 1ms")],
+  [{ startupTimeout: 0 }, "startupTimeout", 0, durationRule(0, "of at least 1 ms")],
   [{ drain: Infinity }, "drain", Infinity, durationRule(Infinity, "of 0 or more")],
-  [{ releaseTimeout: "never" }, "releaseTimeout", "never", durationRule("never", "of at least 1ms")],
-  [{ health: Effect.void, healthEvery: 0 }, "healthEvery", 0, durationRule(0, "of at least 1ms")],
+  [{ releaseTimeout: "never" }, "releaseTimeout", "never", durationRule("never", "of at least 1 ms")],
+  [{ health: Effect.void, healthEvery: 0 }, "healthEvery", 0, durationRule(0, "of at least 1 ms")],
   [
     { health: Effect.void, healthThreshold: 0 },
     "healthThreshold",
@@ -226,7 +231,7 @@ describe("bad input", () => {
           of: "Registry.layer",
           option: "progressEvery",
           value: "-1 second",
-          rule: durationRule("-1 second", "of at least 1ms")
+          rule: durationRule("-1 second", "of at least 1 ms")
         })
         for (const namespace of ["", "/", "//", "/a//b", "/a\n", "/a/.."]) {
           const error = yield* Effect.flip(Layer.build(registryAt(endpoint, { namespace })))

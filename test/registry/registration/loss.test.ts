@@ -119,8 +119,8 @@ describe("a registration", () => {
               const superseded = yield* awaitStatus(registration, "Superseded")
               const [foreign] = yield* keysIn(server(), namespace)
               assert.ok(foreign)
-              const by = { leaseId: theirs, revision: foreign.revision }
-              assert.deepEqual(superseded, RegistrationStatus.Superseded({ by }))
+              const { by } = superseded
+              assert.deepEqual([by.leaseId, by.revision], [theirs, foreign.revision])
               assert.deepEqual(yield* Fiber.join(failure), new InstanceIdTaken({ key, by }))
               assert.deepEqual(yield* registration.leaseId, Option.none())
 

@@ -2,6 +2,9 @@ import assert from "node:assert/strict"
 import { describe, it } from "node:test"
 import type { KeyValue } from "../../../src/etcd/Etcd.ts"
 import { EtcdError, Unavailable } from "../../../src/etcd/EtcdError.ts"
+import { strings } from "../../../src/registry/model/Codec.ts"
+import type { Labels } from "../../../src/registry/model/Instance.ts"
+import { holderOf, type KeyOwner } from "../../../src/registry/registration/holder.ts"
 import type { SeenKey } from "../../../src/registry/registration/ownKey.ts"
 import * as Phase from "../../../src/registry/registration/phase.ts"
 import { RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
@@ -12,6 +15,11 @@ import {
 } from "../../../src/registry/registration/RegistrationError.ts"
 
 const key = "/services/orders/a"
+const owner: KeyOwner<Labels> = {
+  key,
+  codec: strings,
+  instance: { id: "a", name: "orders", metadata: {}, endpoints: ["http://a:1"], weight: 1, status: "up" }
+}
 const unavailable = new EtcdError({ reason: new Unavailable({ detail: "refused" }), method: "txn" })
 const gone = new RegistrationLost({ key })
 const taken = new InstanceIdTaken({ key, by: { leaseId: 9n, revision: 30n } })
@@ -128,12 +136,61 @@ describe("meaningOf", () => {
     ["a later list with the key as it was written", { kv: kv(7n, 25n), revision: 99n, listed: true }, "Own"]
   ]
   for (const [title, seen, expected] of observations) {
-    it(`meaningOf is ${expected} for ${title}`, () => assert.equal(Phase.meaningOf(written, key, seen)._tag, expected))
+    it(`meaningOf is ${expected} for ${title}`, () =>
+      assert.equal(Phase.meaningOf(written, owner, seen)._tag, expected))
   }
 
   it("a later list moves the revision below which events are ignored, an event does not", () => {
-    const of = (listed: boolean) => Phase.meaningOf(written, key, { kv: kv(7n, 25n), revision: 99n, listed })
+    const of = (listed: boolean) => Phase.meaningOf(written, owner, { kv: kv(7n, 25n), revision: 99n, listed })
     const seenAt = (meaning: Phase.Meaning) => meaning._tag === "Own" ? meaning.phase.seenAt : undefined
     assert.deepEqual([seenAt(of(true)), seenAt(of(false))], [99n, 25n])
+  })
+})
+
+describe("InstanceIdTaken", () => {
+  const valueOf = (text: string, lease: bigint) => ({ ...kv(lease, 30n), value: new TextEncoder().encode(text) })
+
+  it("InstanceIdTaken names the endpoints, the version and the lease of the holder", () => {
+    const by = holderOf(owner, valueOf(`{"endpoints":["http://b:1"],"version":"1.2"}`, 0x4d2n))
+    assert.deepEqual(by, { leaseId: 0x4d2n, revision: 30n, endpoints: ["http://b:1"], version: "1.2" })
+    assert.equal(
+      new InstanceIdTaken({ key, by }).message,
+      `cannot register "/services/orders/a": it is held by "http://b:1" version "1.2" under lease 4d2 since ` +
+        `revision 30. An id belongs to one process at a time. Choose another id, or stop the other process.`
+    )
+  })
+
+  it("InstanceIdTaken says how to delete a key without a lease", () => {
+    const { message } = new InstanceIdTaken({ key, by: holderOf(owner, valueOf(`{"endpoints":["http://b:1"]}`, 0n)) })
+    assert.match(message, /the key exists without a lease, with "http:\/\/b:1" since revision 30\. It never expires\./)
+    assert.match(message, /etcdctl del "\/services\/orders\/a"/)
+  })
+
+  it("holderOf leaves the endpoints out if the value does not decode, or the codec throws", () => {
+    assert.deepEqual(holderOf(owner, valueOf("no json", 9n)), { leaseId: 9n, revision: 30n })
+    const codec = { ...strings, decode: () => assert.fail("a codec that throws") }
+    assert.deepEqual(holderOf({ ...owner, codec }, valueOf("{}", 9n)), { leaseId: 9n, revision: 30n })
+  })
+})
+
+describe("JSON", () => {
+  it("JSON.stringify writes each status and error although they hold bigints", () => {
+    const written = [
+      RegistrationStatus.Registered({ leaseId: 7n, revision: 20n }),
+      RegistrationStatus.Superseded({ by: taken.by }),
+      RegistrationStatus.Failed({ error: taken }),
+      RegistrationStatus.Recovering({ since: 1, attempt: 1, cause: unavailable })
+    ].map((status) => JSON.parse(JSON.stringify(status)))
+    assert.deepEqual(written.slice(0, 2), [
+      { _tag: "Registered", leaseId: "7", revision: "20" },
+      { _tag: "Superseded", by: { leaseId: "9", revision: "30" } }
+    ])
+    assert.deepEqual(written[2].error, {
+      _tag: "InstanceIdTaken",
+      message: taken.message,
+      key,
+      by: { leaseId: "9", revision: "30" }
+    })
+    assert.equal(written[3].cause.message, unavailable.message)
   })
 })

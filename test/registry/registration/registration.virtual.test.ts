@@ -276,7 +276,7 @@ describe("registerService", () => {
           yield* elapse(6001)
           const failure = failureOf(started)
           assert.equal(failure?._tag, "StartupTimeout")
-          assert.match(failure?.message ?? "", /etcd did not take it within 4s/)
+          assert.match(failure?.message ?? "", /not in etcd after 4 s \(startupTimeout\)/)
           yield* elapse("15 seconds")
           assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
         }

@@ -1,0 +1,38 @@
+/**
+ * The instance that holds a key, read from its value.
+ *
+ * @module
+ */
+import { Result } from "effect"
+import type { KeyValue } from "../../etcd/Etcd.ts"
+import type { ServiceInstance } from "../model/Instance.ts"
+import type { RegistrationPlan } from "./RegisterOptions.ts"
+import type { InstanceIdTaken } from "./RegistrationError.ts"
+
+/** Whose key is read: its name and id, and the codec of its service. */
+export type KeyOwner<M> = Pick<RegistrationPlan<M>, "codec" | "instance" | "key">
+
+/** The instance that a value of the key describes, or `undefined` if it describes none. */
+export const instanceIn = <M>(
+  { codec, instance: { id, name } }: KeyOwner<M>,
+  value: Uint8Array
+): ServiceInstance<M> | undefined => {
+  try {
+    const decoded = codec.decode(name, id, value)
+    return Result.isSuccess(decoded) ? decoded.success : undefined
+  } catch {
+    // A codec or a schema of the user that throws on another process's value.
+    return undefined
+  }
+}
+
+/** The holder of the key. */
+export const holderOf = <M>(owner: KeyOwner<M>, kv: KeyValue): InstanceIdTaken["by"] => {
+  const { endpoints, version } = instanceIn(owner, kv.value) ?? {}
+  return {
+    leaseId: kv.lease,
+    revision: kv.modRevision,
+    ...(endpoints === undefined ? {} : { endpoints }),
+    ...(version === undefined ? {} : { version })
+  }
+}
