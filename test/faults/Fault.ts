@@ -1,5 +1,5 @@
 /**
- * A fault of the table, and how it is run: in a world of its own, with a stage of clients, judged by the oracle.
+ * A fault of the table, and how it is run: in its own world, with a stage of clients, judged by the oracle.
  *
  * @module
  */
@@ -10,14 +10,14 @@ import type { ConnectOptions, SubjectName } from "./Subject.ts"
 import { makeWorld, type World } from "./World.ts"
 
 export interface Fault {
-  /** Of the issue: F1, F2, … */
+  /** F1, F2, … */
   readonly id: string
   readonly title: string
-  /** How long it takes, where that is long. */
+  /** How long it takes, if long. */
   readonly minutes?: number
-  /** Keeps the process so busy that nothing else is played beside it. */
+  /** Keeps the process so busy that it runs alone. */
   readonly alone?: boolean
-  /** Belongs to the part that every run of the suite has. */
+  /** Part of every run of the suite. */
   readonly always?: boolean
   readonly members?: number
   readonly args?: ReadonlyArray<string>
@@ -26,7 +26,7 @@ export interface Fault {
   /** Milliseconds. */
   readonly silence?: number
   readonly promised?: Partial<Promised>
-  /** Who is there before the fault; by default {@link populate}. */
+  /** The clients before the fault. Default: {@link populate}. */
   readonly stage?: (world: World) => Effect.Effect<void, unknown, Scope.Scope>
   readonly run: (world: World) => Effect.Effect<void, unknown, Scope.Scope>
 }
@@ -35,7 +35,7 @@ export interface Outcome {
   readonly fault: string
   readonly subject: SubjectName
   readonly violations: ReadonlyArray<Violation>
-  /** What kept the fault from being played to its end. */
+  /** Why the fault could not be run to its end. */
   readonly error?: string
   readonly figures: Figures
   readonly seconds: number
@@ -43,7 +43,7 @@ export interface Outcome {
   readonly logs: ReadonlyArray<string>
 }
 
-/** A process that looks, one that keeps three instances, and one that does both. */
+/** A process that subscribes, one that registers three instances, and one that does both. */
 export const populate = Effect.fnUntraced(function* (world: World, options?: Partial<ConnectOptions>) {
   const looking = yield* world.connect("looking", options)
   yield* looking.subscribe()
@@ -55,7 +55,7 @@ export const populate = Effect.fnUntraced(function* (world: World, options?: Par
   yield* both.subscribe()
 })
 
-/** Plays a fault. What goes wrong in a client under test is no error here; it is in the history. */
+/** Runs a fault. A failure of a client under test is not an error here; the history contains it. */
 export const play = (fault: Fault, subject: SubjectName): Effect.Effect<Outcome> =>
   Effect.gen(function* () {
     const began = performance.now()
@@ -99,7 +99,7 @@ export const play = (fault: Fault, subject: SubjectName): Effect.Effect<Outcome>
     }
   })
 
-/** What is wrong, for people; empty when nothing is. */
+/** The violations as text; empty if there are none. */
 export const explain = ({ error, history, violations }: Outcome): string =>
   error === undefined && violations.length === 0 ? "" : [
     ...(error === undefined ? [] : [error]),
@@ -107,7 +107,7 @@ export const explain = ({ error, history, violations }: Outcome): string =>
     show(history)
   ].join("\n")
 
-/** The rules that were broken, each once. */
+/** The broken rules, without duplicates. */
 export const brokenBy = ({ violations }: Outcome): ReadonlyArray<Rule> => [
   ...new Set(violations.map(({ rule }) => rule))
 ]

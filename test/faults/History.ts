@@ -1,21 +1,21 @@
 /**
- * What happened, in the order of its moments: what was done to etcd and to its clients, what a client under test was
- * asked and said, and what was true. It is plain data; `check.ts` judges it.
+ * A history: what was done to etcd and to its clients, the calls and results of the clients under test, and the truth,
+ * in order of time. It is plain data; `check.ts` judges it.
  *
  * @module
  */
 
-/** A set as a subscriber was given it. */
+/** A set that a subscriber received. */
 export interface SeenSet {
   readonly revision: bigint
   readonly live: boolean
-  /** By id: what `contentOf` makes of the instance. */
+  /** By id: `contentOf` of the instance. */
   readonly contents: ReadonlyMap<string, string>
 }
 
-/** One entry. `registrant` and `subscriber` are names that are unique in the history. */
+/** One entry. `registrant` and `subscriber` are unique names. */
 export type Happened =
-  /** True: a key was written (or, without a value, deleted) at this revision of this life of etcd. */
+  /** The truth: a key was written (or, without a value, deleted) at this revision of this life of etcd. */
   | {
     readonly _tag: "Wrote"
     readonly epoch: number
@@ -24,25 +24,25 @@ export type Happened =
     readonly value: string | undefined
     readonly lease: bigint
   }
-  /** etcd begins another life: its data were wiped, or replaced by older ones. Lives count from 0. */
+  /** etcd begins another life: its data was wiped, or replaced by older data. Lives count from 0. */
   | { readonly _tag: "Replaced"; readonly epoch: number }
-  /** That revision was written by the operator's hand. */
+  /** The operator wrote this revision. */
   | { readonly _tag: "Operated"; readonly epoch: number; readonly revision: bigint }
   /** A fault begins. */
   | {
     readonly _tag: "FaultBegan"
     readonly fault: number
     readonly name: string
-    /** Until it heals, nobody hears from etcd. */
+    /** Until it ends, no client has contact to etcd. */
     readonly cuts: boolean
     /** Clients do not run. */
     readonly freezes: boolean
-    /** etcd may refuse, with reason. */
+    /** etcd may refuse requests. */
     readonly refuses: boolean
   }
   | { readonly _tag: "FaultHealed"; readonly fault: number }
   | { readonly _tag: "Called"; readonly registrant: string; readonly call: Call; readonly key: string }
-  /** `failure` is the tag of the error, if it failed. */
+  /** `failure` is the tag of the error, if the call failed. */
   | { readonly _tag: "Returned"; readonly registrant: string; readonly call: Call; readonly failure?: string }
   | {
     readonly _tag: "Status"
@@ -59,28 +59,28 @@ export type Happened =
     readonly id: string
     readonly content: string
   }
-  /** The stream has ended by itself; `failure` is the tag of the reason. */
+  /** The stream ended by itself. `failure` is the tag of the reason. */
   | { readonly _tag: "Ended"; readonly subscriber: string; readonly failure: string }
   | { readonly _tag: "Unsubscribed"; readonly subscriber: string }
   /**
-   * All has healed and nothing is written any more; whoever has not converged by now never will. Once while all are
-   * there, and once after they have left.
+   * All faults have ended and nothing is written any more: every client must have converged. Once before the clients
+   * leave, and once after.
    */
   | { readonly _tag: "Quiet" }
-  /** Every scope is closed: what remains in etcd that a client under test has put there. */
+  /** Every scope is closed: the keys and leases of clients under test that remain in etcd. */
   | { readonly _tag: "Left"; readonly keys: ReadonlyArray<string>; readonly leases: ReadonlyArray<string> }
-  /** What reconciliation had to mend. */
+  /** How many keys reconciliation repaired. */
   | { readonly _tag: "Mended"; readonly count: number }
 
-/** `start` registers without waiting. */
+/** `start` registers with `startup: "background"`. */
 export type Call = "register" | "start" | "update" | "release"
 
-/** An entry with its moment, in milliseconds: the same clock in every process, and one that never jumps. */
+/** An entry with its time in milliseconds, on one monotonic clock for all processes. */
 export type Entry = Happened & { readonly at: number }
 
 export type History = ReadonlyArray<Entry>
 
-/** Milliseconds since the epoch, on a clock that never jumps once the process has started. */
+/** Milliseconds since the epoch, monotonic after the start of the process. */
 export const now = (): number => performance.timeOrigin + performance.now()
 
 /** Collects a history. */
@@ -94,19 +94,19 @@ export class Recorder {
     for (const listener of this.#listeners) listener(entry)
   }
 
-  /** Tells of each entry from now on; the answer ends it. */
+  /** Calls `listener` with each entry from now on. Returns a function that stops it. */
   listen(listener: (entry: Entry) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
   }
 
-  /** So far, by moment. What other processes report comes late. */
+  /** The entries so far, ordered by time. Entries of other processes arrive late. */
   get history(): History {
     return [...this.#entries].sort((a, b) => a.at - b.at)
   }
 }
 
-/** An instance in one line: all that a registrant says about itself, but its name and its id. */
+/** An instance as one line: all of its members but the name and the id. */
 export const contentOf = (instance: {
   readonly endpoints: ReadonlyArray<string>
   readonly metadata: unknown
@@ -124,7 +124,7 @@ export const contentOf = (instance: {
     instance.zone ?? null
   ])
 
-/** An entry as a line of text, and back. */
+/** Converts an entry to a line of text, and back. */
 export const toLine = (entry: Entry): string =>
   JSON.stringify(entry, (_, value: unknown) => {
     if (typeof value === "bigint") return { bigint: String(value) }
@@ -138,10 +138,10 @@ export const fromLine = (line: string): Entry =>
     return "map" in value && Array.isArray(value.map) ? new Map(value.map) : value
   })
 
-/** A history for people, its last part where it is long. */
+/** A history as text; only the last part if it is long. */
 export const show = (history: History, lines = 120): string => {
   const start = history[0]?.at ?? 0
-  const told = history.map(({ at, ...happened }) => {
+  const entries = history.map(({ at, ...happened }) => {
     const time = `${((at - start) / 1000).toFixed(3).padStart(8)} s`
     const text = happened._tag === "Emitted" ?
       `Emitted ${happened.subscriber} ${happened.set.live ? "live" : "stale"} at ${happened.set.revision}: ${
@@ -156,5 +156,7 @@ export const show = (history: History, lines = 120): string => {
       ).join(" ")
     return `${time}  ${text.length > 220 ? `${text.slice(0, 220)}…` : text}`
   })
-  return (told.length > lines ? [`… ${told.length - lines} before`, ...told.slice(-lines)] : told).join("\n")
+  return (entries.length > lines ? [`… ${entries.length - lines} before`, ...entries.slice(-lines)] : entries).join(
+    "\n"
+  )
 }

@@ -1,12 +1,12 @@
 /**
- * Clients as they are often written, to show that the suite finds out what is wrong with them. Nobody should use them.
+ * Clients with common mistakes, to prove that the suite detects them. Do not use them.
  *
- * Both register with a grant and a put, send heartbeats, try five times and then give up without a word. Where the watch
- * breaks they watch from now on again. They do not know that they do not know.
+ * Both register with a grant and a put, send heartbeats, and silently give up after five attempts. If the watch breaks,
+ * they watch again from the current revision and miss what happened in between.
  *
- * - The naive one watches from now on and reads everything again on each event. When the lease is lost it puts the key
- *   again under a new one, whoever holds it by then.
- * - The forgetful one reads once, watches from there on, and believes each event. When the lease is lost it stops.
+ * - The naive client watches from the current revision and reads everything again on each event. If its lease is lost,
+ *   it puts the key under a new one, even if another process holds it by then.
+ * - The forgetful client reads once, watches from there, and applies each event. If its lease is lost, it stops.
  *
  * @module
  */
@@ -27,7 +27,7 @@ export const connectNaive = (etcd: Etcd, namespace: string, name: NaiveName): Ef
     try {
       contents.set(id, contentOf(JSON.parse(text.decode(value))))
     } catch {
-      // somebody else's
+      // the key of another client
     }
   }
 
@@ -66,7 +66,7 @@ export const connectNaive = (etcd: Etcd, namespace: string, name: NaiveName): Ef
           known = believe(service, known, response)
           return Effect.succeed(known)
         }),
-        // It goes on watching, for some time.
+        // The watch is opened again, a limited number of times.
         Stream.catch(() => Stream.fromEffectDrain(Effect.sleep("200 millis"))),
         Stream.forever
       )

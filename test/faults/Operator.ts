@@ -1,6 +1,6 @@
 /**
- * Whoever runs etcd: looks into it and takes action directly, past every proxy, and without any code of the library. It
- * speaks to etcd's own HTTP gateway (`/v3/…`, JSON), so it can also tell what was true.
+ * The operator of etcd: reads and writes directly, past every proxy, without any code of the library. It uses etcd's
+ * own HTTP gateway (`/v3/…`, JSON), so it is also the source of the truth.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { Effect } from "effect"
 import http from "node:http"
 import { toError } from "../harness/real.ts"
 
-/** A key as it is. */
+/** A key in etcd. */
 export interface Found {
   readonly key: string
   readonly value: string
@@ -16,7 +16,7 @@ export interface Found {
   readonly revision: bigint
 }
 
-/** One event of a watch; without a value the key was deleted. */
+/** One event of a watch. Without a value, the key was deleted. */
 export interface Watched {
   readonly revision: bigint
   readonly key: string
@@ -25,12 +25,12 @@ export interface Watched {
 }
 
 export interface Operator {
-  /** Everything under a prefix, linearizable (or as it was at a revision), and the revision of etcd. */
+  /** All keys under a prefix (a linearizable read, or at a revision), and the current revision. */
   readonly read: (
     prefix: string,
     at?: bigint
   ) => Effect.Effect<{ readonly revision: bigint; readonly found: ReadonlyArray<Found> }, Error>
-  /** These answer with the revision. */
+  /** These return the revision. */
   readonly put: (key: string, value: string, lease?: bigint) => Effect.Effect<bigint, Error>
   readonly remove: (key: string) => Effect.Effect<bigint, Error>
   /** Deletes and puts keys at one revision. */
@@ -45,19 +45,19 @@ export interface Operator {
   readonly defragment: Effect.Effect<void, Error>
   readonly disarm: Effect.Effect<void, Error>
   readonly memberId: Effect.Effect<bigint, Error>
-  /** Asked of the leader. */
+  /** Sent to the leader. */
   readonly moveLeader: (to: bigint) => Effect.Effect<void, Error>
-  /** Turns authentication on, with a user `app` who may do everything below a prefix, and becomes `root`. */
+  /** Enables authentication, with a user `app` that may read and write below a prefix. The operator becomes `root`. */
   readonly protect: (prefix: string) => Effect.Effect<void, Error>
-  /** Turns authentication off. */
+  /** Disables authentication. */
   readonly unprotect: Effect.Effect<void, Error>
-  /** How often it has told etcd who it is. */
+  /** How often the operator has authenticated. */
   readonly logins: Effect.Effect<number>
   /** Sets the password of `app`. */
   readonly setPassword: (password: string) => Effect.Effect<void, Error>
-  /** Takes its role from `app`, or gives it back. */
+  /** Revokes the role of `app`, or grants it again. */
   readonly permit: (allowed: boolean) => Effect.Effect<void, Error>
-  /** Watches everything from a revision on, until the answer is called. */
+  /** Watches all keys from a revision on. Returns a function that stops it. */
   readonly watch: (
     from: bigint,
     listener: { readonly events: (events: ReadonlyArray<Watched>) => void; readonly end: (reason: string) => void }
@@ -87,10 +87,10 @@ const everything = { key: "AA==", range_end: "AA==" }
 
 const revisionOf = ({ header }: Header): bigint => BigInt(header?.revision ?? 0)
 
-/** What the user `app` begins with. */
+/** The initial password of the user `app`. */
 export const appPassword = "s3cret"
 
-/** An operator who asks whichever member `endpoint` names at that moment. */
+/** Makes an operator that uses the member that `endpoint` currently returns. */
 export const makeOperator = (endpoint: () => string): Operator => {
   let token: string | undefined
   let logins = 0
@@ -146,7 +146,7 @@ export const makeOperator = (endpoint: () => string): Operator => {
       ({ message }) => token !== undefined && message.includes("invalid auth token"),
       () => Effect.andThen(login, once<Answer>(path, body))
     )
-  const told = (path: string, body: object = {}) => Effect.map(call<Header>(path, body), revisionOf)
+  const write = (path: string, body: object = {}) => Effect.map(call<Header>(path, body), revisionOf)
   const done = (path: string, body: object = {}) => Effect.asVoid(call(path, body))
 
   const memberId = Effect.map(
@@ -173,10 +173,10 @@ export const makeOperator = (endpoint: () => string): Operator => {
         })
       ),
     put: (key, value, lease = 0n) =>
-      told("kv/put", { key: toBase64(key), value: toBase64(value), lease: String(lease) }),
-    remove: (key) => told("kv/deleterange", { key: toBase64(key) }),
+      write("kv/put", { key: toBase64(key), value: toBase64(value), lease: String(lease) }),
+    remove: (key) => write("kv/deleterange", { key: toBase64(key) }),
     write: (puts, removes = []) =>
-      told("kv/txn", {
+      write("kv/txn", {
         success: [
           ...puts.map(([key, value, lease]) => ({
             requestPut: { key: toBase64(key), value: toBase64(value), lease: String(lease) }

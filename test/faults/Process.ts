@@ -1,5 +1,5 @@
 /**
- * A client under test, with everything that it is asked and says written down.
+ * A client under test whose calls and results are recorded.
  *
  * @module
  */
@@ -24,21 +24,21 @@ export interface Registrant {
   readonly name: string
   readonly key: string
   readonly lease: Effect.Effect<bigint | undefined>
-  /** Fails never: what it says is in the history. */
+  /** Never fails: the history contains the result. */
   readonly update: (round: number) => Effect.Effect<void>
   readonly release: Effect.Effect<void>
 }
 
-/** A client under test: a process of its own, as far as etcd can tell. */
+/** A client under test. To etcd it is a process of its own. */
 export interface Process {
   readonly name: string
-  /** Fails as the client does, which is in the history, too. */
+  /** Fails as the client does; the history contains the failure as well. */
   readonly register: (how?: RegisterHow) => Effect.Effect<Registrant, Failed>
-  /** Subscribes to sets; the answer ends it. */
+  /** Subscribes to sets. Returns an effect that ends it. */
   readonly subscribe: (service?: string) => Effect.Effect<Effect.Effect<void>>
-  /** Subscribes to changes; the answer ends it. */
+  /** Subscribes to changes. Returns an effect that ends it. */
   readonly follow: (service?: string) => Effect.Effect<Effect.Effect<void>>
-  /** Releases what is registered, ends what is subscribed, and closes the client. */
+  /** Releases all registrations, ends all subscriptions, and closes the client. */
   readonly close: Effect.Effect<void>
 }
 
@@ -54,7 +54,7 @@ export interface ProcessOptions {
   readonly ttl: number
 }
 
-/** What reconciliation has had to mend, in all clients that share the metrics. */
+/** How many keys reconciliation has repaired, in all clients that share the metrics. */
 export const mended: Effect.Effect<number> = Effect.map(
   Metric.snapshot,
   (metrics) =>
@@ -62,7 +62,7 @@ export const mended: Effect.Effect<number> = Effect.map(
       .reduce((sum, { state }) => sum + Number("count" in state ? state.count : 0), 0)
 )
 
-/** Names what is registered and subscribed after the process, which therefore has a name of its own. */
+/** Names registrants and subscribers after the process, whose name is unique. */
 export const makeProcess = ({ client, name, namespace, recorder, scope, service, ttl }: ProcessOptions): Process => {
   const names = new Map<string, number>()
   const fresh = (stem: string) => {
@@ -134,7 +134,7 @@ export const makeProcess = ({ client, name, namespace, recorder, scope, service,
         recorder.add({ _tag: "Subscribed", subscriber, service: inService })
         return consume(subscriber)
       })
-      // Whoever is refused may ask again.
+      // After a refusal the call may be repeated.
       const fiber = yield* Effect.exit(once).pipe(
         Effect.flatMap((exit) =>
           Effect.sync(() => recorder.add({ _tag: "Ended", subscriber, failure: failureOf(exit) ?? "without a reason" }))

@@ -1,6 +1,5 @@
 /**
- * The clients that the suite can be pointed at, behind one small face: the library, and two naive clients that are there
- * to be found out.
+ * The clients under test, behind one small interface: the library, and two naive clients that the suite must detect.
  *
  * @module
  */
@@ -25,14 +24,14 @@ export interface ConnectOptions {
   readonly requestTimeout?: number
   readonly username?: string
   readonly password?: string
-  /** Makes the etcd that the client speaks to out of the real one. */
+  /** Wraps the etcd of the client. */
   readonly around?: (etcd: Etcd) => Effect.Effect<Etcd>
 }
 
 export interface RegisterCall {
   readonly service: string
   readonly id: string
-  /** Is in the metadata of what is put. */
+  /** Stored in the metadata of the instance. */
   readonly owner: string
   readonly endpoint: string
   /** Seconds. */
@@ -53,17 +52,17 @@ export interface SeenChange {
   readonly content: string
 }
 
-/** What failed, by its tag. */
+/** The tag of a failure. */
 export interface Failed {
   readonly _tag: string
   readonly message?: string
 }
 
 export interface Handle {
-  /** Puts another number into the metadata. */
+  /** Updates the number in the metadata. */
   readonly update: (round: number) => Effect.Effect<void, Failed>
   readonly statuses: Stream.Stream<SeenStatus>
-  /** The lease it holds, as far as it knows. */
+  /** The lease that the client believes to hold. */
   readonly lease: Effect.Effect<bigint | undefined>
 }
 
@@ -84,7 +83,7 @@ export type Connect = (options: ConnectOptions) => Effect.Effect<Client, Failed,
 
 const texts = new WeakMap<object, string>()
 
-/** Sets share their instances: each is put into words once. */
+/** Sets share their instances, so each is converted to text once. */
 const textOf = (instance: ServiceInstance): string => {
   const known = texts.get(instance)
   if (known !== undefined) return known
@@ -96,7 +95,7 @@ const textOf = (instance: ServiceInstance): string => {
 const seenSet = (set: InstanceSet): SeenSet => ({
   revision: set.revision,
   live: set.freshness._tag === "Live",
-  // Built when it is looked at: the oracle may never ask.
+  // Built on demand, because the oracle may not need it.
   get contents() {
     return new Map(set.instances.map((instance): [string, string] => [instance.id, textOf(instance)]))
   }
@@ -104,7 +103,7 @@ const seenSet = (set: InstanceSet): SeenSet => ({
 
 const contentOfInstance = (instance: ServiceInstance) => ({ id: instance.id, content: contentOf(instance) })
 
-/** The library, with times short enough for a test. Each client is a process of its own, as far as etcd can tell. */
+/** The library, with short times. To etcd, each client is a process of its own. */
 export const connectLibrary: Connect = Effect.fnUntraced(function* (
   { around, endpoints, namespace, password, progressEvery, progressTimeout, reconcileEvery, requestTimeout, username }:
     ConnectOptions
@@ -172,6 +171,6 @@ export const subjects: Readonly<Record<SubjectName, Connect>> = {
   forgetful: connectAs("forgetful")
 }
 
-/** The subject that a program was told to test. */
+/** The subject of a program, by name. */
 export const subjectOf = (name: string | undefined): SubjectName =>
   naiveNames.find((known) => known === name) ?? "library"

@@ -1,6 +1,6 @@
 /**
- * What is true: a watch of all of etcd from its first revision, kept up by the operator's hand. It knows each write
- * with its revision, whatever happens to the servers, as long as nothing is compacted that it has not seen.
+ * The truth: a watch of all keys from the first revision, through the operator. It records each write with its
+ * revision, whatever happens to the servers, as long as nothing is compacted before it was recorded.
  *
  * @module
  */
@@ -13,17 +13,17 @@ export interface Truth {
   readonly epoch: number
   /** Everything up to this revision has been recorded. */
   readonly revision: bigint
-  /** Waits until everything that is in etcd now has been recorded, and answers with the revision. */
+  /** Waits until everything in etcd has been recorded, and returns the revision. */
   readonly catchUp: Effect.Effect<bigint, Error>
-  /** etcd is about to begin another life; called while it is down. */
+  /** Begins another life of etcd. Called while etcd is down. */
   readonly replaced: Effect.Effect<void>
-  /** Asks again where it watches, as when a member is cut off. */
+  /** Opens the watch again, for example when a member is partitioned. */
   readonly reconnect: Effect.Effect<void>
-  /** Not empty when something was missed: then the oracle is worth nothing. */
+  /** Not empty if a write was missed: the oracle cannot judge then. */
   readonly problems: ReadonlyArray<string>
 }
 
-/** Records the truth for the lifetime of the scope. */
+/** Records the truth until the scope closes. */
 export const makeTruth = (
   recorder: Recorder,
   operator: Operator,
@@ -49,7 +49,7 @@ export const makeTruth = (
         }
       }
     }
-    /** A life may begin compacted, as its snapshot was: with what was there then. */
+    /** A life may begin compacted, with the keys of its snapshot. */
     const begin = (at: bigint) => {
       stop = Effect.runCallback(eventually(operator.read(`${namespace}/`, at)), {
         onExit: (exit) => {
@@ -103,7 +103,7 @@ export const makeTruth = (
       },
       problems,
       catchUp: Effect.gen(function* () {
-        // An empty etcd is at revision 1, which nobody wrote.
+        // An empty etcd is at revision 1, without a write.
         const { revision: current } = yield* eventually(operator.read(`${namespace}/`))
         yield* eventually(
           Effect.suspend(() => revision >= current || current <= 1n ? Effect.void : Effect.fail(`${revision}`)),

@@ -1,6 +1,6 @@
 /**
- * The rig: etcd servers with a proxy in front of each, the operator's hand, clients under test, and the recorder that
- * writes down what all of them do.
+ * The rig: etcd servers with a proxy in front of each, the operator, clients under test, and a recorder of everything
+ * that happens.
  *
  * @module
  */
@@ -18,17 +18,17 @@ import { makeTruth, type Truth } from "./Truth.ts"
 
 export interface WorldOptions {
   readonly subject: SubjectName
-  /** Members; default 1. More than one have proxies between them, too. */
+  /** Members; default 1. Several members also have proxies between them. */
   readonly members?: number
   readonly args?: ReadonlyArray<string>
   /** Seconds; default 2. */
   readonly ttl?: number
-  /** Milliseconds until a silence is noticed; default 2000. */
+  /** Milliseconds until a silent watch is detected; default 2000. */
   readonly silence?: number
   readonly promised?: Partial<Promised>
 }
 
-/** A server with its proxy. */
+/** A server and its proxy. */
 export interface Member {
   readonly server: EtcdServer
   readonly proxy: Proxy
@@ -53,14 +53,14 @@ export interface World {
   readonly processes: ReadonlyArray<Process>
   readonly service: string
   readonly ttl: number
-  /** A new client under test, through the proxies; `only`: of these members. */
+  /** A new client under test, through the proxies; `only` limits it to some members. */
   readonly connect: (
     name: string,
     options?: { readonly only?: ReadonlyArray<Member> } & Partial<ConnectOptions>
   ) => Effect.Effect<Process, Failed>
-  /** A client under test in a process of the machine's own, with registrations and subscriptions. */
+  /** A client under test in its own process, with registrations and subscriptions. */
   readonly spawn: (name: string, registrations: number) => Effect.Effect<Spawned, Error>
-  /** Records a fault around what makes it, what happens meanwhile, and what heals it. */
+  /** Records a fault from its beginning to its end. */
   readonly during: <E1, E2, E3, R = never>(
     name: string,
     kind: FaultKind,
@@ -68,33 +68,33 @@ export interface World {
     meanwhile: Effect.Effect<unknown, E2, R>,
     heal: Effect.Effect<unknown, E3>
   ) => Effect.Effect<void, E1 | E2 | E3, R>
-  /** Writes by the operator's hand are noted as such. */
+  /** Runs the operator's writes and records them as such. */
   readonly operate: (write: Effect.Effect<bigint, Error>) => Effect.Effect<void, Error>
-  /** What the operator's own instance is to look like. */
+  /** Sets the content of the operator's own instance. */
   readonly value: (id: string, owner: string, round: number) => string
-  /** The operator asks others than these from now on. */
+  /** The operator avoids these members from now on. */
   readonly avoid: (...servers: ReadonlyArray<EtcdServer>) => Effect.Effect<void>
-  /** Compacts everything that the oracle has seen. */
+  /** Compacts everything that the truth has recorded. */
   readonly compact: Effect.Effect<void, Error>
   /**
-   * The server begins another life: clients are cut off, everything is recorded, `change` is made while it is down, and
-   * `unseen` before clients are let in again.
+   * Begins another life of the server: disconnects the clients, records everything, runs `change` while the server is
+   * down, and `unseen` before clients may connect again.
    */
   readonly replace: (
     change: Effect.Effect<unknown, Error>,
     unseen?: Effect.Effect<unknown, Error>
   ) => Effect.Effect<void, Error>
-  /** Puts a member in the place of another: its proxy leads to the new one. */
+  /** Replaces a member: its proxy leads to the new one. */
   readonly substitute: (old: EtcdServer, fresh: EtcdServer) => Effect.Effect<void>
-  /** Waits until every subscriber shows what is true and every registrant is in etcd; false if that takes too long. */
+  /** Waits until all subscribers have converged and all registrants are in etcd; false after a timeout. */
   readonly converged: (milliseconds: number) => Effect.Effect<boolean>
-  /** Waits until no registration is being made and no update is under way. */
+  /** Waits until no registration and no update is in progress. */
   readonly settled: Effect.Effect<void>
-  /** Repeats it until the world comes to rest. */
+  /** Repeats an effect until the world comes to rest. */
   readonly load: (effect: Effect.Effect<unknown>) => Effect.Effect<void>
-  /** Ends the operator's own writing, and every load. */
+  /** Ends the operator's writes and every load. */
   readonly rest: Effect.Effect<void>
-  /** Ends the run: is quiet, releases everything, closes everything, and looks at what is left. */
+  /** Ends the run: waits for quiet, releases and closes everything, and records what remains. */
   readonly end: Effect.Effect<void, Error>
 }
 
@@ -105,10 +105,10 @@ export interface Spawned {
 
 let worlds = 0
 
-/** Seconds that the operator's own lease lives without heartbeats. */
+/** TTL of the operator's own lease, in seconds. It has no heartbeats. */
 const long = 3600
 
-/** A world for the lifetime of the scope, with an instance of the operator's own that changes five times a second. */
+/** Makes a world until the scope closes. The operator's own instance changes five times per second. */
 export const makeWorld = Effect.fnUntraced(function* (
   options: WorldOptions
 ): Effect.fn.Return<World, Error, Scope.Scope> {
@@ -121,9 +121,9 @@ export const makeWorld = Effect.fnUntraced(function* (
     namespace,
     ttl: ttl * 1000,
     silence,
-    // One backoff step (5 s), an attempt that hangs (1 s to connect and 1 s to be answered), and one silence.
+    // One backoff step (5 s), an attempt that hangs (1 s to connect and 1 s for the answer), and one silence.
     within: 5000 + 2000 + silence,
-    // `releaseTimeout`, a grant that is waited for, and a client that closes.
+    // `releaseTimeout`, a pending grant, and a client that closes.
     release: 2000 + 1000 + 1000,
     // Two cores, many processes.
     slack: 4000,
@@ -151,7 +151,7 @@ export const makeWorld = Effect.fnUntraced(function* (
   const truth = yield* makeTruth(recorder, operator, namespace)
 
   const processes: Array<Process> = []
-  // What is so now, for whoever waits for it.
+  // The current state, for the functions that wait.
   const current = { owners: new Map<string, string>(), contents: new Map<string, Map<string, string>>() }
   const subscribers = new Map<
     string,
@@ -232,7 +232,7 @@ export const makeWorld = Effect.fnUntraced(function* (
     return process
   })
 
-  // Whatever the test did: nothing goes on when it is over.
+  // Nothing runs after the test, whatever it did.
   yield* Effect.addFinalizer(() => Effect.forEach([...processes], ({ close }) => close, { concurrency: "unbounded" }))
 
   const operate: World["operate"] = (write) =>
@@ -251,7 +251,7 @@ export const makeWorld = Effect.fnUntraced(function* (
       status: "up"
     })
 
-  // The truth moves on, whatever is cut off from it.
+  // The truth changes even if clients are disconnected.
   let ownLease = 0n
   let round = 0
   const outside = `${namespace}/${service}/outside`
@@ -267,7 +267,7 @@ export const makeWorld = Effect.fnUntraced(function* (
   let resting = false
   const load: World["load"] = (effect) =>
     Effect.asVoid(FiberSet.run(loads, Effect.repeat(effect, { until: () => resting })))
-  /** What is missed during a fault stays missed by whoever only waits for the next change. */
+  /** No change follows a fault, so a client that missed one during the fault does not recover by chance. */
   let moving = true
   yield* load(Effect.andThen(Effect.suspend(() => moving ? move : Effect.void), pause(200)))
 
@@ -287,7 +287,7 @@ export const makeWorld = Effect.fnUntraced(function* (
       )
     })
 
-  // What was begun is not interrupted: an update that is might still take place later.
+  // Do not interrupt pending calls: an interrupted update might still be applied later.
   const rest = Effect.suspend(() => {
     resting = true
     return Effect.andThen(
@@ -318,7 +318,7 @@ export const makeWorld = Effect.fnUntraced(function* (
     yield* truth.catchUp
     recorder.add({ _tag: "Quiet" })
     const [watching, registering] = [processes.slice(0, 1), processes.slice(1)]
-    // The others leave while somebody still looks.
+    // The registrants leave while one subscriber is still there.
     yield* Effect.forEach(registering, ({ close }) => close, { concurrency: "unbounded" })
     yield* eventually(truth.catchUp)
     yield* converged(promised.slack)

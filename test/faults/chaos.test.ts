@@ -9,7 +9,7 @@ describe("chaos", () => {
     Effect.sync(() => {
       assert.deepEqual(campaignOf(7, 20), campaignOf(7, 20))
       assert.notDeepEqual(campaignOf(7, 20), campaignOf(8, 20))
-      // Every kind of step is drawn sooner or later.
+      // Every kind of step is drawn.
       const kinds = new Set(
         Array.from({ length: 40 }, (_, seed) => campaignOf(seed, 20)).flat().map(({ step }) => step.kind)
       )
@@ -23,7 +23,7 @@ describe("chaos", () => {
         Effect.succeed(needed.every((item) => left.includes(item)))
       assert.deepEqual(yield* shrink(items, needs(3, 17, 31), 500), [3, 17, 31])
       assert.deepEqual(yield* shrink(items, needs(5), 500), [5])
-      // It keeps to its number of tries, and to what is known to fail.
+      // It respects its number of attempts and returns a list that failed.
       assert.equal((yield* shrink(items, needs(3, 17), 1)).length, 20 + 20)
       assert.ok((yield* shrink(items, needs(3), 3)).includes(3))
     }))
@@ -33,7 +33,7 @@ describe("chaos", () => {
     () =>
       Effect.gen(function* () {
         const seed = 25
-        // The naive client never looks whether its key is still there.
+        // The naive client never checks that its key still exists.
         const plan: ReadonlyArray<Planned> = [
           ...campaignOf(seed, 4),
           { lane: "faults", after: 100, step: { kind: "delete", which: 0 } }

@@ -1,6 +1,6 @@
 /**
- * Random campaigns: what clients do and what befalls them, drawn from a seed, played in a world of its own and judged by
- * the oracle. A campaign is plain data, so a failing one can be made shorter by leaving steps out.
+ * Random campaigns: steps of clients and faults, drawn from a seed, run in their own world and judged by the oracle. A
+ * campaign is plain data, so a failing one can be shortened by removing steps.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import { moveLeader } from "./table/cluster.ts"
 import { serverFaults } from "./table/server.ts"
 import type { World } from "./World.ts"
 
-/** Numbers choose among what is there at that moment. */
+/** Numbers choose among what exists at that time. */
 export type Step =
   | { readonly kind: "register"; readonly process: number; readonly background: boolean }
   | { readonly kind: "claim"; readonly process: number; readonly claim: "exclusive" | "restart" }
@@ -49,7 +49,7 @@ export type Step =
     readonly for: number
   }
 
-/** A step and the milliseconds to wait before it. Steps of the two lanes happen beside each other. */
+/** A step and the milliseconds to wait before it. The two lanes run in parallel. */
 export interface Planned {
   readonly lane: "clients" | "faults"
   readonly after: number
@@ -59,7 +59,7 @@ export interface Planned {
 const ttl = 3
 const clients = 3
 
-/** Of the table, as they are there. */
+/** Faults of the table. */
 const restorations = serverFaults.filter(({ title }) => title.includes("an older snapshot"))
 const noSpace = serverFaults.find(({ id }) => id === "F8")
 
@@ -74,7 +74,7 @@ const asked: Table = [
   ["follow", 1],
   ["unsubscribe", 2]
 ]
-/** Whatever etcd is. */
+/** Steps on any etcd. */
 const anywhere: Table = [
   ["reset", 4],
   ["refuse", 2],
@@ -93,7 +93,7 @@ const anywhere: Table = [
   ["rewrite", 2],
   ["compact", 3]
 ]
-/** One server. */
+/** Steps on one server. */
 const ofOne: Table = [
   ["kill", 3],
   ["stop", 3],
@@ -101,17 +101,17 @@ const ofOne: Table = [
   ["restore", 2],
   ["fill", 1]
 ]
-/** A cluster: whoever draws from this list has one. */
+/** Steps on a cluster. */
 const ofThree: Table = [
   ["kill leader", 4],
   ["move leader", 4]
 ]
 
-/** What lets a registration end by itself is in some campaigns only: less can be asked of these. */
+/** Steps that can end a registration. Only some campaigns have them, because the oracle must allow more there. */
 const rivals: Table = [["claim", 3]]
 const robbers: Table = [["unlease", 2], ["move", 2]]
 
-/** The campaign of a seed: about so many seconds. */
+/** The campaign of a seed, of about this many seconds. */
 export const campaignOf = (seed: number, seconds: number): ReadonlyArray<Planned> => {
   const random = randomOf(seed)
   const upTo = (limit: number) => Math.floor(random() * limit)
@@ -119,7 +119,7 @@ export const campaignOf = (seed: number, seconds: number): ReadonlyArray<Planned
     let left = upTo(table.reduce((sum, [, weight]) => sum + weight, 0))
     return table.find(([, weight]) => (left -= weight) < 0)?.[0] ?? "reset"
   }
-  // Sometimes shorter than anybody notices, sometimes longer than a lease lives.
+  // From too short to be detected to longer than a TTL.
   const duration = () => Math.round(100 * 60 ** random())
   const stepOf = (kind: Step["kind"]): Step => {
     switch (kind) {
@@ -162,7 +162,7 @@ export const campaignOf = (seed: number, seconds: number): ReadonlyArray<Planned
       const after = upTo(2 * every)
       const step = stepOf(draw(table))
       planned.push({ lane: name, after, step })
-      // etcd stays full for 4 s.
+      // etcd has no space for 4 s.
       time += after + ("for" in step ? step.for : step.kind === "fill" ? 4000 : 0)
     }
     return planned
@@ -174,7 +174,7 @@ export const campaignOf = (seed: number, seconds: number): ReadonlyArray<Planned
 
 const pick = <A>(all: ReadonlyArray<A>, which: number): A | undefined => all[which % Math.max(1, all.length)]
 
-/** What the steps are played in, and what can be promised there. */
+/** The world of the steps, and what is promised in it. */
 const settingOf = (plan: ReadonlyArray<Planned>): Pick<Fault, "args" | "members" | "promised"> => {
   const has = (table: Table) => plan.some(({ step }) => table.some(([kind]) => kind === step.kind))
   const full = has([["fill", 1]]) ? noSpace : undefined
@@ -191,7 +191,7 @@ const settingOf = (plan: ReadonlyArray<Planned>): Pick<Fault, "args" | "members"
   }
 }
 
-/** A campaign as a fault like any other. */
+/** A campaign as a fault. */
 export const campaign = (title: string, plan: ReadonlyArray<Planned>): Fault => ({
   id: "chaos",
   title,
@@ -225,7 +225,7 @@ export const campaign = (title: string, plan: ReadonlyArray<Planned>): Fault => 
     ) => world.during(kind, {}, begin, pause(milliseconds), heal)
     const moment = (kind: string, effect: Effect.Effect<unknown, unknown>) =>
       world.during(kind, {}, effect, Effect.void, Effect.void)
-    /** The way to every member. */
+    /** The proxies of all members. */
     const ways = (change: (proxy: Proxy) => Effect.Effect<unknown, Error>) =>
       Effect.forEach(world.members, ({ proxy }) => change(proxy))
     const heal = ways((proxy) => proxy.heal)
@@ -243,7 +243,7 @@ export const campaign = (title: string, plan: ReadonlyArray<Planned>): Fault => 
         (registrant) => registrant === undefined ? undefined : registrants.push(registrant)
       )
 
-    /** What a client asks of etcd next is lost on the way there or back. */
+    /** Loses the next request of a client, or its answer. */
     const lose = (kind: string, which: number, mode: "lost" | "unanswered") =>
       Effect.gen(function* () {
         const registrant = pick(registrants, which)
@@ -259,7 +259,7 @@ export const campaign = (title: string, plan: ReadonlyArray<Planned>): Fault => 
           {},
           Effect.void,
           Effect.forkScoped(Effect.ignore(asking)).pipe(
-            // A client that has just been hurt may ask later.
+            // A client under another fault may send its request later.
             Effect.andThen(Effect.raceAllFirst([pause(2000), ...traps.map(({ sprung }) => sprung)])),
             Effect.andThen(pause(300))
           ),
@@ -292,7 +292,7 @@ export const campaign = (title: string, plan: ReadonlyArray<Planned>): Fault => 
         case "delete":
           return moment(step.kind, onKey(step.which, ({ key }) => world.operate(operator.remove(key))))
         case "revoke":
-          // Its owner may have let go of it by now, here and below.
+          // Its owner may have released it by now, here and below.
           return moment(step.kind, onKey(step.which, ({ lease }) => Effect.ignore(operator.revoke(lease))))
         case "rewrite":
           return moment(
@@ -349,7 +349,7 @@ export const campaign = (title: string, plan: ReadonlyArray<Planned>): Fault => 
         case "cut":
           return outage(step.kind, step.for, ways((proxy) => proxy.blackhole()), heal)
         case "cut up":
-          // Whoever is told of changes may go on listening.
+          // Subscribers of changes stay.
           return hindrance(step.kind, step.for, ways((proxy) => proxy.blackhole("up")), heal)
         case "cut down":
           return outage(step.kind, step.for, ways((proxy) => proxy.blackhole("down")), heal)
@@ -376,19 +376,20 @@ export const campaign = (title: string, plan: ReadonlyArray<Planned>): Fault => 
         ({ after, step }) =>
           Effect.andThen(
             pause(after),
-            // What clients are asked waits for nobody; faults come one after the other.
+            // Calls of clients do not wait for each other; faults run one after the other.
             lane === "faults" ? act(step) : Effect.forkScoped(Effect.ignore(Effect.suspend(() => act(step))))
           ),
         { discard: true }
       ), { concurrency: 2 })
-    // Whoever was asked during the last fault is answered after it.
+    // Calls during the last fault complete after it.
     yield* world.settled
   })
 })
 
 /**
- * A shorter list that still fails: parts are left out, halves first (A. Zeller, R. Hildebrandt, "Simplifying and
- * Isolating Failure-Inducing Input", IEEE Transactions on Software Engineering 28, 2002), for at most so many tries.
+ * Finds a shorter list that still fails by removing parts, halves first (A. Zeller, R. Hildebrandt, "Simplifying and
+ * Isolating Failure-Inducing Input", IEEE Transactions on Software Engineering 28, 2002), in a limited number of
+ * attempts.
  */
 export const shrink = Effect.fnUntraced(function* <A>(
   items: ReadonlyArray<A>,

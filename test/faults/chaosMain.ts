@@ -5,7 +5,7 @@
  *     deno task chaos --seed 7 --runtime bun                 one campaign on one runtime
  *     deno task chaos --seed 7 --keep 3,8,12                 some of its steps, as a failing run prints them
  *
- * A failing run prints its seed, leaves steps out as long as it still fails, and prints the history of the shortest.
+ * A failing run prints its seed, removes steps as long as it still fails, and prints the shortest history.
  *
  * @module
  */
@@ -24,7 +24,7 @@ const main = Effect.gen(function* () {
   let passed = 0
   let failed = 0
   for (const runtime of runtimeNames.filter((name) => wanted.length === 0 || wanted.includes(name))) {
-    // Fetched if it is not at hand.
+    // Fetched if it is missing.
     obtainRuntime(runtime)
     console.log(`-- ${runtime} ${[...seed, ...rest].join(" ")}`)
     const code = yield* Effect.scoped(Effect.gen(function* () {

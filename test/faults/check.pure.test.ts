@@ -18,7 +18,7 @@ const value = (id: string, owner: string, status = "up") =>
 const content = (owner: string, status = "up") =>
   contentOf({ endpoints: [`http://${owner}:1`], metadata: { owner }, status, weight: 1 })
 
-// One line for each kind of entry: what happened, at which millisecond.
+// One constructor per kind of entry: what happened, at which millisecond.
 const at = (moment: number, happened: Happened): Entry => ({ ...happened, at: moment })
 const put = (
   moment: number,
@@ -69,7 +69,7 @@ const left = (moment: number, keys: ReadonlyArray<string>, leases: ReadonlyArray
   at(moment, { _tag: "Left", keys, leases })
 const mended = (moment: number, count: number) => at(moment, { _tag: "Mended", count })
 
-/** Two registrants and two subscribers live through an outage that takes their leases. Nothing is wrong with it. */
+/** Two registrants and two subscribers survive an outage in which their leases expire. The history is correct. */
 const good: History = [
   subscribed(0),
   subscribed(0, "c"),
@@ -129,11 +129,11 @@ const broken = (history: History, more: Partial<Promised> = {}): ReadonlyArray<R
   ...new Set(check(sorted(history), { ...promised, ...more }).map(({ rule }) => rule))
 ]
 
-/** As if what comes from a moment on came later. */
+/** Delays all entries from a time on. */
 const later = (history: History, from: number, by: number): History =>
   history.map((entry) => entry.at >= from ? { ...entry, at: entry.at + by } : entry)
 
-/** A wrong history for each rule. */
+/** A history that breaks each rule. */
 const wrong: Record<Rule, { readonly history: History; readonly promised?: Partial<Promised> }> = {
   ordered: { history: [...good, set(7000, 6n, ["a"]), set(7001, 7n, ["a", "b"])] },
   atomic: { history: [...good, set(7000, 7n, ["a", "b", "ghost"]), set(7001, 7n, ["a", "b"])] },
@@ -167,19 +167,19 @@ const wrong: Record<Rule, { readonly history: History; readonly promised?: Parti
 }
 
 describe("check", () => {
-  it("finds nothing wrong with a good history", () => {
+  it("check returns no violation for a correct history", () => {
     assert.deepEqual(check(good, promised), [])
   })
 
   for (const rule of rules) {
-    it(`finds a history that breaks "${rule}"`, () => {
+    it(`check detects a history that breaks "${rule}"`, () => {
       const { history, promised } = wrong[rule]
       assert.ok(broken(history, promised).includes(rule), String(broken(history, promised)))
     })
   }
 
-  // What a rule must let pass: the other side of its bound.
-  it("lets the same revision pass in another life of etcd, and what goes back in the same one not", () => {
+  // What a rule must accept: the other side of its bound.
+  it("check accepts a lower revision in another life of etcd, but not in the same one", () => {
     const lives: History = [
       subscribed(0),
       put(1, 2n, "a"),
@@ -194,7 +194,7 @@ describe("check", () => {
     assert.deepEqual(broken(lives.filter(({ _tag }) => _tag !== "Replaced")), ["ordered"])
   })
 
-  it("does not count again what a restored snapshot holds", () => {
+  it("check does not count the keys of a restored snapshot twice", () => {
     const plain = put(14, 4n, "c", { lease: 0n })
     const before: History = [
       called(1, "a", "register"),
@@ -213,7 +213,7 @@ describe("check", () => {
     assert.deepEqual(broken([...before, put(9002, 5n, "c", { epoch: 1, lease: 0n })]), ["leased"])
   })
 
-  it("lets an end pass that a fault excuses, and a set that is late because nobody could run", () => {
+  it("check accepts an end that a fault explains, and a set that is late because the process was frozen", () => {
     const refused = [
       ...good,
       began(6900, { refuses: true }, 2),
@@ -225,13 +225,13 @@ describe("check", () => {
     assert.deepEqual(broken(late), [])
   })
 
-  it("lets a release pass that takes its time, and no other", () => {
+  it("check accepts a release within its time, and no later one", () => {
     const slow = later(good, 8040, 2500)
     assert.deepEqual(broken(slow), [])
     assert.deepEqual(broken(later(good, 8040, 4000)), ["returns"])
   })
 
-  it("counts a takeover and a registration that is over only where they are not promised", () => {
+  it("check reports a takeover and an ended registration only if they are not promised", () => {
     const taken: History = [
       called(1, "a", "register"),
       put(10, 2n, "a"),
@@ -246,13 +246,13 @@ describe("check", () => {
     assert.deepEqual(broken(taken, { takeover: true, robbed: true }), [])
   })
 
-  it("lets one Txn over many instances show as one set only", () => {
+  it("check accepts a transaction over many instances as one set only", () => {
     const txn = (sets: History): History => [subscribed(0), put(10, 2n, "a"), put(10, 2n, "b"), ...sets]
     assert.deepEqual(broken(txn([set(11, 2n, ["a", "b"])])), [])
     assert.deepEqual(broken(txn([set(11, 2n, ["a"]), set(12, 2n, ["a", "b"])])), ["never smaller"])
   })
 
-  it("does not take what is no instance for one", () => {
+  it("check ignores values that are not instances", () => {
     const odd = (id: string, text: string, revision: bigint): Entry =>
       at(5, { _tag: "Wrote", epoch: 0, revision, key: key(id), value: text, lease: 7n })
     assert.deepEqual(
@@ -268,13 +268,13 @@ describe("check", () => {
     )
   })
 
-  it("measures from the last healing until everybody is back and sees everybody", () => {
+  it("figuresOf measures from the end of the last fault until all clients have converged", () => {
     assert.deepEqual(figuresOf(good, promised), { converged: [500], back: [1000, 1500] })
   })
 })
 
 describe("History", () => {
-  it("is the same after it was written down as lines", () => {
+  it("History is unchanged after encoding and decoding as lines", () => {
     const said = good.filter(({ _tag }) => _tag !== "Wrote")
     assert.deepEqual(said.map((entry) => fromLine(toLine(entry))), said)
   })

@@ -1,38 +1,38 @@
 /**
- * The oracle's judgement: which promises a history breaks. It knows the promises and the format of keys and values on
- * the wire, and nothing of how a client works.
+ * The oracle: which promises a history breaks. It uses the promises and the wire format of keys and values, and nothing
+ * of the client's implementation.
  *
- * The words "ordered", "unique", "atomic", "resumable" and "reliable" are those of etcd's own robustness tests
- * (etcd-io/etcd, tests/robustness, and "KV API guarantees" of its documentation), said of sets instead of events.
+ * The rules "ordered", "unique", "atomic", "resumable" and "reliable" are those of etcd's own robustness tests
+ * (etcd-io/etcd, tests/robustness, and "KV API guarantees" of its documentation), applied to sets instead of events.
  *
  * @module
  */
 import { contentOf, type Entry, type History, type SeenSet } from "./History.ts"
 
-/** What was promised for this history, in milliseconds. */
+/** The promises for this history. Times are in milliseconds. */
 export interface Promised {
-  /** What keys start with, without a slash at the end. */
+  /** The prefix of all keys, without a trailing slash. */
   readonly namespace: string
   readonly ttl: number
-  /** `progressEvery + progressTimeout`: how long a subscriber may take to notice that it hears nothing. */
+  /** `progressEvery + progressTimeout`: how long a subscriber may take to detect a silent watch. */
   readonly silence: number
-  /** From the healing of a fault until everybody is back and sees everybody. */
+  /** Maximum time from the end of a fault until all registrations are back and all subscribers have them. */
   readonly within: number
-  /** How long a release may take. */
+  /** Maximum time of a release. */
   readonly release: number
-  /** What a busy machine and the way to the oracle may add to each of these. */
+  /** Added to each of these for a busy machine and the delay of the oracle. */
   readonly slack: number
-  /** No fault takes a lease: no key may be absent between registering and releasing. */
+  /** No fault ends a lease: no key may be missing between registration and release. */
   readonly keeps?: boolean
-  /** Rivals claim the same ids: who loses may fail and may be superseded. */
+  /** Several registrants claim the same ids: a loser may fail or be superseded. */
   readonly rivals?: boolean
-  /** The operator takes keys and gives them to others: who loses one may be superseded. */
+  /** The operator gives keys to others: a registrant that loses its key may be superseded. */
   readonly robbed?: boolean
-  /** Claims may take a key over from another owner that is still there. */
+  /** A claim may take a key from an owner that still exists. */
   readonly takeover?: boolean
 }
 
-/** The rules; what each says stands with its judge, below. */
+/** The rules. {@link judges} describes each. */
 export type Rule =
   | "ordered"
   | "atomic"
@@ -60,7 +60,7 @@ export interface Violation {
   readonly detail: string
 }
 
-/** Milliseconds from the last healing, one for each subscriber or registrant. */
+/** Milliseconds since the last fault ended, one per subscriber or registrant. */
 export interface Figures {
   readonly converged: ReadonlyArray<number>
   readonly back: ReadonlyArray<number>
@@ -72,12 +72,12 @@ interface Write {
   readonly id: string
   readonly key: string
   readonly lease: bigint
-  /** `undefined`: there is no instance (deleted, or the value is none). */
+  /** `undefined`: not an instance (deleted, or the value does not decode). */
   readonly content: string | undefined
   readonly present: boolean
   readonly owner: string | undefined
   readonly draining: boolean
-  /** It is in an earlier life, too: a snapshot was restored, and nobody wrote it again. */
+  /** Also in an earlier life: a snapshot was restored, and the key was not written again. */
   readonly restored: boolean
 }
 
@@ -99,12 +99,12 @@ interface Span {
 
 type Of<Tag extends Entry["_tag"]> = Extract<Entry, { readonly _tag: Tag }>
 
-/** An emission that was found to be true: of which life, and until when it stayed so. */
+/** An emission that equals a state of etcd: in which life, and until when. */
 interface Placed {
   readonly at: number
   readonly set: SeenSet
   readonly life: number
-  /** When the service changed next, in truth. */
+  /** When etcd's state of the service changed next. */
   readonly outdated: number
 }
 
@@ -116,10 +116,10 @@ interface Facts {
   readonly quiet: number
   readonly end: number
   readonly operated: ReadonlySet<string>
-  /** Entries of each subscription, which begins with its `Subscribed`. */
+  /** The entries of each subscription, starting with `Subscribed`. */
   readonly subscriptions: ReadonlyArray<ReadonlyArray<Entry>>
   readonly placed: ReadonlyMap<ReadonlyArray<Entry>, ReadonlyArray<Placed>>
-  /** What is wrong with the sets themselves. */
+  /** Violations by the sets themselves. */
   readonly misplaced: ReadonlyArray<Violation>
 }
 
@@ -146,7 +146,7 @@ const parse = (text: string): Value | undefined => {
   }
 }
 
-/** What a value says: its instance in one line, if it is one, and who put it. */
+/** Reads a value: its instance as one line, if it is one, and its owner. */
 export const read = (
   { id, lease, name, text }: {
     readonly name: string
@@ -222,7 +222,7 @@ const spansOf = (history: History): ReadonlyArray<Span> => {
   }))
 }
 
-/** The instances of a service as its writes go by. */
+/** The instances of a service after a number of its writes. */
 class State {
   readonly contents = new Map<string, string>()
   readonly #writes: ReadonlyArray<Write>
@@ -232,7 +232,7 @@ class State {
     this.#writes = writes
   }
 
-  /** Moves on to a revision; only forward. */
+  /** Applies the writes up to a revision. Moves only forward. */
   to(revision: bigint): this {
     for (let write = this.following; write !== undefined && write.revision <= revision; write = this.following) {
       if (write.content === undefined) this.contents.delete(write.id)
@@ -255,7 +255,7 @@ const sameContents = (a: ReadonlyMap<string, string>, b: ReadonlyMap<string, str
   return true
 }
 
-/** Finds for each set of a subscription the moment of truth that it shows. */
+/** Finds for each set of a subscription the state of etcd that it equals. */
 const place = (
   subscription: ReadonlyArray<Entry>,
   lives: ReadonlyArray<Life>,
@@ -270,7 +270,7 @@ const place = (
   for (const { at, set } of of(subscription, "Emitted")) {
     let found: { readonly life: number; readonly state: State } | undefined
     const began = lives.flatMap(({ start }, index) => index >= life && start <= at ? [index] : [])
-    // A revision may exist in two lives: what is live is rather of the newer one, what is stale of the older.
+    // A revision may exist in two lives: try the newer one first for a live set, the older one for a stale set.
     for (const candidate of set.live ? began.reverse() : began) {
       if (candidate === life && set.revision < last) continue
       const writes = lives[candidate]?.writes.get(first.service) ?? []
@@ -333,9 +333,10 @@ const factsOf = (history: History, promised: Promised): Facts => {
 const ends = (subscription: ReadonlyArray<Entry>): number =>
   subscription.find(({ _tag }) => _tag === "Ended" || _tag === "Unsubscribed")?.at ?? Infinity
 
-const nameOf = ([first]: ReadonlyArray<Entry>): string => first?._tag === "Subscribed" ? first.subscriber : "nobody"
+const nameOf = ([first]: ReadonlyArray<Entry>): string =>
+  first?._tag === "Subscribed" ? first.subscriber : "no instance"
 
-/** A moment that somebody who was frozen cannot keep is put off until it runs again. */
+/** The deadline of a process: `allowed` after `since`, or after the end of a span that froze it. */
 const putOff = (spans: ReadonlyArray<Span>, since: number, allowed: number): number => {
   let until = since + allowed
   for (const span of spans) {
@@ -344,14 +345,14 @@ const putOff = (spans: ReadonlyArray<Span>, since: number, allowed: number): num
   return until
 }
 
-/** When an emission shows the truth and says so: from, to. */
+/** The time in which an emission is live and equals etcd's state: from, to. */
 const truthful = (placed: ReadonlyArray<Placed>, index: number, end: number): readonly [number, number] => {
   const one = placed[index]
   if (one === undefined || !one.set.live) return [Infinity, -Infinity]
   return [one.at, Math.min(one.outdated, placed[index + 1]?.at ?? end)]
 }
 
-/** Milliseconds from a moment until the subscriber shows the truth. */
+/** Milliseconds from a moment until the subscriber's set is live and equals etcd's state. */
 const convergedAfter = (placed: ReadonlyArray<Placed>, moment: number, end: number): number => {
   for (const index of placed.keys()) {
     const [from, to] = truthful(placed, index, end)
@@ -368,7 +369,7 @@ interface Registrant {
   readonly registered: number
   readonly releasing: number
   readonly released: number
-  /** Has ended by itself: taken over, or given up. */
+  /** When it ended by itself: superseded, or failed. */
   readonly over: number
 }
 
@@ -423,7 +424,7 @@ const ownSpells = (facts: Facts, { key, name }: Registrant): ReadonlyArray<reado
   return spells
 }
 
-/** Milliseconds from a moment until the key is the registrant's own, for good. */
+/** Milliseconds from a moment until the registrant has its key and keeps it. */
 const backAfter = (facts: Facts, registrant: Registrant, moment: number): number => {
   const until = Math.min(facts.quiet, registrant.releasing)
   const last = ownSpells(facts, registrant).findLast(([from]) => from <= until)
@@ -435,7 +436,7 @@ const lastHealing = (facts: Facts): number | undefined => {
   return healed.length === 0 ? undefined : Math.max(...healed)
 }
 
-/** Those that are to be in etcd when all is quiet. */
+/** The registrants that must be in etcd at the end. */
 const keeping = (facts: Facts): ReadonlyArray<Registrant> =>
   registrantsOf(facts).filter((registrant) =>
     registrant.releasing > facts.quiet && registrant.over > facts.quiet && registrant.entries.length > 0
@@ -446,46 +447,46 @@ const seconds = (milliseconds: number): string => `${(milliseconds / 1000).toFix
 const misplacedBy = (rule: Rule) => ({ misplaced }: Facts): ReadonlyArray<string> =>
   misplaced.filter((one) => one.rule === rule).map(({ detail }) => detail)
 
-/** Every rule, with the promises of the README that it stands for. */
+/** Every rule, with the promises that it checks. */
 const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
-  /** Revisions do not go back within one life of etcd (D2). */
+  /** Revisions never go back within one life of etcd (D2). */
   ordered: misplacedBy("ordered"),
 
-  /** Each set is the state of etcd at exactly its revision (D2). */
+  /** Each set equals etcd's state at exactly its revision (D2). */
   atomic: misplacedBy("atomic"),
 
-  /** No instance is missing that was there at the revision of the set: nothing is emitted for "don't know" (D1, D7). */
+  /** No set lacks an instance that exists at its revision: an unknown state is never emitted (D1, D7). */
   "never smaller": misplacedBy("never smaller"),
 
-  /** No change is told twice (D3): none without a write, and none that changes what is known into itself. */
+  /** No change is emitted twice (D3): each needs a write, and each differs from the state before it. */
   unique: ({ lives, promised: { slack }, subscriptions }) =>
     subscriptions.flatMap((subscription) => {
       const [first] = subscription
       if (first?._tag !== "Subscribed") return []
       const writes = Map.groupBy(lives.flatMap((life) => life.writes.get(first.service) ?? []), ({ id }) => id)
       const known = new Map<string, string>()
-      const told = new Map<string, number>()
+      const emitted = new Map<string, number>()
       return of(subscription, "Changed").flatMap(({ at, change, content, id }) => {
         const before = known.get(id)
         const isNews = change === "Added" ? before === undefined : before !== undefined
-        const count = (told.get(id) ?? 0) + 1
-        // Another life of etcd may begin without a key, which nobody wrote.
+        const count = (emitted.get(id) ?? 0) + 1
+        // Another life of etcd may begin without a key, without a write.
         const written = (writes.get(id) ?? []).filter((write) => write.at <= at + slack).length
         const isWritten = count <= written + lives.filter(({ start }) => start > first.at && start <= at).length
-        told.set(id, count)
+        emitted.set(id, count)
         if (change === "Removed") known.delete(id)
         else known.set(id, content)
         return isNews && isWritten ? [] : [`${first.subscriber}: ${change} ${id} ${content}, the ${count}th time`]
       })
     }),
 
-  /** A stream goes on, whatever happens, unless etcd refuses (D3, D7). */
+  /** A stream ends only if etcd refuses (D3, D7). */
   resumable: ({ history, spans }) =>
     of(history, "Ended")
       .filter(({ at }) => !spans.some((span) => span.refuses && span.began <= at && at <= span.healed + 1000))
       .map(({ failure, subscriber }) => `${subscriber} ended: ${failure}`),
 
-  /** When all is quiet, what was emitted last and what the changes add up to is what etcd holds (D3, D5). */
+  /** At the end, the last set and the sum of the changes equal etcd's state (D3, D5). */
   reliable: (facts) =>
     of(facts.history, "Quiet").flatMap(({ at: quiet }) =>
       facts.subscriptions.flatMap((subscription) => {
@@ -496,7 +497,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
         const before = subscription.filter(({ at }) => at <= quiet)
         const changes = of(before, "Changed")
         const set = of(before, "Emitted").at(-1)?.set
-        const names = (of: ReadonlyMap<string, string>) => [...of.keys()].sort().join(" ") || "nobody"
+        const names = (of: ReadonlyMap<string, string>) => [...of.keys()].sort().join(" ") || "no instance"
         if (changes.length > 0) {
           const sum = new Map<string, string>()
           for (const { change, content, id } of changes) {
@@ -506,7 +507,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
           if (sameContents(sum, contents)) return []
           return [`${first.subscriber} adds up to ${names(sum)}; etcd holds ${names(contents)}`]
         }
-        if (set === undefined) return contents.size === 0 ? [] : [`${first.subscriber} was never given anything`]
+        if (set === undefined) return contents.size === 0 ? [] : [`${first.subscriber} received nothing`]
         if (set.live && sameContents(set.contents, contents)) return []
         return [
           `${first.subscriber} has ${set.live ? "live" : "stale"} ${names(set.contents)}; etcd holds ${names(contents)}`
@@ -514,7 +515,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
       })
     ),
 
-  /** Each fault that heals is got over in time (D3, D7). */
+  /** Subscribers converge in time after each fault (D3, D7). */
   converged: (facts) =>
     facts.subscriptions.flatMap((subscription) => {
       const end = Math.min(ends(subscription), facts.end)
@@ -532,7 +533,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
       })
     }),
 
-  /** Who does not hear from etcd says so in time (D7, D8). */
+  /** A subscriber without contact to etcd emits Stale in time (D7, D8). */
   "says stale": (facts) =>
     facts.subscriptions.flatMap((subscription) => {
       const { promised: { silence, slack }, spans } = facts
@@ -549,7 +550,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
       })
     }),
 
-  /** What is called live is not older than a silence (D7, D8). */
+  /** A set that is Live is at most one `silence` old (D7, D8). */
   "live is true": (facts) =>
     facts.subscriptions.flatMap((subscription) => {
       const { promised: { silence, slack }, spans } = facts
@@ -565,7 +566,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
       })
     }),
 
-  /** Each key has a lease, always. */
+  /** Each key has a lease. */
   leased: (facts) =>
     facts.lives.flatMap(({ writes }, life) =>
       [...writes.values()].flat()
@@ -575,7 +576,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
         .map(({ key, revision }) => `${key} at revision ${revision} has no lease`)
     ),
 
-  /** An id has one owner at a time; another comes only after it has left (R8). */
+  /** An id has one owner at a time. Another one follows only after the key was deleted (R8). */
   "one owner": (facts) =>
     facts.lives.flatMap(({ writes }, life) =>
       [...writes.values()].flatMap((ofService) => {
@@ -592,7 +593,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
       })
     ),
 
-  /** Who completes to register is there, and who says under which lease and since when tells the truth (R1). */
+  /** A completed registration is in etcd, under the lease and since the revision of its status (R1). */
   "registered is true": (facts) =>
     registrantsOf(facts).flatMap((registrant) => {
       const writes = writesOf(facts, registrant.key).filter(({ owner }) => owner === registrant.name)
@@ -609,7 +610,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
       return details
     }),
 
-  /** Who has lost its key does not go on saying that it is registered (R9, R10). */
+  /** A registrant that lost its key leaves the status Registered in time (R9, R10). */
   "status is true": (facts) =>
     registrantsOf(facts).flatMap((registrant) => {
       const { promised: { silence, slack, ttl }, spans } = facts
@@ -618,7 +619,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
       return statuses.flatMap(({ at, status }, index) => {
         if (status !== "Registered" && status !== "Draining") return []
         const until = Math.min(statuses[index + 1]?.at ?? facts.end, registrant.releasing)
-        // The first moment of this status at which the key has not been its own for too long.
+        // The last time of this status at which the key was its own, or is so again within the slack.
         let from = at
         for (const spell of spells) if (spell[0] <= from + slack && spell[1] > from) from = spell[1]
         const next = spells.find((spell) => spell[0] > from)?.[0] ?? Infinity
@@ -629,7 +630,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
       })
     }),
 
-  /** Every registration is back in time, and none gives up (R3). */
+  /** Every registration is back in time, and none ends by itself (R3). */
   back: (facts) => {
     const healed = lastHealing(facts) ?? -Infinity
     const registrants = registrantsOf(facts)
@@ -646,7 +647,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
     return [...late, ...lost]
   },
 
-  /** Where no lease is lost no key is ever absent (R2). */
+  /** If no lease is lost, no key is ever missing (R2). */
   "no gap": (facts) => {
     if (facts.promised.keeps !== true) return []
     return registrantsOf(facts).flatMap((registrant) => {
@@ -657,11 +658,11 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
     })
   },
 
-  /** Nothing is written after release began, but that it drains (R5). */
+  /** After the start of a release, only "draining" is written (R5). */
   "silent after release": (facts) =>
     registrantsOf(facts).flatMap((registrant) => {
       const { releasing } = registrant
-      // What was on its way when a fault began may still arrive when that heals.
+      // A request that was on its way when a fault began may arrive when the fault ends.
       const underway = facts.spans.filter((span) => span.began <= releasing + facts.promised.release)
         .map((span) => span.healed)
       const until = Math.max(releasing, ...underway.filter((healed) => healed > releasing)) + facts.promised.slack
@@ -672,7 +673,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
         .map(({ revision }) => `${registrant.name} wrote at revision ${revision}`)
     }),
 
-  /** Whatever is called returns; a release in the time that it was given (R5). */
+  /** Every call returns, a release within its time (R5). */
   returns: (facts) =>
     registrantsOf(facts).flatMap(({ entries, name, released, releasing }) => {
       const calls = of(entries, "Called").length
@@ -686,7 +687,7 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
       return details
     }),
 
-  /** Where etcd answers, the key is gone when release returns (R5). */
+  /** If etcd answers, the key is gone when release returns (R5). */
   "gone when released": (facts) =>
     registrantsOf(facts).flatMap((registrant) => {
       const { key, name, released, releasing } = registrant
@@ -697,12 +698,12 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
       return remains ? [`${name} left ${key}`] : []
     }),
 
-  /** No lease and no key is left after every scope is closed (R5, R6, D11). */
+  /** No lease and no key remains after every scope is closed (R5, R6, D11). */
   "nothing left": ({ history }) =>
     of(history, "Left").filter(({ keys, leases }) => keys.length + leases.length > 0)
       .map(({ keys, leases }) => `keys ${keys}; leases ${leases}`),
 
-  /** Reconciliation mended nothing (D8). */
+  /** Reconciliation repaired nothing (D8). */
   "nothing mended": ({ history }) =>
     of(history, "Mended").filter(({ count }) => count > 0)
       .map(({ count }) => `${count} keys`)
@@ -710,13 +711,13 @@ const judges: Record<Rule, (facts: Facts) => ReadonlyArray<string>> = {
 
 export const rules: ReadonlyArray<Rule> = Object.keys(judges) as ReadonlyArray<Rule>
 
-/** The rules that a history breaks; empty when it breaks none. */
+/** The rules that a history breaks. */
 export const check = (history: History, promised: Promised): ReadonlyArray<Violation> => {
   const facts = factsOf(history, promised)
   return rules.flatMap((rule) => judges[rule](facts).map((detail) => ({ rule, detail })))
 }
 
-/** How long everybody took after the last fault had healed. */
+/** How long each registrant and subscriber took after the last fault had ended. */
 export const figuresOf = (history: History, promised: Promised): Figures => {
   const facts = factsOf(history, promised)
   const healed = lastHealing(facts)

@@ -1,4 +1,4 @@
-// The negative control: clients that are often written this way must turn these red, for just these reasons.
+// The negative control: clients with common mistakes must break exactly these rules.
 import assert from "node:assert/strict"
 import { it } from "node:test"
 import { describe } from "../harness/it.ts"
@@ -16,15 +16,15 @@ const always: Readonly<Record<NaiveName, ReadonlyArray<string>>> = {
     "F16 keys are deleted",
     "F21 claimants of one id, exclusive, over a bad network"
   ],
-  forgetful: ["F7 the data are wiped", "F9 compaction while cut off", "F17 leases are revoked"]
+  forgetful: ["F7 the data are wiped", "F9 compaction during a partition", "F17 leases are revoked"]
 }
 
-describe("a client", () => {
+describe("control", () => {
   for (const name of naiveNames) {
     declareFaults(
       faults.filter(({ title }) => always[name].includes(title)),
       name,
-      ({ title }) => `that is ${name} is found out by ${title}`,
+      ({ title }) => `the ${name} client breaks the rules that control.ts lists under ${title}`,
       (outcome, { title }) => {
         const broken = brokenBy(outcome)
         assert.deepEqual(
@@ -36,7 +36,7 @@ describe("a client", () => {
       }
     )
 
-    it(`that is ${name} is in the list with faults and rules that exist`, () => {
+    it(`the ${name} client is listed in control.ts with faults and rules that exist`, () => {
       const titles = faults.map(({ title }) => title)
       assert.deepEqual(Object.keys(caughtBy[name]).filter((title) => !titles.includes(title)), [])
       assert.ok(always[name].every((title) => (caughtBy[name][title] ?? []).length > 0))

@@ -1,10 +1,9 @@
 /**
- * The negative control: which rules the naive clients (`Naive.ts`) break under which fault, on every runtime and in
- * every run. They may break more. A fault that is not in a list finds nothing that is so every time: etcd and the
- * transport make up for the client there.
+ * The negative control: the rules that the naive clients (`Naive.ts`) break under each fault, on every runtime and in
+ * every run. They may break more. An unlisted fault does not break the same rule every time.
  *
- * `deno task faults --subject naive` (or `forgetful`) plays them all, holds the outcome to this list, and prints what it
- * found.
+ * `deno task faults --subject naive` (or `forgetful`) runs all of them, compares the outcome with this list, and prints
+ * the differences.
  *
  * @module
  */
@@ -22,7 +21,7 @@ export const caughtBy: Readonly<Record<NaiveName, Readonly<Record<string, Readon
     "F3 etcd hangs at release, after a drain": ["says stale"],
     "F5 etcd is stopped (SIGSTOP) for two times the TTL": ["says stale"],
     "F8 etcd has no space left": ["back"],
-    "F11 clients that know one member only, which is cut off from the others": [...blind, "says stale", "back"],
+    "F11 clients with one endpoint, whose member is partitioned from the others": [...blind, "says stale", "back"],
     "F14 a black hole from the client for two times the TTL": ["live is true"],
     "F14 a black hole from etcd for two times the TTL": ["says stale"],
     "F14 a black hole in both directions for two times the TTL": ["says stale"],
@@ -48,10 +47,10 @@ export const caughtBy: Readonly<Record<NaiveName, Readonly<Record<string, Readon
     "F6 the event loop of the client is blocked for two times the TTL": ["back"],
     "F7 the data are wiped": [...blind, "back"],
     "F7 an older snapshot is restored (the revision goes back)": [...blind, "back"],
-    "F7 an older snapshot is restored and has run past what was seen": [...blind, "back"],
+    "F7 an older snapshot is restored and has passed the revision that clients saw": [...blind, "back"],
     "F8 etcd has no space left": ["back"],
-    "F9 compaction while cut off": blind,
-    "F9 compaction at a delete revision, while cut off and during a watch": blind,
+    "F9 compaction during a partition": blind,
+    "F9 compaction at a delete revision, during a partition and during a watch": blind,
     "F14 a black hole from the client for two times the TTL": ["back"],
     "F14 a black hole from etcd for two times the TTL": ["says stale", "back"],
     "F14 a black hole in both directions for two times the TTL": ["says stale", "back"],
@@ -59,7 +58,7 @@ export const caughtBy: Readonly<Record<NaiveName, Readonly<Record<string, Readon
     "F16 keys are deleted": ["back"],
     "F16 keys are rewritten without a lease, with other content, and moved to another lease": ["back"],
     "F17 leases are revoked": ["back"],
-    "F17 leases are revoked while cut off": [...blind, "back"],
+    "F17 leases are revoked during a partition": [...blind, "back"],
     "F20 the password is changed, and changed back": [...blind, "back"],
     "F20 the role is revoked, and granted again": [...blind, "back"]
   }

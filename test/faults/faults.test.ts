@@ -1,4 +1,4 @@
-// A representative part of the table; `deno task faults` is the whole of it.
+// A representative part of the table. `deno task faults` runs all of it.
 import assert from "node:assert/strict"
 import { describe } from "../harness/it.ts"
 import { explain } from "./Fault.ts"

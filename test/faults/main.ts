@@ -5,12 +5,12 @@
  *     deno task faults F7 F10 --runtime bun         some faults on one runtime (both repeat)
  *     deno task faults --times 3                    three times in a row; writes bench/results/faults.md
  *     deno task faults --results                    writes it after any number of times
- *     deno task faults --subject naive              the negative control: what it breaks must be what control.ts says
+ *     deno task faults --subject naive              the negative control: it must break the rules that control.ts lists
  *     deno task faults --subject forgetful          the same with the other naive client
- *     deno task faults --subject naive --listed     only the faults that control.ts says something about
+ *     deno task faults --subject naive --listed     only the faults that control.ts lists
  *     deno task faults --jobs 4                     faults at a time; default 8
  *
- * Only what the library does is written, and only if all faults were played on all runtimes.
+ * Results are written only for the library, and only if all faults ran on all runtimes.
  *
  * @module
  */
@@ -49,7 +49,9 @@ if (values.subject !== subject || !(Number.isInteger(times) && times > 0)) {
   console.error(`--subject ${Object.keys(subjects).join(", ")}; --times a whole number, at least 1`)
   process.exit(2)
 }
-/** What the control expects of a fault; nothing where it does not know, and of the library. */
+/**
+ * The rules that the control expects a subject to break under a fault; none for the library and for unlisted faults.
+ */
 const wantedOf = (title: string): ReadonlyArray<Rule> => subject === "library" ? [] : caughtBy[subject][title] ?? []
 const chosen = faults.filter(({ id, title }) =>
   (positionals.length === 0 || positionals.some((text) => id === text || (text.length > 3 && title.includes(text)))) &&
@@ -59,13 +61,13 @@ if (runtimes.length === 0 || chosen.length === 0) {
   console.error(`no fault ${positionals} on ${values.runtime}; there are ${[...new Set(faults.map(({ id }) => id))]}`)
   process.exit(2)
 }
-// Fetched if it is not at hand.
+// Fetched if it is missing.
 runtimes.forEach(obtainRuntime)
 
-/** Whether an outcome is what it has to be. */
+/** Whether an outcome is as expected. */
 const isRight = (report: Report): boolean => {
   if (subject === "library") return isGreen(report)
-  // What could not be played has shown nothing, unless it was the client that did not let it.
+  // A fault that did not run proves nothing, unless the client prevented it.
   const isPlayed = report.error === undefined || report.broken.length > 0
   return isPlayed && wantedOf(report.title).every((rule) => report.broken.includes(rule))
 }

@@ -10,13 +10,13 @@ export interface Report {
   readonly title: string
   readonly broken: ReadonlyArray<Rule>
   readonly error?: string
-  /** For people; empty when nothing is wrong. */
+  /** The violations as text; empty if there are none. */
   readonly explanation: string
   readonly figures: Figures
   readonly seconds: number
 }
 
-/** The value below which this fraction of the samples lies. */
+/** The quantile of the samples. */
 export const percentile = (samples: ReadonlyArray<number>, fraction: number): number => {
   const ordered = [...samples].sort((a, b) => a - b)
   return ordered[Math.min(ordered.length - 1, Math.floor(fraction * ordered.length))] ?? 0
@@ -34,7 +34,7 @@ const three = (samples: ReadonlyArray<number>): string =>
     "–" :
     [percentile(samples, 0.5), percentile(samples, 0.99), Math.max(...samples)].map(shown).join(" / ")
 
-/** Whether everything held in every report. */
+/** Whether no report has a violation. */
 export const isGreen = ({ broken, error }: Report): boolean => broken.length === 0 && error === undefined
 
 const verdict = (reports: ReadonlyArray<Report>): string => {
@@ -44,7 +44,7 @@ const verdict = (reports: ReadonlyArray<Report>): string => {
   return broken.length === 0 ? "**could not be played**" : `**broken: ${broken.join(", ")}**`
 }
 
-/** Markdown, a row for each fault. */
+/** A Markdown table with a row per fault. */
 export const tableOf = (
   titles: ReadonlyArray<string>,
   reports: ReadonlyMap<RuntimeName, ReadonlyArray<Report>>
@@ -67,7 +67,7 @@ export const tableOf = (
   ].map((row) => `| ${row.join(" | ")} |`).join("\n")
 }
 
-/** How a crowd comes back: the widest burst, as a share of all that happened within any tenth of a second. */
+/** The largest burst: the share of all events that happened within a tenth of a second. */
 export const burst = (samples: ReadonlyArray<number>): number => {
   const ordered = [...samples].sort((a, b) => a - b)
   let widest = 0

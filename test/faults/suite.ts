@@ -1,6 +1,6 @@
 /**
- * Faults as tests of a file: all of them are played at once, a few at a time, because they mostly wait; each test then
- * waits for its own.
+ * Faults as tests of a file. All faults start together, a few at a time, because they mostly wait. Each test awaits its
+ * own.
  *
  * @module
  */
@@ -13,10 +13,10 @@ import type { SubjectName } from "./Subject.ts"
 /** Faults at a time. */
 const width = 6
 
-/** Milliseconds that a test may wait for its fault, and for those before it. */
+/** Milliseconds that a test may wait for its fault and for the faults before it. */
 const patience = 115_000
 
-/** Declares a test for each fault; `judge` throws when the outcome is not what it has to be. */
+/** Declares a test for each fault. `judge` throws if the outcome is wrong. */
 export const declareFaults = (
   faults: ReadonlyArray<Fault>,
   subject: SubjectName,
@@ -27,7 +27,7 @@ export const declareFaults = (
   const outcomes = new Map<Fault, PromiseWithResolvers<Outcome>>(
     faults.map((fault) => [fault, Promise.withResolvers<Outcome>()])
   )
-  // Effect alone would not keep the process.
+  // Effect does not keep the process alive.
   let alive: ReturnType<typeof setInterval> | undefined
   before(async () => {
     alive = setInterval(() => {}, 1000)

@@ -1,4 +1,4 @@
-// Campaigns on the runtime that runs it, two at a time, until the time is over or one has failed.
+// Runs campaigns on this runtime, two at a time, until the time is over or one has failed.
 import { Effect } from "effect"
 import process from "node:process"
 import { parseArgs } from "node:util"
@@ -84,7 +84,7 @@ const main = Effect.gen(function* () {
   return failed === undefined ? 0 : 1
 })
 
-// Effect alone would not keep the process.
+// Effect does not keep the process alive.
 const alive = setInterval(() => {}, 1000)
 const code = await Effect.runPromise(main)
 clearInterval(alive)

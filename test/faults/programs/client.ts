@@ -1,5 +1,5 @@
-// A client under test in a process of its own: registers, subscribes, and prints what happens as lines. Its input tells
-// it to block its event loop or to let its clock jump; at the end of its input it releases everything.
+// A client under test in its own process. It registers, subscribes, and prints its history as lines. Commands on its
+// input block its event loop or move its clock. At the end of its input it releases everything.
 import { Effect, Logger, Scope } from "effect"
 import process from "node:process"
 import { createInterface } from "node:readline"
@@ -16,7 +16,7 @@ const read = (name: string): string => {
 const recorder = new Recorder()
 recorder.listen((entry) => console.log(toLine(entry)))
 
-/** Moves the wall clock of this process by so many milliseconds; timers and the monotonic clock know nothing of it. */
+/** Moves the wall clock of this process. Timers and the monotonic clock do not change. */
 const jump = (milliseconds: number): void => {
   const Before = globalThis.Date
   globalThis.Date = class extends Before {
@@ -63,7 +63,7 @@ const program = Effect.gen(function* () {
     }).on("close", () => resume(Effect.void))
   })
   yield* own.close
-  // Its metrics are its own.
+  // The metrics of this process.
   recorder.add({ _tag: "Mended", count: yield* mended })
 })
 

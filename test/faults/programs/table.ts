@@ -1,4 +1,4 @@
-// Plays faults on the runtime that runs it, several at a time, and prints each outcome as a line.
+// Runs faults on this runtime, several at a time, and prints each outcome as a line.
 import { Effect } from "effect"
 import process from "node:process"
 import { parseArgs } from "node:util"
@@ -13,14 +13,14 @@ const { positionals, values } = parseArgs({
   options: { jobs: { type: "string", default: "8" }, subject: { type: "string", default: "library" } }
 })
 
-// Effect alone would not keep the process.
+// Effect does not keep the process alive.
 const alive = setInterval(() => {}, 1000)
 const chosen = faults.filter(({ title }) => positionals.length === 0 || positionals.includes(title))
-// The longest first, so that they do not stay behind.
+// The longest first, so that they do not finish last.
 const order = [...chosen].sort((a, b) => (b.minutes ?? 0) - (a.minutes ?? 0))
 const playAndTell = (fault: Fault) =>
   Effect.map(play(fault, subjectOf(values.subject)), (outcome) => {
-    // Whoever reads this looks for it: what is logged is not printed otherwise.
+    // Logs are captured, so print the progress.
     for (const line of outcome.logs.filter((line) => line.includes(secret))) console.log(line)
     const report: Report = {
       title: fault.title,
@@ -39,5 +39,5 @@ await Effect.runPromise(Effect.andThen(
   Effect.forEach(alone, playAndTell)
 ))
 clearInterval(alive)
-// What is written may still be on its way into the pipe.
+// Wait until the output is flushed.
 process.stdout.write("", () => process.exit(0))

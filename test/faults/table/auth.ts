@@ -23,10 +23,10 @@ const protect = (world: World) => world.operator.protect(`${world.promised.names
 
 const stage = (world: World) => Effect.andThen(protect(world), enter(world))
 
-/** Meanwhile everything has to ask again who it is. */
+/** Opens all connections again, so that every client authenticates again. */
 const strangers = (world: World) => Effect.andThen(world.proxy.reset, pause(3000))
 
-/** What has become of the clients' tokens, by etcd's count: the operator's first login follows no rejection. */
+/** How many of the clients' tokens etcd has rejected. The operator's first login does not follow a rejection. */
 const tokens = Effect.fnUntraced(function* (world: World) {
   const logins = yield* world.operator.logins
   const handled = (labels: string) => world.server.metric("grpc_server_handled_total", labels)
@@ -39,7 +39,7 @@ const tokens = Effect.fnUntraced(function* (world: World) {
 export const authFaults: ReadonlyArray<Fault> = [
   {
     id: "F20",
-    title: "F20 tokens expire in mid-watch and in mid-heartbeat",
+    title: "F20 tokens expire during a watch and during heartbeats",
     args: ["--auth-token-ttl=1"],
     ttl: 10,
     promised: { keeps: true },
@@ -50,7 +50,7 @@ export const authFaults: ReadonlyArray<Fault> = [
         yield* world.during("and everybody has to connect again", {}, world.proxy.reset, pause(500), Effect.void)
         const [, keeping] = world.processes
         yield* keeping?.register() ?? Effect.void
-        // Else no token has expired, and nothing was tried.
+        // Otherwise no token has expired, and the test proves nothing.
         const { fetched, rejected } = yield* tokens(world)
         if (rejected === 0 || fetched <= world.processes.length) {
           return yield* Effect.fail(new Error(`${rejected} tokens were rejected, ${fetched} fetched`))

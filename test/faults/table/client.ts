@@ -1,5 +1,5 @@
 /**
- * Faults of the client's own process: it is stopped, its event loop is blocked, its clock jumps.
+ * Faults of the client's process: SIGSTOP, a blocked event loop, a clock that jumps.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import type { Spawned, World } from "../World.ts"
 
 const ttl = 3
 
-/** A fault of a client in a process of its own, beside the others. */
+/** A fault of a client in its own process, beside the others. */
 const ofClient = (
   options: Pick<Fault, "title" | "always" | "promised" | "ttl">,
   fault: (world: World, client: Spawned) => Effect.Effect<void, unknown>

@@ -8,13 +8,13 @@ import { pause } from "../../harness/real.ts"
 import { type Fault, populate } from "../Fault.ts"
 import type { World } from "../World.ts"
 
-/** Leases live long enough for elections; two busy cores make these slow. */
+/** A TTL that is longer than an election on two busy cores. */
 const ttl = 10
 const promised = { keeps: true, slack: 8000 }
 
 const times = (count: number) => Array.from({ length: count })
 
-/** Every client knows only the first member. */
+/** Every client has only the first member as endpoint. */
 const pinned = Effect.fnUntraced(function* (world: World) {
   const only = world.members.slice(0, 1)
   const looking = yield* world.connect("looking", { only })
@@ -24,7 +24,7 @@ const pinned = Effect.fnUntraced(function* (world: World) {
   yield* Effect.forEach([1, 2], () => keeping.register())
 })
 
-/** Makes one of the other members lead, and waits. Whoever calls this lets everything be asked again. */
+/** Moves the leadership to another member, and waits. */
 export const moveLeader = Effect.fnUntraced(function* (world: World, which: number, milliseconds: number) {
   const leader = yield* world.cluster.leader
   const others = world.cluster.members.filter((member) => member !== leader)
@@ -63,7 +63,7 @@ export const clusterFaults: ReadonlyArray<Fault> = [
   },
   {
     id: "F11",
-    title: "F11 clients that know one member only, which is cut off from the others",
+    title: "F11 clients with one endpoint, whose member is partitioned from the others",
     members: 3,
     always: true,
     ttl: 3,
@@ -84,14 +84,14 @@ export const clusterFaults: ReadonlyArray<Fault> = [
   },
   {
     id: "F11",
-    title: "F11 the member in use is cut off from the others, and clients move on",
+    title: "F11 the member in use is partitioned from the others, and clients move on",
     members: 3,
     ttl,
     promised,
     run: (world) =>
       Effect.gen(function* () {
         yield* world.avoid(world.server)
-        // This is got over while it lasts.
+        // Clients recover while the fault lasts.
         yield* world.during("cut off from the cluster", {}, world.cluster.cut(world.server), Effect.void, Effect.void)
         yield* world.converged(world.promised.within + world.promised.slack)
         yield* world.during("together again", {}, world.cluster.mend, Effect.void, Effect.void)
@@ -103,7 +103,7 @@ export const clusterFaults: ReadonlyArray<Fault> = [
     title: "F12 every member is removed and another one added",
     members: 3,
     ttl: 20,
-    // A member that is shut down answers its streams for up to 7 s, without hearing of anything new.
+    // A member that shuts down answers its streams for up to 7 s, without new events.
     silence: 10_000,
     promised,
     stage: populate,

@@ -1,5 +1,5 @@
 /**
- * Faults of the way between a client and etcd.
+ * Faults of the network between a client and etcd.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { type Fault, populate } from "../Fault.ts"
 import type { Toxics } from "../../harness/Proxy.ts"
 import type { World } from "../World.ts"
 
-/** Unary calls go on all the time; heartbeats and watches do so by themselves. */
+/** Sends unary calls all the time. Heartbeats and watches send by themselves. */
 const calling = Effect.fnUntraced(function* (world: World) {
   const [, keeping] = world.processes
   if (keeping === undefined) return
@@ -20,7 +20,7 @@ const calling = Effect.fnUntraced(function* (world: World) {
   yield* world.load(Effect.andThen(Effect.suspend(() => registrant.update(++round)), pause(100)))
 })
 
-/** One process only looks, one only keeps what it has, one calls, one does everything. */
+/** One process only subscribes, one only keeps registrations, one only calls, one does all three. */
 const stage = (world: World) => Effect.andThen(populate(world), calling(world))
 
 const ways = ["up", "down", "both"] as const
@@ -62,7 +62,7 @@ const dark = ways.flatMap((way) =>
   }))
 )
 
-/** The bytes by which a request about a lease is recognised: field 1, a varint. */
+/** The bytes that identify a request about a lease: field 1, a varint. */
 const leaseBytes = (lease: bigint): Uint8Array => {
   const bytes = [8]
   for (let rest = lease;; rest >>= 7n) {
@@ -71,12 +71,14 @@ const leaseBytes = (lease: bigint): Uint8Array => {
   }
 }
 
-/** What a request finds whose answer is lost: the way back opens again once the connection is gone. */
+/** Loses the answer of a request. The way back opens again when the connection is closed. */
 const recover = (world: World) => Effect.andThen(world.proxy.reset, world.proxy.heal)
 
 const text = new TextEncoder()
 
-/** A proxy knows connections only, and a connection carries everything: here each client's own etcd holds watches back. */
+/**
+ * A proxy knows connections only, and a connection carries everything: here each client's own etcd holds watches back.
+ */
 const hanging = Effect.fnUntraced(function* (world: World) {
   const etcds: Array<FaultyEtcd.Faults> = []
   const around = (real: Etcd) =>
@@ -172,7 +174,7 @@ export const networkFaults: ReadonlyArray<Fault> = [
       Effect.gen(function* () {
         const [first, second] = world.members
         if (first === undefined || second === undefined) return
-        // This is got over while it lasts.
+        // Clients recover while the fault lasts.
         yield* world.during(
           "one refuses, one does not answer",
           {},
@@ -213,7 +215,7 @@ export const networkFaults: ReadonlyArray<Fault> = [
         const rescue = trap.sprung.pipe(Effect.andThen(pause(300)), Effect.andThen(recover(world)))
         yield* Effect.forkScoped(rescue)
         const registrant = yield* late.register()
-        // An update, too.
+        // An update as well.
         const again = yield* world.proxy.trap(key, "unanswered")
         yield* Effect.forkScoped(registrant.update(1))
         yield* world.during("answer lost", {}, again.sprung, pause(300), recover(world))

@@ -1,5 +1,5 @@
 /**
- * What an operator may do to keys and leases, and what claimants do to each other.
+ * Actions of an operator on keys and leases, and claimants of one id.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { pause } from "../../harness/real.ts"
 import type { Fault } from "../Fault.ts"
 import type { World } from "../World.ts"
 
-/** The keys and leases of those who keep. */
+/** The keys and leases of the registrants. */
 const kept = (world: World) =>
   Effect.map(
     world.operator.read(`${world.promised.namespace}/${world.service}/keeping`),
@@ -44,7 +44,7 @@ export const operatorFaults: ReadonlyArray<Fault> = [
           {},
           Effect.all([
             world.operate(world.operator.put(plain.key, plain.value)),
-            // Under its own lease: the registration puts back what it wants.
+            // Under its own lease: the registration puts its value back.
             world.operate(world.operator.put(other.key, "{}", other.lease)),
             world.operate(world.operator.put(moved.key, moved.value, lease))
           ]),
@@ -69,7 +69,7 @@ export const operatorFaults: ReadonlyArray<Fault> = [
   },
   {
     id: "F17",
-    title: "F17 leases are revoked while cut off",
+    title: "F17 leases are revoked during a partition",
     ttl: 4,
     run: (world) =>
       world.during(

@@ -1,5 +1,5 @@
 /**
- * Faults of one server: it is killed, stopped, slow, empty, old or full.
+ * Faults of one server: killed, stopped, slow, wiped, restored or full.
  *
  * @module
  */
@@ -12,21 +12,21 @@ import type { World } from "../World.ts"
 const kill = (world: World) => world.server.kill("SIGKILL")
 const restart = (world: World) => world.server.start
 
-/** Down for so many milliseconds. */
+/** Stops the server for this many milliseconds. */
 const outage = (world: World, milliseconds: number) =>
   world.during("killed", { cuts: true }, kill(world), pause(milliseconds), restart(world))
 
-/** One process keeps so many instances. */
+/** One process registers this many instances. */
 const crowd = (size: number) =>
   Effect.fnUntraced(function* (world: World) {
     const looking = yield* world.connect("looking")
     yield* looking.subscribe()
-    // As in a program: two busy cores do not answer a thousand at once within a second.
+    // The default of a program: two busy cores do not answer a thousand requests within a second.
     const keeping = yield* world.connect("keeping", { requestTimeout: 3000 })
     yield* Effect.forEach(Array.from({ length: size }), () => keeping.register(), { concurrency: 100 })
   })
 
-/** Calls that are made while etcd is down complete after it. */
+/** Calls during the outage complete after it. */
 const busy = Effect.fnUntraced(function* (world: World) {
   const [, keeping] = world.processes
   if (keeping === undefined) return
@@ -49,14 +49,14 @@ const makeRoom = (world: World) =>
     yield* world.operate(world.operator.remove("filler"))
   })
 
-/** Down for half a second, two seconds after it has come up, again and again for so many milliseconds. */
+/** Stops the server for half a second, two seconds after each start, for this many milliseconds. */
 const restarts = (milliseconds: number) => (world: World) =>
   Effect.gen(function* () {
     const end = performance.now() + milliseconds
     while (performance.now() < end) yield* Effect.andThen(outage(world, 500), pause(1500))
   })
 
-/** So many revisions pass between a snapshot and its restoration, and so many until clients see what was restored. */
+/** How many revisions pass between a snapshot and its restore, and until clients may connect again. */
 const restoration = (before: number, after: number) =>
   Effect.fnUntraced(function* (world: World) {
     const file = join(dirname(world.server.dataDir), "snapshot")
@@ -69,7 +69,7 @@ const restoration = (before: number, after: number) =>
     yield* world.server.snapshot(file)
     const [, keeping] = world.processes
     if (keeping === undefined) return
-    // The snapshot knows nothing of this one.
+    // The snapshot does not contain this one.
     const one = yield* keeping.register()
     yield* one.update(1)
     yield* pass(before)
@@ -109,7 +109,7 @@ export const serverFaults: ReadonlyArray<Fault> = [
           { cuts: true },
           kill(world),
           Effect.gen(function* () {
-            // What is awaited for longer than `startupTimeout` would fail: here it is a minute and more.
+            // The outage is longer than the default `startupTimeout`, so this one is longer as well.
             const looking = yield* world.connect("looking")
             yield* looking.subscribe()
             yield* looking.follow()
@@ -219,14 +219,14 @@ export const serverFaults: ReadonlyArray<Fault> = [
   },
   {
     id: "F7",
-    title: "F7 an older snapshot is restored and has run past what was seen",
+    title: "F7 an older snapshot is restored and has passed the revision that clients saw",
     run: restoration(0, 100)
   },
   {
     id: "F8",
     title: "F8 etcd has no space left",
     args: ["--quota-backend-bytes=4000000"],
-    // What needs a write during the alarm waits for its end; what is there stays.
+    // Writes wait for the end of the alarm. Existing keys stay.
     promised: { within: 12_000 },
     run: (world) =>
       Effect.gen(function* () {
@@ -250,7 +250,7 @@ export const serverFaults: ReadonlyArray<Fault> = [
   },
   {
     id: "F9",
-    title: "F9 compaction while cut off",
+    title: "F9 compaction during a partition",
     always: true,
     ttl: 6,
     run: (world) =>
@@ -268,7 +268,7 @@ export const serverFaults: ReadonlyArray<Fault> = [
   },
   {
     id: "F9",
-    title: "F9 compaction at a delete revision, while cut off and during a watch",
+    title: "F9 compaction at a delete revision, during a partition and during a watch",
     ttl: 6,
     run: (world) =>
       Effect.gen(function* () {
