@@ -5,7 +5,7 @@ import { eachSharedEtcd } from "../../harness/EtcdServer.ts"
 import * as it from "../../harness/it.ts"
 import { conformance } from "./conformance.ts"
 
-// The floor of a lease's time to live follows from the election timeout; this is etcd's own default.
+// The minimum TTL of a lease follows from the election timeout. This is etcd's default.
 const defaultTimers = ["--heartbeat-interval", "100", "--election-timeout", "1000"]
 
 eachSharedEtcd((etcd, version) => {

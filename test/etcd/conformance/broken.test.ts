@@ -7,7 +7,7 @@ import { checks } from "./conformance.ts"
 import { type Check, run } from "./subject.ts"
 import assert from "node:assert/strict"
 
-/** The titles of the checks that do not pass on the engine behind a wrapper. One that waits for ever does not pass. */
+/** The titles of the checks that fail or time out on the engine behind a wrapper. */
 const failures = (wrap: Broken["wrap"]): Effect.Effect<ReadonlyArray<string>> => {
   const passes = (check: Check): Effect.Effect<boolean> =>
     Effect.gen(function* () {
@@ -27,13 +27,13 @@ const failures = (wrap: Broken["wrap"]): Effect.Effect<ReadonlyArray<string>> =>
 
 describe("the conformance suite", () => {
   live(
-    "is green on the engine behind a wrapper that changes nothing",
+    "the conformance suite passes on the engine behind a wrapper that changes nothing",
     () => Effect.map(failures((etcd) => ({ ...etcd })), (titles) => assert.deepEqual(titles, []))
   )
 
   for (const { rule, caughtBy, wrap } of brokenStores) {
     live(
-      `turns red on a store that does not know that ${rule}`,
+      `the conformance suite detects a store that breaks the rule: ${rule}`,
       () =>
         Effect.map(
           failures(wrap),

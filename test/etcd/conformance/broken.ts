@@ -1,7 +1,7 @@
 /**
- * Ten stores that are wrong about one rule each, to see whether the conformance suite finds out.
+ * Ten stores that break one rule each, to prove that the conformance suite detects it.
  *
- * Each is a correct `Etcd` behind a wrapper that breaks the rule, as a careless implementation of it might.
+ * Each is a correct `Etcd` behind a wrapper that breaks the rule, as a careless implementation might.
  *
  * @module
  */
@@ -11,9 +11,9 @@ import { text } from "./subject.ts"
 
 /** A wrong store. */
 export interface Broken {
-  /** The rule it breaks. */
+  /** The rule that it breaks. */
   readonly rule: string
-  /** The title of a check that must find out. */
+  /** The title of a check that must fail. */
   readonly caughtBy: string
   readonly wrap: (etcd: Etcd) => Etcd
 }
@@ -28,7 +28,7 @@ const later = ({ startRevision = 0n, ...request }: WatchRequest): WatchRequest =
 export const brokenStores: ReadonlyArray<Broken> = [
   {
     rule: "keys are ordered by bytes",
-    caughtBy: "range orders keys by bytes, not as text",
+    caughtBy: "range orders keys by bytes, not by UTF-16",
     wrap: (etcd) => ({
       ...etcd,
       range: (request) =>
@@ -43,7 +43,7 @@ export const brokenStores: ReadonlyArray<Broken> = [
   },
   {
     rule: "the number of keys in a range does not depend on the limit",
-    caughtBy: "range with a limit answers that many keys, whether there are more, and the number of all",
+    caughtBy: "range with a limit returns that many keys, whether there are more, and the total count",
     wrap: (etcd) => ({
       ...etcd,
       range: (request) =>
@@ -54,8 +54,8 @@ export const brokenStores: ReadonlyArray<Broken> = [
     })
   },
   {
-    rule: "deleting nothing makes no revision",
-    caughtBy: "deleteRange of nothing is no error and makes no revision",
+    rule: "deleting nothing creates no revision",
+    caughtBy: "deleteRange of nothing succeeds and creates no revision",
     wrap: (etcd) => ({
       ...etcd,
       deleteRange: (request) =>
@@ -70,8 +70,8 @@ export const brokenStores: ReadonlyArray<Broken> = [
     })
   },
   {
-    rule: "a key without a living lease is not written",
-    caughtBy: "put with a lease that is gone fails with LeaseNotFound and writes nothing",
+    rule: "a key with an expired lease is not written",
+    caughtBy: "put with an expired lease fails with LeaseNotFound and writes nothing",
     wrap: (etcd) => ({
       ...etcd,
       put: (request) =>
@@ -82,8 +82,8 @@ export const brokenStores: ReadonlyArray<Broken> = [
     })
   },
   {
-    rule: "a key that moves to another lease leaves the one it had",
-    caughtBy: "put moves a key to another lease: the first one's end leaves it, the second one's takes it",
+    rule: "a key that moves to another lease leaves its old one",
+    caughtBy: "put moves a key to another lease: it survives the end of the first lease, not of the second",
     wrap: (etcd) => {
       const everAttached = new Map<bigint, Array<string>>()
       return {
@@ -117,7 +117,7 @@ export const brokenStores: ReadonlyArray<Broken> = [
   },
   {
     rule: "a transaction reads its own writes",
-    caughtBy: "txn reads what it has written so far",
+    caughtBy: "txn reads its own earlier writes",
     wrap: (etcd) => {
       const isRead = (op: RequestOp) => op._tag === "Range"
       return {
@@ -136,7 +136,7 @@ export const brokenStores: ReadonlyArray<Broken> = [
   },
   {
     rule: "a transaction has one revision",
-    caughtBy: "txn applies all its writes at one revision, and a watch gets them together in their order",
+    caughtBy: "txn applies all writes at one revision, and a watch receives them together in order",
     wrap: (etcd) => ({
       ...etcd,
       txn: (request) =>
@@ -152,12 +152,12 @@ export const brokenStores: ReadonlyArray<Broken> = [
   },
   {
     rule: "a watch starts at its start revision, not after it",
-    caughtBy: "watch that starts exactly at a deletion tells the deletion first",
+    caughtBy: "watch that starts exactly at a deletion emits the deletion first",
     wrap: (etcd) => ({ ...etcd, watch: (request) => etcd.watch(later(request)) })
   },
   {
     rule: "history before the compact revision cannot be read",
-    caughtBy: "compact makes reads before its revision fail with Compacted, and leaves the rest",
+    caughtBy: "compact makes reads before its revision fail with Compacted, and no others",
     wrap: (etcd) => ({
       ...etcd,
       range: (request) =>

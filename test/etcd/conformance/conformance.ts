@@ -1,5 +1,5 @@
 /**
- * The suite that holds every implementation of `Etcd` to the same behaviour.
+ * The conformance suite: one behaviour for every implementation of `Etcd`.
  *
  * @module
  */
@@ -22,7 +22,7 @@ export const checks: ReadonlyArray<Check> = [
   ...clientChecks
 ]
 
-/** Declares one test per check: `it` is the harness's `live` or `effect`, `store` what each is run on. */
+/** Declares one test per check. `it` is the harness's `live` or `effect`, `store` makes the store of a test. */
 export const conformance = (
   name: string,
   it: (title: string, body: () => Effect.Effect<void, unknown, Scope.Scope>) => void,

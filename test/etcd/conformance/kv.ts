@@ -1,5 +1,5 @@
 /**
- * What `range`, `put` and `deleteRange` promise.
+ * Checks of `range`, `put` and `deleteRange`.
  *
  * @module
  */
@@ -34,7 +34,7 @@ const putAll = ({ etcd, root }: Subject, ...names: ReadonlyArray<string>) =>
 
 export const kvChecks: ReadonlyArray<Check> = [
   {
-    title: "range of a key that does not exist answers nothing, at the newest revision",
+    title: "range of a missing key returns nothing, at the newest revision",
     body: ({ etcd, root, header }) =>
       Effect.map(
         etcd.range({ key: `${root}a` }),
@@ -60,7 +60,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "put of a deleted key starts it anew",
+    title: "put of a deleted key creates it anew",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -72,7 +72,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "put of the same value is a write like any other",
+    title: "put of the same value is a write with a new revision",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -84,7 +84,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "put takes an empty value and any bytes",
+    title: "put accepts an empty value and any bytes",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {
         const bytes = Uint8Array.from({ length: 256 }, (_, i) => i)
@@ -99,7 +99,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "put with prevKv answers with what the key held before",
+    title: "put with prevKv returns the previous key-value",
     body: ({ etcd, root, revision, header }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -137,7 +137,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "put with ignoreValue or ignoreLease refuses a key that does not exist, a value and a lease",
+    title: "put with ignoreValue or ignoreLease refuses a missing key, a value and a lease",
     body: ({ etcd, root, header }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -150,7 +150,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "put with a lease that is gone fails with LeaseNotFound and writes nothing",
+    title: "put with an expired lease fails with LeaseNotFound and writes nothing",
     body: ({ etcd, root, header }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -161,7 +161,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "put moves a key to another lease: the first one's end leaves it, the second one's takes it",
+    title: "put moves a key to another lease: it survives the end of the first lease, not of the second",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -178,7 +178,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "put without a lease takes the key off the lease it had",
+    title: "put without a lease detaches the key from its lease",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -190,7 +190,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "put of a value that is too large fails with TooLarge",
+    title: "put of a too large value fails with TooLarge",
     body: ({ etcd, root, header }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -203,7 +203,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "put copies its bytes, and range answers with bytes of its own",
+    title: "put copies its bytes, and range returns copies",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {
         const key = new TextEncoder().encode(`${root}a`)
@@ -220,7 +220,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "put, called many times at once, gives each call a revision of its own",
+    title: "put gives each of many concurrent calls its own revision",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const answers = yield* Effect.forEach(
@@ -233,7 +233,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "an empty key is refused by every operation on keys",
+    title: "every operation on keys refuses an empty key",
     body: ({ etcd, header }) =>
       Effect.gen(function* () {
         yield* assertRefused(etcd.range({ key: "" }), { reason: "InvalidArgument", method: "range", key: "" })
@@ -259,7 +259,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "deleteRange of nothing is no error and makes no revision",
+    title: "deleteRange of nothing succeeds and creates no revision",
     body: ({ etcd, root, header }) =>
       Effect.gen(function* () {
         const nothing = { header: header(), deleted: 0n, prevKvs: [] }
@@ -269,7 +269,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "deleteRange deletes one key and, with prevKv, answers with what it held",
+    title: "deleteRange deletes one key and returns it with prevKv",
     body: ({ etcd, root, revision, header }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -284,7 +284,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "deleteRange deletes a range at one revision, in key order, and leaves its neighbours",
+    title: "deleteRange deletes a range at one revision, in key order, and no neighbours",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, revision, header } = subject
@@ -311,7 +311,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "deleteRange without prevKv answers with the number only",
+    title: "deleteRange without prevKv returns only the number",
     body: (subject) =>
       Effect.gen(function* () {
         yield* putAll(subject, "a", "b")
@@ -323,7 +323,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "range orders keys by bytes, not as text",
+    title: "range orders keys by bytes, not by UTF-16",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {
         // In UTF-16 the surrogates of U+1F600 come before U+FF5E; in UTF-8 they come after.
@@ -353,7 +353,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "range of a prefix that ends in 0xff has the keys that start with it, and no others",
+    title: "range of a prefix that ends in 0xff returns exactly the keys that start with it",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {
         const inside = [rawKey(root, 1, 0xff), rawKey(root, 1, 0xff, 0), rawKey(root, 1, 0xff, 0xff, 7)]
@@ -390,7 +390,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "range is without its end, and empty when the end does not follow the start",
+    title: "range excludes its end, and is empty if the end does not follow the start",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root } = subject
@@ -403,7 +403,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "range with a limit answers that many keys, whether there are more, and the number of all",
+    title: "range with a limit returns that many keys, whether there are more, and the total count",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root } = subject
@@ -454,7 +454,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "range with keysOnly leaves the values out, with countOnly everything but the number",
+    title: "range with keysOnly omits values, with countOnly everything but the count",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, revision, header } = subject
@@ -474,7 +474,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "range leaves out what is outside of the revisions asked for, and counts it",
+    title: "range omits keys outside of the requested revisions, but counts them",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, revision } = subject
@@ -498,7 +498,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "range at a revision sees the keys of that time",
+    title: "range at a revision returns the keys at that revision",
     body: ({ etcd, root, revision, header }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -527,7 +527,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "range may ask one member only",
+    title: "range can be serializable",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         yield* etcd.put({ key: `${root}a`, value: "1" })
@@ -552,7 +552,7 @@ export const kvChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "numbers that are not whole or do not fit into 64 bits are refused",
+    title: "every operation refuses numbers that are not integers or exceed 64 bits",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {
         const huge = 2n ** 63n

@@ -1,5 +1,5 @@
 /**
- * What the operations on leases promise.
+ * Checks of the operations on leases.
  *
  * @module
  */
@@ -20,12 +20,12 @@ import {
   whileElapsing
 } from "./subject.ts"
 
-/** An id that no server chooses by itself. */
+/** An id that no server chooses. */
 const freeId = (revision: bigint): bigint => 0x1000_0000n + revision
 
 export const leaseChecks: ReadonlyArray<Check> = [
   {
-    title: "leaseGrant grants a lease of the id and the time to live asked for, and makes no revision",
+    title: "leaseGrant grants a lease with the requested id and TTL, and creates no revision",
     body: ({ etcd, revision, header }) =>
       Effect.gen(function* () {
         const id = freeId(revision)
@@ -33,7 +33,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "leaseGrant chooses positive ids that differ",
+    title: "leaseGrant chooses distinct positive ids",
     body: ({ etcd }) =>
       Effect.gen(function* () {
         const first = yield* grant(etcd, { ttl: 60 })
@@ -42,7 +42,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "leaseGrant of an id that is taken fails with LeaseExists; once revoked, the id is free again",
+    title: "leaseGrant of an existing id fails with LeaseExists until the lease is revoked",
     body: ({ etcd, revision }) =>
       Effect.gen(function* () {
         const id = freeId(revision)
@@ -57,7 +57,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "leaseGrant raises a time to live below the floor, even one below zero, to the floor",
+    title: "leaseGrant raises a TTL below the minimum to the minimum, even a negative one",
     body: ({ etcd }) =>
       Effect.gen(function* () {
         for (const ttl of [1, 0, -5]) assert.equal((yield* grant(etcd, { ttl })).ttl, 2)
@@ -65,7 +65,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "leaseGrant of more than 9,000,000,000 seconds is refused",
+    title: "leaseGrant refuses more than 9,000,000,000 seconds",
     body: ({ etcd }) =>
       Effect.gen(function* () {
         assert.equal((yield* grant(etcd, { ttl: 9_000_000_000 })).ttl, 9_000_000_000)
@@ -92,7 +92,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "leaseRevoke of a lease without keys makes no revision",
+    title: "leaseRevoke of a lease without keys creates no revision",
     body: ({ etcd, header }) =>
       Effect.gen(function* () {
         const { id } = yield* grant(etcd, { ttl: 60 })
@@ -100,7 +100,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "leaseRevoke leaves keys alone that were deleted and made anew without the lease",
+    title: "leaseRevoke keeps keys that were deleted and created anew without the lease",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -123,7 +123,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "leaseTimeToLive answers what is left, what was granted and, if asked, the keys",
+    title: "leaseTimeToLive returns the remaining and the granted TTL and, on request, the keys",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {
         const { id } = yield* grant(etcd, { ttl: 60 })
@@ -137,7 +137,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "leaseTimeToLive of an unknown lease answers -1",
+    title: "leaseTimeToLive of an unknown lease returns -1",
     body: ({ etcd, revision, header }) =>
       Effect.gen(function* () {
         const id = freeId(revision)
@@ -146,7 +146,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "leaseLeases lists the leases there are",
+    title: "leaseLeases lists all leases",
     body: ({ etcd }) =>
       Effect.gen(function* () {
         const before = new Set((yield* etcd.leaseLeases).leases)
@@ -159,7 +159,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "leaseKeepAlive answers the time to live that begins anew",
+    title: "leaseKeepAlive starts the TTL again and returns it",
     body: ({ etcd, header }) =>
       Effect.gen(function* () {
         const { id } = yield* grant(etcd, { ttl: 60 })
@@ -167,7 +167,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "leaseKeepAlive of many leases at once answers each for itself",
+    title: "leaseKeepAlive of many leases at once answers each call",
     body: ({ etcd }) =>
       Effect.gen(function* () {
         const ttls = Array.from({ length: 20 }, (_, i) => 60 + i)
@@ -182,7 +182,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "a lease that runs out takes its keys along, at one revision, and is gone",
+    title: "an expired lease deletes its keys at one revision and no longer exists",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, revision } = subject
@@ -211,7 +211,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "leaseKeepAlive keeps a lease beyond its time to live",
+    title: "leaseKeepAlive keeps a lease beyond its TTL",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root } = subject
@@ -229,7 +229,7 @@ export const leaseChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "put that moves a key to a longer lease saves it from the end of the shorter one",
+    title: "put that moves a key to a longer lease keeps it beyond the shorter one",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root } = subject

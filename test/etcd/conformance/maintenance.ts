@@ -1,5 +1,5 @@
 /**
- * What `compact` and `status` promise.
+ * Checks of `compact` and `status`.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { all, assertEqual, assertRefused, type Check, keysIn, kv } from "./subje
 
 export const maintenanceChecks: ReadonlyArray<Check> = [
   {
-    title: "compact makes reads before its revision fail with Compacted, and leaves the rest",
+    title: "compact makes reads before its revision fail with Compacted, and no others",
     body: ({ etcd, root, revision, header }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -27,7 +27,7 @@ export const maintenanceChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "compact keeps what exists, however old, and what was deleted later",
+    title: "compact keeps existing keys of any age, and keys that were deleted later",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, revision } = subject
@@ -81,7 +81,7 @@ export const maintenanceChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "status tells the server's version and who leads",
+    title: "status returns the server's version and the leader",
     body: ({ etcd, root, revision, header }) =>
       Effect.gen(function* () {
         yield* etcd.put({ key: root, value: "1" })

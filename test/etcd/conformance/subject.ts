@@ -1,8 +1,8 @@
 /**
- * What the conformance suite is run on, and what its checks are written with.
+ * The subject of the conformance suite, and the helpers of its checks.
  *
- * A check sees nothing but `Etcd`. Many checks share one store, so each has a part of the keyspace to itself, speaks of
- * revisions relative to the one it began at, and ends the leases it granted. No two checks run at the same time.
+ * A check uses only `Etcd`. Many checks share one store, so each has its own part of the keyspace, uses revisions
+ * relative to its first one, and ends its leases. Checks do not run concurrently.
  *
  * @module
  */
@@ -24,24 +24,24 @@ import assert from "node:assert/strict"
 
 /** A store under test. */
 export interface Store {
-  /** Opens a client; it is closed with the scope. */
+  /** Opens a client until the scope closes. */
   readonly connect: Effect.Effect<Etcd, unknown, Scope.Scope>
-  /** Lets time pass: moves the virtual clock, or waits. */
+  /** Moves the virtual clock, or waits. */
   readonly elapse: (milliseconds: number) => Effect.Effect<void>
 }
 
-/** What a check is given. */
+/** The argument of a check. */
 export interface Subject extends Store {
   readonly etcd: Etcd
-  /** The beginning of all keys the check may use. */
+  /** The prefix of all keys of the check. */
   readonly root: string
-  /** The newest revision when the check began. */
+  /** The newest revision at the start of the check. */
   readonly revision: bigint
-  /** The header of an answer that many revisions later. */
+  /** The header of a response this many revisions later. */
   readonly header: (later?: number) => ResponseHeader
 }
 
-/** One promise of `Etcd`. */
+/** A check of one promise of `Etcd`. */
 export interface Check {
   /** A sentence about an operation. */
   readonly title: string
@@ -65,18 +65,18 @@ export const run = (check: Check, store: Store): Effect.Effect<void, unknown, Sc
     })
   })
 
-/** Grants a lease for the lifetime of the scope. */
+/** Grants a lease until the scope closes. */
 export const grant = (
   etcd: Etcd,
   request: LeaseGrantRequest
 ): Effect.Effect<LeaseGrantResponse, EtcdError, Scope.Scope> =>
   Effect.acquireRelease(etcd.leaseGrant(request), ({ id }) => Effect.ignore(etcd.leaseRevoke(id)))
 
-/** Why an operation was refused; fails when it was not. */
+/** The error of an operation. Fails if there is none. */
 export const refusal = <A>(operation: Effect.Effect<A, EtcdError>): Effect.Effect<EtcdError["reason"]["_tag"], A> =>
   Effect.map(Effect.flip(operation), ({ reason }) => reason._tag)
 
-/** Asserts that an operation is refused, why, and what the error says about it. */
+/** Asserts that an operation is refused, and the fields of its error. */
 export const assertRefused = <A>(
   operation: Effect.Effect<A, EtcdError>,
   expected: { readonly reason: EtcdError["reason"]["_tag"]; readonly method: string; readonly key?: string }
@@ -88,8 +88,7 @@ export const assertRefused = <A>(
   )
 
 /**
- * A value that can be compared as a whole and read in a failure: bytes become text (with `\xff` for what is not UTF-8),
- * whatever class of `Uint8Array` they were.
+ * Converts a value for comparison and for messages: bytes become text, with `\xff` for what is not UTF-8.
  */
 export const plain = (value: unknown): unknown => {
   if (value instanceof Uint8Array) return text(value)
@@ -111,7 +110,7 @@ export const text = (bytes: Uint8Array): string => {
 export const assertEqual = (actual: unknown, expected: unknown): void =>
   assert.deepEqual(plain(actual), plain(expected))
 
-/** A key-value as `plain` shows it. */
+/** A key-value in the form of `plain`. */
 export const kv = (
   key: string,
   value: string,
@@ -125,24 +124,24 @@ export const kv = (
   lease: place.lease ?? 0n
 })
 
-/** What a watch says of a deleted key, as `plain` shows it. */
+/** The event of a deleted key, in the form of `plain`. */
 export const tombstone = (key: string, mod: bigint) => kv(key, "", { create: 0n, mod, version: 0n })
 
-/** The keys of a range, in the order they are answered in. */
+/** The keys of a range, in the order of the response. */
 export const keysIn = (etcd: Etcd, request: RangeRequest): Effect.Effect<ReadonlyArray<string>, EtcdError> =>
   Effect.map(etcd.range(request), ({ kvs }) => kvs.map(({ key }) => text(key)))
 
-/** A watch as a check reads it. */
+/** A watch, as checks read it. */
 export interface Reader {
   /** The header of `Created`. */
   readonly created: ResponseHeader
   /** The next response. */
   readonly next: Effect.Effect<WatchResponse, EtcdError>
-  /** The next events, at least so many, as `plain` shows them. */
+  /** At least this many of the next events, in the form of `plain`. */
   readonly events: (count: number) => Effect.Effect<ReadonlyArray<unknown>, EtcdError>
 }
 
-/** Opens a watch and waits until it is there; it ends with the scope. */
+/** Opens a watch until the scope closes, and waits until it is created. */
 export const open = (
   etcd: Etcd,
   request: WatchRequest
@@ -174,7 +173,7 @@ export const open = (
     return { created: first.header, next, events }
   })
 
-/** Lets time pass until an effect completes. */
+/** Moves time until an effect completes. */
 export const whileElapsing = <A, E>(subject: Subject, effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.raceFirst(effect, Effect.forever(subject.elapse(250)))
 

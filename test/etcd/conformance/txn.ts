@@ -1,5 +1,5 @@
 /**
- * What `txn` promises.
+ * Checks of `txn`.
  *
  * @module
  */
@@ -38,7 +38,7 @@ const remove = (key: string, rangeEnd?: string): RequestOp => ({
 })
 const nested = (request: TxnRequest): RequestOp => ({ _tag: "Txn", request })
 
-/** Without the headers of inner answers, which are incomplete. */
+/** Removes the headers of inner responses, which are incomplete. */
 const outcome = (responses: ReadonlyArray<ResponseOp>): ReadonlyArray<unknown> =>
   responses.map(({ _tag, response }) => {
     const { header: _, ...rest } = response
@@ -50,7 +50,7 @@ const holds = (etcd: Etcd, ...compare: ReadonlyArray<Compare>) =>
 
 const results = ["equal", "notEqual", "greater", "less"] as const
 
-/** Which results hold, one letter each: `=`, `!`, `>`, `<`. */
+/** The operators for which a comparison holds: `=`, `!`, `>`, `<`. */
 const holding = (etcd: Etcd, compare: (result: Compare["result"]) => Compare) =>
   Effect.map(
     Effect.forEach(results, (result) => holds(etcd, compare(result))),
@@ -65,12 +65,12 @@ const assertRefusedTxn = ({ etcd, header, root }: Subject, request: TxnRequest, 
 
 export const txnChecks: ReadonlyArray<Check> = [
   {
-    title: "txn of nothing succeeds and makes no revision",
+    title: "txn of nothing succeeds and creates no revision",
     body: ({ etcd, header }) =>
       Effect.map(etcd.txn({}), (answer) => assertEqual(answer, { header: header(), succeeded: true, responses: [] }))
   },
   {
-    title: "txn compares version, create revision, mod revision and lease of a key in every way",
+    title: "txn compares version, create revision, mod revision and lease with every operator",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -102,7 +102,7 @@ export const txnChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "txn sees zeros in a key that does not exist, and no comparison of its value holds",
+    title: "txn compares a missing key as zeros, and no comparison of its value holds",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -116,7 +116,7 @@ export const txnChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "txn with a range in a comparison compares each key there is, or the absence of all",
+    title: "txn with a range in a comparison compares each existing key, or the absence of all",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         yield* etcd.put({ key: `${root}a`, value: "1" })
@@ -131,14 +131,14 @@ export const txnChecks: ReadonlyArray<Check> = [
         assert.equal(yield* holds(etcd, mod("greater", 1n)), false)
         assert.equal(yield* holds(etcd, mod("less", 3n)), true)
         assert.equal(yield* holds(etcd, mod("notEqual", 2n)), false)
-        const nobody = { ...prefix(`${root}x/`), result: "equal" } as const
-        assert.equal(yield* holds(etcd, { ...nobody, target: "create", value: 0n }), true)
-        assert.equal(yield* holds(etcd, { ...nobody, target: "create", value: 1n }), false)
-        assert.equal(yield* holds(etcd, { ...nobody, target: "value", value: "" }), false)
+        const missing = { ...prefix(`${root}x/`), result: "equal" } as const
+        assert.equal(yield* holds(etcd, { ...missing, target: "create", value: 0n }), true)
+        assert.equal(yield* holds(etcd, { ...missing, target: "create", value: 1n }), false)
+        assert.equal(yield* holds(etcd, { ...missing, target: "value", value: "" }), false)
       })
   },
   {
-    title: "txn takes the first branch when all comparisons hold, and else the other",
+    title: "txn runs the first branch if all comparisons hold, otherwise the other",
     body: ({ etcd, root, revision, header }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -158,7 +158,7 @@ export const txnChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "txn applies all its writes at one revision, and a watch gets them together in their order",
+    title: "txn applies all writes at one revision, and a watch receives them together in order",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, revision, header } = subject
@@ -190,7 +190,7 @@ export const txnChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "txn reads what it has written so far",
+    title: "txn reads its own earlier writes",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const a = `${root}a`
@@ -249,7 +249,7 @@ export const txnChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "txn runs a nested transaction's own branch, whatever the outer one was",
+    title: "txn runs the nested transaction's own branch, whatever the outer branch",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {
         const never: Compare = { key: `${root}a`, target: "version", result: "greater", value: 0n }
@@ -262,7 +262,7 @@ export const txnChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "txn that only reads, or deletes nothing, makes no revision",
+    title: "txn that only reads, or deletes nothing, creates no revision",
     body: ({ etcd, root, header }) =>
       Effect.gen(function* () {
         const answer = yield* etcd.txn({ then: [range(`${root}a`), remove(`${root}a`), nested({ else: [put(root)] })] })
@@ -287,7 +287,7 @@ export const txnChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "txn with a lease that is gone fails with LeaseNotFound and writes nothing",
+    title: "txn with an expired lease fails with LeaseNotFound and writes nothing",
     body: ({ etcd, root, header }) =>
       Effect.gen(function* () {
         const { id } = yield* grant(etcd, { ttl: 60 })
@@ -301,7 +301,7 @@ export const txnChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "txn with an operation that cannot be carried out is refused and writes nothing",
+    title: "txn with an invalid operation is refused and writes nothing",
     body: (subject) =>
       Effect.gen(function* () {
         const { root, revision } = subject
@@ -316,7 +316,7 @@ export const txnChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "txn has room for 128 comparisons and 128 operations in each branch",
+    title: "txn accepts 128 comparisons and 128 operations in each branch",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, header } = subject
@@ -331,7 +331,7 @@ export const txnChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "txn counts the operations of nested transactions on top of those around them",
+    title: "txn adds the operations of nested transactions to those of the outer one",
     body: (subject) =>
       Effect.gen(function* () {
         const reads = (count: number) => Array.from({ length: count }, () => range(subject.root))
@@ -388,8 +388,7 @@ export const txnChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title:
-      "txn may write a key that it deletes with all others to the end of the keyspace: both happen, one after the other",
+    title: "txn may write a key that it also deletes with a range to the end of the keyspace: both apply in order",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, revision } = subject
@@ -423,7 +422,7 @@ export const txnChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "txn asks for what a put keeps before it asks for its lease, put by itself the other way round",
+    title: "txn checks the kept value of a put before its lease, put alone the other way round",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {
         const request = { key: `${root}a`, value: "", ignoreValue: true, lease: 0x1000_0000n }

@@ -1,5 +1,5 @@
 /**
- * What `watch` promises.
+ * Checks of `watch`.
  *
  * @module
  */
@@ -24,7 +24,7 @@ const quick = { progressEvery: "500 millis", progressTimeout: "500 millis" } as 
 
 export const watchChecks: ReadonlyArray<Check> = [
   {
-    title: "watch says first that it was created, at the newest revision",
+    title: "watch emits Created first, at the newest revision",
     body: ({ etcd, root, header }) =>
       Effect.gen(function* () {
         yield* etcd.put({ key: `${root}a`, value: "1" })
@@ -32,7 +32,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch of a key tells its writes from now on, and not those of its neighbours",
+    title: "watch of a key emits its later writes, and not those of its neighbours",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -52,7 +52,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch of a range tells the writes of its keys, without its end",
+    title: "watch of a range emits the writes of its keys, excluding its end",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const watch = yield* open(etcd, { key: `${root}b`, rangeEnd: `${root}d` })
@@ -65,7 +65,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch of a prefix tells keys of any bytes, and with a rangeEnd of one zero byte to the end of the keyspace",
+    title: "watch of a prefix emits keys of any bytes, and with a rangeEnd of one zero byte to the end of the keyspace",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const ours = yield* open(etcd, prefix(rawKey(root, 0xff)))
@@ -87,7 +87,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch with prevKv tells what the key held before",
+    title: "watch with prevKv emits the previous key-value",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -107,7 +107,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch with filters leaves out puts or deletions",
+    title: "watch with filters omits puts or deletions",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -131,7 +131,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch from a past revision tells history from that revision on, and goes on with what is new",
+    title: "watch from a past revision emits the history since then, followed by new events",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, revision } = subject
@@ -148,7 +148,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch from a past revision keeps the events of a transaction together, and tells what keys held before",
+    title: "watch from a past revision keeps the events of a transaction together, with previous key-values",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, revision } = subject
@@ -178,7 +178,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch that starts exactly at a deletion tells the deletion first",
+    title: "watch that starts exactly at a deletion emits the deletion first",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -191,7 +191,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch from a future revision tells nothing before it, and then that very revision",
+    title: "watch from a future revision emits nothing before it, and then that revision",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -204,7 +204,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch from a compacted revision is created and then fails with Compacted, which says where history starts",
+    title: "watch from a compacted revision emits Created, then fails with Compacted and the compact revision",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -217,7 +217,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch from the compact revision itself tells the put made there",
+    title: "watch from the compact revision itself emits the put at that revision",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -231,7 +231,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch that is up to date survives a compaction",
+    title: "a current watch survives a compaction",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -247,7 +247,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch, several times by one client, gives each watch its own events, also when others end",
+    title: "several watches of one client receive their own events, even if others end",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -267,7 +267,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch tells every reader the same order, also when one of them answers an event with a write",
+    title: "watch emits the same order to every reader, even if one of them writes on an event",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, revision } = subject
@@ -286,7 +286,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch is opened anew each time its stream is run",
+    title: "watch opens anew each time its stream is run",
     body: ({ etcd, root, revision }) =>
       Effect.gen(function* () {
         const key = `${root}a`
@@ -297,7 +297,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch that nobody reads holds up no writer, and later tells everything in order or fails with Cancelled",
+    title: "a watch without a reader blocks no writer, and later emits everything in order or fails with Cancelled",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, revision } = subject
@@ -325,7 +325,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch of history longer than one answer tells all of it in order",
+    title: "watch of history longer than one response emits all of it in order",
     body: (subject) =>
       Effect.gen(function* () {
         const { etcd, root, revision } = subject
@@ -393,7 +393,7 @@ export const watchChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "watch ends when it is interrupted, and its client goes on",
+    title: "watch ends when it is interrupted, and its client still works",
     body: ({ etcd, root }) =>
       Effect.gen(function* () {
         const fiber = yield* Effect.forkChild(Stream.runDrain(etcd.watch({ key: root })), { startImmediately: true })
@@ -407,7 +407,7 @@ export const watchChecks: ReadonlyArray<Check> = [
 
 export const clientChecks: ReadonlyArray<Check> = [
   {
-    title: "clients of one store see each other's keys, leases and events",
+    title: "clients of one store share keys, leases and events",
     body: ({ connect, etcd, root, revision }) =>
       Effect.gen(function* () {
         const other = yield* connect
@@ -421,7 +421,7 @@ export const clientChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "a closed client fails every operation and every watch with Cancelled, and leaves others alone",
+    title: "a closed client fails every operation and every watch with Cancelled, and no other client does",
     body: ({ connect, etcd, root, revision }) =>
       Effect.gen(function* () {
         const scope = yield* Scope.make()
