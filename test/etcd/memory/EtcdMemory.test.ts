@@ -1,6 +1,6 @@
 /*
- * What the engine has beyond the contract: exact virtual time, several clients, and its end. All else is in
- * test/conformance.
+ * What the engine has beyond the contract: exact virtual time, several clients, and its end. `test/etcd/conformance`
+ * tests the contract.
  */
 import { Clock, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
@@ -13,7 +13,7 @@ import assert from "node:assert/strict"
 const clientOf = EtcdMemory.make
 
 describe("EtcdMemory.layer", () => {
-  effect("provides Etcd, a new store each time it is built", () =>
+  effect("EtcdMemory.layer provides Etcd, with a new store for each build", () =>
     Effect.gen(function* () {
       const count = Effect.gen(function* () {
         const etcd = yield* Etcd
@@ -24,7 +24,7 @@ describe("EtcdMemory.layer", () => {
       assert.deepEqual([yield* Effect.provide(count, layer), yield* Effect.provide(count, layer)], [2n, 2n])
     }))
 
-  effect("gives the same answers each time: ids and revisions are not random", () =>
+  effect("EtcdMemory.layer returns the same ids and revisions in each run", () =>
     Effect.gen(function* () {
       const run = Effect.gen(function* () {
         const etcd = yield* clientOf()
@@ -34,26 +34,29 @@ describe("EtcdMemory.layer", () => {
       assert.deepEqual(yield* Effect.scoped(run), yield* Effect.scoped(run))
     }))
 
-  effect("begins at revision 1 and takes its identity and limits from the options", () =>
-    Effect.gen(function* () {
-      const etcd = yield* clientOf({ clusterId: 7n, memberId: 8n, minLeaseTtl: 5, maxTxnOps: 1, maxRequestBytes: 3 })
-      assert.deepEqual((yield* etcd.range({ key: "a" })).header, {
-        clusterId: 7n,
-        memberId: 8n,
-        revision: 1n,
-        raftTerm: 2n
+  effect(
+    "EtcdMemory.layer begins at revision 1 and takes its identity and limits from the options",
+    () =>
+      Effect.gen(function* () {
+        const etcd = yield* clientOf({ clusterId: 7n, memberId: 8n, minLeaseTtl: 5, maxTxnOps: 1, maxRequestBytes: 3 })
+        assert.deepEqual((yield* etcd.range({ key: "a" })).header, {
+          clusterId: 7n,
+          memberId: 8n,
+          revision: 1n,
+          raftTerm: 2n
+        })
+        assert.equal((yield* etcd.leaseGrant({ ttl: 1 })).ttl, 5)
+        const range = { _tag: "Range", request: { key: "a" } } as const
+        assert.equal(yield* refusal(etcd.txn({ then: [range, range] })), "InvalidArgument")
+        assert.equal(yield* refusal(etcd.put({ key: "ab", value: "cd" })), "TooLarge")
+        yield* etcd.put({ key: "ab", value: "c" })
       })
-      assert.equal((yield* etcd.leaseGrant({ ttl: 1 })).ttl, 5)
-      const range = { _tag: "Range", request: { key: "a" } } as const
-      assert.equal(yield* refusal(etcd.txn({ then: [range, range] })), "InvalidArgument")
-      assert.equal(yield* refusal(etcd.put({ key: "ab", value: "cd" })), "TooLarge")
-      yield* etcd.put({ key: "ab", value: "c" })
-    }))
+  )
 })
 
 describe("EtcdMemory on virtual time", () => {
   effect(
-    "ends a lease exactly when its time to live has passed, and not a moment sooner",
+    "EtcdMemory expires a lease exactly when its TTL has passed",
     () =>
       Effect.gen(function* () {
         const etcd = yield* clientOf()
@@ -66,7 +69,7 @@ describe("EtcdMemory on virtual time", () => {
       })
   )
 
-  effect("tells watchers of the end of a lease without being asked anything", () =>
+  effect("EtcdMemory emits the expiry of a lease to watches without any request", () =>
     Effect.gen(function* () {
       const etcd = yield* clientOf()
       const watch = yield* open(etcd, { key: "a" })
@@ -79,7 +82,7 @@ describe("EtcdMemory on virtual time", () => {
     }))
 
   effect(
-    "ends leases one by one in the order in which they run out, each at a revision of its own",
+    "EtcdMemory expires leases in order, each at its own revision",
     () =>
       Effect.gen(function* () {
         const etcd = yield* clientOf()
@@ -100,7 +103,7 @@ describe("EtcdMemory on virtual time", () => {
   )
 
   effect(
-    "lets a renewed lease begin anew, and a thousand leases renewed in turn all live",
+    "EtcdMemory starts the TTL of a renewed lease again, for a thousand leases",
     () =>
       Effect.gen(function* () {
         const etcd = yield* clientOf()
@@ -118,7 +121,7 @@ describe("EtcdMemory on virtual time", () => {
       })
   )
 
-  effect("lists leases by the time they run out", () =>
+  effect("EtcdMemory lists leases in order of expiry", () =>
     Effect.gen(function* () {
       const etcd = yield* clientOf()
       for (const [id, ttl] of [[1n, 30], [2n, 10], [3n, 20]] as const) yield* etcd.leaseGrant({ id, ttl })
@@ -126,7 +129,7 @@ describe("EtcdMemory on virtual time", () => {
     }))
 
   effect(
-    "reports progress after each silence of progressEvery, counted from the last message",
+    "EtcdMemory reports progress after progressEvery without a message",
     () =>
       Effect.gen(function* () {
         const etcd = yield* clientOf()
@@ -147,7 +150,7 @@ describe("EtcdMemory on virtual time", () => {
       })
   )
 
-  effect("uses the clock it was made with, whatever the clock of its caller", () =>
+  effect("EtcdMemory uses the clock of its layer, whatever the clock of its caller", () =>
     Effect.gen(function* () {
       const etcd = yield* clientOf()
       const { id } = yield* etcd.leaseGrant({ ttl: 10 })
@@ -157,7 +160,7 @@ describe("EtcdMemory on virtual time", () => {
 })
 
 describe("EtcdMemory on the real clock", () => {
-  live("ends leases and reports progress by itself", () =>
+  live("EtcdMemory expires leases and reports progress on the real clock", () =>
     Effect.gen(function* () {
       const etcd = yield* clientOf({ minLeaseTtl: 1 })
       const { id } = yield* etcd.leaseGrant({ ttl: 1 })
@@ -172,7 +175,7 @@ describe("EtcdMemory on the real clock", () => {
 
 describe("EtcdMemory.connect", () => {
   effect(
-    "gives clients of one engine; closing one leaves its keys, its leases and the others",
+    "EtcdMemory.connect opens clients of one engine; closing one keeps its keys, its leases and the others",
     () =>
       Effect.gen(function* () {
         const engine = yield* EtcdMemory.engine()
@@ -189,7 +192,7 @@ describe("EtcdMemory.connect", () => {
       })
   )
 
-  effect("gives layers of one engine to programs that shall see each other", () =>
+  effect("EtcdMemory makes layers of one engine for programs that share keys", () =>
     Effect.gen(function* () {
       const engine = yield* EtcdMemory.engine()
       const put = Etcd.use((etcd) => etcd.put({ key: "a", value: "1" }))
@@ -201,7 +204,7 @@ describe("EtcdMemory.connect", () => {
 
 describe("EtcdMemory.engine", () => {
   effect(
-    "fails everything with Cancelled after its end: operations, watches, and clients opened later",
+    "EtcdMemory.engine fails operations, watches and later clients with Cancelled after its end",
     () =>
       Effect.gen(function* () {
         const scope = yield* Scope.make()
@@ -222,7 +225,7 @@ describe("EtcdMemory.engine", () => {
   )
 
   effect(
-    "sleeps once, however many leases and watches there are, and not at all after its end",
+    "EtcdMemory.engine runs one sleeping fiber for any number of leases and watches, and none after its end",
     () =>
       Effect.gen(function* () {
         let sleeping = 0
@@ -258,7 +261,7 @@ describe("EtcdMemory.engine", () => {
 })
 
 describe("EtcdMemory's compact", () => {
-  effect("frees what cannot be read any more, and nothing else", () =>
+  effect("EtcdMemory's compact frees exactly what cannot be read any more", () =>
     Effect.gen(function* () {
       const etcd = yield* clientOf()
       const bytes = Effect.map(etcd.status, ({ dbSize }) => dbSize)
@@ -283,7 +286,7 @@ describe("a watch of EtcdMemory that nobody reads", () => {
       response._tag === "Events" ? response.events.map(({ kv }) => new TextDecoder().decode(kv.value)) : []
     )
 
-  effect("goes on from history when it is read again, and then is live", () =>
+  effect("an unread watch of EtcdMemory continues from history, then is live", () =>
     Effect.gen(function* () {
       const etcd = yield* clientOf()
       const pull = yield* Stream.toPull(etcd.watch({ key: "a" }))
@@ -296,7 +299,7 @@ describe("a watch of EtcdMemory that nobody reads", () => {
       assert.deepEqual(values(yield* pull), ["live"])
     }))
 
-  effect("fails with Compacted when the history it has not seen is gone", () =>
+  effect("an unread watch of EtcdMemory fails with Compacted if its history is gone", () =>
     Effect.gen(function* () {
       const etcd = yield* clientOf()
       const pull = yield* Stream.toPull(etcd.watch({ key: "a" }))

@@ -1,8 +1,8 @@
 /**
- * Random programs for the model check: what they consist of, and what their commands mean as requests.
+ * Random programs for the model check: their commands, and the requests of a command.
  *
- * A program speaks of keys by name, of revisions relative to the one it begins at, and of leases by number, so that it
- * means the same on every store. Everything is small, for things have to meet: few keys, few leases, near revisions.
+ * A program uses names of keys, revisions relative to its first one, and numbers of leases, so it means the same on
+ * every store. There are few keys, few leases and near revisions, so that commands affect each other.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { Schema } from "effect"
 import { type KeyRange, prefix, toBytes } from "../../../src/etcd/Etcd.ts"
 import type * as Etcd from "../../../src/etcd/Etcd.ts"
 
-/** In byte order; as text it would be another one. */
+/** In byte order, which differs from text order. */
 const names = ["a", "a\0", "b", "\uff5e", "\u{1f600}"] as const
 
 const optional = <S extends Schema.Constraint>(schema: S) => Schema.optionalKey(schema)
@@ -19,7 +19,7 @@ const list = <S extends Schema.Constraint>(schema: S, maximum: number) =>
   Schema.Array(schema).check(Schema.isMaxLength(maximum))
 
 const Name = Schema.Literals(names)
-/** Leases 0 and 1 are there at the beginning. */
+/** Leases 0 and 1 exist at the start. */
 const LeaseNumber = upTo(2)
 const Later = upTo(10)
 const Value = Schema.Literals(["", "x", "y", "\u{1f600}"])
@@ -103,18 +103,18 @@ export type Command = typeof Command.Type
 /** The commands of a program, in order. */
 export const Program = Schema.Array(Command)
 
-/** Programs in the middle of which the lease of some keys runs out. */
+/** Programs in which the lease of some keys expires. */
 export const ExpiringProgram = Schema.Struct({
   before: Program,
   expiring: list(Name, 3).check(Schema.isMinLength(1)),
   after: Program
 })
 
-/** The places that a program speaks of, in one store. */
+/** The keys, revisions and leases of a program in one store. */
 export interface Place {
-  /** The beginning of all keys. */
+  /** The prefix of all keys. */
   readonly root: string
-  /** The newest revision when the program began. */
+  /** The newest revision at the start of the program. */
   readonly base: bigint
   /** The id of lease 0. */
   readonly firstLease: bigint
@@ -124,7 +124,7 @@ export type Keys = typeof Keys.Type | { readonly _tag: "From"; readonly name: st
 
 export const keyOf = ({ root }: Place, name: string): Uint8Array => toBytes(root + name)
 
-/** All keys a program can write. */
+/** All keys that a program can write. */
 export const allKeys = (place: Place): ReadonlyArray<Uint8Array> => names.map((name) => keyOf(place, name))
 
 export const rangeOf = (place: Place, keys: Keys): KeyRange => {
@@ -142,10 +142,10 @@ export const rangeOf = (place: Place, keys: Keys): KeyRange => {
 
 export const leaseOf = ({ firstLease }: Place, lease: number): bigint => firstLease + BigInt(lease)
 
-/** A revision; none for none. */
+/** A revision, or `undefined`. */
 export const revisionOf = ({ base }: Place, later: number): bigint => base + BigInt(later)
 
-/** A property with a revision, where there is one. */
+/** A property with a revision, if there is one. */
 const revision = <Name extends string>(
   place: Place,
   name: Name,

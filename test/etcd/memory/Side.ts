@@ -1,5 +1,5 @@
 /**
- * A program on one store: its commands carried out, and what came of them in terms that are the same for every store.
+ * A program on one store: runs its commands, and converts the results to terms that are the same for every store.
  *
  * @module
  */
@@ -20,18 +20,18 @@ import {
   txnRequest
 } from "./Program.ts"
 
-/** A store in which a program has begun. */
+/** A store with a running program. */
 export interface Side {
   readonly etcd: Etcd
   readonly place: Place
-  /** Completes when a lease of so many seconds has had the time to run out and is gone. */
+  /** Completes when a lease of this many seconds has expired. */
   readonly outlive: (lease: bigint, seconds: number) => Effect.Effect<void, EtcdError>
 }
 
-/** Seconds: longer than any program takes. */
+/** Seconds, longer than any program takes. */
 const ttl = 600
 
-/** Begins a program: nothing of what others did can be seen at or after its first revision. */
+/** Starts a program. Nothing of earlier programs is visible at or after its first revision. */
 export const begin = (
   etcd: Etcd,
   origin: Omit<Place, "base">,
@@ -53,7 +53,7 @@ export const begin = (
 const none = new Set(["clusterId", "memberId", "raftTerm"])
 const revisions = new Set(["revision", "createRevision", "modRevision", "compactRevision"])
 
-/** A value of a store with its keys, revisions and leases as the program speaks of them. */
+/** Converts a value of a store to the program's names of keys, revisions and leases. */
 export const relative = (place: Place, value: unknown, name = ""): unknown => {
   if (value instanceof Uint8Array) return text(value).replace(place.root, "")
   if (typeof value === "bigint") {
@@ -75,14 +75,14 @@ const failure = (place: Place, { reason, method, key }: EtcdError) => ({
   key: key?.replace(place.root, "")
 })
 
-/** The outcome of an operation, be it a refusal. */
+/** The result of an operation, or its refusal. */
 const outcome = <A>(place: Place, operation: Effect.Effect<A, EtcdError>): Effect.Effect<unknown> =>
   Effect.match(operation, {
     onSuccess: (answer) => relative(place, answer),
     onFailure: (error) => failure(place, error)
   })
 
-/** Carries out a command other than `Watch` and tells what came of it. */
+/** Runs a command other than `Watch` and returns its result. */
 export const carryOut = (
   { etcd, place }: Side,
   command: Exclude<Command, { readonly _tag: "Watch" }>
@@ -126,7 +126,7 @@ export const carryOut = (
   }
 }
 
-/** Lets a lease with some keys run out, in one stride because no server can be asked to wait. */
+/** Lets a lease with some keys expire, in one step, because a server cannot be paused for it. */
 export const letExpire = ({ etcd, outlive, place }: Side, names: ReadonlyArray<Uint8Array>): Effect.Effect<unknown> => {
   const id = leaseOf(place, 4)
   return outcome(
@@ -142,7 +142,7 @@ export const letExpire = ({ etcd, outlive, place }: Side, names: ReadonlyArray<U
   )
 }
 
-/** Writes every key and deletes it again: each watch hears of it. */
+/** Writes and deletes every key, so that each watch receives events. */
 export const finish = ({ etcd, place }: Side): Effect.Effect<unknown> => {
   const keys = allKeys(place)
   const puts = keys.map((key): RequestOp => ({ _tag: "Put", request: { key, value: "last" } }))
@@ -150,10 +150,10 @@ export const finish = ({ etcd, place }: Side): Effect.Effect<unknown> => {
   return Effect.all([outcome(place, etcd.txn({ then: puts })), outcome(place, etcd.txn({ then: deletes }))])
 }
 
-/** What a watch has told so far and nobody has taken: its creation, its events, its failure. */
+/** The messages of a watch that were not taken yet: creation, events, failure. */
 export type Reports = Queue.Queue<unknown>
 
-/** Opens a watch; completes when it is there. */
+/** Opens a watch and waits until it is created. */
 export const startWatch = (
   { etcd, place }: Side,
   request: WatchRequest

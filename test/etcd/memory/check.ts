@@ -1,5 +1,6 @@
 /**
- * A program on the engine and on a server, step by step: both must answer the same and tell the same events.
+ * Runs a program on the engine and on a server, step by step: both must return the same results and emit the same
+ * events.
  *
  * @module
  */
@@ -12,7 +13,7 @@ import { isDeepStrictEqual } from "node:util"
 import { type Command, keyOf, type Keys, rangeOf, watchRequest } from "./Program.ts"
 import { begin, carryOut, finish, letExpire, type Reports, type Side, startWatch } from "./Side.ts"
 
-/** Where the engine and the server part. */
+/** The first difference between the engine and the server. */
 export interface Difference {
   readonly step: number
   readonly command: Step
@@ -20,17 +21,19 @@ export interface Difference {
   readonly server: unknown
 }
 
-/** A command of the program, or keys whose lease runs out. */
+/** A command of the program, or keys whose lease expires. */
 export type Step = Command | { readonly _tag: "Expire"; readonly names: ReadonlyArray<string> }
 
 let programs = 0
 
 export interface CheckOptions {
-  /** etcd before 3.5 loses a deletion at the very revision it is compacted at: no watch can start there and see it. */
+  /**
+   * etcd before 3.5 loses a deletion at the revision it is compacted at: a watch that starts there does not emit it.
+   */
   readonly losesDeletionAtCompactRevision?: boolean
 }
 
-/** Runs a program on a new engine and on a server that nobody else uses meanwhile. */
+/** Runs a program on a new engine and on a server without other clients. */
 export const check = (
   server: Etcd,
   steps: ReadonlyArray<Step>,
@@ -55,7 +58,7 @@ export const check = (
         watches.push(watched)
         continue
       }
-      // A server that has not told an event yet could not tell what the key held before any more.
+      // Compaction would remove the previous key-values of events that the server has not emitted yet.
       if (command._tag === "Compact") {
         yield* Effect.forEach(watches, settle)
         compactions.add(command.later)
@@ -111,8 +114,8 @@ const serverSide = (etcd: Etcd, origin: Origin): Effect.Effect<Side, EtcdError, 
     }))
 
 /**
- * Lets a watch that starts in the past catch up: a server reads history for it some time after it was created, and tells
- * nobody when it has. Something new in its range comes after all that is old.
+ * Waits until a watch that starts in the past has caught up. A server reads its history some time after the creation
+ * and does not report the end. A new event in its range arrives after all old ones.
  */
 const nudge = (pair: Pair, keys: Keys): Effect.Effect<void, EtcdError> =>
   Effect.forEach([pair.engine, pair.server], ({ etcd, place }) => {
@@ -120,7 +123,7 @@ const nudge = (pair: Pair, keys: Keys): Effect.Effect<void, EtcdError> =>
     return Effect.andThen(etcd.put({ key, value: "nudge" }), etcd.deleteRange({ key }))
   }, { discard: true })
 
-/** Compares what the engine has told since the last time with as much from the server. */
+/** Compares the new messages of the engine with as many from the server. */
 const settle = ({ command, step, ...watched }: Watched): Effect.Effect<void, Difference> =>
   Effect.gen(function* () {
     const engine = yield* Queue.clear(watched.engine)

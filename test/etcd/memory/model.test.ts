@@ -34,7 +34,7 @@ const assertAgreement = <A>(
     assert.equal(Arbitrary.formatCheckFailure(result), undefined)
   })
 
-// All of them on one runtime and version: the engine's logic is the same on each, and so is a server's.
+// All programs on one runtime and version: the logic of the engine and of a server does not depend on the runtime.
 const most = "Deno" in globalThis ? versions[0] : undefined
 
 eachEtcd((version) => {
@@ -47,7 +47,7 @@ eachEtcd((version) => {
 
   const expiring = Math.ceil(count / 300)
   live(
-    `EtcdMemory and etcd agree about ${expiring} random programs in which a lease runs out (seed ${seed})`,
+    `EtcdMemory and etcd agree about ${expiring} random programs in which a lease expires (seed ${seed})`,
     () =>
       assertAgreement(
         version,

@@ -1,5 +1,5 @@
 /*
- * The structures inside of the engine, each against the simplest thing that does the same.
+ * The data structures of the engine, each compared with the simplest equivalent.
  */
 import { Arbitrary, Effect, Schema } from "effect"
 import { Deadline, Deadlines } from "../../../src/internal/time/Deadlines.ts"
@@ -25,7 +25,7 @@ const Key = Schema.String.check(Schema.isPattern(/^[a-c]{0,3}$/))
 
 describe("toText", () => {
   live(
-    "keeps bytes, and compares as they do",
+    "toText keeps bytes and their order",
     () =>
       holdsFor(Schema.Struct({ self: Schema.Array(Byte), that: Schema.Array(Byte) }), 300, ({ self, that }) => {
         const [a, b] = [toText(new Uint8Array(self)), toText(new Uint8Array(that))]
@@ -34,14 +34,14 @@ describe("toText", () => {
       })
   )
 
-  live("of text is that of its UTF-8 bytes", () =>
+  live("toText of a string equals toText of its UTF-8 bytes", () =>
     holdsFor(Schema.String, 300, (string) => {
       const bytes = new TextEncoder().encode(string)
       assert.equal(toText(string), toText(bytes))
       assert.deepEqual(fromText(toText(string)), bytes)
     }))
 
-  live("takes more bytes than a call has room for", () =>
+  live("toText converts more bytes than a call has arguments", () =>
     Effect.sync(() => {
       const bytes = new Uint8Array(1_000_000).fill(0xe9)
       assert.deepEqual(fromText(toText(bytes)), bytes)
@@ -49,7 +49,7 @@ describe("toText", () => {
 })
 
 describe("isPoint", () => {
-  live("knows the interval of one key from others", () =>
+  live("isPoint distinguishes the interval of one key from others", () =>
     Effect.sync(() => {
       assert.ok(isPoint(interval({ key: "a" })) && isPoint(interval({ key: "a", rangeEnd: "a\0" })))
       for (const rangeEnd of ["\0", "b", "ab", "a\0\0", "b\0"]) assert.ok(!isPoint(interval({ key: "a", rangeEnd })))
@@ -63,7 +63,7 @@ describe("SortedIndex", () => {
   })
   const keyOf = (number: number) => String(number).padStart(4, "0")
 
-  live("finds and walks what a sorted array holds, through splits and merges of its blocks", () =>
+  live("SortedIndex equals a sorted array through splits and merges of its blocks", () =>
     Effect.sync(() => {
       const index = new SortedIndex<{ readonly key: string }>()
       const model = new Set<string>()
@@ -72,7 +72,7 @@ describe("SortedIndex", () => {
         index.forEach({ start, end }, ({ key }) => keys.push(key))
         return keys
       }
-      // A fixed walk through all residues: grows to 4,001 keys in no order, then shrinks to a few.
+      // Grows to 4,001 keys in a scattered order, then shrinks to a few.
       for (let i = 0; i < 12_000; i++) {
         const key = keyOf((i * 1_237) % 4_001)
         if (i < 8_000 ? (i * 7) % 11 < 3 : i % 50 !== 0) {
@@ -91,31 +91,34 @@ describe("SortedIndex", () => {
       }
     }))
 
-  live("agrees with a sorted array after any few changes", () =>
-    holdsFor(Schema.Array(Change), 300, (changes) => {
-      const index = new SortedIndex<{ readonly key: string }>()
-      const model = new Set<string>()
-      for (const { number, remove } of changes) {
-        const key = keyOf(number % 20)
-        if (remove) {
-          index.remove(key)
-          model.delete(key)
-        } else if (!model.has(key)) {
-          index.insert({ key })
-          model.add(key)
+  live(
+    "SortedIndex equals a sorted array after random changes",
+    () =>
+      holdsFor(Schema.Array(Change), 300, (changes) => {
+        const index = new SortedIndex<{ readonly key: string }>()
+        const model = new Set<string>()
+        for (const { number, remove } of changes) {
+          const key = keyOf(number % 20)
+          if (remove) {
+            index.remove(key)
+            model.delete(key)
+          } else if (!model.has(key)) {
+            index.insert({ key })
+            model.add(key)
+          }
         }
-      }
-      const keys: Array<string> = []
-      index.forEach({ start: "0003", end: "0015" }, ({ key }) => keys.push(key))
-      assert.deepEqual(keys, [...model].sort().filter((key) => key >= "0003" && key < "0015"))
-    }))
+        const keys: Array<string> = []
+        index.forEach({ start: "0003", end: "0015" }, ({ key }) => keys.push(key))
+        assert.deepEqual(keys, [...model].sort().filter((key) => key >= "0003" && key < "0015"))
+      })
+  )
 })
 
 describe("IntervalTree", () => {
   const Change = Schema.Struct({ remove: Schema.Boolean, start: Key, end: Key })
 
   live(
-    "finds the intervals that hold a key, as a list would",
+    "IntervalTree finds the intervals that contain a key, as a list does",
     () =>
       holdsFor(Schema.Struct({ changes: Schema.Array(Change), key: Key }), 1_000, ({ changes, key }) => {
         let tree: IntervalTree.IntervalTree<Interval> = undefined
@@ -134,7 +137,7 @@ describe("IntervalTree", () => {
       })
   )
 
-  live("stays flat when intervals come in order", () =>
+  live("IntervalTree stays balanced if intervals arrive in order", () =>
     Effect.sync(() => {
       let tree: IntervalTree.IntervalTree<Interval> = undefined
       for (let i = 0; i < 10_000; i++) {
@@ -152,7 +155,7 @@ describe("Deadlines", () => {
   })
 
   live(
-    "fall due in the order of their times, and of their setting where those are the same",
+    "Deadlines run in order of time, and in order of setting for equal times",
     () =>
       holdsFor(Schema.Array(Change), 1_000, (changes) => {
         const deadlines = new Deadlines()
@@ -179,7 +182,7 @@ describe("Deadlines", () => {
       })
   )
 
-  live("may be set again by what falls due", () =>
+  live("Deadlines can be set again while they run", () =>
     Effect.sync(() => {
       const deadlines = new Deadlines()
       const times: Array<number> = []
