@@ -152,7 +152,7 @@ const attempt = <A>(what: string, effect: Effect.Effect<A, unknown>): Effect.Eff
 /** Milliseconds between the starts of turns that are taken at the same time. */
 const staggerMillis = smoke ? 500 : 2000
 
-/** Lets the contenders take turns, on one runtime after the other, as often as asked for. */
+/** Lets the contenders take turns, on one runtime after the other, in each round. */
 const runScenario = (scenario: Scenario): Effect.Effect<Result> =>
   Effect.gen(function* () {
     const { name, servers = "one" } = scenario

@@ -80,7 +80,7 @@ export interface Scenario {
   readonly instances?: number
   /** Each of so many services has that many instances; default: one service, `bench`. */
   readonly services?: number
-  /** At most so many alternations; default: as many as asked for. */
+  /** At most so many alternations; default: the number of the run. */
   readonly rounds?: number
   /**
    * `"one"` (the default) for all turns; `"each"` for each turn; `"together"`: each, and all turns at the same time;

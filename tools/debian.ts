@@ -11,7 +11,7 @@ import { onPath } from "./runtimes.ts"
 
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-/** Why this machine cannot have Debian's packages, if it cannot. */
+/** The reason why Debian's packages cannot be fetched on this machine; `undefined` if they can. */
 export const whyNoPackages = (): string | undefined =>
   onPath("apt-get").length === 0 || onPath("dpkg").length === 0 ?
     "this is no Debian machine" :
@@ -19,7 +19,7 @@ export const whyNoPackages = (): string | undefined =>
     undefined :
     `${keyring} (package debian-archive-keyring) is missing`
 
-/** Runs a command of apt and answers with what it says. */
+/** Runs a command of apt and returns its standard output. */
 export type Apt = (command: string, args: ReadonlyArray<string>, cwd?: string) => string
 
 /** The mirror this machine uses for Debian, from its own apt sources. */
@@ -69,7 +69,7 @@ Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
     })
 }
 
-/** The last line of what a command said when it failed. */
+/** The last line of a failed command's standard error. */
 export const reasonOf = (error: unknown): string => {
   const stderr = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : ""
   return stderr.split("\n").at(-1) || String(error)

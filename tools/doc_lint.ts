@@ -1,5 +1,5 @@
 /**
- * `deno doc --lint` over the entry points, without what nobody can mend here.
+ * `deno doc --lint` over the entry points, without what this package cannot change.
  *
  * Left out: types of dependencies, which it calls private because they are not exported from this package; superclasses
  * held in a constant (the form that publishing wants); and members of documented types, whose names say enough.

@@ -1,6 +1,6 @@
 /**
  * Finds or fetches etcd servers, and writes the list of those at hand to `.cache/etcd/versions.json`, which the test
- * harness reads. `deno task etcd` fetches and lists; `--refresh` asks Debian again for newer versions.
+ * harness reads. `deno task etcd` fetches and lists; `--refresh` looks for newer versions in Debian.
  *
  * - `ETCD_BIN=/path/to/etcd` (and `ETCDCTL_BIN`, else the `etcdctl` beside it or on the PATH): that server, no other.
  *   An `etcdutl` beside it is used for restores; etcd 3.6 and later need it. Pre-releases are welcome.
@@ -42,7 +42,7 @@ const doesNotRun = "does not run on this machine"
 
 const cache = join(root, ".cache", "etcd")
 const listFile = join(cache, "versions.json")
-/** What each release gave, so that nobody asks twice: a version, or why there is none. */
+/** The version of each release, or why it has none. Releases in this file are not looked up again. */
 const releasesFile = join(cache, "releases.json")
 
 const threeWays = `No etcd server at hand, and none could be fetched. Three ways to get one:
@@ -103,7 +103,7 @@ const fromCache = (): ReadonlyArray<EtcdBinaries> =>
     }) :
     []
 
-/** Fetches what the releases of Debian have and this machine has not. */
+/** Fetches the versions of Debian's releases that are not on this machine. */
 const fromDebian = (atHand: ReadonlyArray<EtcdBinaries>, refresh: boolean): void => {
   const known = (refresh ? undefined : readJson(releasesFile)) as Record<string, string> | undefined ?? {}
   const isSettled = (version?: string) => version === doesNotRun || atHand.some((one) => one.version === version)
@@ -123,7 +123,7 @@ const fromDebian = (atHand: ReadonlyArray<EtcdBinaries>, refresh: boolean): void
     for (const release of releases) {
       const offer = offers.find(([, , source = ""]) => source.includes(` ${release}/main`))?.[1]?.trim()
       if (offer === undefined) {
-        console.log(`etcd: Debian ${release} could not be asked`)
+        console.log(`etcd: Debian ${release} did not answer`)
         continue
       }
       const version = offer.replace(/^\d+:/, "").replace(/-.*$/, "")
@@ -168,14 +168,14 @@ export const newestFirst = (a: { readonly version: string }, b: { readonly versi
   return byNumber(leftMark, rightMark)
 }
 
-/** What is at hand without asking anybody, newest first, each version once. */
+/** What is at hand without any download, newest first, each version once. */
 const atHandNow = (): ReadonlyArray<EtcdBinaries> => {
   const path = fromPath()
   const all = [...(path === undefined ? [] : [path]), ...fromCache()]
   return all.filter((one, index) => all.findIndex(({ version }) => version === one.version) === index).sort(newestFirst)
 }
 
-/** Every etcd that can be had; at least one, or an error that says how to get one. */
+/** Every etcd that can be found or fetched. Throws an error that says how to get one if there is none. */
 export const obtainEtcd = (options: { readonly refresh?: boolean } = {}): ReadonlyArray<EtcdBinaries> => {
   mkdirSync(cache, { recursive: true })
   const named = fromEnvironment()

@@ -22,7 +22,7 @@ import { obtainRuntime, root, type RuntimeName, runtimeNames } from "./runtimes.
 
 /** Milliseconds an example has to end by itself before it gets SIGTERM. The demo takes longer. */
 const patience = (name: string): number => name === "demo.ts" ? 120_000 : 20_000
-/** An example that has said something and then nothing for this many milliseconds serves until it is told to end. */
+/** An example that prints something and then nothing for this many milliseconds is a server: it gets SIGTERM. */
 const quiet = 3000
 /** Milliseconds to end after SIGTERM. */
 const grace = 10_000
@@ -30,7 +30,7 @@ const grace = 10_000
 const timed = <A, E>(effect: Effect.Effect<A, E>, milliseconds: number): Effect.Effect<A | "late", E> =>
   Effect.raceFirst(effect, Effect.as(pause(milliseconds), "late" as const))
 
-/** Runs one example; the reason when something is wrong with it. */
+/** Runs one example. The result is what is wrong with it, if anything is. */
 export const runExample = (
   options: { readonly file: string; readonly name: string; readonly runtime: RuntimeName; readonly cwd?: string }
 ): Effect.Effect<string | undefined, Error> =>

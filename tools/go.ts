@@ -83,11 +83,11 @@ export const goBinary = (path: string): string => {
   return join(cache, "bin", `${basename(path, ".go")}-${hash.digest("hex").slice(0, 12)}`)
 }
 
-/** Why there is no Go on this machine, as far as the last attempt to get one knows. */
+/** Why the last attempt to get Go on this machine failed. */
 export const whyNoGo = (): string | undefined => existsSync(reasonFile) ? readFileSync(reasonFile, "utf8") : undefined
 
 /**
- * Builds the program of a Go file, or of all files of a folder, unless that has been done, and answers with its path.
+ * Builds the program of a Go file, or of all files of a folder, unless that has been done, and returns its path.
  * Fetches what it needs first; throws when that is impossible here, or with what the compiler says.
  */
 export const buildGo = (path: string): string => {

@@ -1,5 +1,5 @@
 /**
- * What nothing that the tests print may contain.
+ * The secret of the tests, which no output of theirs may contain.
  *
  * @module
  */
@@ -7,10 +7,10 @@
 /** Every password of the tests contains this. */
 export const secret = "s3cret"
 
-/** What to say when it was printed. */
+/** The message when it was printed. */
 export const secretPrinted = `\na secret of the tests ("${secret}") was printed`
 
-/** Is told what is printed, in pieces, and answers whether the secret has been in it so far. */
+/** Returns a function that takes output in pieces and returns whether the secret has been in it so far. */
 export const makeSecretSearch = (): (text: string) => boolean => {
   let found = false
   let tail = ""

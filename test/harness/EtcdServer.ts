@@ -25,7 +25,13 @@ export interface EtcdOptions {
   /** More command line arguments for etcd; they win over the harness's own. */
   readonly args?: ReadonlyArray<string>
   /** Paths of PEM files. The endpoint is then `https://127.0.0.1:…`; with `clientCa`, clients need a certificate. */
-  readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string }
+  readonly tls?: {
+    readonly cert: string
+    readonly key: string
+    readonly clientCa?: string
+    /** A port on which the server also listens without encryption, for an operator. */
+    readonly plainPort?: number
+  }
 }
 
 export interface ClusterOptions extends EtcdOptions {
@@ -74,7 +80,7 @@ export interface EtcdCluster {
   /** Those that belong to it now. */
   readonly members: ReadonlyArray<EtcdServer>
   readonly endpoints: ReadonlyArray<string>
-  /** The running member that says it leads; waits for one. */
+  /** The running member that leads; waits until there is one. */
   readonly leader: Effect.Effect<EtcdServer, Error>
   /** Cuts a member off from the others, both ways; clients still reach it. Needs `partitions`. */
   readonly cut: (member: EtcdServer) => Effect.Effect<void, Error>
@@ -120,10 +126,11 @@ const signalPid = (pid: number, signal: NodeJS.Signals): void => {
 const argumentsOf = (plan: Plan, dataDir: string): ReadonlyArray<string> => {
   const { binaries, heartbeat, options: { args = [], tls } } = plan
   const scheme = tls === undefined ? "http" : "https"
+  const clients = [url(plan.client, scheme), ...(tls?.plainPort === undefined ? [] : [url(tls.plainPort)])]
   return [
     ["--name", plan.name],
     ["--data-dir", dataDir],
-    ["--listen-client-urls", url(plan.client, scheme)],
+    ["--listen-client-urls", clients.join()],
     ["--advertise-client-urls", url(plan.client, scheme)],
     ["--listen-peer-urls", url(plan.peer)],
     ["--initial-advertise-peer-urls", peerUrl(plan)],
@@ -168,7 +175,7 @@ const make = (plan: Plan): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
       const started = spawn(plan.binaries.etcd, argumentsOf(plan, dataDir), {
         cwd: folder,
         stdio: ["ignore", output, output],
-        // Settings of the machine's own etcd must not leak in; 3.4 wants to be told about unusual platforms.
+        // Settings of the machine's own etcd must not leak in; 3.4 refuses unusual platforms without the variable.
         env: { PATH: process.env["PATH"], ETCD_UNSUPPORTED_ARCH: process.arch }
       })
       closeSync(output)
@@ -217,7 +224,7 @@ const make = (plan: Plan): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
         if (child === undefined) return yield* Effect.fail(new Error(`etcd ${plan.name} does not run`))
         signalPid(pid, signal)
         if (!["SIGKILL", "SIGTERM", "SIGINT", "SIGQUIT", "SIGABRT"].includes(signal)) return
-        if (signal !== "SIGKILL") signalPid(pid, "SIGCONT") // a paused process would never see it
+        if (signal !== "SIGKILL") signalPid(pid, "SIGCONT") // a paused process would not receive it
         yield* Effect.raceFirst(
           waitForEnd,
           Effect.andThen(pause(15_000), Effect.fail(new Error(`etcd (pid ${pid}) still runs 15 s after ${signal}`)))
@@ -273,7 +280,7 @@ const make = (plan: Plan): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
     }
   })
 
-/** The ports of a member, and its proxy. Members tell each other who they are, which labels their connections. */
+/** The ports of a member, and its proxy. Members send their id to each other, which labels their connections. */
 const addresses = Effect.fnUntraced(function* (name: string, partitions: boolean) {
   const peer = yield* freePort
   const peerProxy = partitions ?

@@ -3,7 +3,7 @@
  * and lets nothing through, or lets everything through late, slowly or in single bytes.
  *
  * What a black hole has swallowed is kept and delivered when it heals, as TCP would by sending it again. The end of a
- * connection is held back in the same way: behind a black hole nobody learns that the other side has gone.
+ * connection is held back in the same way: behind a black hole no side learns that the other has gone.
  *
  * @module
  */
@@ -67,7 +67,7 @@ export interface Trap {
 }
 
 export interface ProxyOptions {
-  /** Labels a connection by what the client says: the first group of the first match. */
+  /** Labels a connection by what the client sends: the first group of the first match. */
   readonly label?: RegExp
 }
 
@@ -162,7 +162,7 @@ class Lane {
     this.#slicing = true
     const next = (index: number): void => {
       if (index < chunk.length && !this.#into.destroyed) {
-        // Whoever reads gets a turn, or would find several.
+        // The reader gets a turn of the event loop; otherwise it would receive several bytes at once.
         this.#into.write(chunk.subarray(index, index + 1), () => setImmediate(() => next(index + 1)))
       } else {
         this.#slicing = false

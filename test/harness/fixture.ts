@@ -1,4 +1,4 @@
-// A program for the tests of `program.ts`: says which runtime it is, then waits for SIGTERM or the end of its input.
+// A program for the tests of `program.ts`: prints which runtime it is, then waits for SIGTERM or the end of its input.
 import process from "node:process"
 
 const name = "deno" in process.versions ? "deno" : "bun" in process.versions ? "bun" : "node"
@@ -9,4 +9,4 @@ process.on("SIGTERM", () => {
 })
 process.stdin.on("end", () => process.exit(0)).resume()
 console.log(typed)
-console.error("ready") // last: whoever reads it may send a signal at once
+console.error("ready") // last: the test may send a signal as soon as it reads this

@@ -21,7 +21,7 @@ const isAlive = (pid: number): boolean => {
 
 describe("EtcdServer", () => {
   eachEtcd((version) => {
-    live("keeps its data over SIGKILL and start, and loses it when wiped", () =>
+    live("EtcdServer keeps its data over SIGKILL and start, and loses it when wiped", () =>
       Effect.gen(function* () {
         const etcd = yield* startEtcd({ version })
         assert.equal(etcd.version, version)
@@ -40,7 +40,7 @@ describe("EtcdServer", () => {
         assert.equal(yield* etcdctl(etcd, "get", "a", "--print-value-only"), "")
       }))
 
-    live("hangs while paused and answers again when resumed", () =>
+    live("EtcdServer hangs while paused and answers again when resumed", () =>
       Effect.gen(function* () {
         const etcd = yield* startEtcd({ version })
         yield* etcd.pause
@@ -55,7 +55,7 @@ describe("EtcdServer", () => {
       }))
   })
 
-  live("is gone, with its folder, once the scope is closed", () =>
+  live("EtcdServer is gone, with its folder, once the scope is closed", () =>
     Effect.gen(function* () {
       let last: EtcdServer | undefined
       yield* Effect.scoped(Effect.tap(startEtcd(), (etcd) =>
@@ -66,15 +66,15 @@ describe("EtcdServer", () => {
       assert.ok(!isAlive(last.pid) && !existsSync(last.dataDir))
     }))
 
-  effect("starts inside a test on virtual time", () => Effect.asVoid(startEtcd()))
+  effect("EtcdServer starts inside a test on virtual time", () => Effect.asVoid(startEtcd()))
 
-  live("reports what etcd said when it cannot start", () =>
+  live("EtcdServer reports what etcd said when it cannot start", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(startEtcd({ args: ["--no-such-flag"] }))
       assert.match(error.message, /no-such-flag/)
     }))
 
-  live("runs a cluster that elects another leader when its leader is killed", () =>
+  live("EtcdServer runs a cluster that elects another leader when its leader is killed", () =>
     Effect.gen(function* () {
       const cluster = yield* startCluster(3)
       const leader = yield* cluster.leader
@@ -87,7 +87,7 @@ describe("EtcdServer", () => {
     }))
 
   live(
-    "cuts a member off from the others, which go on without it, and puts them together again",
+    "EtcdServer cuts a member off from the others, which go on without it, and puts them together again",
     () =>
       Effect.gen(function* () {
         const cluster = yield* startCluster(3, { partitions: true })
@@ -111,7 +111,7 @@ describe("EtcdServer", () => {
       })
   )
 
-  live("adds a member to a cluster, and removes one", () =>
+  live("EtcdServer adds a member to a cluster, and removes one", () =>
     Effect.gen(function* () {
       const cluster = yield* startCluster(3)
       const [old] = cluster.members
@@ -126,7 +126,7 @@ describe("EtcdServer", () => {
       yield* eventually(etcdctl(fresh, "put", "a", "2"))
     }))
 
-  live("goes back to a snapshot", () =>
+  live("EtcdServer goes back to a snapshot", () =>
     Effect.gen(function* () {
       const etcd = yield* startEtcd()
       yield* etcdctl(etcd, "put", "a", "1")
@@ -141,8 +141,11 @@ describe("EtcdServer", () => {
     }))
 
   eachSharedEtcd((etcd) => {
-    live("is shared by the tests of a file: written here", () => Effect.asVoid(etcdctl(etcd(), "put", "a", "1")))
-    live("is shared by the tests of a file: read here", () =>
+    live(
+      "EtcdServer is shared by the tests of a file: written here",
+      () => Effect.asVoid(etcdctl(etcd(), "put", "a", "1"))
+    )
+    live("EtcdServer is shared by the tests of a file: read here", () =>
       Effect.gen(function* () {
         assert.equal(yield* etcdctl(etcd(), "get", "a", "--print-value-only"), "1\n")
       }))
@@ -192,7 +195,7 @@ const become = (probe: () => boolean) =>
   eventually(Effect.suspend(() => probe() ? Effect.void : Effect.fail("no")), { limit: 3000 })
 
 describe("Proxy", () => {
-  live("forwards, and resets every open connection", () =>
+  live("Proxy forwards, and resets every open connection", () =>
     Effect.gen(function* () {
       const proxy = yield* makeProxy(yield* shouting)
       const client = yield* connect(proxy.endpoint)
@@ -207,7 +210,7 @@ describe("Proxy", () => {
     }))
 
   live(
-    "refuses new connections and keeps the open ones, then accepts again on the same port",
+    "Proxy refuses new connections and keeps the open ones, then accepts again on the same port",
     () =>
       Effect.gen(function* () {
         const proxy = yield* makeProxy(yield* shouting)
@@ -223,7 +226,7 @@ describe("Proxy", () => {
 
   for (const direction of ["up", "down", "both"] as const) {
     live(
-      `lets nothing through a black hole (${direction}), and delivers what it held when it heals`,
+      `Proxy lets nothing through a black hole (${direction}), and delivers what it held when it heals`,
       () =>
         Effect.gen(function* () {
           const proxy = yield* makeProxy(yield* shouting)
@@ -240,7 +243,7 @@ describe("Proxy", () => {
     )
   }
 
-  live("hides the end of the server behind a black hole", () =>
+  live("Proxy hides the end of the server behind a black hole", () =>
     Effect.gen(function* () {
       const server = yield* shouting
       const proxy = yield* makeProxy(server)
@@ -255,21 +258,24 @@ describe("Proxy", () => {
       yield* become(() => client.ended)
     }))
 
-  live("passes the end of a server on, and resets a client whose server is not there", () =>
-    Effect.gen(function* () {
-      const server = yield* shouting
-      const proxy = yield* makeProxy(server)
-      const client = yield* connect(proxy.endpoint)
-      client.socket.write("a")
-      yield* become(() => client.heard === "A")
-      server.close()
-      yield* become(() => client.ended)
-      const late = yield* connect(proxy.endpoint)
-      yield* become(() => late.ended)
-      yield* eventually(Effect.filterOrFail(proxy.connections, (open) => open === 0, (open) => `${open} open`))
-    }))
+  live(
+    "Proxy passes the end of a server on, and resets a client whose server is not there",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* shouting
+        const proxy = yield* makeProxy(server)
+        const client = yield* connect(proxy.endpoint)
+        client.socket.write("a")
+        yield* become(() => client.heard === "A")
+        server.close()
+        yield* become(() => client.ended)
+        const late = yield* connect(proxy.endpoint)
+        yield* become(() => late.ended)
+        yield* eventually(Effect.filterOrFail(proxy.connections, (open) => open === 0, (open) => `${open} open`))
+      })
+  )
 
-  live("resets after a number of bytes", () =>
+  live("Proxy resets after a number of bytes", () =>
     Effect.gen(function* () {
       const proxy = yield* makeProxy(yield* shouting)
       const client = yield* connect(proxy.endpoint)
@@ -280,7 +286,7 @@ describe("Proxy", () => {
       yield* become(() => client.ended)
     }))
 
-  live("closes after a number of bytes", () =>
+  live("Proxy closes after a number of bytes", () =>
     Effect.gen(function* () {
       const proxy = yield* makeProxy(yield* shouting)
       const client = yield* connect(proxy.endpoint)
@@ -292,7 +298,7 @@ describe("Proxy", () => {
       assert.equal(client.heard, "ABCD")
     }))
 
-  live("lets everything through late, in its order, and at once when it heals", () =>
+  live("Proxy lets everything through late, in its order, and at once when it heals", () =>
     Effect.gen(function* () {
       const proxy = yield* makeProxy(yield* shouting)
       const client = yield* connect(proxy.endpoint)
@@ -313,7 +319,7 @@ describe("Proxy", () => {
       yield* become(() => client.heard === "ABCDEFGHI")
     }))
 
-  live("lets through no more than its bandwidth", () =>
+  live("Proxy lets through no more than its bandwidth", () =>
     Effect.gen(function* () {
       const proxy = yield* makeProxy(yield* shouting)
       const client = yield* connect(proxy.endpoint)
@@ -324,7 +330,7 @@ describe("Proxy", () => {
       assert.ok(performance.now() - start >= 295)
     }))
 
-  live("passes bytes on one by one", () =>
+  live("Proxy passes bytes on one by one", () =>
     Effect.gen(function* () {
       const chunks: Array<number> = []
       const proxy = yield* makeProxy(yield* shouting)
@@ -336,7 +342,7 @@ describe("Proxy", () => {
       assert.ok(chunks.length > 5, `${chunks.length} chunks`)
     }))
 
-  live("holds the end of a connection back", () =>
+  live("Proxy holds the end of a connection back", () =>
     Effect.gen(function* () {
       const server = yield* shouting
       const proxy = yield* makeProxy(server)
@@ -351,7 +357,7 @@ describe("Proxy", () => {
       yield* become(() => client.ended)
     }))
 
-  live("loses the request that a trap waits for, or its answer", () =>
+  live("Proxy loses the request that a trap waits for, or its answer", () =>
     Effect.gen(function* () {
       const proxy = yield* makeProxy(yield* shouting)
       const first = yield* connect(proxy.endpoint)
@@ -372,7 +378,7 @@ describe("Proxy", () => {
       yield* become(() => second.heard === "A KEY")
     }))
 
-  live("holds back only the connections of one label", () =>
+  live("Proxy holds back only the connections of one label", () =>
     Effect.gen(function* () {
       const proxy = yield* makeProxy(yield* shouting, { label: /I am (\w+)/ })
       const [red, green] = [yield* connect(proxy.endpoint), yield* connect(proxy.endpoint)]
@@ -388,7 +394,7 @@ describe("Proxy", () => {
       yield* become(() => red.heard === "I AM RED!")
     }))
 
-  live("stands between etcdctl and etcd", () =>
+  live("Proxy stands between etcdctl and etcd", () =>
     Effect.gen(function* () {
       const etcd = yield* startEtcd()
       const proxy = yield* makeProxy(etcd)
@@ -404,7 +410,7 @@ describe("program", () => {
   const file = new URL("./fixture.ts", import.meta.url)
   for (const runtime of runtimeNames) {
     live(
-      `runs on ${runtime} with arguments and environment, and shows its lines and its exit code`,
+      `runProgram runs on ${runtime} with arguments and environment, and shows its lines and its exit code`,
       () =>
         Effect.gen(function* () {
           const program = yield* runProgram({ file, runtime, args: ["x", "y"], env: { WORD: "hello" } })
@@ -431,7 +437,7 @@ describe("program", () => {
       }))
   }
 
-  live("kills what still runs when the scope closes", () =>
+  live("runProgram kills what still runs when the scope closes", () =>
     Effect.gen(function* () {
       const pid = yield* Effect.scoped(Effect.gen(function* () {
         const program = yield* runProgram({ file })

@@ -42,7 +42,7 @@ export interface ProgramExit {
 export interface Program {
   readonly pid: number
   readonly runtime: RuntimeName | "native"
-  /** Tells of each line of both outputs from now on; the answer ends it. */
+  /** Calls the listener for each line of both outputs from now on. The result removes it. */
   readonly onLine: (listener: (line: Line) => void) => () => void
   /** What it has printed so far, in the order of arrival. */
   readonly lines: Effect.Effect<ReadonlyArray<Line>>
@@ -50,8 +50,9 @@ export interface Program {
   readonly stdout: Effect.Effect<string>
   readonly stderr: Effect.Effect<string>
   /**
-   * The first line, of both outputs and from the start, that matches: contains the text, matches the expression, or
-   * satisfies the predicate (of the line and its place). Fails when the program ends without it or `limit` milliseconds (default 30,000) pass.
+   * The first line, of both outputs and from the start, that contains the text, matches the expression, or satisfies
+   * the predicate (of the line and its index). Fails if the program ends without it, or after `limit` milliseconds
+   * (default 30,000).
    */
   readonly awaitLine: (
     wanted: string | RegExp | ((line: string, index: number) => boolean),

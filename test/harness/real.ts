@@ -20,7 +20,7 @@ export const pause = (milliseconds: number): Effect.Effect<void> =>
     return Effect.sync(() => clearTimeout(timer))
   })
 
-/** Waits (in real time) until `probe` succeeds; fails with what `late` says after `limit` milliseconds. */
+/** Waits (in real time) until `probe` succeeds; fails with the error of `late` after `limit` milliseconds. */
 export const eventually = <A, E>(
   probe: Effect.Effect<A, E>,
   options: { readonly limit?: number; readonly every?: number; readonly late?: (last: E) => Error } = {}

@@ -1,5 +1,5 @@
 /**
- * What the tests on virtual time share: an embedded etcd, an operator who looks at it directly, and processes that reach
+ * What the tests on virtual time share: an embedded etcd, an operator with direct access, and processes that reach
  * it through faults.
  *
  * @module
@@ -42,7 +42,7 @@ export interface Process {
 
 /** An etcd and those who use it. */
 export interface World {
-  /** Sees etcd as it is, whatever goes wrong elsewhere. */
+  /** Reaches etcd directly: no fault applies to it. */
   readonly operator: Etcd
   readonly process: (options?: Registry.Options) => Effect.Effect<Process, never, Scope.Scope>
   /** Puts another, empty engine in the place of the one there is; watches that were open break. */
@@ -100,7 +100,7 @@ export const world: Effect.Effect<World, never, Scope.Scope> = Effect.gen(functi
   }
 })
 
-/** A test on virtual time. Its log is kept from the console and given to it; its metrics are its own. */
+/** A test on virtual time. It receives its log, which is not printed, and has its own metrics. */
 export const verify = <E>(
   title: string,
   body: (log: ReadonlyArray<string>) => Effect.Effect<void, E, Scope.Scope>
@@ -135,7 +135,7 @@ export const settle: Effect.Effect<void> = idle
 export const elapse = (duration: Duration.Input): Effect.Effect<void> =>
   settle.pipe(Effect.andThen(TestClock.adjust(duration)), Effect.andThen(settle))
 
-/** Every draw of chance is this one: with 1 each backoff is as long as it can be, with 0 there is none. */
+/** Fixes every random draw: with 1 each backoff has its full length, with 0 none. */
 export const withDraw = (draw: number) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.provideService(self, Random.Random, { nextDoubleUnsafe: () => draw, nextIntUnsafe: () => 0 })
 
@@ -241,7 +241,7 @@ export const counted = (id: string): Effect.Effect<number | bigint> =>
     return metric?.type === "Counter" ? metric.state.count : 0
   })
 
-/** An instance as another process puts it, under a lease unless told otherwise. */
+/** An instance as another process puts it, under a new lease unless one is given. */
 export const putInstance = Effect.fnUntraced(function* (
   etcd: Etcd,
   id: string,

@@ -1,5 +1,5 @@
 /**
- * Counts what is alive in this process. Imported before anything else, so that nobody has the timers uncounted, and so
+ * Counts what is alive in this process. Imported before anything else, so that every timer is counted, and so
  * that `effect` finds no `AsyncResource` on Deno, which keeps each of them (README, "Memory grows on Deno").
  *
  * @module
@@ -9,7 +9,7 @@ import process from "node:process"
 const { getBuiltinModule } = process
 if ("deno" in process.versions) Object.assign(process, { getBuiltinModule: undefined })
 
-/** To be called when `effect` is loaded: others need what was hidden from it. */
+/** Call this once `effect` is loaded: other modules need `AsyncResource`. */
 export const restore = (): void => void Object.assign(process, { getBuiltinModule })
 
 type Handler = (...args: Array<unknown>) => void
@@ -44,7 +44,7 @@ Object.assign(globalThis, counted)
 
 let fibers = 0
 
-/** Told by Effect of each fiber: `Metric.FiberRuntimeMetrics`. */
+/** Effect calls these for each fiber: `Metric.FiberRuntimeMetrics`. */
 export const fiberMetrics = {
   recordFiberStart: (): void => void fibers++,
   recordFiberEnd: (): void => void fibers--
@@ -55,7 +55,7 @@ interface Collector {
   readonly Bun?: { readonly gc: (force: boolean) => void }
 }
 
-/** What is alive now, after what nobody needs was collected. */
+/** What is alive now, after a garbage collection. */
 export const census = (): { readonly fibers: number; readonly timers: number; readonly "heap MB": number } => {
   const { Bun, gc } = globalThis as typeof globalThis & Collector
   gc?.()

@@ -83,7 +83,7 @@ const faults: Readonly<Record<string, Fault>> = {
 
 type Census = Readonly<Record<string, number>>
 
-/** Sockets of a process, where the system tells. */
+/** Sockets of a process, where the system reports them. */
 const socketsOf = (pid: number): Census => {
   try {
     const links = readdirSync(`/proc/${pid}/fd`).map((fd) => {

@@ -1,6 +1,6 @@
 /**
  * The process that is soaked: 200 registrations of 100 services and 200 subscriptions to them. On SIGUSR2 it waits until
- * everything is registered and every set is live and right, and says what is alive.
+ * everything is registered and every set is live and right, and prints what is alive.
  */
 import { census, fiberMetrics, restore } from "./counted.ts"
 import { Effect, Logger, Metric, Queue, type Scope, Stream } from "effect"
