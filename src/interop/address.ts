@@ -6,9 +6,15 @@
 import { Result } from "effect"
 import type { InvalidInstance } from "../registry/model/Codec.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
+import { show } from "../internal/options.ts"
 import { refuse } from "./format.ts"
 
-/** Options of formats whose addresses have no scheme. */
+/**
+ * Options of formats whose addresses have no scheme.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface AddressOptions {
   /**
    * The scheme that addresses are read with, such as `"grpc"`. Endpoints with another one are not written. Default:
@@ -24,14 +30,14 @@ const withPort = /:\d{1,5}$/
 export const endpointOf = (scheme: string, text: string): Result.Result<string, InvalidInstance> =>
   withPort.test(text) && !text.endsWith(":0") ?
     hostEndpointOf(scheme, text) :
-    refuse(`${JSON.stringify(text)} is no address such as 10.0.0.5:8080`)
+    refuse(`${show(text)} is not an address such as 10.0.0.5:8080`)
 
 /** The endpoint of an address with or without a port. */
 export const hostEndpointOf = (scheme: string, text: string): Result.Result<string, InvalidInstance> => {
   const url = `${scheme}://${text}`
   return address.test(text) && URL.canParse(url) ?
     Result.succeed(url) :
-    refuse(`${JSON.stringify(text)} is no address such as 10.0.0.5:8080`)
+    refuse(`${show(text)} is not an address such as 10.0.0.5:8080`)
 }
 
 /** The endpoint of an instance, for formats that store only one. */

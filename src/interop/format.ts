@@ -5,13 +5,19 @@
  * @module
  */
 import { Equal, Result, Schema } from "effect"
+import { show } from "../internal/options.ts"
 import { parseJson } from "../internal/text/json.ts"
 import { type Codec, InvalidInstance, maxValueBytes } from "../registry/model/Codec.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 import type { LayoutParts } from "../registry/model/Layout.ts"
 import * as Layout from "../registry/model/Layout.ts"
 
-/** A codec that is also a function from options to another codec of the same format. */
+/**
+ * A codec that is also a function from options to another codec of the same format.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Format<M, Options> extends Codec<M> {
   (options: Options): Codec<M>
 }
@@ -35,7 +41,7 @@ const members = ["endpoints", "status", "weight", "zone", "version", "metadata"]
 
 /** A codec that refuses to write what it would not read back the same. */
 const lossless = <M>({ title, layout, normal = (same) => same, encode, decode }: FormatParts<M>): Codec<M> => ({
-  layout: Layout.make(layout),
+  layout: { ...Layout.make(layout), idOf: (name, key) => idIn(layout.servicePrefix(name), key) },
   decode,
   encode: (instance) =>
     Result.gen(function* () {
@@ -46,12 +52,22 @@ const lossless = <M>({ title, layout, normal = (same) => same, encode, decode }:
       const expected = normal(instance)
       for (const member of members) {
         if (Equal.equals(read[member], expected[member])) continue
-        const found = JSON.stringify(read[member]) ?? "nothing"
+        const found = read[member] === undefined ? "nothing" : show(read[member])
         return yield* refuse(`${title} cannot keep this: it would be read as ${found}`, member)
       }
       return value
     })
 })
+
+/**
+ * The id in a key: all text after the prefix, even none.
+ *
+ * The originals read every key below the prefix, whatever they write themselves. `checkId` is for registrations only.
+ */
+const idIn = (prefix: string, key: Uint8Array): string | undefined => {
+  const text = Layout.decodeKey(key)
+  return text?.startsWith(prefix) === true ? text.slice(prefix.length) : undefined
+}
 
 /** Refuses a value that is not an instance, or an instance that the format cannot store because of `member`. */
 export const refuse = (
@@ -82,23 +98,55 @@ export const readText = (value: Uint8Array): Result.Result<string, InvalidInstan
   }
 }
 
-/** Reads JSON values that match the schema and have no duplicate names in an object. */
-export const jsonReader = <A>(
-  schema: Schema.Codec<A, unknown>
-): (value: Uint8Array) => Result.Result<A, InvalidInstance> => {
+/** Go's `map[string]string`: it may be missing or null, and a null member is an empty text. */
+export const GoMap = Schema.optionalKey(Schema.NullOr(Schema.Record(Schema.String, Schema.NullOr(Schema.String))))
+
+/** The members of {@link GoMap}. */
+export const mapOf = (
+  map: Readonly<Record<string, string | null>> | null | undefined
+): Readonly<Record<string, string>> =>
+  map === null || map === undefined ?
+    {} :
+    Object.fromEntries(Object.entries(map).map(([key, value]) => [key, value ?? ""]))
+
+/**
+ * Reads JSON values that match the schema and have no duplicate names in an object.
+ *
+ * Names of the schema match in any case, as in Go's `encoding/json`.
+ */
+export const jsonReader = <Fields extends Schema.Struct.Fields>(
+  schema: Schema.Struct<Fields> & Schema.Codec<Schema.Struct<Fields>["Type"], unknown>
+): (value: Uint8Array) => Result.Result<Schema.Struct<Fields>["Type"], InvalidInstance> => {
   const decode = Schema.decodeUnknownResult(schema)
+  const names = new Map(Object.keys(schema.fields).map((name) => [name.toLowerCase(), name]))
   return (value) =>
     Result.gen(function* () {
       const text = yield* readText(value)
       const json = yield* parse(text)
       const name = duplicateName(text)
-      if (name !== undefined) return yield* refuse(`${name} occurs twice`)
+      if (name !== undefined) return yield* refuse(`${show(name)} occurs twice`)
       return yield* Result.mapError(
-        decode(json),
-        (cause) => new InvalidInstance({ detail: cause.message.replaceAll(/\s*\n\s*/g, " "), cause })
+        decode(yield* renamed(json, names)),
+        (cause) => new InvalidInstance({ detail: shorten(cause.message.replaceAll(/\s*\n\s*/g, " ")), cause })
       )
     })
 }
+
+/** The object with the names of the schema. Two spellings of one name are a duplicate. */
+const renamed = (json: unknown, names: ReadonlyMap<string, string>): Result.Result<unknown, InvalidInstance> => {
+  if (typeof json !== "object" || json === null || Array.isArray(json)) return Result.succeed(json)
+  const members = new Map<string, unknown>()
+  for (const [spelling, member] of Object.entries(json)) {
+    const name = names.get(spelling.toLowerCase()) ?? spelling
+    if (members.has(name)) return refuse(`${show(name)} occurs twice`)
+    members.set(name, member)
+  }
+  return Result.succeed(Object.fromEntries(members))
+}
+
+const maxDetail = 500
+
+const shorten = (text: string): string => text.length > maxDetail ? `${text.slice(0, maxDetail - 1)}…` : text
 
 const parse = (text: string): Result.Result<unknown, InvalidInstance> => {
   try {
@@ -136,7 +184,7 @@ const duplicateName = (text: string): string | undefined => {
       const name: unknown = JSON.parse(literal)
       const names = open.at(-1)
       if (typeof name !== "string" || names === undefined) continue
-      if (names.has(name)) return literal
+      if (names.has(name)) return name
       names.add(name)
     }
   }

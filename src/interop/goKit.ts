@@ -6,11 +6,17 @@
  * @module
  */
 import { Result } from "effect"
+import { show } from "../internal/options.ts"
 import { type AddressOptions, authorityOf, endpointOf, onlyEndpoint } from "./address.ts"
 import { bytesOf, type Format, format, readText, refuse } from "./format.ts"
 import { path } from "./path.ts"
 
-/** Options of {@link goKit}. */
+/**
+ * Options of {@link goKit}.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface GoKitOptions extends AddressOptions {
   /**
    * Whether the name of a service is the exact prefix, as in go-kit itself: `orders` then includes `orders-eu/…`.
@@ -33,7 +39,8 @@ const url = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#]/i
  * (or with the `scheme` of the options) are written as `host:port`, all others unchanged. The default id is the
  * address.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import { Service } from "@effect-etcd/discovery"
  * import { goKit } from "@effect-etcd/discovery/interop"
@@ -41,6 +48,9 @@ const url = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#]/i
  * const Orders = Service.make("/services/orders", { codec: goKit })
  * // 10.0.0.5:8080 is at /services/orders/10.0.0.5:8080
  * ```
+ *
+ * @since 0.1.0
+ * @category codecs
  */
 export const goKit: Format<Readonly<Record<string, string>>, GoKitOptions> = format<
   Readonly<Record<string, string>>,
@@ -63,7 +73,7 @@ export const goKit: Format<Readonly<Record<string, string>>, GoKitOptions> = for
     Result.gen(function* () {
       const text = yield* readText(value)
       const isUrl = url.test(text) && URL.canParse(text)
-      if (!isUrl && text.includes("://")) return yield* refuse(`${JSON.stringify(text.slice(0, 200))} is no URL`)
+      if (!isUrl && text.includes("://")) return yield* refuse(`${show(text)} is not a URL`)
       const endpoint = isUrl ? text : yield* endpointOf(scheme, text)
       return Object.freeze({
         id,

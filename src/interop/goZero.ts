@@ -35,7 +35,8 @@ const randomInt64 = (): string => {
  * `scheme` of the options. The discovered id of an instance is its address, and keys with the same address are one
  * instance. The `id` of a registration is the number in its key, by default a random one.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import { Service } from "@effect-etcd/discovery"
  * import { goZero } from "@effect-etcd/discovery/interop"
@@ -43,6 +44,9 @@ const randomInt64 = (): string => {
  * const Users = Service.make("user.rpc", { codec: goZero })
  * const UsersOverGrpc = Service.make("user.rpc", { codec: goZero({ scheme: "grpc" }) })
  * ```
+ *
+ * @since 0.1.0
+ * @category codecs
  */
 export const goZero: Format<Readonly<Record<string, string>>, AddressOptions> = format<
   Readonly<Record<string, string>>,

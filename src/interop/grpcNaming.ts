@@ -36,13 +36,17 @@ const isEmpty = (metadata: unknown): boolean =>
  * - As for etcd's own resolver, the target `foo` includes the endpoints of `foo/bar`.
  * - A key without a lease is an instance as well. Only its owner removes it.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import { Service } from "@effect-etcd/discovery"
  * import { grpcNaming } from "@effect-etcd/discovery/interop"
  *
  * const Orders = Service.make("foo/bar/orders", { codec: grpcNaming({ scheme: "grpc" }) })
  * ```
+ *
+ * @since 0.1.0
+ * @category codecs
  */
 export const grpcNaming: Format<Schema.Json, AddressOptions> = format<Schema.Json, AddressOptions>((
   { scheme = "tcp" }

@@ -7,11 +7,16 @@
 import { Result, Schema } from "effect"
 import { instanceId, serviceName } from "../registry/model/ServiceName.ts"
 import { authorityOf, endpointOf, onlyAddress } from "./address.ts"
-import { type Format, format, jsonReader, wholeWeight, writeJson } from "./format.ts"
+import { type Format, format, GoMap, jsonReader, mapOf, wholeWeight, writeJson } from "./format.ts"
 
 type Tags = Readonly<Record<string, string>>
 
-/** Options of {@link kitex}. */
+/**
+ * Options of {@link kitex}.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface KitexOptions {
   /**
    * The prefix of all keys, `WithEtcdServicePrefix` of registry-etcd. Default: `kitex/registry-etcd`. Empty for the
@@ -26,7 +31,7 @@ const read = jsonReader(Schema.Struct({
   network: Schema.Literals(["tcp", "tcp4", "tcp6"]),
   address: Schema.String,
   weight: Schema.optionalKey(Schema.NullOr(Schema.Int)),
-  tags: Schema.optionalKey(Schema.NullOr(Schema.Record(Schema.String, Schema.String)))
+  tags: GoMap
 }))
 
 /**
@@ -40,7 +45,8 @@ const read = jsonReader(Schema.Struct({
  * without one, or with one that is not above 0, an instance has 10, as in Kitex, so no weight means "no traffic". The
  * default id is the address.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import { Service } from "@effect-etcd/discovery"
  * import { kitex } from "@effect-etcd/discovery/interop"
@@ -48,6 +54,9 @@ const read = jsonReader(Schema.Struct({
  * const Echo = Service.make("echo", { codec: kitex })
  * // 10.0.0.1:8888 is at kitex/registry-etcd/echo/10.0.0.1:8888
  * ```
+ *
+ * @since 0.1.0
+ * @category codecs
  */
 export const kitex: Format<Readonly<Record<string, string>>, KitexOptions> = format<Tags, KitexOptions>((
   { prefix = "kitex/registry-etcd" }
@@ -72,7 +81,7 @@ export const kitex: Format<Readonly<Record<string, string>>, KitexOptions> = for
       return Object.freeze({
         id,
         name,
-        metadata: tags ?? {},
+        metadata: mapOf(tags),
         endpoints: Object.freeze([yield* endpointOf("tcp", address)]),
         weight: weight === undefined || weight === null || weight <= 0 ? defaultWeight : weight,
         status: "up" as const

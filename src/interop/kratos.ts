@@ -6,11 +6,17 @@
 import { Result, Schema } from "effect"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 import { instanceId, serviceName } from "../registry/model/ServiceName.ts"
-import { type Format, format, jsonReader, refuse, writeJson } from "./format.ts"
+import { show } from "../internal/options.ts"
+import { type Format, format, GoMap, jsonReader, mapOf, refuse, writeJson } from "./format.ts"
 
 type Metadata = Readonly<Record<string, string>>
 
-/** Options of {@link kratos}. */
+/**
+ * Options of {@link kratos}.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface KratosOptions {
   /** The prefix of all keys, `registry.Namespace` of kratos. Default: `/microservices`. */
   readonly namespace?: string
@@ -23,7 +29,7 @@ const read = jsonReader(Schema.Struct({
   id: Schema.String,
   name: Schema.String,
   version: Schema.optionalKey(Schema.NullOr(Schema.String)),
-  metadata: Schema.optionalKey(Schema.NullOr(Schema.Record(Schema.String, Schema.String))),
+  metadata: GoMap,
   endpoints: Schema.optionalKey(Schema.NullOr(Schema.Array(Schema.String)))
 }))
 
@@ -56,11 +62,15 @@ const plain = (endpoint: string): string => {
  * It stores everything but zone and status. The weight is in `metadata.weight`, as an integer; without one an instance
  * has 100, as in kratos. An endpoint `http://…?isSecure=true` reads `https://…`, and `grpc` likewise.
  *
+ * An instance without endpoints is legal in kratos. It is present, but not available. An endpoint that is not a URL is left
+ * out if another one is.
+ *
  * **Gotchas**
  *
  * kratos includes services whose names start with the name it looks for. Here a service is exactly its own name.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import { Service } from "@effect-etcd/discovery"
  * import { kratos } from "@effect-etcd/discovery/interop"
@@ -68,6 +78,9 @@ const plain = (endpoint: string): string => {
  * const Greeter = Service.make("helloworld", { codec: kratos })
  * const Staging = Service.make("helloworld", { codec: kratos({ namespace: "/staging" }) })
  * ```
+ *
+ * @since 0.1.0
+ * @category codecs
  */
 export const kratos: Format<Readonly<Record<string, string>>, KratosOptions> = format<Metadata, KratosOptions>(
   (
@@ -95,11 +108,10 @@ export const kratos: Format<Readonly<Record<string, string>>, KratosOptions> = f
         const found = yield* read(value)
         if (found.id !== id) return yield* refuse(`"id" must be that of the key`)
         if (found.name !== name) return yield* refuse(`"name" must be that of the key`)
-        const endpoints = (found.endpoints ?? []).map(plain)
-        if (endpoints.length === 0) return yield* refuse(`"endpoints" is empty`)
-        const wrong = endpoints.find((endpoint) => !URL.canParse(endpoint))
-        if (wrong !== undefined) return yield* refuse(`${JSON.stringify(wrong.slice(0, 200))} is no URL`)
-        const metadata = found.metadata ?? {}
+        const given = (found.endpoints ?? []).map(plain)
+        const endpoints = given.filter((endpoint) => URL.canParse(endpoint))
+        if (endpoints.length === 0 && given.length > 0) return yield* refuse(`${show(given[0])} is not a URL`)
+        const metadata = mapOf(found.metadata)
         return Object.freeze({
           id,
           name,
@@ -109,7 +121,7 @@ export const kratos: Format<Readonly<Record<string, string>>, KratosOptions> = f
           metadata,
           endpoints: Object.freeze(endpoints),
           weight: weightOf(metadata),
-          status: "up" as const
+          status: endpoints.length === 0 ? "down" as const : "up" as const
         })
       })
   })

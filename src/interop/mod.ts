@@ -1,27 +1,32 @@
 /**
- * What other frameworks put into etcd, read and written: codecs for `Service.make`.
+ * Codecs for `Service.make` that read and write the formats of other frameworks.
  *
- * | codec                    | keys                                          | what a service is called               |
- * | ------------------------ | --------------------------------------------- | -------------------------------------- |
- * | {@link goKit}            | `<prefix>/<host>:<port>`                      | its prefix: `/services/orders`         |
- * | {@link grpcNaming}       | `<target>/<host>:<port>`                      | its target: `foo/bar/my-service`       |
- * | {@link goZero}           | `<Key>/<number>`                              | its `Key`: `user.rpc`                  |
- * | {@link kratos}           | `/microservices/<name>/<id>`                  | the name of the application            |
- * | {@link kitex}            | `kitex/registry-etcd/<service>/<host>:<port>` | its service name                       |
- * | {@link dubboApplication} | `/services/<application>/<host>:<port>`       | the name of the application            |
+ * | codec              | keys                                          | name of a service                     |
+ * | ------------------ | --------------------------------------------- | ------------------------------------- |
+ * | {@link goKit}      | `<prefix>/<host>:<port>`                      | its prefix: `/services/orders`        |
+ * | {@link grpcNaming} | `<target>/<host>:<port>`                      | its target: `foo/bar/my-service`      |
+ * | {@link goZero}     | `<Key>/<number>`                              | its `Key`: `user.rpc`                 |
+ * | {@link kratos}     | `/microservices/<name>/<id>`                  | the name of the application           |
+ * | {@link kitex}      | `kitex/registry-etcd/<service>/<host>:<port>` | its service name                      |
+ * | {@link dubbo}      | `/services/<application>/<host>:<port>`       | the name of the application           |
+ * | {@link skydns}     | `/skydns/<labels reversed>/<id>`              | its domain name: `orders.example.org` |
  *
- * Keys are where those frameworks look for them; the namespace of the registry plays no part. A codec is also a function
- * that takes options and makes another codec of its format.
+ * **Details**
  *
- * Reading is strict: a value that is not UTF-8, has a byte order mark, is larger than 1 MiB, is no JSON, names a member
- * twice or is no instance of the service is listed in `rejected` of a set, and all others are there. A key without a
- * lease is rejected, too, but for {@link grpcNaming}.
+ * Keys are where those frameworks look for them. The namespace of the registry does not matter. A codec is also a
+ * function that takes options and returns another codec of its format.
  *
- * Writing loses nothing: what a format has no place for (metadata, a zone, a second endpoint) is refused with
- * `InvalidOption` before anything is sent, and so are `health` and `drain` where it has no place for the status
- * that they publish. `drain` of a registration in such a format does nothing: close its scope to take it out.
+ * Every key below the prefix of a service is an instance or `rejected`, as the original would read it: any id, and names
+ * of JSON members in any case, as Go reads them. A value is rejected if it is not UTF-8, has a byte order mark, is larger
+ * than 1 MiB, is not JSON, has a duplicate name, or is not an instance of the service. A key without a lease is rejected,
+ * too, except in {@link grpcNaming}.
  *
- * @example A service of go-zero and its successor, discovered as one
+ * Writing loses nothing. What a format cannot store (metadata, a zone, a second endpoint) is refused with `InvalidOption`
+ * before anything is sent. So are `health` and `drain` if it has no place for the status that they publish. `drain` of a
+ * registration in such a format does nothing: to take the instance out, close its scope.
+ *
+ * **Example** (A service of go-zero and its successor, discovered as one)
+ *
  * ```ts
  * import { discover, InstanceSet, registerService, Registry, Service } from "@effect-etcd/discovery"
  * import { goZero } from "@effect-etcd/discovery/interop"
@@ -47,10 +52,11 @@
  * @module
  */
 export type { AddressOptions } from "./address.ts"
-export { dubboApplication } from "./dubboApplication.ts"
+export { dubbo } from "./dubbo.ts"
 export type { Format } from "./format.ts"
 export { goKit, type GoKitOptions } from "./goKit.ts"
 export { goZero } from "./goZero.ts"
 export { grpcNaming } from "./grpcNaming.ts"
 export { kitex, type KitexOptions } from "./kitex.ts"
 export { kratos, type KratosOptions } from "./kratos.ts"
+export { skydns, type SkydnsOptions } from "./skydns.ts"

@@ -11,6 +11,7 @@ import { Cause, Data, Result, Schema } from "effect"
 import { type Bytes, invalidArgument, type KeyRange, prefix as prefixRange } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
+import { parseJson } from "../internal/text/json.ts"
 
 const InvalidValueBase: TaggedErrorClass<"InvalidValue", {
   readonly key: string
@@ -152,12 +153,12 @@ export const json = <A>(schema: Schema.Codec<A, unknown>): ValueCodec<A> => {
   const decode = Schema.decodeUnknownResult(codec)
   return {
     encode: Schema.encodeResult(Schema.fromJsonString(codec)),
-    decode: (bytes) => Result.flatMap(text.decode(bytes), (text) => Result.flatMap(parseJson(text), decode))
+    decode: (bytes) => Result.flatMap(text.decode(bytes), (text) => Result.flatMap(parse(text), decode))
   }
 }
 
-const parseJson = (text: string): Result.Result<unknown, Error> =>
-  Result.try({ try: () => JSON.parse(text) as unknown, catch: () => new SyntaxError("the value is not JSON") })
+const parse = (text: string): Result.Result<unknown, Error> =>
+  Result.try({ try: () => parseJson(text), catch: () => new SyntaxError("the value is not JSON") })
 
 const codecOf = <A>(values: Schema.Codec<A, unknown> | ValueCodec<A>): ValueCodec<A> =>
   Schema.isSchema(values) ? json(values) : values

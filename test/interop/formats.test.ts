@@ -5,7 +5,7 @@ import { Etcd, prefix, rangeAll } from "../../src/etcd/Etcd.ts"
 import * as InstanceSet from "../../src/registry/InstanceSet.ts"
 import { EtcdError, PermissionDenied } from "../../src/etcd/EtcdError.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
-import { dubboApplication, goKit, goZero, grpcNaming, kitex, kratos } from "../../src/interop/mod.ts"
+import { dubbo, goKit, goZero, grpcNaming, kitex, kratos, skydns } from "../../src/interop/mod.ts"
 import * as Service from "../../src/registry/model/Service.ts"
 import type { RegisterOptions } from "../../src/registry/registration/RegisterOptions.ts"
 import { discover, discoverChanges, getInstances, listServices, registerService, Registry } from "../../mod.ts"
@@ -75,14 +75,22 @@ const formats: ReadonlyArray<{
     value: `{"network":"tcp","address":"10.0.0.1:8080","weight":10,"tags":null}`
   },
   {
-    title: "dubboApplication",
-    service: Service.make("orders-app", { codec: dubboApplication }),
+    title: "dubbo",
+    service: Service.make("orders-app", { codec: dubbo }),
     prefix: "/services/orders-app/",
     endpoint: "10.0.0.1:20000",
     key: "/services/orders-app/10.0.0.1:20000",
     value:
       `{"ID":"10.0.0.1:20000","ServiceName":"orders-app","Host":"10.0.0.1","Port":20000,"Weight":0,"Enable":true,` +
       `"Healthy":true,"Metadata":{},"ServiceMetadata":null,"Address":"10.0.0.1:20000","GroupName":"","Tag":""}\n`
+  },
+  {
+    title: "skydns",
+    service: Service.make("orders.example.org", { codec: skydns }),
+    prefix: "/skydns/org/example/orders/",
+    endpoint: "10.0.0.1:8080",
+    key: "/skydns/org/example/orders/10-0-0-1-8080",
+    value: `{"host":"10.0.0.1","port":8080,"weight":100,"ttl":30}`
   }
 ]
 
@@ -104,7 +112,7 @@ const suite = (title: string, layer: () => Layer.Layer<Registry.Registry | Etcd,
 
     for (const { endpoint, id, key, prefix, service, title, value } of formats) {
       test(
-        `${title}: an instance is put where the original looks for it, under a lease, is discovered, and goes`,
+        `${title} puts an instance where the original looks for it, under a lease, and removes it`,
         Effect.gen(function* () {
           const sets = yield* recorded(discover(service))
           yield* sets.until(({ size }) => size === 0)
@@ -130,7 +138,7 @@ const suite = (title: string, layer: () => Layer.Layer<Registry.Registry | Etcd,
     }
 
     test(
-      "goZero: keys with the same address are one instance, there until the last of them goes",
+      "goZero reads keys with the same address as one instance until the last of them is deleted",
       Effect.gen(function* () {
         const twins = Service.make("twins.rpc", { codec: goZero })
         const etcd = yield* Etcd
@@ -163,7 +171,7 @@ const suite = (title: string, layer: () => Layer.Layer<Registry.Registry | Etcd,
     )
 
     test(
-      "broken values and keys without a lease are rejected each by itself, and the rest of the set is there",
+      "getInstances of a format rejects each broken value and each key without a lease by itself",
       Effect.gen(function* () {
         const etcd = yield* Etcd
         const lease = yield* grant
@@ -178,16 +186,19 @@ const suite = (title: string, layer: () => Layer.Layer<Registry.Registry | Etcd,
         yield* put("e", value("e") + " ".repeat(1_200_000), lease)
         yield* put("f", value("f"), 0n)
         yield* put("g", value("a"), lease)
-        yield* put("h/i", value("h"), lease)
+        yield* put("h/i", value("h/i"), lease)
         yield* put("", "", 0n)
         const { instances, rejected } = yield* getInstances(service)
-        assert.deepEqual(instances.map(({ id }) => id), ["a"])
+        assert.deepEqual(instances.map(({ id }) => id), ["a", "h/i"])
+        const leaseless =
+          `the key has no lease, so nothing would remove it; use leaseless: "accept" for static instances`
         assert.deepEqual(rejected.map(({ error, key }) => [key.slice(-1), error.detail]), [
+          ["/", leaseless],
           ["b", "the value is not JSON"],
           ["c", "the value is not UTF-8"],
           ["d", `"id" occurs twice`],
-          ["e", `the value has ${1_200_000 + value("e").length} bytes, more than 1048576`],
-          ["f", "the key has no lease, so nothing would remove it"],
+          ["e", `the value has ${1_200_000 + value("e").length} bytes, more than maxValueBytes (131072)`],
+          ["f", leaseless],
           ["g", `"id" must be that of the key`]
         ])
         yield* etcd.deleteRange(prefix("/microservices/mixed/"))
@@ -195,7 +206,7 @@ const suite = (title: string, layer: () => Layer.Layer<Registry.Registry | Etcd,
     )
 
     test(
-      "grpcNaming: a key without a lease is an instance, too",
+      "grpcNaming accepts keys without a lease",
       Effect.gen(function* () {
         const etcd = yield* Etcd
         yield* etcd.put({ key: "static/a", value: `{"Addr":"10.0.0.1:80"}` })
@@ -206,7 +217,7 @@ const suite = (title: string, layer: () => Layer.Layer<Registry.Registry | Etcd,
     )
 
     test(
-      "an update writes in the format, and one that it cannot keep fails and changes nothing",
+      "Registration.update writes in the format and refuses what the format cannot store",
       Effect.gen(function* () {
         const service = Service.make("updated", { codec: kratos })
         const registration = yield* registerService(service, { id: "a", endpoints: ["http://h:1"] })
@@ -225,7 +236,7 @@ const suite = (title: string, layer: () => Layer.Layer<Registry.Registry | Etcd,
     )
 
     test(
-      "kratos: a restart takes over at once, also when the endpoint is written in the old way",
+      "kratos lets a restarted process take over at once, also with an endpoint in the old form",
       Effect.gen(function* () {
         const service = Service.make("restarted", { codec: kratos })
         const options = { id: "a", endpoints: ["http://h:1?isSecure=true"], startupTimeout: "5 seconds" } as const
@@ -242,7 +253,7 @@ const suite = (title: string, layer: () => Layer.Layer<Registry.Registry | Etcd,
     )
 
     test(
-      "InstanceSet.merge: a service of go-zero and its successor are one, and a process that is in both counts once",
+      "InstanceSet.merge counts a process that registers with go-zero and its successor once",
       Effect.gen(function* () {
         const old = Service.make("merged.rpc", { codec: goZero })
         const sets = yield* recorded(InstanceSet.merge({ old: discover(old), now: discover("merged") }))
@@ -260,7 +271,7 @@ const suite = (title: string, layer: () => Layer.Layer<Registry.Registry | Etcd,
     )
 
     test(
-      "the namespace of the registry plays no part, and listServices lists only what is under it",
+      "listServices lists only services below the namespace, not those of other formats",
       Effect.gen(function* () {
         yield* registerService(Service.make("elsewhere", { codec: kitex }), { endpoints: ["h:1"] })
         assert.deepEqual(yield* Effect.map(listServices(), (all) => all.filter(({ name }) => name === "elsewhere")), [])
@@ -292,7 +303,7 @@ describe("registerService in a format of ./interop", () => {
     )
 
   live(
-    "what the format has no place for is refused before anything is sent, health and drain included",
+    "registerService refuses what the format cannot store before anything is sent",
     () =>
       Effect.gen(function* () {
         const users = Service.make("user.rpc", { codec: goZero })
@@ -336,7 +347,7 @@ describe("registerService in a format of ./interop", () => {
       })
   )
 
-  live("Registry.layerFixed and discover keep the rules of the format", () =>
+  live("Registry.layerFixed applies the rules of the format", () =>
     Effect.gen(function* () {
       const users = Service.make("user.rpc", { codec: goZero })
       const { instances, rejected } = yield* getInstances(users)

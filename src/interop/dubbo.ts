@@ -10,7 +10,7 @@
 import { Result, Schema } from "effect"
 import { instanceId, serviceName } from "../registry/model/ServiceName.ts"
 import { type AddressOptions, authorityOf, endpointOf, onlyAddress } from "./address.ts"
-import { type Format, format, jsonReader, refuse, wholeWeight, writeJson } from "./format.ts"
+import { type Format, format, GoMap, jsonReader, mapOf, refuse, wholeWeight, writeJson } from "./format.ts"
 
 type Metadata = Readonly<Record<string, string>>
 
@@ -24,7 +24,7 @@ const read = jsonReader(Schema.Struct({
   Weight: Schema.optionalKey(Schema.Int),
   Enable: Schema.optionalKey(Schema.Boolean),
   Healthy: Schema.optionalKey(Schema.Boolean),
-  Metadata: Schema.optionalKey(Schema.NullOr(Schema.Record(Schema.String, Schema.String)))
+  Metadata: GoMap
 }))
 
 /**
@@ -43,16 +43,20 @@ const read = jsonReader(Schema.Struct({
  *
  * Its keys start with `/services`, as this library's own do by default, so `listServices` counts Dubbo's applications.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import { Service } from "@effect-etcd/discovery"
- * import { dubboApplication } from "@effect-etcd/discovery/interop"
+ * import { dubbo } from "@effect-etcd/discovery/interop"
  *
- * const Demo = Service.make("demo", { codec: dubboApplication({ scheme: "tri" }) })
+ * const Demo = Service.make("demo", { codec: dubbo({ scheme: "tri" }) })
  * // 10.0.0.1:20000 is at /services/demo/10.0.0.1:20000
  * ```
+ *
+ * @since 0.1.0
+ * @category codecs
  */
-export const dubboApplication: Format<Readonly<Record<string, string>>, AddressOptions> = format<
+export const dubbo: Format<Readonly<Record<string, string>>, AddressOptions> = format<
   Metadata,
   AddressOptions
 >((
@@ -97,7 +101,7 @@ export const dubboApplication: Format<Readonly<Record<string, string>>, AddressO
       return Object.freeze({
         id,
         name,
-        metadata: Metadata ?? {},
+        metadata: mapOf(Metadata),
         endpoints: Object.freeze([yield* endpointOf(scheme, `${host}:${Port}`)]),
         weight: Weight <= 0 ? defaultWeight : Weight,
         status: Enable && Healthy ? "up" as const : "down" as const
