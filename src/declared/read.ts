@@ -7,14 +7,13 @@
  */
 import { Effect, Result, Schema, SchemaIssue } from "effect"
 import { readFile } from "node:fs/promises"
-import process from "node:process"
 import { fileURLToPath } from "node:url"
 import { type Format, parserOf } from "../internal/text/formats.ts"
 import { showPath } from "../internal/text/paths.ts"
 import { endpoint as checkEndpoint } from "../registry/model/Endpoint.ts"
 import * as Keyspace from "../registry/model/Keyspace.ts"
 import { plan } from "../registry/registration/RegisterOptions.ts"
-import { advertise, advertised } from "./advertise.ts"
+import { advertise, advertised, processVariable } from "../registry/registration/advertise.ts"
 import type { Declaration, Options, Source } from "./Declaration.ts"
 import { expand, type Problem } from "./environment.ts"
 import { textThat } from "./fields.ts"
@@ -62,22 +61,13 @@ export const readDeclaration = Effect.fnUntraced(function* (
   }
 
   const variable = (name: string): string | undefined =>
-    options.env === undefined ? variableOf(name) : options.env[name]
+    options.env === undefined ? processVariable(name) : options.env[name]
   const { problems: unset, tree } = expand(parsed.success, variable)
   const read = readTree(tree, options, variable, needsEtcd)
   const problems = [...unset, ...(Result.isFailure(read) ? read.failure : [])]
   if (Result.isSuccess(read) && problems.length === 0) return read.success
   return yield* invalid(located(problems, locator(format, text)))
 })
-
-/** The variable of the process; without permission to read it, it is as if it were not set. */
-const variableOf = (name: string): string | undefined => {
-  try {
-    return process.env[name]
-  } catch {
-    return undefined
-  }
-}
 
 /** In the order of the text, the first of each place: what follows from another problem there says nothing new. */
 const located = (problems: ReadonlyArray<Problem>, locate: Locate): ReadonlyArray<DeclarationProblem> => {

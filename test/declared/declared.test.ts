@@ -239,7 +239,7 @@ discover: [payments, ""]
 other: 1
 `
         const absolute =
-          "it must be an absolute URL such as http://10.0.0.5:8080, or host:port with a port of 1 to 65535"
+          "it must be an absolute URL such as http://10.0.0.5:8080, or host:port, without blanks and with a port of 1 to 65535"
         const name = "it must be 1 to 253 bytes of UTF-8, without '/' and control characters, and neither '.' nor '..'"
         const server = "it must be http://host:port, https://host:port or host:port, without credentials"
         const quote = `it must be text; quote it, such as "1.10"`
@@ -495,7 +495,7 @@ B:
   Etcd: none
 `
       assert.deepEqual(yield* problems(text), [
-        "1:1 ListenOn: it must be an absolute URL such as http://10.0.0.5:8080, or host:port with a port of 1 to 65535",
+        "1:1 ListenOn: it must be an absolute URL such as http://10.0.0.5:8080, or host:port, without blanks and with a port of 1 to 65535",
         "2:1 Etcd.Key: it is needed",
         "3:11 Etcd.Hosts[0]: it must be host:port, without credentials",
         "4:3 Etcd.ID: it must be a whole number from 0 (none) to 9007199254740991",

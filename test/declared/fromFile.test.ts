@@ -130,7 +130,10 @@ describe("Declared.register", () => {
       const { id } = yield* operator.leaseGrant({ ttl: 60 })
       yield* operator.put({ key: "/services/orders/a", value: "{}", lease: id })
       yield* elapse("1 second")
-      assert.match(log.join("\n"), /^Error cannot register "\/services\/orders\/a": it is held under lease/m)
+      assert.match(
+        log.join("\n"),
+        /^Error cannot register "\/services\/orders\/a": it is held by another value under lease/m
+      )
     }))
 })
 

@@ -7,15 +7,16 @@ import { Result } from "effect"
 
 /** What an endpoint must look like. */
 export const endpointRule =
-  "it must be an absolute URL such as http://10.0.0.5:8080, or host:port with a port of 1 to 65535"
+  "it must be an absolute URL such as http://10.0.0.5:8080, or host:port, without blanks and with a port of 1 to 65535"
 
-const absolute = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#]/i
-const hostPort = /^(?:\[[0-9a-f:.%a-z]+\]|[^\s:/?#@[\]]+):(\d{1,5})$/i
+const blank = /[\s\p{Cc}]/u
+const absolute = /^[a-z][a-z0-9+.-]*:\/\/[^/?#]/i
+const hostPort = /^(?:\[[0-9a-f:.%a-z]+\]|[^:/?#@[\]]+):\d{1,5}$/i
 
-/** The endpoint as it is registered: an absolute URL as it stands, `host:port` as `tcp://host:port`. */
+/** The endpoint as it is registered: an absolute URL as it is, `host:port` as `tcp://host:port`. */
 export const endpoint = (text: string): Result.Result<string, string> => {
-  if (absolute.test(text) && URL.canParse(text)) return Result.succeed(text)
-  const port = Number(hostPort.exec(text)?.[1])
-  const url = `tcp://${text}`
-  return port >= 1 && port <= 65535 && URL.canParse(url) ? Result.succeed(url) : Result.fail(endpointRule)
+  const url = hostPort.test(text) ? `tcp://${text}` : text
+  // `URL` ignores blanks around a URL, and tabs and newlines in it.
+  const isValid = !blank.test(text) && absolute.test(url) && URL.canParse(url) && new URL(url).port !== "0"
+  return isValid ? Result.succeed(url) : Result.fail(endpointRule)
 }

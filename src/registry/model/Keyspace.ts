@@ -12,7 +12,7 @@ import { instanceId, serviceName } from "./ServiceName.ts"
 
 /** The keys under one namespace. */
 export interface Keyspace extends Layout {
-  /** Without a slash at the end. */
+  /** With a slash at the beginning and none at the end. */
   readonly namespace: string
   /** What the keys of all services start with. */
   readonly prefix: string
@@ -20,7 +20,7 @@ export interface Keyspace extends Layout {
   readonly serviceOf: (key: Uint8Array) => string | undefined
 }
 
-/** Where instances are kept unless told otherwise. */
+/** The namespace unless another is configured. */
 export const defaultNamespace = "/services"
 
 /** What a namespace must look like. */
@@ -34,10 +34,10 @@ const randomId = (name: string): string => {
   return Result.isSuccess(instanceId(id)) ? id : suffix
 }
 
-/** The keyspace under a namespace, or the rule that the namespace breaks. */
+/** The keyspace under a namespace, or the rule that it breaks. `services` and `/services/` mean `/services`. */
 export const make = (namespace: string): Result.Result<Keyspace, string> => {
-  const trimmed = namespace.endsWith("/") ? namespace.slice(0, -1) : namespace
-  const segments = (trimmed.startsWith("/") ? trimmed.slice(1) : trimmed).split("/")
+  const trimmed = `/${namespace}`.replace(/^\/\//, "/").replace(/\/$/, "")
+  const segments = trimmed.slice(1).split("/")
   if (!segments.every((segment) => Result.isSuccess(serviceName(segment)))) return Result.fail(namespaceRule)
   const prefix = `${trimmed}/`
   const prefixLength = new TextEncoder().encode(prefix).length

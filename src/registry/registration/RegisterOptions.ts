@@ -8,6 +8,7 @@ import { Duration, type Effect, Option, Result, type Schedule } from "effect"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import { type Codec, maxValueBytes } from "../model/Codec.ts"
 import { endpoint } from "../model/Endpoint.ts"
+import { advertise, advertised, checkAddress, processVariable } from "./advertise.ts"
 import { InstanceStatus, type Labels, maxWeight, type ServiceInstance } from "../model/Instance.ts"
 import { type Layout, layoutOf } from "../model/Layout.ts"
 import type { Service } from "../model/Service.ts"
@@ -19,8 +20,10 @@ import type { RegistrationLost } from "./RegistrationError.ts"
 /**
  * What to do if the id is already in etcd.
  *
- * - `"restart"`: with the same endpoints it is an earlier run of this process: take over at once. With other endpoints
- *   wait for its lease to end, up to one TTL, then fail with `InstanceIdTaken`.
+ * **Details**
+ *
+ * - `"restart"`: the same endpoints mean an earlier run of this process: take over at once. With other endpoints wait up
+ *   to one TTL for that lease to expire, then fail with `InstanceIdTaken`.
  * - `"exclusive"`: fail with `InstanceIdTaken`.
  * - `"overwrite"`: take over.
  *
@@ -29,60 +32,82 @@ import type { RegistrationLost } from "./RegistrationError.ts"
  */
 export type ClaimPolicy = "restart" | "exclusive" | "overwrite"
 
-/** How a registration is kept; the layer of the registry can set other defaults. */
+/**
+ * How a registration is kept. The layer of the registry sets the defaults of all its registrations.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface RegistrationPolicy {
-  /** How long the instance stays in etcd without a heartbeat; whole seconds, at least 2. Default: 15 seconds. */
+  /**
+   * The host that replaces `0.0.0.0`, `[::]` and an empty host in `endpoints`. Default: the variable
+   * `ADVERTISE_ADDRESS`, then `POD_IP`, then the first address of this machine that is not loopback (IPv4 before IPv6).
+   */
+  readonly advertise?: string
+  /** How long the instance stays in etcd without a heartbeat, rounded up to whole seconds, at least 2. Default: 15 seconds. */
   readonly ttl?: Duration.Input
-  /** Time between heartbeats, at most half of `ttl`. Default: a third of it. */
+  /** The time between heartbeats, at most half of `ttl`. Default: a third of it. */
   readonly heartbeat?: Duration.Input
-  /** When to try again after a failure or a loss. Default: `Backoff.reregister`, which never ends. */
+  /** The backoff after a failure or a loss. Default: `Backoff.reregister`, which never ends. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError | RegistrationLost>
-  /** What to do when the id is in etcd already. Default: `"restart"`. */
+  /** What to do if the id is already in etcd. Default: `"restart"`. */
   readonly claim?: ClaimPolicy
-  /** `"await"` (the default) completes once the key is in etcd, `"background"` at once. */
+  /** `"await"` completes once the key is in etcd, `"background"` at once. Default: `"await"`. */
   readonly startup?: "await" | "background"
   /**
-   * How long `"await"` waits for etcd. Default: 15 seconds. Waiting for the lease of an earlier run (`claim:
-   * "restart"`) is bounded by the TTL instead.
+   * How long `"await"` waits for etcd. It does not include the wait of `claim: "restart"` for another lease to expire,
+   * which takes one TTL at most. Default: 15 seconds.
    */
   readonly startupTimeout?: Duration.Input
-  /** Time between publishing `"draining"` and leaving, when the scope closes. Default: 0, which publishes nothing. */
+  /** How long `"draining"` is published before the scope closes. Default: 0, which publishes nothing. */
   readonly drain?: Duration.Input
-  /** How long etcd may take to answer when the scope closes. Default: 5 seconds. */
+  /** How long the release may wait for etcd, in addition to `drain`. Default: 5 seconds. */
   readonly releaseTimeout?: Duration.Input
 }
 
 /**
  * An instance, and how to keep it registered.
  *
- * `metadata` is required if an empty object is not a value of the service's metadata.
+ * **Details**
+ *
+ * `metadata` is required unless `{}` is valid metadata of the service.
  *
  * @since 0.1.0
  * @category options
  */
 export type RegisterOptions<M = Labels> = RegistrationPolicy & {
   /**
-   * Unique within the service. Default: random, or as the layout of the codec says. A stable id lets a restarted process
-   * take over at once.
+   * Unique within the service, 1 to 253 bytes without `/` and control characters. A stable id lets a restarted process
+   * take over at once. Default: random, unless the format of the service has another rule.
    */
   readonly id?: string
-  /** Absolute URLs, at least one; `host:port` means `tcp://host:port`. */
+  /**
+   * Absolute URLs that other hosts can reach, at least one. `host:port` means `tcp://host:port`. A host that means every
+   * interface (`0.0.0.0`, `[::]`, none) becomes the address of `advertise`.
+   */
   readonly endpoints: ReadonlyArray<string>
+  /** The version of the program. Default: none. */
   readonly version?: string
-  /** Relative share of the traffic; 0 means none. Default: 1, or as the layout of the codec says. */
+  /** The share of the traffic, relative to other instances; 0 means none. Default: 1, unless the format has another. */
   readonly weight?: number
+  /** Where the instance runs, for zone-aware balancing. Default: none. */
   readonly zone?: string
-  /** Default: `{}`. */
+  /** What the schema of the service describes, or strings by name. Default: `{}`. */
   readonly metadata?: M
   /** Gates the status: `"starting"` until it first succeeds, `"down"` after `healthThreshold` failures in a row. */
   readonly health?: Effect.Effect<unknown, unknown>
-  /** Time between two checks, and the time one may take. Default: the heartbeat. */
+  /** The time between two checks, and the limit of one check. Default: `heartbeat`. */
   readonly healthEvery?: Duration.Input
-  /** Default: 3. */
+  /** How many failures in a row mean `"down"`. Default: 3. */
   readonly healthThreshold?: number
 } & (Record<never, never> extends M ? unknown : { readonly metadata: M })
 
-/** What an `update` changes; members that are left out stay. */
+/**
+ * What `Registration.update` changes. A member that is left out stays as it is.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface InstancePatch<M = Labels> {
   readonly metadata?: M
   readonly weight?: number
@@ -95,7 +120,7 @@ export interface RegistrationPlan<M> extends CheckedPolicy {
   readonly key: string
   readonly codec: Codec<M>
   readonly instance: ServiceInstance<M>
-  /** The bytes of `instance`. */
+  /** `instance`, encoded. */
   readonly value: Uint8Array
   readonly health: Option.Option<{
     readonly check: Effect.Effect<unknown, unknown>
@@ -106,7 +131,7 @@ export interface RegistrationPlan<M> extends CheckedPolicy {
 
 const weightOf = (check: Check, weight: number): number => check.number("weight", weight, { min: 0, max: maxWeight })
 
-/** The members that an update changes, or the first that breaks its rule. A member that is `undefined` counts as left out. */
+/** Checks an update. A member that is `undefined` counts as left out. */
 export const checkPatch = <M>(patch: InstancePatch<M>): Result.Result<InstancePatch<M>, InvalidOption> =>
   checkOptions("Registration.update", (check) => {
     const { metadata, status, version, weight } = patch
@@ -171,6 +196,7 @@ export interface CheckedPolicy {
 
 /** Checks how a registration is kept. */
 export const checkPolicy = (check: Check, policy: RegistrationPolicy): CheckedPolicy => {
+  if (policy.advertise !== undefined) check.valid("advertise", policy.advertise, checkAddress(policy.advertise))
   return {
     ttl: Ttl.make(check, policy.ttl ?? Ttl.defaultTtl, policy.heartbeat),
     retry: policy.retry ?? Backoff.reregister,
@@ -190,6 +216,12 @@ export const plan = <M>(
 ): Result.Result<RegistrationPlan<M>, InvalidOption> =>
   checkOptions("registerService", (check) => checkRegistration(check, keyspace, service, options))
 
+/** Calls a function at most once. */
+const lazily = <A>(make: () => A): () => A => {
+  let made: { readonly value: A } | undefined
+  return () => (made ??= { value: make() }).value
+}
+
 const checkRegistration = <M>(
   check: Check,
   keyspace: Layout,
@@ -202,8 +234,9 @@ const checkRegistration = <M>(
   if (!Array.isArray(options.endpoints) || options.endpoints.length === 0) {
     return check.refuse("endpoints", options.endpoints, "it must be a list of at least one endpoint")
   }
+  const address = lazily(() => advertised({ option: options.advertise, variable: processVariable }))
   const endpoints = options.endpoints.map((text, index) =>
-    check.valid(`endpoints[${index}]`, text, endpoint(String(text)))
+    check.valid(`endpoints[${index}]`, text, Result.flatMap(advertise(String(text), address), endpoint))
   )
   const id = check.valid("id", options.id, layout.checkId(options.id ?? layout.newId(name, endpoints)))
   const policy = checkPolicy(check, options)

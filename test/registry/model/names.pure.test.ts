@@ -81,7 +81,8 @@ describe("Keyspace", () => {
       Result.map(Keyspace.make(namespace), ({ key, prefix }) => [prefix, key("a", "b")])
     assert.deepEqual(made("/services"), Result.succeed(["/services/", "/services/a/b"]))
     assert.deepEqual(made("/services/"), Result.succeed(["/services/", "/services/a/b"]))
-    assert.deepEqual(made("x/y"), Result.succeed(["x/y/", "x/y/a/b"]))
+    assert.deepEqual(made("services"), Result.succeed(["/services/", "/services/a/b"]))
+    assert.deepEqual(made("x/y"), Result.succeed(["/x/y/", "/x/y/a/b"]))
     for (const namespace of ["", "/", "//", "a//b", "/a//", "..", "/a/../b", "a\u0000", "\ud800"]) {
       assert.deepEqual(made(namespace), Result.fail(Keyspace.namespaceRule), namespace)
     }
@@ -100,7 +101,21 @@ describe("endpoint", () => {
   test("anything else is refused with the rule", () => {
     const refused = ["", "host", ":80", "host:", "host:0", "host:65536", "host:99999", "a b:80", "http://", "http:///x"]
     for (
-      const value of [...refused, "//host:80", "host:80/path", "::1:80", "host:-1", "host:8e1", " host:80", "a:80\n"]
+      const value of [
+        ...refused,
+        "//host:80",
+        "host:80/path",
+        "::1:80",
+        "host:-1",
+        "host:8e1",
+        " host:80",
+        "a:80\n",
+        "http://a:0",
+        "http://a:1\n",
+        "http://a:1 ",
+        "\thttp://a:1",
+        "grpc://a:0"
+      ]
     ) {
       assert.deepEqual(endpoint(value), Result.fail(endpointRule), JSON.stringify(value))
     }

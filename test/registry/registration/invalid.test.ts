@@ -8,8 +8,10 @@ import { makeProxy } from "../../harness/Proxy.ts"
 import { quiet, recorded, registryAt } from "./support.ts"
 
 const nameRule = "it must be 1 to 253 bytes of UTF-8, without '/' and control characters, and neither '.' nor '..'"
-const endpointRule = "it must be an absolute URL such as http://10.0.0.5:8080, or host:port with a port of 1 to 65535"
-const weightRule = "it must be a finite number of at least 0"
+const endpointRule =
+  "it must be an absolute URL such as http://10.0.0.5:8080, or host:port, without blanks and with a port of 1 to 65535"
+const addressRule = "it must be a host name or an IP address, without a port"
+const weightRule = "it must be a finite number from 0 to 1000000"
 /** What a rule about a duration says of this value. */
 const durationRule = (value: unknown, bounds: string, example = "15 seconds") =>
   `it must be a finite duration ${bounds}, such as "${example}"${
@@ -35,9 +37,21 @@ const invalid: ReadonlyArray<
   [{ endpoints: [] }, "endpoints", [], endpointsRule],
   [{ endpoints: undefined }, "endpoints", undefined, endpointsRule],
   [{ endpoints: "http://a:1" }, "endpoints", "http://a:1", endpointsRule],
-  ...["", "a", "http://", "/path", "a:0", "a:65536", "a:b", "http//a:1", "http:// a:1", ":80"].map((text) =>
-    [{ endpoints: ["http://a:1", text] }, "endpoints[1]", text, endpointRule] as const
-  ),
+  ...[
+    "",
+    "a",
+    "http://",
+    "/path",
+    "a:0",
+    "a:65536",
+    "a:b",
+    "http//a:1",
+    "http:// a:1",
+    "http://a:0",
+    "http://a:1\n",
+    " a:1",
+    "http://a:1/\t"
+  ].map((text) => [{ endpoints: ["http://a:1", text] }, "endpoints[1]", text, endpointRule] as const),
   ...["1999 millis", 0, -1, Number.NaN, Infinity, "9000000001 seconds", "soon"].map((ttl) =>
     [{ ttl }, "ttl", ttl, durationRule(ttl, ttlBounds)] as const
   ),
@@ -57,6 +71,8 @@ const invalid: ReadonlyArray<
   ...[-1, Number.NaN, Infinity].map((weight) => [{ weight }, "weight", weight, weightRule] as const),
   [{ version: 1 }, "version", 1, "it must be a string"],
   [{ zone: 1 }, "zone", 1, "it must be a string"],
+  [{ advertise: "10.0.0.5:80" }, "advertise", "10.0.0.5:80", addressRule],
+  [{ advertise: "0.0.0.0" }, "advertise", "0.0.0.0", addressRule],
   [{ claim: "mine" }, "claim", "mine", 'it must be one of "restart", "exclusive", "overwrite"'],
   [{ startup: "later" }, "startup", "later", 'it must be one of "await", "background"'],
   [{ startupTimeout: 0 }, "startupTimeout", 0, durationRule(0, "of at least 1 ms")],
