@@ -20,7 +20,7 @@ const said = (name: string) =>
 
 describe("examples", () => {
   live(
-    "balancing.ts answers all calls, prefers quick instances and ejects the one that is gone",
+    "examples/balancing.ts completes all calls, prefers fast instances and ejects the missing one",
     () =>
       Effect.gen(function* () {
         const text = yield* said("balancing")
@@ -32,7 +32,7 @@ describe("examples", () => {
   )
 
   live(
-    "http_client.ts is answered by the instances, also when one of them is gone, and without Effect",
+    "examples/http_client.ts gets answers even if an instance is gone, and without Effect",
     () =>
       Effect.gen(function* () {
         const lines = (yield* said("http_client")).trim().split("\n")

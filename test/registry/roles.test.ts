@@ -36,7 +36,7 @@ const payments = { id: "a", endpoints: ["http://10.0.0.2:80"] } as const
 describe("Registry with a role for one service", () => {
   eachEtcd((version) => {
     live(
-      "what the role covers works; the rest is refused at once, on the key, and harms nobody",
+      "a role for one service allows that service, refuses others at once, and affects no other client",
       () =>
         Effect.gen(function* () {
           const server = yield* startEtcd({ version })

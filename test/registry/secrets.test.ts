@@ -46,7 +46,7 @@ const told = (error: unknown): ReadonlyArray<string> => [
 
 describe("secrets", () => {
   live(
-    "a password and a private key are in no log line, error, span or metric, whatever goes wrong",
+    "no log line, error, span or metric contains a password or a private key, whatever fails",
     () =>
       Effect.gen(function* () {
         const authority = yield* makeAuthority

@@ -33,7 +33,7 @@ const forgetTokens = (server: EtcdServer) =>
 describe("EtcdGrpc authentication", () => {
   eachEtcd((version) => {
     live(
-      "a client with credentials works with and without authentication on the server",
+      "EtcdGrpc with credentials works with and without authentication on the server",
       () =>
         Effect.gen(function* () {
           const server = yield* startEtcd({ version })
@@ -45,7 +45,7 @@ describe("EtcdGrpc authentication", () => {
         })
     )
 
-    live("missing and wrong credentials fail with Unauthenticated", () =>
+    live("EtcdGrpc fails with Unauthenticated for missing and wrong credentials", () =>
       Effect.gen(function* () {
         const server = yield* startEtcd({ version })
         yield* protect(server)
@@ -71,7 +71,7 @@ describe("EtcdGrpc authentication", () => {
       }))
 
     live(
-      "what the role does not cover fails with PermissionDenied, a watch without harm to the others",
+      "EtcdGrpc fails with PermissionDenied outside of the role; a refused watch affects no other",
       () =>
         Effect.gen(function* () {
           const server = yield* startEtcd({ version })
@@ -98,7 +98,7 @@ describe("EtcdGrpc authentication", () => {
     )
 
     live(
-      "a token that the server has forgotten is renewed, and calls, heartbeats and watches go on",
+      "EtcdGrpc renews a token that the server has forgotten, for calls, heartbeats and watches",
       () =>
         Effect.gen(function* () {
           const server = yield* startEtcd({ version })
@@ -121,7 +121,7 @@ describe("EtcdGrpc authentication", () => {
         })
     )
 
-    live("a restart of the server is survived by the token's renewal", () =>
+    live("EtcdGrpc renews its token after a restart of the server", () =>
       Effect.gen(function* () {
         const server = yield* startEtcd({ version, args: ["--auth-token", "simple"] })
         yield* protect(server)

@@ -12,7 +12,7 @@ const program = (endpoints: ReadonlyArray<string>, work: string) =>
 
 describe("EtcdGrpc and the end of the process", () => {
   for (const work of ["idle", "calls", "streams"]) {
-    live(`a process ends by itself once its client is closed, after ${work}`, () =>
+    live(`a process exits by itself once its client is closed, after ${work} (D11)`, () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
         const child = yield* program([server.endpoint], work)
@@ -24,7 +24,7 @@ describe("EtcdGrpc and the end of the process", () => {
       }))
   }
 
-  live("a process ends by itself while the server of its client hangs", () =>
+  live("a process exits by itself while the server hangs (D11)", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const child = yield* program([server.endpoint], "hang")
@@ -38,7 +38,7 @@ describe("EtcdGrpc and the end of the process", () => {
     }))
 
   live(
-    "a process ends by itself when no endpoint works: one refuses, one is silent, one never speaks TLS",
+    "a process exits by itself if no endpoint works: one refuses, one is silent, one has no TLS (D11)",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()

@@ -38,21 +38,24 @@ describe("EtcdGrpc heartbeats", () => {
         yield* Effect.forEach(ids, (id) => etcd.leaseRevoke(id), { concurrency: 20 })
       }))
 
-    live("leaseKeepAlive answers 5,000 heartbeats at once, each with its own lease", () =>
-      Effect.gen(function* () {
-        const etcd = yield* EtcdGrpc.make({ endpoints: [server().endpoint], requestTimeout: "20 seconds" })
-        yield* etcd.leaseGrant({ id: 7n, ttl: 30 })
-        const answers = yield* Effect.forEach(
-          Array.from({ length: 5000 }, (_, i) => i),
-          (i) => Effect.exit(etcd.leaseKeepAlive({ id: i % 2 === 0 ? 7n : BigInt(1_000_000 + i) })),
-          { concurrency: "unbounded" }
-        )
-        assert.deepEqual(answers.map(Exit.isSuccess), answers.map((_, i) => i % 2 === 0))
-        yield* etcd.leaseRevoke(7n)
-      }))
+    live(
+      "leaseKeepAlive completes 5,000 concurrent heartbeats, each with its own lease",
+      () =>
+        Effect.gen(function* () {
+          const etcd = yield* EtcdGrpc.make({ endpoints: [server().endpoint], requestTimeout: "20 seconds" })
+          yield* etcd.leaseGrant({ id: 7n, ttl: 30 })
+          const answers = yield* Effect.forEach(
+            Array.from({ length: 5000 }, (_, i) => i),
+            (i) => Effect.exit(etcd.leaseKeepAlive({ id: i % 2 === 0 ? 7n : BigInt(1_000_000 + i) })),
+            { concurrency: "unbounded" }
+          )
+          assert.deepEqual(answers.map(Exit.isSuccess), answers.map((_, i) => i % 2 === 0))
+          yield* etcd.leaseRevoke(7n)
+        })
+    )
 
     live(
-      "leaseKeepAlive that was interrupted leaves the answers of the others in place",
+      "an interrupted leaseKeepAlive does not shift the answers of others",
       () =>
         Effect.gen(function* () {
           const etcd = yield* EtcdGrpc.make({ endpoints: [server().endpoint] })
@@ -68,7 +71,7 @@ describe("EtcdGrpc heartbeats", () => {
   })
 
   live(
-    "leaseKeepAlive fails with DeadlineExceeded when the server hangs, and works again with it",
+    "leaseKeepAlive fails with DeadlineExceeded while the server hangs, and works afterwards",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -96,7 +99,7 @@ describe("EtcdGrpc heartbeats", () => {
       })
   )
 
-  live("leaseKeepAlive goes on over another endpoint when the first falls silent", () =>
+  live("leaseKeepAlive moves to another endpoint if the first one is silent", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const proxy = yield* makeProxy(server)
@@ -112,7 +115,7 @@ describe("EtcdGrpc heartbeats", () => {
 
 describe("EtcdGrpc watches", () => {
   eachEtcd((version) => {
-    live("watches share one stream, and each hears what is its own", () =>
+    live("watches share one stream, and each receives its own events", () =>
       Effect.gen(function* () {
         const server = yield* startEtcd({ version })
         const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
@@ -126,7 +129,7 @@ describe("EtcdGrpc watches", () => {
         assert.equal(yield* server.metric("etcd_debugging_mvcc_watcher_total"), 20)
       }))
 
-    live("a watch that is interrupted is cancelled on the server, and the others go on", () =>
+    live("an interrupted watch is cancelled on the server, and the others continue", () =>
       Effect.gen(function* () {
         const server = yield* startEtcd({ version })
         const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
@@ -147,7 +150,7 @@ describe("EtcdGrpc watches", () => {
       }))
 
     live(
-      "an idle watch requests progress every progressEvery, also one that starts in the future (D8)",
+      "an idle watch requests progress every progressEvery, even if it starts in the future (D8)",
       () =>
         Effect.gen(function* () {
           const server = yield* startEtcd({ version })
@@ -168,7 +171,7 @@ describe("EtcdGrpc watches", () => {
         })
     )
 
-    live("a watch fails with Compacted and the revision at which history begins", () =>
+    live("a watch fails with Compacted and the compact revision", () =>
       Effect.gen(function* () {
         const server = yield* startEtcd({ version })
         const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
@@ -191,7 +194,7 @@ describe("EtcdGrpc watches", () => {
         assert.equal(yield* opened(server, "Watch"), 1)
       }))
 
-    live("a revision that is larger than a message arrives as one response", () =>
+    live("a watch receives a revision larger than a message as one response", () =>
       Effect.gen(function* () {
         const server = yield* startEtcd({ version, args: ["--max-request-bytes", "20000000", "--max-txn-ops", "512"] })
         const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint], requestTimeout: "10 seconds" })
@@ -216,7 +219,7 @@ describe("EtcdGrpc watches", () => {
       }))
 
     live(
-      "a watch that fell silent fails with DeadlineExceeded, and so does one that is never created",
+      "a silent watch fails with DeadlineExceeded, and so does one that is never created (D8)",
       () =>
         Effect.gen(function* () {
           const server = yield* startEtcd({ version })
@@ -255,7 +258,7 @@ describe("EtcdGrpc watches", () => {
   })
 
   live(
-    "a watch whose connection is reset fails with Unavailable, and the next loses nothing",
+    "a watch fails with Unavailable if its connection is reset, and the next one loses nothing",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -273,7 +276,7 @@ describe("EtcdGrpc watches", () => {
       })
   )
 
-  live("a watch goes to another endpoint when the first falls silent", () =>
+  live("a watch moves to another endpoint if the first one is silent (D8)", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const proxy = yield* makeProxy(server)
@@ -287,7 +290,7 @@ describe("EtcdGrpc watches", () => {
     }))
 
   live(
-    "a watch does not start on a member that is being shut down and knows less than the others",
+    "a watch does not start on a member that is shutting down and behind the others",
     () =>
       Effect.gen(function* () {
         const old = yield* startEtcd()
@@ -330,37 +333,40 @@ describe("EtcdGrpc watches", () => {
       assert.deepEqual({ ...reason }, { _tag: "Unavailable", detail: "etcdserver: no leader" })
     }))
 
-  live("a reader that falls too far behind fails with Cancelled, and no other", () =>
-    Effect.gen(function* () {
-      const server = yield* startEtcd()
-      const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint], requestTimeout: "20 seconds" })
-      const reader = yield* watching(etcd, { key: "a" })
-      yield* reader.created
-      const written = yield* Latch.make()
-      const reading = yield* Latch.make()
-      const slow = yield* etcd.watch({ key: "a" }).pipe(
-        Stream.runForEachArray(() => Effect.andThen(Latch.open(reading), Latch.await(written))),
-        failureOf,
-        Effect.forkChild({ startImmediately: true })
-      )
-      yield* Latch.await(reading)
-      yield* Effect.forEach(Array.from({ length: 1500 }, (_, i) => `${i}`), (value) => etcd.put({ key: "a", value }))
-      const last = (response: WatchResponse) =>
-        response._tag === "Events" && response.events.some(({ kv }) => text(kv.value) === "1499")
-      yield* reader.until(last)
-      yield* Latch.open(written)
-      assert.deepEqual(yield* Fiber.join(slow), {
-        reason: "Cancelled",
-        detail: "the reader fell 1024 responses behind",
-        method: "watch",
-        key: "a",
-        endpoint: server.endpoint
+  live(
+    "a watch fails with Cancelled if its reader falls too far behind, and no other watch does",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint], requestTimeout: "20 seconds" })
+        const reader = yield* watching(etcd, { key: "a" })
+        yield* reader.created
+        const written = yield* Latch.make()
+        const reading = yield* Latch.make()
+        const slow = yield* etcd.watch({ key: "a" }).pipe(
+          Stream.runForEachArray(() => Effect.andThen(Latch.open(reading), Latch.await(written))),
+          failureOf,
+          Effect.forkChild({ startImmediately: true })
+        )
+        yield* Latch.await(reading)
+        yield* Effect.forEach(Array.from({ length: 1500 }, (_, i) => `${i}`), (value) => etcd.put({ key: "a", value }))
+        const last = (response: WatchResponse) =>
+          response._tag === "Events" && response.events.some(({ kv }) => text(kv.value) === "1499")
+        yield* reader.until(last)
+        yield* Latch.open(written)
+        assert.deepEqual(yield* Fiber.join(slow), {
+          reason: "Cancelled",
+          detail: "the reader fell 1024 responses behind",
+          method: "watch",
+          key: "a",
+          endpoint: server.endpoint
+        })
+        assert.deepEqual(reader.events.map(([, value]) => value), Array.from({ length: 1500 }, (_, i) => `${i}`))
       })
-      assert.deepEqual(reader.events.map(([, value]) => value), Array.from({ length: 1500 }, (_, i) => `${i}`))
-    }))
+  )
 
   live(
-    "watches of a client whose scope has closed fail with Cancelled, and so do later ones",
+    "watches fail with Cancelled after their client was closed, and so do later ones",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()

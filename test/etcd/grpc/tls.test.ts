@@ -101,7 +101,7 @@ const listen = Effect.acquireRelease(
 )
 
 describe("EtcdGrpc with tls", () => {
-  live("a registry with certificates on both sides registers and discovers", () =>
+  live("EtcdGrpc with certificates on both sides registers and discovers", () =>
     Effect.gen(function* () {
       const { authority: { ca }, good } = yield* makeCertificates
       const server = yield* startEtcd({ tls: { ...good, clientCa: ca } })
@@ -114,7 +114,7 @@ describe("EtcdGrpc with tls", () => {
 
   for (const { client, says, server = trusted, title } of refused) {
     live(
-      `${title} is a clear EtcdError, and the endpoint is never spoken to without TLS`,
+      `EtcdGrpc fails with a clear EtcdError and never falls back to plain text: ${title}`,
       () =>
         Effect.gen(function* () {
           const certificates = yield* makeCertificates
@@ -135,7 +135,7 @@ describe("EtcdGrpc with tls", () => {
     )
   }
 
-  live("a client with tls says nothing but TLS, whatever the server answers", () =>
+  live("EtcdGrpc with tls sends only TLS, whatever the server answers", () =>
     Effect.gen(function* () {
       const { authority: { ca } } = yield* makeCertificates
       const { first, server } = yield* listen
@@ -149,7 +149,7 @@ describe("EtcdGrpc with tls", () => {
     }))
 
   live(
-    "registerService fails after startupTimeout with what is wrong with the certificate",
+    "registerService fails after startupTimeout with the certificate's problem as the cause",
     () =>
       Effect.gen(function* () {
         const { good, stranger } = yield* makeCertificates

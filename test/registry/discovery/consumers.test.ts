@@ -35,79 +35,84 @@ const heapInUse = (): number => {
 }
 
 describe("consumers of discover", () => {
-  live("that are slow see the newest of 10,000 changes, and memory stays flat (D5)", () =>
-    Effect.gen(function* () {
-      const server = yield* startEtcd()
-      const namespace = freshNamespace()
-      const etcd = yield* observer(server)
-      const { id: lease } = yield* etcd.leaseGrant({ ttl: 600 })
-      const all = Array.from({ length: 20 }, (_, index) => `i${10 + index}`)
-      // Each change is another text of 10 kB: 100 MB if all of them were kept.
-      const padding = "x".repeat(10_000)
-      const write = (round: number) =>
-        etcd.txn({
-          then: all.map((id): RequestOp => ({
-            _tag: "Put",
-            request: {
-              key: `${namespace}/orders/${id}`,
-              value: JSON.stringify({
-                endpoints: ["http://a:1"],
-                weight: round,
-                metadata: { padding: padding + round }
-              }),
-              lease
-            }
-          }))
-        })
-      yield* Effect.gen(function* () {
-        const seen: Array<{ readonly revision: bigint; readonly weights: ReadonlyArray<number> }> = []
-        const gate = yield* Deferred.make<void>()
-        const stopped = yield* Deferred.make<void>()
-        const slow = yield* discover("orders").pipe(
-          Stream.filter(({ size }) => size > 0),
-          Stream.tap((set) =>
-            Effect.sync(() => seen.push({ revision: set.revision, weights: set.instances.map(({ weight }) => weight) }))
-          ),
-          Stream.tap(() => Effect.andThen(Deferred.succeed(stopped, undefined), Deferred.await(gate))),
-          Stream.takeUntil((set) => set.instances[0]?.weight === 520),
-          Stream.runDrain,
-          Effect.forkScoped
-        )
-        // A quick one beside it, which tells how far etcd's news have come.
-        let newest: InstanceSet | undefined
-        yield* discover("orders").pipe(
-          Stream.runForEach((set) =>
-            Effect.sync(() => {
-              newest = set
-            })
-          ),
-          Effect.forkScoped
-        )
-        const arrived = (round: number) =>
-          eventually(
-            Effect.suspend(() =>
-              newest?.instances[0]?.weight === round ? Effect.void : Effect.fail(`${newest?.instances[0]?.weight}`)
-            )
+  live(
+    "discover gives slow consumers the newest of 10,000 changes in constant memory (D5)",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const namespace = freshNamespace()
+        const etcd = yield* observer(server)
+        const { id: lease } = yield* etcd.leaseGrant({ ttl: 600 })
+        const all = Array.from({ length: 20 }, (_, index) => `i${10 + index}`)
+        // Each change is another text of 10 kB: 100 MB if all of them were kept.
+        const padding = "x".repeat(10_000)
+        const write = (round: number) =>
+          etcd.txn({
+            then: all.map((id): RequestOp => ({
+              _tag: "Put",
+              request: {
+                key: `${namespace}/orders/${id}`,
+                value: JSON.stringify({
+                  endpoints: ["http://a:1"],
+                  weight: round,
+                  metadata: { padding: padding + round }
+                }),
+                lease
+              }
+            }))
+          })
+        yield* Effect.gen(function* () {
+          const seen: Array<{ readonly revision: bigint; readonly weights: ReadonlyArray<number> }> = []
+          const gate = yield* Deferred.make<void>()
+          const stopped = yield* Deferred.make<void>()
+          const slow = yield* discover("orders").pipe(
+            Stream.filter(({ size }) => size > 0),
+            Stream.tap((set) =>
+              Effect.sync(() =>
+                seen.push({ revision: set.revision, weights: set.instances.map(({ weight }) => weight) })
+              )
+            ),
+            Stream.tap(() => Effect.andThen(Deferred.succeed(stopped, undefined), Deferred.await(gate))),
+            Stream.takeUntil((set) => set.instances[0]?.weight === 520),
+            Stream.runDrain,
+            Effect.forkScoped
           )
-        for (let round = 1; round <= 20; round++) yield* write(round)
-        yield* arrived(20)
-        yield* Deferred.await(stopped)
-        const before = heapInUse()
-        let revision = 0n
-        for (let round = 21; round <= 520; round++) revision = (yield* write(round)).header.revision
-        yield* arrived(520)
-        const growth = heapInUse() - before
-        assert.ok(growth < 15e6, `${Math.round(growth / 1e6)} MB more after 10,000 changes`)
-        yield* Deferred.succeed(gate, undefined)
-        yield* Fiber.join(slow)
-        // What it was busy with, at most one that was on its way to it, and the newest.
-        assert.ok(seen.length <= 3, `${seen.length} sets`)
-        assert.deepEqual(seen.at(-1), { revision, weights: all.map(() => 520) })
-      }).pipe(Effect.scoped, Effect.provide(registryAt(server.endpoint, { namespace })))
-    }))
+          // A quick one beside it, which tells how far etcd's news have come.
+          let newest: InstanceSet | undefined
+          yield* discover("orders").pipe(
+            Stream.runForEach((set) =>
+              Effect.sync(() => {
+                newest = set
+              })
+            ),
+            Effect.forkScoped
+          )
+          const arrived = (round: number) =>
+            eventually(
+              Effect.suspend(() =>
+                newest?.instances[0]?.weight === round ? Effect.void : Effect.fail(`${newest?.instances[0]?.weight}`)
+              )
+            )
+          for (let round = 1; round <= 20; round++) yield* write(round)
+          yield* arrived(20)
+          yield* Deferred.await(stopped)
+          const before = heapInUse()
+          let revision = 0n
+          for (let round = 21; round <= 520; round++) revision = (yield* write(round)).header.revision
+          yield* arrived(520)
+          const growth = heapInUse() - before
+          assert.ok(growth < 15e6, `${Math.round(growth / 1e6)} MB more after 10,000 changes`)
+          yield* Deferred.succeed(gate, undefined)
+          yield* Fiber.join(slow)
+          // What it was busy with, at most one that was on its way to it, and the newest.
+          assert.ok(seen.length <= 3, `${seen.length} sets`)
+          assert.deepEqual(seen.at(-1), { revision, weights: all.map(() => 520) })
+        }).pipe(Effect.scoped, Effect.provide(registryAt(server.endpoint, { namespace })))
+      })
+  )
 
   live(
-    "share one watch for each service and its schema; those that come late have the set at once (D6)",
+    "discover shares one watch per service and schema, and late consumers get the set at once (D6)",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -155,7 +160,7 @@ describe("consumers of discover", () => {
       })
   )
 
-  live("that come and go again and again leave nothing behind (D11)", () =>
+  live("discover leaves nothing behind after many short consumers (D11)", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const namespace = freshNamespace()
@@ -172,7 +177,7 @@ describe("consumers of discover", () => {
     }))
 })
 
-describe("when etcd refuses", () => {
+describe("refusals", () => {
   const secured = Effect.gen(function* () {
     const server = yield* startEtcd()
     const run = (...args: ReadonlyArray<string>) => etcdctl(server, ...args)
@@ -189,7 +194,7 @@ describe("when etcd refuses", () => {
     registryAt(server.endpoint, { namespace, username: "reader", password: Redacted.make(password) })
 
   live(
-    "to let a user read, discover ends with DiscoveryRefused, and so does what reads once (D7)",
+    "discover, getInstances and listServices fail with DiscoveryRefused without read permission (D7)",
     () =>
       Effect.gen(function* () {
         const server = yield* secured
@@ -217,7 +222,7 @@ describe("when etcd refuses", () => {
   )
 
   live(
-    "to let a user write, registerService fails with RegistrationRefused at once and leaves no lease (R6)",
+    "registerService fails with RegistrationRefused without write permission, and leaves no lease (R6)",
     () =>
       Effect.gen(function* () {
         const server = yield* secured
@@ -236,37 +241,43 @@ describe("when etcd refuses", () => {
       }).pipe(Effect.provide(quiet))
   )
 
-  live("a password, both fail with Unauthenticated, and the password is in no message", () =>
-    Effect.gen(function* () {
-      const server = yield* secured
-      yield* Effect.gen(function* () {
-        const refused = yield* Effect.flip(getInstances("orders"))
-        assert.ok(refused._tag === "DiscoveryRefused")
-        const ended = yield* Effect.flip(Stream.runDrain(discover("orders")))
-        assert.ok(ended._tag === "DiscoveryRefused")
-        const error = yield* Effect.flip(registerService("orders", { endpoints: ["a:1"] }))
-        assert.ok(error._tag === "RegistrationRefused" && error.cause._tag === "EtcdError")
-        for (const { cause, message } of [refused, ended, { ...error, cause: error.cause, message: error.message }]) {
-          assert.equal(cause.reason._tag, "Unauthenticated")
-          assert.ok(!message.includes("hunter2") && !String(cause.stack).includes("hunter2"))
-        }
-      }).pipe(Effect.scoped, Effect.provide(as(server, "/readable", "hunter2")))
-    }).pipe(Effect.provide(quiet)))
+  live(
+    "registerService and discover fail with Unauthenticated for a wrong password, which no message contains",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* secured
+        yield* Effect.gen(function* () {
+          const refused = yield* Effect.flip(getInstances("orders"))
+          assert.ok(refused._tag === "DiscoveryRefused")
+          const ended = yield* Effect.flip(Stream.runDrain(discover("orders")))
+          assert.ok(ended._tag === "DiscoveryRefused")
+          const error = yield* Effect.flip(registerService("orders", { endpoints: ["a:1"] }))
+          assert.ok(error._tag === "RegistrationRefused" && error.cause._tag === "EtcdError")
+          for (const { cause, message } of [refused, ended, { ...error, cause: error.cause, message: error.message }]) {
+            assert.equal(cause.reason._tag, "Unauthenticated")
+            assert.ok(!message.includes("hunter2") && !String(cause.stack).includes("hunter2"))
+          }
+        }).pipe(Effect.scoped, Effect.provide(as(server, "/readable", "hunter2")))
+      }).pipe(Effect.provide(quiet))
+  )
 })
 
-describe("when etcd cannot be reached", () => {
-  live("getInstances and listServices fail once, discover waits and says nothing (D1)", () =>
-    Effect.gen(function* () {
-      const endpoint = `http://127.0.0.1:${yield* freePort}`
-      yield* Effect.gen(function* () {
-        const sets = yield* recorded(discover("orders"))
-        for (const read of [Effect.asVoid(getInstances("orders")), Effect.asVoid(listServices())]) {
-          const error = yield* Effect.flip(read)
-          assert.ok(error._tag === "DiscoveryRefused")
-          assert.equal(error.cause.reason._tag, "Unavailable")
-          assert.equal(error.cause.endpoint, endpoint)
-        }
-        assert.deepEqual(sets.all, [])
-      }).pipe(Effect.scoped, Effect.provide(registryAt(endpoint)))
-    }).pipe(Effect.provide(quiet)))
+describe("unreachable etcd", () => {
+  live(
+    "getInstances and listServices fail if etcd is unreachable; discover waits without an element (D1)",
+    () =>
+      Effect.gen(function* () {
+        const endpoint = `http://127.0.0.1:${yield* freePort}`
+        yield* Effect.gen(function* () {
+          const sets = yield* recorded(discover("orders"))
+          for (const read of [Effect.asVoid(getInstances("orders")), Effect.asVoid(listServices())]) {
+            const error = yield* Effect.flip(read)
+            assert.ok(error._tag === "DiscoveryRefused")
+            assert.equal(error.cause.reason._tag, "Unavailable")
+            assert.equal(error.cause.endpoint, endpoint)
+          }
+          assert.deepEqual(sets.all, [])
+        }).pipe(Effect.scoped, Effect.provide(registryAt(endpoint)))
+      }).pipe(Effect.provide(quiet))
+  )
 })

@@ -47,7 +47,7 @@ const assertTrue = Effect.fnUntraced(function* (etcd: Etcd, set: InstanceSet) {
 
 describe("discover", () => {
   verify(
-    "D1: nothing is emitted until the first list is there, and then that set, even if it is empty",
+    "discover emits nothing before the first list, then that set, even if it is empty (D1)",
     () =>
       Effect.gen(function* () {
         const { process } = yield* world
@@ -66,7 +66,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D1: not known, empty and failed are three things: a refusal fails the stream and emits nothing",
+    "discover fails without an element if etcd refuses: unknown is not empty (D1)",
     () =>
       Effect.gen(function* () {
         const { process } = yield* world
@@ -86,7 +86,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D2: a Txn that touches many instances shows in one set, and revisions never go back",
+    "discover emits a transaction over many instances as one set, and revisions never go back (D2)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -116,7 +116,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D2, D3: over random faults each set is etcd's state at its revision, revisions rise, and the last is complete",
+    "discover emits etcd's state at rising revisions under random faults, and the last set is complete (D2, D3)",
     () =>
       Effect.gen(function* () {
         for (let seed = 1; seed <= 12; seed++) {
@@ -154,7 +154,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D3: what changes while the watch is away is seen after it, without a list when the history is there",
+    "discover resumes from history after a disconnect, without a list (D3)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -172,28 +172,31 @@ describe("discover", () => {
       })
   )
 
-  verify("D3: when that history was compacted, a fresh list shows the difference", () =>
-    Effect.gen(function* () {
-      const { operator, process } = yield* world
-      const one = yield* process()
-      yield* putInstance(operator, "a")
-      yield* putInstance(operator, "kept")
-      const changes = yield* collect(changesOf(one))
-      const sets = yield* collect(one.registry.discover(orders))
-      yield* one.faults.outage
-      yield* putInstance(operator, "b")
-      yield* removeInstance(operator, "a")
-      yield* putInstance(operator, "kept", { weight: 2 })
-      yield* elapse("1 minute")
-      // At the worst moment: just when the watch comes back.
-      yield* one.faults.set([{ method: "watch", times: 1, fault: FaultyEtcd.compaction }])
-      yield* elapse("10 seconds")
-      assert.deepEqual(changes.seen.map(told), ["Added a", "Added kept", "Removed a", "Added b", "Updated kept"])
-      assert.deepEqual(sets.seen.map(show), ["Live a,kept", "Stale a,kept", "Live b,kept"])
-      assert.equal(yield* counted("etcd_discovery_lists"), 2)
-    }))
+  verify(
+    "discover relists after a disconnect if history was compacted, and emits the difference (D3)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* putInstance(operator, "a")
+        yield* putInstance(operator, "kept")
+        const changes = yield* collect(changesOf(one))
+        const sets = yield* collect(one.registry.discover(orders))
+        yield* one.faults.outage
+        yield* putInstance(operator, "b")
+        yield* removeInstance(operator, "a")
+        yield* putInstance(operator, "kept", { weight: 2 })
+        yield* elapse("1 minute")
+        // At the worst moment: just when the watch comes back.
+        yield* one.faults.set([{ method: "watch", times: 1, fault: FaultyEtcd.compaction }])
+        yield* elapse("10 seconds")
+        assert.deepEqual(changes.seen.map(told), ["Added a", "Added kept", "Removed a", "Added b", "Updated kept"])
+        assert.deepEqual(sets.seen.map(show), ["Live a,kept", "Stale a,kept", "Live b,kept"])
+        assert.equal(yield* counted("etcd_discovery_lists"), 2)
+      })
+  )
 
-  verify("D3: a compaction between list and watch is mended by another list", () =>
+  verify("discover relists if history is compacted between list and watch (D3)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const one = yield* process()
@@ -216,7 +219,7 @@ describe("discover", () => {
     }))
 
   verify(
-    "D3: a compaction between two pages of the list starts the list over, at one revision",
+    "discover restarts a list that is compacted between two pages, at one revision (D3)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -254,7 +257,7 @@ describe("discover", () => {
     ]
   ) {
     verify(
-      `D3: a replaced history (${title}) leads to a fresh list, and the difference is what consumers see`,
+      `discover relists if history was replaced (${title}), and emits the difference (D3)`,
       () =>
         Effect.gen(function* () {
           const { operator, process, replace } = yield* world
@@ -281,7 +284,7 @@ describe("discover", () => {
   }
 
   verify(
-    "D3: a replaced history that has run past our revision is known by the newest write that was told",
+    "discover detects a replaced history that has passed its revision by re-reading the last write (D3)",
     () =>
       Effect.gen(function* () {
         for (
@@ -305,7 +308,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D3: a history that is replaced while its newest write is read again is listed, and the stream goes on",
+    "discover relists if history is replaced while it re-reads the last write (D3)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -324,7 +327,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D3, D8: a replaced history that has run past our revision and forgotten it is what reconciliation finds, mends and counts",
+    "discover repairs a replaced history without a trace by reconciliation, and counts it (D3, D8)",
     (log) =>
       Effect.gen(function* () {
         const { operator, process, replace } = yield* world
@@ -345,7 +348,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D4: a change decodes what it changes, and everything else is the very same object in the next set",
+    "discover decodes only changed values; all others are the same objects in the next set (D4)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -388,7 +391,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D5: a slow consumer of discover gets the newest set, and discoverChanges is complete, one change per instance",
+    "discover gives a slow consumer the newest set; discoverChanges is complete, one change per instance (D5)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -416,7 +419,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D6: consumers of one service share one watch; it closes a moment after the last has left",
+    "discover shares one watch per service and closes it after the last consumer has left (D6)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -445,7 +448,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D6: a consumer that comes back before the watch is closed gets its set without another list",
+    "discover reuses an idle watch without another list (D6)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -465,7 +468,7 @@ describe("discover", () => {
 
   for (const seconds of [1, 60, 3600]) {
     verify(
-      `D7: an outage of ${seconds} s is exactly one Stale element and one Live element, with the set of before`,
+      `discover emits exactly one Stale and one Live element for an outage of ${seconds} s, with the same set (D7)`,
       () =>
         Effect.gen(function* () {
           const { operator, process } = yield* world
@@ -487,7 +490,7 @@ describe("discover", () => {
   }
 
   verify(
-    "D7: an outage that flickers, and whose list is compacted in between, is still one Stale and one Live",
+    "discover emits one Stale and one Live element for a flickering outage with a compaction (D7)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -508,7 +511,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D7: what was missed during an outage is in the very element that says Live again",
+    "discover includes the changes of an outage in the first Live element after it (D7)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -556,7 +559,7 @@ describe("discover", () => {
       })
   )
 
-  verify("D7: a finite retry that runs out ends the stream with its last failure", () =>
+  verify("discover fails with the last failure if a finite retry ends (D7)", () =>
     Effect.gen(function* () {
       const { process } = yield* world
       const one = yield* process()
@@ -569,7 +572,7 @@ describe("discover", () => {
     }))
 
   verify(
-    "D7: the backoff of a watch is that of R4, and starts afresh once a watch has lived",
+    "discover retries with the backoff of R4, which resets after a healthy watch (D7)",
     () =>
       Effect.gen(function* () {
         const { process } = yield* world
@@ -590,7 +593,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D8: a watch that hangs is found within progressEvery and progressTimeout, and nothing is lost",
+    "discover replaces a silent watch within progressEvery and progressTimeout, without a loss (D8)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -612,7 +615,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D8: an idle watch that is answered lives on, also with each progress told twice",
+    "discover keeps an idle watch that reports progress, even twice each time (D8)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -627,7 +630,7 @@ describe("discover", () => {
       })
   )
 
-  verify("D8: a watch that ends without an error is replaced, too", () =>
+  verify("discover replaces a watch that ends without an error (D8)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const one = yield* process()
@@ -639,7 +642,7 @@ describe("discover", () => {
     }))
 
   verify(
-    "D8: reconciliation mends a watch that is silently wrong, once, and counts the keys",
+    "reconciliation repairs a silently wrong watch once, and counts the keys (D8)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -665,7 +668,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D8: reconciliation of a busy service over a sound watch mends nothing, and is jittered around its period",
+    "reconciliation of a busy service with a correct watch repairs nothing, and is jittered (D8)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -684,7 +687,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D8: a change that is still on its way while reconciliation reads is no difference",
+    "reconciliation ignores a change that the watch has not delivered yet (D8)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -705,7 +708,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D9: a bad value affects only its key: left out, rejected, logged once a revision, counted",
+    "discover rejects a bad value alone, logs it once per revision, and counts it (D9)",
     (log) =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -742,7 +745,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D10: when more than maxLoss vanishes the vanished are held, and leave when hold has passed",
+    "protect holds instances if more than maxLoss vanish, until hold has passed (D10)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -775,7 +778,7 @@ describe("discover", () => {
   )
 
   verify(
-    "D10: an instance that comes back is no longer held, and one that was draining is never",
+    "protect releases an instance that returns, and never holds a draining one (D10)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -799,7 +802,7 @@ describe("discover", () => {
       })
   )
 
-  verify("D10: protection exits while etcd cannot be reached, too", () =>
+  verify("protect ends during an outage as well (D10)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const one = yield* process({ reconcileEvery: "10 hours" })
@@ -813,7 +816,7 @@ describe("discover", () => {
     }))
 
   verify(
-    "D11: after every scope is closed nothing is asked of etcd any more, no watch is open and no lease is left",
+    "a closed registry sends no request, and leaves no watch and no lease (D11)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -837,7 +840,7 @@ describe("discover", () => {
       })
   )
 
-  verify("D11: closing the registry ends the streams that still run on it", () =>
+  verify("closing the registry ends its streams (D11)", () =>
     Effect.gen(function* () {
       const { process } = yield* world
       const one = yield* process()
@@ -852,7 +855,7 @@ describe("discover", () => {
 
 describe("getInstances", () => {
   verify(
-    "getInstances is one read: it fails with DiscoveryRefused when etcd does not answer, and does not try again",
+    "getInstances reads once and fails with DiscoveryRefused if etcd does not answer, without a retry",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world

@@ -93,7 +93,7 @@ const memory = Effect.gen(function* () {
 
 describe("Registry beside a hostile registrant", () => {
   eachSharedEtcd((etcd, version) => {
-    live(`metadata with a member __proto__ are read as they are on etcd ${version}`, () =>
+    live(`discover reads metadata with a member __proto__ unchanged on etcd ${version}`, () =>
       Effect.gen(function* () {
         const namespace = freshNamespace()
         const direct = yield* observer(etcd())
@@ -133,7 +133,7 @@ describe("Registry beside a hostile registrant", () => {
         yield* direct.leaseRevoke(lease)
       }))
 
-    live(`hostile keys and values harm no other instance on etcd ${version}`, () =>
+    live(`hostile keys and values affect no other instance on etcd ${version} (D9)`, () =>
       Effect.gen(function* () {
         const namespace = freshNamespace()
         const direct = yield* observer(etcd())
@@ -180,7 +180,7 @@ describe("Registry beside a hostile registrant", () => {
   })
 
   live(
-    "10,000 instances and 80 MB of values that are too large, written again and again, leave memory bounded",
+    "discover stays in bounded memory with 10,000 instances and 80 MB of repeated too large values",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()

@@ -40,7 +40,7 @@ const addressAt = (host: number) => host < 2 ? 1 : 2
 
 describe("InstanceSet.merge", () => {
   live(
-    "emits once each source has emitted, with ids under labels and weights multiplied",
+    "InstanceSet.merge emits once each source has emitted, with labelled ids and multiplied weights",
     () =>
       Effect.gen(function* () {
         const merged = merge({
@@ -59,7 +59,7 @@ describe("InstanceSet.merge", () => {
   )
 
   live(
-    "of instances with one address the source named first has its say, and the next when that leaves",
+    "InstanceSet.merge takes the first source of one address, and the next one when it leaves",
     () =>
       Effect.gen(function* () {
         const old = [[instance("x", "tcp://10.0.0.1:80")], []]
@@ -151,7 +151,7 @@ describe("InstanceSet.merge", () => {
   )
 
   live(
-    "what is rejected or held in a source is so in the whole, and one stale source makes it stale",
+    "InstanceSet.merge contains rejected and held instances of all sources, and is Stale if one is",
     () =>
       Effect.gen(function* () {
         const cause = new EtcdError({ reason: new Unavailable({ detail: "down" }), method: "watch" })
@@ -178,7 +178,7 @@ describe("InstanceSet.merge", () => {
   )
 
   live(
-    "fails as soon as one source fails, and with InvalidOption for a label or a weight that cannot be",
+    "InstanceSet.merge fails as soon as one source fails, and with InvalidOption for an invalid label or weight",
     () =>
       Effect.gen(function* () {
         const cause = new EtcdError({ reason: new Unavailable({ detail: "down" }), method: "watch" })
@@ -199,7 +199,7 @@ describe("InstanceSet.merge", () => {
   )
 
   verify(
-    "two services in two etcds are one set, stale while one etcd is away, in the newest state afterwards",
+    "InstanceSet.merge of two etcds is Stale while one is unreachable, and current afterwards",
     () =>
       Effect.gen(function* () {
         const [east, west] = [yield* world, yield* world]
@@ -228,7 +228,7 @@ describe("InstanceSet.merge", () => {
       })
   )
 
-  effect("has the metadata of all its sources, and works with what discover returns", () =>
+  effect("InstanceSet.merge has the metadata type of all sources of discover", () =>
     Effect.gen(function* () {
       const users = Service.make("user.rpc", { codec: goZero })
       const named = Service.make("users", { codec: grpcNaming })

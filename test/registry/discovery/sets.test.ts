@@ -48,7 +48,7 @@ describe("discover", () => {
     })
 
     live(
-      "shows a Txn over 50 instances, and the end of their lease, as one set each (D2)",
+      "discover emits a transaction over 50 instances, and the end of their lease, as one set each (D2)",
       () =>
         Effect.gen(function* () {
           const { deleteOp, etcd, lease, namespace, putOp, registry } = yield* setUp
@@ -82,7 +82,7 @@ describe("discover", () => {
         })
     )
 
-    live("gives sets that can be looked up, iterated, compared and kept, ordered by id", () =>
+    live("discover emits immutable sets, ordered by id", () =>
       Effect.gen(function* () {
         const { etcd, key, put, registry } = yield* setUp
         yield* Effect.gen(function* () {
@@ -122,7 +122,7 @@ describe("discover", () => {
       }))
 
     live(
-      "leaves out or rejects foreign values under the prefix, and shows every good instance (D9)",
+      "discover rejects foreign values under the prefix, and keeps every valid instance (D9)",
       () =>
         Effect.gen(function* () {
           const { etcd, key, lease, namespace, put, registry } = yield* setUp
@@ -212,7 +212,7 @@ describe("discover", () => {
         }).pipe(Effect.provide(quiet))
     )
 
-    live("carries typed metadata both ways, and rejects what the schema rejects", () =>
+    live("discover decodes typed metadata and rejects what the schema rejects", () =>
       Effect.gen(function* () {
         const { key, put, registry } = yield* setUp
         const Orders = Service.make("orders", {
@@ -255,7 +255,7 @@ describe("discover", () => {
         }).pipe(Effect.scoped, Effect.provide(registry))
       }).pipe(Effect.provide(quiet)))
 
-    live("carries metadata that is null where the schema has it so", () =>
+    live("discover decodes null metadata if the schema allows it", () =>
       Effect.gen(function* () {
         const { registry } = yield* setUp
         const Orders = Service.make("orders", { metadata: Schema.NullOr(Schema.Struct({ shard: Schema.Int })) })
@@ -272,7 +272,7 @@ describe("discover", () => {
       }))
 
     live(
-      `and discoverChanges are complete under random changes, for quick and slow consumers (seed ${seed}) (D3, D5)`,
+      `discover and discoverChanges are complete under random changes for fast and slow consumers (seed ${seed}) (D3, D5)`,
       () =>
         Effect.gen(function* () {
           const { deleteOp, etcd, putOp, registry } = yield* setUp

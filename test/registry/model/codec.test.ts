@@ -59,7 +59,7 @@ describe("Codec.strings", () => {
     2000
   )
 
-  test("members at their default may be left out, and unknown ones are ignored", () => {
+  test("decode accepts missing members with a default, and ignores unknown ones", () => {
     assert.deepEqual(Result.getOrThrow(decode({ endpoints: ["http://x:1"], future: { deep: [1] } })), {
       id: "a",
       name: "orders",
@@ -70,11 +70,11 @@ describe("Codec.strings", () => {
     })
   })
 
-  test("metadata that is null is as if it were left out", () => {
+  test("decode treats null metadata as missing", () => {
     assert.deepEqual(Result.getOrThrow(decode({ endpoints: ["http://x:1"], metadata: null })).metadata, {})
   })
 
-  test("hostile values are refused, or harmless", () => {
+  test("decode refuses hostile values, or reads them harmlessly", () => {
     const endpoints = `"endpoints":["http://x:1"]`
     const refused = {
       "an empty value": "",
@@ -126,7 +126,7 @@ describe("Codec.strings", () => {
     assert.ok(Result.isFailure(deepest) || deepest.success.metadata["a"] === member(50_000))
   })
 
-  test("metadata named like members of Object is data and nothing else", () => {
+  test("decode reads metadata named like members of Object as data", () => {
     const value = `{"endpoints":["http://x:1"],"metadata":{"__proto__":"p","constructor":"c","toString":"t"}}`
     const { metadata } = Result.getOrThrow(decode(value))
     assert.deepEqual(Object.entries(metadata).toSorted(), [["__proto__", "p"], ["constructor", "c"], ["toString", "t"]])
@@ -134,19 +134,19 @@ describe("Codec.strings", () => {
     assert.equal(({} as Record<string, unknown>)["p"], undefined)
   })
 
-  test("of members that occur twice the last counts, as everywhere in JSON", () => {
+  test("decode takes the last of duplicate members", () => {
     const decoded = decode(`{"endpoints":["http://x:1"],"endpoints":["http://y:1"],"weight":2,"weight":3}`)
     const { endpoints, weight } = Result.getOrThrow(decoded)
     assert.deepEqual([endpoints, weight], [["http://y:1"], 3])
   })
 
-  test("a byte order mark in front is passed over; lone surrogates and large numbers in unknown members do no harm", () => {
+  test("decode ignores a byte order mark, lone surrogates and large numbers in unknown members", () => {
     const value = `\ufeff{"endpoints":["http://x:1"],"zone":"\\ud800","huge":123456789012345678901234567890}`
     const { zone } = Result.getOrThrow(decode(value))
     assert.equal(zone, "\ud800")
   })
 
-  test("what decode answers with cannot be changed", () => {
+  test("decode returns frozen instances", () => {
     const decoded = Result.getOrThrow(decode({ endpoints: ["http://x:1"] }))
     assert.ok(Object.isFrozen(decoded) && Object.isFrozen(decoded.endpoints))
   })
@@ -166,7 +166,7 @@ describe("Codec.json", () => {
     }
   )
 
-  test("metadata that the schema refuses is an InvalidInstance, writing and reading", () => {
+  test("encode and decode fail with InvalidInstance for metadata that the schema refuses", () => {
     const encoded = codec.encode({ ...instance, metadata: { shard: 0.5, since: new Date(0), big: 1n } })
     assert.match(Result.isFailure(encoded) ? encoded.failure.detail : "", /^metadata: .*shard/)
     const decoded = codec.decode("orders", "a", encoder.encode(JSON.stringify({ ...instance, metadata: {} })))

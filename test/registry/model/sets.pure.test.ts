@@ -85,7 +85,7 @@ describe("InstanceSet", () => {
     }
   }, 1000)
 
-  test("arrays are built once and cannot be changed", () => {
+  test("InstanceSet builds its arrays once, frozen", () => {
     const set = InstanceSet.fromInstances([instance("b"), instance("a")])
     for (const array of ["instances", "available", "endpoints"] as const) {
       assert.equal(set[array], set[array])
@@ -93,7 +93,7 @@ describe("InstanceSet", () => {
     }
   })
 
-  test("a set shows itself as JSON, its revision as text", () => {
+  test("InstanceSet encodes to JSON, with its revision as text", () => {
     const one = instance("a")
     assert.deepEqual(JSON.parse(JSON.stringify(InstanceSet.fromInstances([one], 2n ** 60n))), {
       _id: "InstanceSet",
@@ -150,7 +150,7 @@ describe("diff", () => {
     }
   )
 
-  test("diff is right, too, over more steps than the history remembers", () => {
+  test("diff is correct over more steps than the history stores", () => {
     const given = Array.from({ length: 5000 }, (_, index): readonly [number, number] => [index % 10, index % 4])
     const sets = setsAfter(given)
     const last = sets.at(-1) ?? assert.fail()
@@ -227,7 +227,7 @@ describe("Protection", () => {
     1000
   )
 
-  test("exactly maxLoss is not too much, one more is", () => {
+  test("Protection starts above maxLoss, not at exactly maxLoss", () => {
     const all = ["a", "b", "c", "d"].map((id) => instance(id))
     const lose = (count: number) =>
       Protection.held(Protection.step({ maxLoss: 0.5, hold: 1000 }, Protection.initial, {
@@ -261,7 +261,7 @@ describe("Backoff", () => {
     ]
   ) {
     live(
-      `${name} doubles from ${base} ms to ${cap} ms, each delay drawn evenly from nothing up to that, endlessly`,
+      `Backoff.${name} doubles from ${base} ms to ${cap} ms with full jitter, without an end`,
       () =>
         Effect.gen(function* () {
           const limits = Array.from({ length: 200 }, capped(base, cap))

@@ -80,7 +80,7 @@ describe("the claim of an id", () => {
         )
       }).pipe(Effect.provide(quiet))
 
-    live("exclusive: exactly one of two claimants wins, each time (R8)", () => race("exclusive", 10, "15 seconds"))
+    live("claim exclusive lets exactly one of two claimants win (R8)", () => race("exclusive", 10, "15 seconds"))
 
     slow(
       "restart: exactly one of two claimants with other endpoints wins, and the other waits in vain (R8)",
@@ -88,7 +88,7 @@ describe("the claim of an id", () => {
     )
 
     live(
-      "exclusive fails at once when the id exists, even with the same endpoints (R8)",
+      "claim exclusive fails at once if the id exists, even with the same endpoints (R8)",
       () =>
         Effect.gen(function* () {
           const { alone, key, namespace } = yield* setUp
@@ -115,7 +115,7 @@ describe("the claim of an id", () => {
       ] as const
     ) {
       live(
-        `${claim} takes over at once from a process that still runs, which is superseded (R8)`,
+        `claim ${claim} takes over at once from a running process, which becomes Superseded (R8)`,
         () =>
           Effect.gen(function* () {
             const { alone, key, namespace, process, traffic } = yield* setUp
@@ -152,7 +152,7 @@ describe("the claim of an id", () => {
     }
 
     live(
-      "restart with other endpoints waits for the old lease, and has the id as soon as that ends (R8)",
+      "claim restart with other endpoints waits for the old lease and takes the id when it ends (R8)",
       () =>
         Effect.gen(function* () {
           const { alone, key, namespace, traffic } = yield* setUp

@@ -45,31 +45,34 @@ describe("registerService that is interrupted", () => {
   eachSharedEtcd((server) => {
     for (const operation of ["leaseGrant", "txn"] as const) {
       for (const moment of ["before it is sent", "while it is on its way", "when its answer has come"] as const) {
-        live(`at its ${operation}, ${moment}, leaves no lease and no key (R6)`, () =>
-          Effect.gen(function* () {
-            const namespace = freshNamespace()
-            const etcd = yield* EtcdGrpc.make({ endpoints: [server().endpoint] })
-            const reached = yield* Deferred.make<void>()
-            const registry = yield* Layer.build(
-              Layer.provide(
-                Registry.layer({ namespace }),
-                Layer.succeed(Etcd, gated(etcd, operation, moment, reached))
+        live(
+          `registerService leaves no lease and no key if it is interrupted at its ${operation}, ${moment} (R6)`,
+          () =>
+            Effect.gen(function* () {
+              const namespace = freshNamespace()
+              const etcd = yield* EtcdGrpc.make({ endpoints: [server().endpoint] })
+              const reached = yield* Deferred.make<void>()
+              const registry = yield* Layer.build(
+                Layer.provide(
+                  Registry.layer({ namespace }),
+                  Layer.succeed(Etcd, gated(etcd, operation, moment, reached))
+                )
               )
-            )
-            const claiming = yield* registerService("orders", a).pipe(
-              Effect.scoped,
-              Effect.provide(registry),
-              Effect.forkScoped({ startImmediately: true })
-            )
-            yield* Deferred.await(reached)
-            yield* Fiber.interrupt(claiming)
-            yield* assertNothingLeft(server(), namespace)
-          }).pipe(Effect.provide(quiet)))
+              const claiming = yield* registerService("orders", a).pipe(
+                Effect.scoped,
+                Effect.provide(registry),
+                Effect.forkScoped({ startImmediately: true })
+              )
+              yield* Deferred.await(reached)
+              yield* Fiber.interrupt(claiming)
+              yield* assertNothingLeft(server(), namespace)
+            }).pipe(Effect.provide(quiet))
+        )
       }
     }
 
     live(
-      `after any number of milliseconds leaves no lease and no key (seed ${seed}) (R6)`,
+      `registerService leaves no lease and no key if it is interrupted at a random time (seed ${seed}) (R6)`,
       () =>
         Effect.gen(function* () {
           const namespace = freshNamespace()
@@ -111,7 +114,7 @@ describe("registerService that is interrupted", () => {
   })
 
   live(
-    "while etcd does not answer ends soon, and leaves nothing once the connection is lost (R6)",
+    "registerService ends soon if it is interrupted while etcd does not answer, and leaves nothing (R6)",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -142,7 +145,7 @@ describe("registerService that is interrupted", () => {
   )
 
   live(
-    "while its connection is reset at any byte registers all the same, once (R1, R6)",
+    "registerService registers exactly once if its connection is reset at any byte (R1, R6)",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()

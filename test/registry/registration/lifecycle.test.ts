@@ -23,7 +23,7 @@ import {
 describe("registerService and discover", () => {
   eachSharedEtcd((server) => {
     live(
-      "registerService is a span of a tracer that is installed, and what it asks of etcd are spans within it",
+      "registerService is a span of an installed tracer, with its calls to etcd as child spans",
       () =>
         Effect.gen(function* () {
           const { spans, tracer } = recordingTracer()
@@ -47,7 +47,7 @@ describe("registerService and discover", () => {
     )
 
     live(
-      "registerService, update, drain and release are in etcd, and discover shows each (R1, R2, R5)",
+      "registerService, update, drain and release change etcd, and discover emits each (R1, R2, R5)",
       () =>
         Effect.gen(function* () {
           const namespace = freshNamespace()
@@ -145,7 +145,7 @@ describe("registerService and discover", () => {
     )
 
     live(
-      "registerService puts the defaults of what is left out, under an id of its own",
+      "registerService writes defaults for missing options, under a generated id",
       () =>
         Effect.gen(function* () {
           const namespace = freshNamespace()
@@ -173,7 +173,7 @@ describe("registerService and discover", () => {
     )
 
     live(
-      "closing the scope publishes draining, lets drain pass, and then deletes the key (R5)",
+      "release publishes draining, waits for drain, and then deletes the key (R5)",
       () =>
         Effect.gen(function* () {
           const namespace = freshNamespace()
@@ -204,7 +204,7 @@ describe("registerService and discover", () => {
     )
 
     live(
-      "status and update of a registration whose scope has closed say so, and nothing is written",
+      "Registration.update fails after release, the status is Released, and nothing is written",
       () =>
         Effect.gen(function* () {
           const namespace = freshNamespace()
@@ -230,7 +230,7 @@ describe("registerService and discover", () => {
     )
 
     live(
-      "100 registrations and 50 discoveries of a process share one connection and one stream each (R9, D6)",
+      "100 registrations and 50 discoveries share one connection and one stream each (R9, D6)",
       () =>
         Effect.gen(function* () {
           const namespace = freshNamespace()
@@ -305,7 +305,7 @@ describe("registerService and discover", () => {
         })
     )
 
-    live("discover of hello does not see helloworld", () =>
+    live("discover of hello does not include helloworld", () =>
       Effect.gen(function* () {
         const namespace = freshNamespace()
         yield* Effect.gen(function* () {

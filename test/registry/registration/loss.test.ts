@@ -49,7 +49,7 @@ describe("a registration", () => {
       "its key was deleted": (key: string, _lease: bigint) => etcdctl(server(), "del", key)
     }
     for (const [what, lose] of Object.entries(losses)) {
-      live(`registerService is back at once after ${what} by an operator (R3, R10)`, () =>
+      live(`a registration is back at once after ${what} by an operator (R3, R10)`, () =>
         Effect.gen(function* () {
           const { key, namespace, registry, traffic } = yield* setUp
           yield* Effect.gen(function* () {
@@ -105,7 +105,7 @@ describe("a registration", () => {
     }
     for (const [what, take] of Object.entries(takeovers)) {
       live(
-        `registerService is superseded, leaves and does not fight, when its key was ${what} (R8)`,
+        `a registration becomes Superseded and writes nothing if its key was ${what} (R8)`,
         () =>
           Effect.gen(function* () {
             const { key, namespace, registry, traffic } = yield* setUp
@@ -156,7 +156,7 @@ describe("a registration", () => {
     }
 
     live(
-      "registerService puts its value back when it was overwritten under its own lease",
+      "a registration puts its value back if it was overwritten under its own lease",
       () =>
         Effect.gen(function* () {
           const { key, namespace, registry } = yield* setUp
@@ -177,7 +177,7 @@ describe("a registration", () => {
     )
 
     live(
-      "registerService with a finite retry that runs out ends in Failed and in awaitFailure (R3)",
+      "a registration ends in Failed and in awaitFailure if a finite retry ends (R3)",
       () =>
         Effect.gen(function* () {
           const { key, namespace, registry } = yield* setUp
@@ -198,7 +198,7 @@ describe("a registration", () => {
         }).pipe(Effect.provide(quiet))
     )
 
-    live("update that is lost with its lease takes place with the next one", () =>
+    live("Registration.update is applied under the next lease if its lease is lost", () =>
       Effect.gen(function* () {
         const { key, namespace, registry } = yield* setUp
         yield* Effect.gen(function* () {
@@ -224,7 +224,7 @@ describe("a registration", () => {
       }).pipe(Effect.provide(quiet)))
 
     live(
-      "health gates the status: starting, up, down after three failures, up again (R11)",
+      "health publishes starting, up, down after three failures, and up again (R11)",
       () =>
         Effect.gen(function* () {
           const { namespace, registry, traffic } = yield* setUp

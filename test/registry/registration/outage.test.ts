@@ -30,9 +30,9 @@ const named = (id: string) => ({ id, endpoints: [`http://${id}:1`] }) as const
 const spells = (sets: ReadonlyArray<{ readonly freshness: { readonly _tag: string } }>) =>
   sets.map(({ freshness }) => freshness._tag).filter((tag, index, all) => tag !== all[index - 1])
 
-describe("when etcd", () => {
+describe("outages of etcd", () => {
   live(
-    "is killed and started again on its data, registrations stay and discover says Stale, then Live (R2, D7)",
+    "registrations survive a restart of etcd on its data; discover emits Stale, then Live (R2, D7)",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -64,7 +64,7 @@ describe("when etcd", () => {
   )
 
   live(
-    "is started again on an empty folder, everything is back, and discover follows it down (R3, D3)",
+    "registrations come back after etcd restarts without data, and discover follows the lower revision (R3, D3)",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -102,7 +102,7 @@ describe("when etcd", () => {
   )
 
   live(
-    "is started again on an empty folder and has run past the revision that was known, discover notices (D3)",
+    "discover detects a wiped etcd that has already passed its last revision (D3)",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -151,7 +151,7 @@ describe("when etcd", () => {
   )
 
   live(
-    "was compacted while the client was cut off, discover misses nothing that happened meanwhile (D3)",
+    "discover misses nothing if etcd was compacted during a partition (D3)",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -195,7 +195,7 @@ describe("when etcd", () => {
   )
 
   live(
-    "is down at the start, registerService completes once it is up, and fails after startupTimeout (R1)",
+    "registerService completes once etcd is up, and fails after startupTimeout (R1)",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -242,7 +242,7 @@ describe("when etcd", () => {
 
   for (const [how, drain] of [["SIGKILL", 0], ["SIGSTOP", 0], ["SIGSTOP", "10 seconds"]] as const) {
     live(
-      `is gone (${how}) at release${drain === 0 ? "" : " with drain"}, that ends after releaseTimeout (R5)`,
+      `release${drain === 0 ? "" : " with drain"} ends after releaseTimeout if etcd is gone (${how}) (R5)`,
       () =>
         Effect.gen(function* () {
           const server = yield* startEtcd()
@@ -278,7 +278,7 @@ describe("when etcd", () => {
   }
 
   live(
-    "hangs (SIGSTOP) for longer than the lease, the registration is back when it goes on (R3, D8)",
+    "a registration is back when etcd resumes after a SIGSTOP longer than the lease (R3, D8)",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -317,7 +317,7 @@ describe("when etcd", () => {
       }).pipe(Effect.provide(quiet))
   )
 
-  live("hangs (SIGSTOP) for moments again and again, nothing is lost", () =>
+  live("repeated short SIGSTOPs of etcd lose nothing (R2)", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const namespace = freshNamespace()
@@ -357,7 +357,7 @@ describe("when etcd", () => {
     }).pipe(Effect.provide(quiet)))
 
   live(
-    "is back and a registration is released before it has noticed, its key is gone, too (R5)",
+    "release revokes the lease even if etcd returns before the registration notices (R5)",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -380,8 +380,8 @@ describe("when etcd", () => {
   )
 })
 
-describe("when connections are reset", () => {
-  live("again and again, the key stays without a gap (R2)", () =>
+describe("lost connections", () => {
+  live("repeated connection resets leave the key without a gap (R2)", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const namespace = freshNamespace()
@@ -419,7 +419,7 @@ describe("when connections are reset", () => {
       yield* assertNothingLeft(server, namespace)
     }).pipe(Effect.provide(quiet)))
 
-  live("with a heartbeat on its way, that is sent again and nothing is lost (R2, R9)", () =>
+  live("a heartbeat that is lost with its connection is sent again (R2, R9)", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const namespace = freshNamespace()
@@ -453,7 +453,7 @@ describe("when connections are reset", () => {
     }).pipe(Effect.provide(quiet)))
 
   live(
-    "and nothing comes through any more, the lease runs out; the instance is back when it does (R3, R9)",
+    "a registration whose lease expires during a black hole is back after it (R3, R9)",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
