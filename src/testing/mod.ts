@@ -1,11 +1,11 @@
 /**
- * For tests of applications that register and discover: an etcd that fails as it is told.
+ * For tests of programs that register and discover: an etcd with injected faults.
  *
- * {@link FaultyEtcd} wraps any `Etcd`, most often the embedded engine, and injects what networks and servers do to it.
- * For tests that need no etcd at all, `Registry.layerFixed` is a registry that never changes and `Registry.layerFailing` one that
- * fails.
+ * {@link FaultyEtcd} wraps any `Etcd`, usually the embedded engine, and injects faults of networks and servers. Tests that
+ * need no etcd use `Registry.layerFixed`, a registry that never changes, and `Registry.layerFailing`, one that fails.
  *
- * @example An application's own test: it must go on with the last known instances while etcd is away
+ * **Example** (A program continues with the last known instances during an outage)
+ *
  * ```ts
  * import { discover, registerService, Registry } from "@effect-etcd/discovery"
  * import { EtcdMemory } from "@effect-etcd/discovery/etcd"

@@ -43,7 +43,7 @@ const outcome = <A>(operation: Effect.Effect<A, EtcdError>) =>
   })
 
 it.describe("FaultyEtcd", () => {
-  verify("a fault of a call says whether it was applied, how it failed, and when", () =>
+  verify("FaultyEtcd applies, fails or delays a call as its fault says", () =>
     Effect.gen(function* () {
       const { etcd, faults, inner } = yield* faulty
       const put = etcd.put({ key: "a", value: "1" })
@@ -75,7 +75,7 @@ it.describe("FaultyEtcd", () => {
       })
     }))
 
-  verify("a heartbeat without an answer ends when its own timeout says so", () =>
+  verify("FaultyEtcd fails an unanswered heartbeat after its own timeout", () =>
     Effect.gen(function* () {
       const { etcd, faults } = yield* faulty
       const { id } = yield* etcd.leaseGrant({ ttl: 60 })
@@ -84,7 +84,7 @@ it.describe("FaultyEtcd", () => {
     }))
 
   verify(
-    "leaseLost revokes the lease of the call before it gets there, of a put and of a Txn, too",
+    "FaultyEtcd.leaseLost revokes the lease of a heartbeat, a put or a Txn before the call",
     () =>
       Effect.gen(function* () {
         const { etcd, faults, inner } = yield* faulty
@@ -103,7 +103,7 @@ it.describe("FaultyEtcd", () => {
       })
   )
 
-  verify("compaction leaves only the newest revision, before the call gets there", () =>
+  verify("FaultyEtcd.compaction compacts all but the newest revision before the call", () =>
     Effect.gen(function* () {
       const { etcd, faults } = yield* faulty
       for (const value of ["1", "2", "3"]) yield* etcd.put({ key: "a", value })
@@ -113,7 +113,7 @@ it.describe("FaultyEtcd", () => {
     }))
 
   verify(
-    "a rule is for what it names: method, key, nth call, number of times; the first that matches counts",
+    "FaultyEtcd applies the first rule that matches method, key, nth and times",
     () =>
       Effect.gen(function* () {
         const { etcd, faults } = yield* faulty
@@ -146,7 +146,7 @@ it.describe("FaultyEtcd", () => {
   )
 
   verify(
-    "what befalls a watch: it breaks, ends, falls silent, goes deaf, or repeats its progress",
+    "FaultyEtcd breaks, ends or silences a watch, drops its events or repeats its progress",
     () =>
       Effect.gen(function* () {
         const { etcd, faults, inner } = yield* faulty
@@ -159,7 +159,7 @@ it.describe("FaultyEtcd", () => {
           breaksAtOnce: [{ fault: FaultyEtcd.breaksAfter(0) }],
           ends: [{ fault: FaultyEtcd.endsAfter() }],
           silent: [{ fault: FaultyEtcd.silentAfter(2) }],
-          deaf: [{ fault: FaultyEtcd.deafAfter(2) }],
+          deaf: [{ fault: FaultyEtcd.dropsEventsAfter(2) }],
           twice: [{ fault: FaultyEtcd.progressTwice }]
         }
         const found: Record<string, string> = {}
@@ -192,7 +192,7 @@ it.describe("FaultyEtcd", () => {
       })
   )
 
-  verify("outage and blackhole change what is open, too; clear ends them", () =>
+  verify("Faults.outage and blackhole affect open watches, and clear ends them", () =>
     Effect.gen(function* () {
       const { etcd, faults, inner } = yield* faulty
       const broken = yield* collect(etcd.watch({ key: "a" }))
@@ -213,7 +213,7 @@ it.describe("FaultyEtcd", () => {
       assert.deepEqual(yield* outcome(etcd.status), ["ok", 0])
     }))
 
-  verify("calls are recorded with what they are about and when they were made", () =>
+  verify("Faults.calls records key, lease and time of each call", () =>
     Effect.gen(function* () {
       const { etcd, faults } = yield* faulty
       yield* etcd.leaseGrant({ id: 7n, ttl: 60 })
@@ -234,16 +234,16 @@ it.describe("FaultyEtcd", () => {
     }))
 
   verify(
-    "random faults are the same for the same seed, whatever other calls come between, and hit at their rate",
+    "FaultyEtcd repeats random faults for the same seed at their rate",
     () =>
       Effect.gen(function* () {
         const run = Effect.fnUntraced(function* (seed: string, between: boolean) {
           const { etcd, faults } = yield* faulty
-          yield* faults.set(FaultyEtcd.random({
+          yield* faults.set({
             seed,
             rate: 0.3,
             faults: [FaultyEtcd.unavailable, FaultyEtcd.permissionDenied, FaultyEtcd.breaksAfter()]
-          }))
+          })
           const fates: Array<string> = []
           for (let index = 0; index < 500; index++) {
             if (between) yield* Effect.ignore(etcd.status)
@@ -261,17 +261,17 @@ it.describe("FaultyEtcd", () => {
       })
   )
 
-  verify("a rate of 0 never strikes and a rate of 1 always does", () =>
+  verify("FaultyEtcd injects no random fault at rate 0 and always one at rate 1", () =>
     Effect.gen(function* () {
       for (const [rate, expected] of [[0, "ok"], [1, "Unavailable"]] as const) {
         const { etcd, faults } = yield* faulty
-        yield* faults.set(FaultyEtcd.random({ seed: 1, rate, faults: [FaultyEtcd.unavailable] }))
+        yield* faults.set({ seed: 1, rate, faults: [FaultyEtcd.unavailable] })
         for (let index = 0; index < 50; index++) assert.equal((yield* outcome(etcd.status))[0], expected)
       }
     }))
 
   verify(
-    "layer gives the faulty Etcd and its Faults in the place of the Etcd of the context",
+    "FaultyEtcd.layer replaces the Etcd of the context and provides Faults",
     () =>
       Effect.gen(function* () {
         const etcd = yield* Etcd
@@ -294,7 +294,7 @@ it.describe("Registry.layerFixed", () => {
   const Typed = Service.make("orders", { metadata: Schema.Struct({ shard: Schema.Int }) })
 
   verify(
-    "discover emits one Live set and stays open; metadata that is not of the service is rejected",
+    "Registry.layerFixed emits one Live set and rejects metadata of another type",
     () =>
       Effect.gen(function* () {
         const sets = yield* collect(discover(Typed))
@@ -307,7 +307,7 @@ it.describe("Registry.layerFixed", () => {
   )
 
   verify(
-    "getInstances and listServices tell the same; names that cannot be are refused",
+    "Registry.layerFixed serves getInstances and listServices and refuses invalid names",
     () =>
       Effect.gen(function* () {
         const { instances } = yield* getInstances("billing")
@@ -320,7 +320,7 @@ it.describe("Registry.layerFixed", () => {
   )
 
   verify(
-    "registerService is Registered at once, touches nothing, and is Released with its scope",
+    "Registry.layerFixed registers at once, changes nothing and releases with the scope",
     () =>
       Effect.gen(function* () {
         const statuses = yield* Effect.scoped(Effect.gen(function* () {
@@ -349,7 +349,7 @@ it.describe("Registry.layerFailing", () => {
   const cause = new EtcdError({ reason: new PermissionDenied({ detail: "no" }), method: "range" })
 
   verify(
-    "every operation fails with the error at once, and what cannot be with the error of that",
+    "Registry.layerFailing fails every operation at once, and invalid options with InvalidOption",
     () =>
       Effect.gen(function* () {
         const errors = yield* Effect.all([

@@ -123,11 +123,11 @@ describe("discover", () => {
           yield* Effect.scoped(Effect.gen(function* () {
             const { operator, process } = yield* world
             const one = yield* process()
-            yield* one.faults.set(FaultyEtcd.random({
+            yield* one.faults.set({
               seed,
               rate: 0.5,
               faults: [...FaultyEtcd.transient, FaultyEtcd.silentAfter(2), FaultyEtcd.endsAfter(2)]
-            }))
+            })
             const sets = yield* collect(one.registry.discover(orders))
             const changes = yield* collect(changesOf(one))
             const ids = ["a", "b", "c", "d", "e", "f"]
@@ -649,7 +649,7 @@ describe("discover", () => {
         const one = yield* process({ reconcileEvery: "2 minutes" })
         yield* putInstance(operator, "a")
         yield* putInstance(operator, "gone")
-        yield* one.faults.set([{ method: "watch", nth: 1, fault: FaultyEtcd.deafAfter(1) }])
+        yield* one.faults.set([{ method: "watch", nth: 1, fault: FaultyEtcd.dropsEventsAfter(1) }])
         const sets = yield* collect(one.registry.discover(orders))
         yield* putInstance(operator, "b")
         yield* putInstance(operator, "a", { weight: 2 })
