@@ -1,6 +1,8 @@
 /**
- * `fetch` with services in it, for code that knows no Effect.
+ * `fetch` with services in it, for code without Effect.
  *
+ * @stability unstable
+ * @since 0.1.0
  * @module
  */
 import { Cause, Effect, Exit, type ManagedRuntime, Option, Stream } from "effect"
@@ -14,18 +16,46 @@ import {
   HttpClientResponse,
   HttpTraceContext
 } from "effect/http"
+import { readUpTo } from "./readUpTo.ts"
 
 /**
- * A function of the shape of `fetch` that sends its requests through the `HttpClient` of a runtime: with
- * `DiscoveryHttpClient.layer` in it, `http://orders/path` goes to an instance of the service `orders`.
+ * Options of {@link makeFetch}.
  *
- * It resolves with the response as soon as its headers are there, whatever the status. It rejects with a `TypeError`
- * whose `cause` is the `HttpClientError`, and, when `signal` is aborted, with the reason of that; then the body ends, too.
- * A header `traceparent` (or `b3`) is the parent of the spans of the request. Bodies are sent again by a retry unless
- * they are streams. What `fetch` alone knows (`redirect`, `credentials`, `cache`, …) reaches it when the client of the
- * runtime is `FetchHttpClient`.
+ * @stability unstable
+ * @since 0.1.0
+ * @category models
+ */
+export interface FetchOptions {
+  /**
+   * The size in bytes up to which the body of a `Request` is read before it is sent. Such a body has a length and can be
+   * sent again by a retry or a redirect. A longer one is streamed. Default: 1 MiB.
+   */
+  readonly maxReplayBytes?: number
+}
+
+/**
+ * Creates a function like `fetch` that sends its requests through the `HttpClient` of a runtime.
  *
- * @example
+ * **Details**
+ *
+ * With `DiscoveryHttpClient.layer` in the runtime, `http://orders/path` goes to an instance of the service `orders`, and
+ * the hosts of its option `services` to those services.
+ *
+ * It resolves with the response as soon as its headers arrive, whatever the status. It rejects with a `TypeError` whose
+ * `cause` is the `HttpClientError`, or with the reason of `signal`, which also ends the body. A header `traceparent` (or
+ * `b3`) is the parent of the spans of the request.
+ *
+ * Options of the `Request` and of `init` (`redirect`, `credentials`, `cache`, …) work as in `fetch` if the client of the
+ * runtime stands on `FetchHttpClient`. A redirect to another origin than that of the instance is followed only if `init`
+ * has `redirect: "follow"`. Otherwise the redirect is the response.
+ *
+ * **Gotchas**
+ *
+ * The body of a `Request` is read up to `maxReplayBytes` before anything is sent. To send a stream as it comes, pass it as
+ * `init.body`.
+ *
+ * **Example**
+ *
  * ```ts
  * import { Registry } from "@effect-etcd/discovery"
  * import { DiscoveryHttpClient, makeFetch } from "@effect-etcd/discovery/http"
@@ -46,16 +76,26 @@ import {
  * assert.deepEqual(await response.json(), { url: "http://10.0.0.5:8080/7" })
  * await runtime.dispose()
  * ```
+ *
+ * @stability unstable
+ * @since 0.1.0
+ * @category constructors
  */
 export const makeFetch = <R, E>(
-  runtime: ManagedRuntime.ManagedRuntime<R | HttpClient.HttpClient, E>
+  runtime: ManagedRuntime.ManagedRuntime<R | HttpClient.HttpClient, E>,
+  { maxReplayBytes = 1024 * 1024 }: FetchOptions = {}
 ): typeof globalThis.fetch => {
   const send = async (input: RequestInfo | URL, init?: RequestInit): Promise<Response> => {
+    const isBodyOfInput = input instanceof Request && (init?.body === undefined || init.body === null)
+    // Bun constructs a `Request` from a used one, and leaves the body with the old one.
+    if (isBodyOfInput && input.bodyUsed) throw new TypeError("cannot fetch: the body of the request was used already")
     // Throws a TypeError where `fetch` would.
     const request = new Request(input, init)
     const { signal } = request
     signal.throwIfAborted()
-    const exit = await runtime.runPromiseExit(answerTo(request, init), { signal })
+    const owner = isBodyOfInput && !input.bodyUsed ? input : request
+    const body = await bodyOf(request, owner, init, maxReplayBytes)
+    const exit = await runtime.runPromiseExit(answerTo(request, body, init), { signal })
     if (Exit.isSuccess(exit)) return exit.value
     if (signal.aborted) throw signal.reason
     const error = Cause.squash(exit.cause)
@@ -63,20 +103,41 @@ export const makeFetch = <R, E>(
       new TypeError(`fetch failed: ${error.message}`, { cause: error }) :
       error
   }
-  // Bun's `fetch` has a member `preconnect`; here it has nothing to do.
+  // Bun's `fetch` has a member `preconnect`. Here it does nothing.
   return Object.assign(send, { preconnect: () => {} })
+}
+
+/** The body to send. The source of a body can be sent again, and so can what `readUpTo` has read as a whole. */
+const bodyOf = async (
+  request: Request,
+  owner: Request,
+  init: RequestInit | undefined,
+  maxReplayBytes: number
+): Promise<HttpBody.HttpBody> => {
+  const contentType = request.headers.get("content-type") ?? undefined
+  const source = init?.body ?? undefined
+  if (source instanceof FormData) return HttpBody.formData(source)
+  if (source !== undefined) return HttpBody.raw(source, { contentType })
+  if (owner.body === null || owner.body === undefined) return HttpBody.empty
+  return HttpBody.raw(await readUpTo(owner.body, maxReplayBytes, request.signal), { contentType })
 }
 
 const answerTo = (
   request: Request,
+  body: HttpBody.HttpBody,
   init: RequestInit | undefined
 ): Effect.Effect<Response, HttpClientError.HttpClientError, HttpClient.HttpClient> =>
   Effect.gen(function* () {
     const fetch = yield* FetchHttpClient.Fetch
-    const headers = Headers.fromInput(request.headers)
-    const parent = HttpTraceContext.fromHeaders(headers)
-    const response = yield* HttpClient.execute(requestOf(request, init)).pipe(
-      Effect.provideService(FetchHttpClient.Fetch, withInit(fetch, request, init)),
+    const defaults = yield* Effect.serviceOption(FetchHttpClient.RequestInit)
+    const parent = HttpTraceContext.fromHeaders(Headers.fromInput(request.headers))
+    const response = yield* HttpClient.execute(requestOf(request, body)).pipe(
+      Effect.provideService(FetchHttpClient.Fetch, withSignal(fetch, request.signal)),
+      Effect.provideService(FetchHttpClient.RequestInit, {
+        ...Option.getOrUndefined(defaults),
+        ...optionsOf(request),
+        ...withoutRequest(init)
+      }),
       (sent) => Option.match(parent, { onNone: () => sent, onSome: (span) => Effect.withParentSpan(sent, span) })
     )
     return yield* Option.match(HttpClientResponse.toWeb(response), {
@@ -85,29 +146,41 @@ const answerTo = (
     })
   })
 
-/** The client's own `fetch`, which aborts the body, too, and knows what `HttpClient` does not. */
-const withInit = (
-  fetch: typeof globalThis.fetch,
-  request: Request,
-  init: RequestInit = {}
-): typeof globalThis.fetch => {
-  const { body: _body, headers: _headers, method: _method, signal: _signal, ...rest } = init
-  const send = (input: RequestInfo | URL, own: RequestInit = {}) => {
-    const signals = own.signal ? [own.signal, request.signal] : [request.signal]
-    return fetch(input, { ...rest, ...own, signal: AbortSignal.any(signals) })
-  }
+const requestOf = (request: Request, body: HttpBody.HttpBody): HttpClientRequest.HttpClientRequest => {
+  const { headers, method, url } = request
+  const bare = HttpClientRequest.fromWeb(new Request(url, { method, headers }))
+  return body._tag === "Empty" ? bare : HttpClientRequest.setBody(bare, body)
+}
+
+/** The client's own `fetch`, with a signal that also ends the body of the response. */
+const withSignal = (fetch: typeof globalThis.fetch, signal: AbortSignal): typeof globalThis.fetch => {
+  const send = (input: RequestInfo | URL, init: RequestInit = {}) =>
+    fetch(input, { ...init, signal: AbortSignal.any(init.signal ? [init.signal, signal] : [signal]) })
   return Object.assign(send, fetch)
 }
 
-const requestOf = (request: Request, init: RequestInit | undefined): HttpClientRequest.HttpClientRequest => {
-  const plain = HttpClientRequest.fromWeb(request)
-  const body = init?.body
-  if (body === undefined || body === null || body instanceof ReadableStream) return plain
-  // A request has its body as a stream; what it was made of can be sent again.
-  if (body instanceof FormData) return HttpClientRequest.setBody(plain, HttpBody.formData(body))
-  const contentType = request.headers.get("content-type") ?? undefined
-  return HttpClientRequest.setBody(plain, HttpBody.raw(body, { contentType }))
+const optionNames = [
+  "cache",
+  "credentials",
+  "integrity",
+  "keepalive",
+  "mode",
+  "redirect",
+  "referrer",
+  "referrerPolicy"
+] as const
+
+/** The options of a `Request` that differ from the defaults of the runtime. */
+const optionsOf = (request: Request): RequestInit => {
+  const plain = new Request("http://localhost/")
+  const changed = optionNames.filter((name) => request[name] !== plain[name])
+  return Object.fromEntries(changed.map((name) => [name, request[name]]))
 }
+
+/** The options of an `init` that the client does not set itself. */
+const withoutRequest = (
+  { body: _body, headers: _headers, method: _method, signal: _signal, ...rest }: RequestInit = {}
+): RequestInit => rest
 
 /** Statuses whose responses have no body. */
 const bodiless = new Set([101, 103, 204, 205, 304])

@@ -1,4 +1,4 @@
-import { Effect, Exit, Layer, ManagedRuntime, Option, Schedule, type Scope, Tracer } from "effect"
+import { Effect, Exit, Layer, ManagedRuntime, Option, Schedule, Schema, type Scope, Tracer } from "effect"
 import {
   FetchHttpClient,
   HttpBody,
@@ -8,14 +8,15 @@ import {
   type HttpClientResponse
 } from "effect/http"
 import assert from "node:assert/strict"
-import { Registry } from "../../mod.ts"
+import { registerService, Registry, Service } from "../../mod.ts"
 import { Balancer, ServiceClient } from "../../src/balancing/mod.ts"
 import { DiscoveryHttpClient, makeFetch } from "../../src/http/mod.ts"
+import { kratos } from "../../src/interop/mod.ts"
 import { describe } from "../harness/it.ts"
 import { recordingTracer } from "../harness/tracer.ts"
 import { elapse, start, verify } from "../harness/virtual.ts"
 
-/** What was sent where. */
+/** A request that was sent. */
 interface Sent {
   readonly method: string
   readonly url: string
@@ -25,7 +26,7 @@ interface Sent {
 
 type Answer = (sent: Sent, signal: AbortSignal | undefined) => Response | Error | Promise<Response>
 
-/** A `fetch` that notes what is sent, and answers as it is told. */
+/** A `fetch` that records requests and returns `answer`. */
 const fakeFetch = (answer: Answer = () => new Response("ok")) => {
   const sent: Array<Sent> = []
   const fetch = (async (input: URL | string, init: RequestInit = {}) => {
@@ -49,7 +50,7 @@ const three = Registry.layerFixed([
   { name: "odd", endpoints: ["tcp://d:80"] }
 ])
 
-const layerOf = (fetch: typeof globalThis.fetch, options?: DiscoveryHttpClient.DiscoveryHttpClientOptions) =>
+const layerOf = (fetch: typeof globalThis.fetch, options?: DiscoveryHttpClient.Options) =>
   DiscoveryHttpClient.layer({ backoff: Schedule.spaced(0), ...options }).pipe(
     Layer.provide(FetchHttpClient.layer),
     Layer.provideMerge(Layer.succeed(FetchHttpClient.Fetch, fetch)),
@@ -60,12 +61,12 @@ const layerOf = (fetch: typeof globalThis.fetch, options?: DiscoveryHttpClient.D
 const using = <A, E>(
   { fetch }: { readonly fetch: typeof globalThis.fetch },
   body: Effect.Effect<A, E, HttpClient.HttpClient | Scope.Scope>,
-  options?: DiscoveryHttpClient.DiscoveryHttpClientOptions
+  options?: DiscoveryHttpClient.Options
 ) => Effect.provide(body, layerOf(fetch, options))
 
 const text = (response: HttpClientResponse.HttpClientResponse) => response.text
 const reset = () => Object.assign(new TypeError("fetch failed"), { cause: new Error("read ECONNRESET") })
-/** As the three runtimes tell it; learned from them, checked against them in service.test.ts. */
+/** As the three runtimes report it. service.test.ts checks them. */
 const refusals = [
   () => new TypeError("fetch failed", { cause: Object.assign(new Error("connect"), { code: "ECONNREFUSED" }) }),
   () => Object.assign(new Error("Unable to connect"), { code: "ConnectionRefused" }),
@@ -79,7 +80,7 @@ const refusals = [
 
 describe("DiscoveryHttpClient", () => {
   verify(
-    "sends what is for a service to its instances, below their endpoints, and the rest where it goes",
+    "DiscoveryHttpClient sends requests for a service below the endpoints of its instances, and others unchanged",
     () =>
       Effect.gen(function* () {
         const fake = fakeFetch()
@@ -105,7 +106,7 @@ describe("DiscoveryHttpClient", () => {
       })
   )
 
-  verify("keeps what a URL says beyond host and path, as it is", () =>
+  verify("DiscoveryHttpClient keeps path, query and credentials of a URL as they are", () =>
     Effect.gen(function* () {
       const fake = fakeFetch()
       const one = Balancer.filter(({ id }) => id === "orders-2")(Balancer.roundRobin)
@@ -122,14 +123,14 @@ describe("DiscoveryHttpClient", () => {
         [
           "http://b/api/",
           "http://b/api/d?q=%20",
-          // Which fetch refuses, as it does without a service in it.
+          // fetch refuses it, with or without a service.
           "http://me:secret@b/api/7"
         ]
       )
     }))
 
   verify(
-    "sends https to https endpoints only, and says when an instance has none that speak HTTP",
+    "DiscoveryHttpClient sends https to https endpoints only, and fails if an instance has none for HTTP",
     () =>
       Effect.gen(function* () {
         const fake = fakeFetch()
@@ -138,7 +139,7 @@ describe("DiscoveryHttpClient", () => {
           Effect.gen(function* () {
             yield* Effect.repeat(HttpClient.get("https://orders/"), { times: 4 })
             const error = yield* Effect.flip(HttpClient.get("http://odd/"))
-            assert.match(error.message, /odd-4 has no endpoint with http or https: tcp:\/\/d:80/)
+            assert.match(error.message, /odd-4 of "odd" has no endpoint with http or https: tcp:\/\/d:80/)
           }),
           { attempts: 9 }
         )
@@ -146,19 +147,87 @@ describe("DiscoveryHttpClient", () => {
       })
   )
 
-  verify("with service is for that one: relative URLs and its name, and nothing else", () =>
+  verify(
+    "DiscoveryHttpClient resolves hosts of services to Service values with typed metadata and foreign codecs",
+    () =>
+      Effect.gen(function* () {
+        const fake = fakeFetch()
+        const Orders = Service.make("Orders_v2", { metadata: Schema.Struct({ shard: Schema.Int }) })
+        const Payments = Service.make("payments", { codec: kratos({ namespace: "/microservices" }) })
+        yield* Effect.gen(function* () {
+          yield* registerService(Orders, { id: "o1", endpoints: ["http://o1:80"], metadata: { shard: 1 } })
+          yield* registerService(Orders, { id: "o2", endpoints: ["http://o2:80"], metadata: { shard: 2 } })
+          yield* registerService(Payments, { id: "p1", endpoints: ["grpc://p1:90", "http://p1:80"] })
+          yield* registerService("plain", { id: "n1", endpoints: ["http://n1:80"] })
+          const hosts = { orders: Orders, "pay.internal:8080": Payments }
+          const client = yield* DiscoveryHttpClient.make(yield* HttpClient.HttpClient, { services: hosts })
+          const filtered = yield* DiscoveryHttpClient.make(yield* HttpClient.HttpClient, {
+            service: Orders,
+            strategy: Balancer.roundRobin.pipe(
+              Balancer.filter<{ readonly shard: number }>(({ metadata }) => metadata.shard === 2)
+            )
+          })
+          yield* client.get("http://orders/1")
+          yield* client.get("http://ORDERS/2")
+          yield* client.get("http://pay.internal:8080/3")
+          yield* client.get("http://plain/4")
+          yield* filtered.get("/5")
+          yield* filtered.get("http://orders_v2/6")
+        }).pipe(
+          Effect.provide(FetchHttpClient.layer),
+          Effect.provide(Registry.layerMemory()),
+          Effect.provideService(FetchHttpClient.Fetch, fake.fetch)
+        )
+        assert.deepEqual(fake.sent.slice(0, 2).map(({ url }) => url.replace(/o[12]/, "o")), [
+          "http://o/1",
+          "http://o/2"
+        ])
+        assert.deepEqual(fake.sent.slice(2).map(({ url }) => url), [
+          "http://p1/3",
+          "http://n1/4",
+          "http://o2/5",
+          "http://o2/6"
+        ])
+      })
+  )
+
+  verify("DiscoveryHttpClient resolves the name of a service with typed metadata", () =>
     Effect.gen(function* () {
       const fake = fakeFetch()
-      yield* using(
-        fake,
-        Effect.forEach(["/1", "2?x=y", "http://orders/3", "http://odd/4"], (url) => HttpClient.get(url)),
-        { service: "orders", strategy: Balancer.filter(({ id }) => id === "orders-3")(Balancer.roundRobin) }
+      const Orders = Service.make("orders", { metadata: Schema.Struct({ shard: Schema.Int }) })
+      yield* Effect.gen(function* () {
+        yield* registerService(Orders, { endpoints: ["http://o1:80"], metadata: { shard: 1 } })
+        const client = yield* DiscoveryHttpClient.make(yield* HttpClient.HttpClient)
+        yield* client.get("http://orders/1")
+      }).pipe(
+        Effect.provide(FetchHttpClient.layer),
+        Effect.provide(Registry.layerMemory()),
+        Effect.provideService(FetchHttpClient.Fetch, fake.fetch)
       )
-      assert.deepEqual(fake.sent.map(({ url }) => url), ["http://c/1", "http://c/2?x=y", "http://c/3", "http://odd/4"])
+      assert.deepEqual(fake.sent.map(({ url }) => url), ["http://o1/1"])
     }))
 
   verify(
-    "tries what may be repeated on another instance, and returns the last answer when none is better",
+    "DiscoveryHttpClient with service resolves relative URLs and its name, and nothing else",
+    () =>
+      Effect.gen(function* () {
+        const fake = fakeFetch()
+        yield* using(
+          fake,
+          Effect.forEach(["/1", "2?x=y", "http://orders/3", "http://odd/4"], (url) => HttpClient.get(url)),
+          { service: "orders", strategy: Balancer.filter(({ id }) => id === "orders-3")(Balancer.roundRobin) }
+        )
+        assert.deepEqual(fake.sent.map(({ url }) => url), [
+          "http://c/1",
+          "http://c/2?x=y",
+          "http://c/3",
+          "http://odd/4"
+        ])
+      })
+  )
+
+  verify(
+    "DiscoveryHttpClient retries repeatable requests on another instance, and returns the last response if all fail",
     () =>
       Effect.gen(function* () {
         let cancelled = 0
@@ -168,7 +237,7 @@ describe("DiscoveryHttpClient", () => {
         )
         assert.equal(yield* using(flaky, Effect.flatMap(HttpClient.get("http://orders/"), text)), "ok")
         assert.deepEqual(new Set(flaky.hosts()), new Set(["a", "b", "c"]))
-        // Nobody reads the answers of attempts that were not the last.
+        // The responses of earlier attempts are discarded.
         assert.equal(cancelled, 1)
 
         const down = fakeFetch(unwell)
@@ -184,7 +253,7 @@ describe("DiscoveryHttpClient", () => {
   )
 
   verify(
-    "does not repeat a request that may have been carried out, unless it is idempotent or nothing was sent",
+    "DiscoveryHttpClient retries other requests only after a refused connection",
     () =>
       Effect.gen(function* () {
         const sendings = (answer: Answer, request: HttpClientRequest.HttpClientRequest) => {
@@ -201,7 +270,7 @@ describe("DiscoveryHttpClient", () => {
           yield* sendings(reset, HttpClientRequest.setBody(HttpClientRequest.put("http://orders/"), streamed)),
           1
         )
-        // An answer is an answer.
+        // A 404 is a response.
         assert.equal(
           yield* sendings(() => new Response(null, { status: 404 }), HttpClientRequest.get("http://orders/")),
           1
@@ -209,18 +278,21 @@ describe("DiscoveryHttpClient", () => {
       })
   )
 
-  verify("takes out an instance whose answers fail, also those to what is not repeated", () =>
-    Effect.gen(function* () {
-      const fake = fakeFetch(({ url }) => url.startsWith("http://b") ? reset() : new Response("ok"))
-      yield* using(
-        fake,
-        Effect.repeat(Effect.exit(HttpClient.post("http://orders/")), { times: 59 }),
-        { failureAccrual: { consecutive: 5 } }
-      )
-      assert.equal(fake.hosts().filter((host) => host === "b").length, 5)
-    }))
+  verify(
+    "DiscoveryHttpClient ejects an instance whose responses fail, also to requests that are not retried",
+    () =>
+      Effect.gen(function* () {
+        const fake = fakeFetch(({ url }) => url.startsWith("http://b") ? reset() : new Response("ok"))
+        yield* using(
+          fake,
+          Effect.repeat(Effect.exit(HttpClient.post("http://orders/")), { times: 59 }),
+          { failureAccrual: { consecutive: 5 } }
+        )
+        assert.equal(fake.hosts().filter((host) => host === "b").length, 5)
+      })
+  )
 
-  verify("bounds each attempt and the whole", () =>
+  verify("DiscoveryHttpClient bounds each attempt and the whole request", () =>
     Effect.gen(function* () {
       let aborted = 0
       const hung = fakeFetch((_, signal) =>
@@ -246,23 +318,25 @@ describe("DiscoveryHttpClient", () => {
     }))
 
   verify(
-    "fails with NoInstanceAvailable as the cause, and refuses names and options that cannot be",
+    "DiscoveryHttpClient fails with NoInstanceAvailable as the cause, and with InvalidOption",
     () =>
       Effect.gen(function* () {
         const fake = fakeFetch()
         const error = yield* Effect.flip(using(fake, HttpClient.get("http://payments/")))
         assert.ok(HttpClientError.isHttpClientError(error) && error.reason._tag === "TransportError")
         assert.ok(error.reason.cause instanceof ServiceClient.NoInstanceAvailable)
-        const refused = (options: DiscoveryHttpClient.DiscoveryHttpClientOptions) =>
+        const refused = (options: DiscoveryHttpClient.Options) =>
           Effect.map(Effect.flip(using(fake, Effect.void, options)), ({ _tag }) => _tag)
         assert.equal(yield* refused({ attempts: 0 }), "InvalidOption")
         assert.equal(yield* refused({ service: "a/b" }), "InvalidOption")
+        assert.equal(yield* refused({ services: { orders: "a/b" } }), "InvalidOption")
+        assert.equal(yield* refused({ idleTimeToLive: -1 }), "InvalidOption")
         assert.equal(fake.sent.length, 0)
       })
   )
 
   verify(
-    "carries the trace to the instance: each attempt is a span of its own below the caller's",
+    "DiscoveryHttpClient sends traceparent: each attempt is a span below the caller's",
     () =>
       Effect.gen(function* () {
         const { spans, tracer } = recordingTracer()
@@ -286,7 +360,7 @@ describe("DiscoveryHttpClient", () => {
       })
   )
 
-  verify("passes a key of the request to the strategy", () =>
+  verify("DiscoveryHttpClient passes hashKey of a request to the strategy", () =>
     Effect.gen(function* () {
       const fake = fakeFetch()
       yield* using(
@@ -298,7 +372,7 @@ describe("DiscoveryHttpClient", () => {
       assert.deepEqual(hosts.slice(0, 3), hosts.slice(3))
     }))
 
-  verify("leaves the scope of a response to the client that it was made of", () =>
+  verify("DiscoveryHttpClient leaves the scope of a response to the wrapped client", () =>
     Effect.gen(function* () {
       let signal: AbortSignal | undefined
       const fake = fakeFetch((_, given) => {
@@ -331,7 +405,7 @@ describe("makeFetch", () => {
   const attempt = <A>(run: () => Promise<A>) => Effect.promise(run)
 
   verify(
-    "sends method, headers and body of each kind as fetch does, and again when that is allowed",
+    "makeFetch sends method, headers and body of each kind as fetch does, and again in a retry",
     () =>
       Effect.gen(function* () {
         const flaky = fakeFetch(() =>
@@ -363,14 +437,14 @@ describe("makeFetch", () => {
         yield* attempt(() =>
           fetch(new Request("http://orders/form", { method: "PUT", body: form }), { body: form, method: "PUT" })
         )
-        // The boundary between its fields is told by whoever sends it.
+        // The sender sets the boundary between its fields.
         assert.deepEqual(flaky.sent.map(({ headers }) => headers.get("content-type")), [null, null])
         assert.deepEqual(flaky.sent.map(({ body }) => /name="field"\r\n\r\nvalue/.test(body ?? "")), [true, true])
       })
   )
 
   verify(
-    "resolves with any status, rejects with a TypeError, and with the reason of its signal",
+    "makeFetch resolves with any status, and rejects with a TypeError or the reason of its signal",
     () =>
       Effect.gen(function* () {
         const fake = fakeFetch(({ url }) => url.endsWith("/404") ? new Response("no", { status: 404 }) : reset())
@@ -398,7 +472,7 @@ describe("makeFetch", () => {
       })
   )
 
-  verify("gives fetch what only that knows, and its signal for the body", () =>
+  verify("makeFetch passes options to fetch, and ends the body with its signal", () =>
     Effect.gen(function* () {
       const inits: Array<RequestInit> = []
       const { fetch: base } = fakeFetch()
@@ -415,7 +489,7 @@ describe("makeFetch", () => {
       assert.equal(inits[0]?.signal?.aborted, true)
     }))
 
-  verify("continues the trace of its headers", () =>
+  verify("makeFetch continues the trace of its headers", () =>
     Effect.gen(function* () {
       const fake = fakeFetch()
       const fetch = yield* fetchOver(fake)

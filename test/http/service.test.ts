@@ -26,7 +26,7 @@ interface Server {
   readonly arrivals: ReadonlyArray<number>
 }
 
-/** An HTTP server that answers with `answer`, until the scope closes. */
+/** An HTTP server that responds with `answer`, until the scope closes. */
 const serve = (answer: string): Effect.Effect<Server, never, Scope.Scope> =>
   Effect.gen(function* () {
     const arrivals: Array<number> = []
@@ -48,7 +48,7 @@ const serve = (answer: string): Effect.Effect<Server, never, Scope.Scope> =>
     return { url: `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`, arrivals }
   })
 
-/** One request of the load: when it was sent, and who answered, or why nobody did. */
+/** One request of the load: when it was sent, and its response or failure. */
 interface Sent {
   readonly at: number
   answer: string | undefined
@@ -56,8 +56,8 @@ interface Sent {
 }
 
 /**
- * Sends so many requests a second, whether those before are answered or not, until it is told to end; completes when the
- * last one is over.
+ * Sends `perSecond` requests a second without waiting for responses, until `until` is done. `done` completes with the last
+ * response.
  */
 const load = (perSecond: number, until: Deferred.Deferred<void>) =>
   Effect.gen(function* () {
@@ -81,7 +81,7 @@ const load = (perSecond: number, until: Deferred.Deferred<void>) =>
     const sending = Effect.gen(function* () {
       const begun = performance.now()
       while (!Deferred.isDoneUnsafe(until)) {
-        // A busy machine wakes late: what is due is sent then.
+        // A busy machine wakes late. Send all that is due.
         const due = (performance.now() - begun) / 1000 * perSecond - sent.length
         for (let one = 1; one <= due; one++) yield* Effect.forkScoped(request, { startImmediately: true })
         yield* pause(5)
@@ -99,14 +99,14 @@ const drained = (sent: ReadonlyArray<Sent>): Effect.Effect<void> =>
 
 describe("DiscoveryHttpClient against real servers", () => {
   live(
-    "loses no request of 500 a second when one of five is killed, one is added and one drains",
+    "DiscoveryHttpClient loses no request of 500 a second when one of five is killed, one is added and one drains",
     () =>
       Effect.gen(function* () {
         const etcd = yield* startEtcd()
         const registry = Registry.layerEtcd({ endpoints: [etcd.endpoint] })
         yield* Effect.gen(function* () {
           const scope = yield* Effect.scope
-          /** Serves and registers; what is returned leaves in good order, and keeps serving. */
+          /** Serves and registers. `leave` deregisters in good order and keeps serving. */
           const join = (id: string, drain: Duration.Input = 0) =>
             Effect.gen(function* () {
               const { arrivals, url } = yield* serve(id)
@@ -136,7 +136,7 @@ describe("DiscoveryHttpClient against real servers", () => {
           yield* victim.signal("SIGKILL")
           yield* victim.exit
           yield* pause(1000)
-          // There was something to lose.
+          // The victim did get requests.
           assert.ok(answeredBy("victim", 0, killed) > 0)
 
           yield* join("new")
@@ -153,7 +153,7 @@ describe("DiscoveryHttpClient against real servers", () => {
           yield* Fiber.join(loading)
           assert.equal(leaving.arrivals.filter((at) => at > left).length, 0)
           assert.deepEqual(sent.flatMap(({ at, failure }) => failure === undefined ? [] : [`${at}: ${failure}`]), [])
-          // Until the last answer: a process that is too slow for the load falls behind and does not reach the rate.
+          // A process that is too slow for the load does not reach the rate.
           const rate = sent.length / (performance.now() - begun) * 1000
           console.log(`${sent.length} requests, ${Math.round(rate)} a second, no failure`)
           assert.ok(rate >= 400, `only ${rate} requests a second`)
@@ -171,7 +171,7 @@ describe("DiscoveryHttpClient against real servers", () => {
       })
   )
 
-  /** A service of which only the second of two instances is there. */
+  /** A service of two instances, the first of which is down. */
   const half = Effect.gen(function* () {
     const { url } = yield* serve("well")
     const nobody = `http://127.0.0.1:${yield* freePort}`
@@ -184,7 +184,7 @@ describe("DiscoveryHttpClient against real servers", () => {
   })
 
   live(
-    "sees in the error of this runtime's fetch that a connection was refused, and then repeats a POST, too",
+    "DiscoveryHttpClient retries a POST after a refused connection of this runtime's fetch",
     () =>
       Effect.gen(function* () {
         const post = Effect.flatMap(
@@ -197,7 +197,7 @@ describe("DiscoveryHttpClient against real servers", () => {
   )
 
   live(
-    "makeFetch is the fetch of this runtime, with services, and its signal ends the body",
+    "makeFetch works like the fetch of this runtime, and its signal ends the body",
     () =>
       Effect.gen(function* () {
         const layer = yield* half

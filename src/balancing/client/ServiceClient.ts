@@ -39,6 +39,7 @@ import { view } from "./view.ts"
 
 export type { Census } from "./Census.ts"
 export type { ConnectionStatus } from "./Connection.ts"
+export { EndpointMissing, endpointOf } from "./endpoint.ts"
 export { type Attempt, CallFailed, ConnectFailed, NoInstanceAvailable, TimedOut } from "./errors.ts"
 export type { CallOptions, FailureAccrualOptions, HedgeOptions, Options, RetryBudgetOptions } from "./options.ts"
 export type { InstanceState, State } from "./State.ts"

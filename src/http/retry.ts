@@ -1,0 +1,49 @@
+/**
+ * Which requests may be sent again, and after what.
+ *
+ * @module
+ */
+import { Effect, Option, Stream } from "effect"
+import { type HttpClientError, type HttpClientRequest, HttpClientResponse } from "effect/http"
+import { isStream } from "./redirect.ts"
+
+/** A response whose status says that the instance does not serve now. */
+export class Unavailable extends Error {
+  readonly _tag = "Unavailable"
+  readonly response: HttpClientResponse.HttpClientResponse
+
+  constructor(response: HttpClientResponse.HttpClientResponse) {
+    super(`status ${response.status}`)
+    this.response = response
+  }
+}
+
+/** RFC 9110, 9.2.2, and QUERY (draft-ietf-httpbis-safe-method-w-body). */
+const idempotent = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"])
+
+/** Whether a request may be sent again although it may have been carried out. */
+export const isRepeatable = (request: HttpClientRequest.HttpClientRequest): boolean =>
+  (idempotent.has(request.method) || request.headers["idempotency-key"] !== undefined) && !isStream(request)
+
+const maxCauses = 5
+
+/** Whether the connection was refused, so that nothing was sent: as the `fetch` of Node, Bun and Deno reports it. */
+export const isRefusedConnection = (error: HttpClientError.HttpClientError): boolean => {
+  if (error.reason._tag !== "TransportError") return false
+  let { cause } = error.reason
+  for (let depth = 0; cause instanceof Error && depth < maxCauses; depth++) {
+    const code = "code" in cause ? cause.code : undefined
+    if (code === "ECONNREFUSED" || code === "ConnectionRefused") return true
+    if (/client error \(Connect\).*Connection refused/.test(cause.message)) return true
+    cause = cause.cause
+  }
+  return false
+}
+
+/** Releases the connection of a response without reading its body. */
+export const discard = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<void> =>
+  Option.match(HttpClientResponse.toWeb(response), {
+    onSome: ({ body }) => Effect.promise(async () => await body?.cancel().catch(() => {})),
+    // Taking no more than the first piece ends the stream.
+    onNone: () => Effect.ignore(Stream.runHead(response.stream)).pipe(Effect.timeoutOption("1 second"), Effect.asVoid)
+  })
