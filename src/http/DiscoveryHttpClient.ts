@@ -23,7 +23,13 @@
  * @module
  */
 import { type Duration, Effect, Layer, Option, RcMap, Scope } from "effect"
-import { FetchHttpClient, HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
+import {
+  FetchHttpClient,
+  HttpClient,
+  HttpClientError,
+  type HttpClientRequest,
+  type HttpClientResponse
+} from "effect/http"
 import { clientPlan } from "../balancing/client/options.ts"
 import { Balancer, ServiceClient } from "../balancing/mod.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
