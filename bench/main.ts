@@ -19,6 +19,7 @@ import { type EtcdCluster, type EtcdServer, startCluster } from "../test/harness
 import { runProgram } from "../test/harness/program.ts"
 import { eventually } from "../test/harness/real.ts"
 import { obtainRuntime, type RuntimeName, runtimeNames } from "../tools/runtimes.ts"
+import { bundleOf } from "./bundle.ts"
 import { counters, fill, startServer } from "./etcd.ts"
 import { type Lane, type Result, verdicts } from "./figures.ts"
 import { type Arguments, now } from "./programs/measure.ts"
@@ -106,7 +107,9 @@ const takeTurn = (
     const before = yield* counters(server)
     const parameters = { ...scenario.parameters, ...contender.parameters, startedAt: now() }
     const program = yield* runProgram({
-      file: new URL(`programs/${scenario.program}.ts`, import.meta.url),
+      file: contender.bundled === undefined ?
+        new URL(`programs/${scenario.program}.ts`, import.meta.url) :
+        bundleOf(contender.bundled),
       runtime,
       args: [JSON.stringify(
         {

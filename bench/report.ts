@@ -53,13 +53,13 @@ const ratio = (ours: number, theirs: number): string => {
 /** Every limit with what was measured, a row for each runtime. */
 export const limitsTable = (verdicts: ReadonlyArray<Verdict>): string =>
   markdownTable([
-    ["scenario", "figure", "runtime", "ours", "compared with", "is", "at most", ""],
+    ["scenario", "figure", "runtime", "measured", "compared with", "is", "at most", ""],
     ...verdicts.map(({ atMost, holds, limit, ours, runtime, scenario, theirs, value }) => {
       const { comparedWith } = limit
       const sign = comparedWith === undefined ? "" : comparedWith.as === "difference" ? "+" : "×"
       return [
         scenario,
-        limit.figure,
+        limit.of === undefined ? limit.figure : `${limit.figure} of ${limit.of}`,
         runtime,
         show(ours),
         theirs === undefined ? "" : `${comparedWith?.scenario ?? comparedWith?.contender}: ${show(theirs)}`,

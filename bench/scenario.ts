@@ -18,6 +18,8 @@ export interface Contender {
   readonly name: string
   /** The module in `contenders/`, or what the program makes of it; `"go"` for a program in `go/`. */
   readonly file: string
+  /** Runs this program, bundled into one file, instead of the scenario's. */
+  readonly bundled?: string
   /** Typed metadata; default: strings. */
   readonly typed?: boolean
   /** Added to the scenario's parameters. */

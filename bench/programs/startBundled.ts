@@ -1,0 +1,7 @@
+/** The same as `start.ts` with the library, in a form that a bundler can follow. */
+import { connect } from "../contenders/ours.ts"
+import { now, parameter, readArguments, report } from "./measure.ts"
+
+const { endpoint, typed } = readArguments()
+await connect({ endpoint, typed, ttl: 15 }).register("i0")
+report({ "ms": now() - parameter("startedAt") })
