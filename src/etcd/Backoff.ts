@@ -23,3 +23,6 @@ export const reregister: Schedule.Schedule<unknown> = fullJitter("100 millis", "
 
 /** After an unanswered heartbeat or revoke, while the lease still runs: 50 ms doubling up to 500 ms, full jitter. */
 export const heartbeat: Schedule.Schedule<unknown> = fullJitter("50 millis", "500 millis")
+
+/** After etcd refused what may be permitted again, such as a role that is away for a while: 1 s doubling up to 10 s. */
+export const refused: Schedule.Schedule<unknown> = fullJitter("1 second", "10 seconds")

@@ -15,6 +15,7 @@
  * @module
  */
 import {
+  Clock,
   type Context,
   Deferred,
   Duration,
@@ -86,10 +87,23 @@ const heartbeats = Metric.counter("etcd_discovery_heartbeats", {
   incremental: true
 })
 
-/** A random positive int64. */
-const randomLeaseId = (): LeaseId => {
+/** The bits of a lease id that are random. The 16 above them are the time of the grant, in seconds of the epoch. */
+const randomBits = 47n
+
+/** A positive int64 that no other lease has. */
+const newLeaseId = (nowMillis: number): LeaseId => {
   const [random = 0n] = crypto.getRandomValues(new BigUint64Array(1))
-  return BigInt.asUintN(63, random) || 1n
+  const seconds = BigInt.asUintN(16, BigInt(Math.floor(nowMillis / 1000)))
+  return (seconds << randomBits | BigInt.asUintN(Number(randomBits), random)) || 1n
+}
+
+/**
+ * How long ago a lease was granted, to the second, if a session granted it. Every 18 hours an older lease, or one of
+ * another client, seems to be new.
+ */
+export const leaseAgeMillis = (id: LeaseId, nowMillis: number): number => {
+  const granted = BigInt.asUintN(16, id >> randomBits)
+  return Number(BigInt.asUintN(16, BigInt(Math.floor(nowMillis / 1000)) - granted)) * 1000
 }
 
 /** A call's limit: a third of the time to live, so that two more attempts fit. */
@@ -238,7 +252,7 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
   return {
     open: Effect.fnUntraced(function* ({ releaseTimeout, retry, ttl }) {
       const lost = Deferred.makeUnsafe<EtcdError>()
-      const leaseId = randomLeaseId()
+      const leaseId = newLeaseId(yield* Clock.currentTimeMillis)
       const lease = new Lease(leaseId, ttl, keeper, (cause) => Deferred.doneUnsafe(lost, Exit.succeed(cause)))
 
       const end = (timeout: Duration.Duration) =>

@@ -77,8 +77,7 @@ export interface Options extends RegistrationPolicy, Omit<Discovery.DiscoverOpti
 }
 
 const make = Effect.fnUntraced(function* (
-  { namespace = Keyspace.defaultNamespace, ...defaults }: Options,
-  client: "own" | "shared"
+  { namespace = Keyspace.defaultNamespace, ...defaults }: Options
 ): Effect.fn.Return<Registry, InvalidOption, Etcd | Scope.Scope> {
   const { keyspace, settings } = yield* Effect.fromResult(checkOptions("Registry.layer", (check) => {
     checkPolicy(check, defaults)
@@ -88,15 +87,8 @@ const make = Effect.fnUntraced(function* (
     }
   }))
   const etcd = yield* Etcd
-  const scope = yield* Effect.scope
   const discovery = yield* Discovery.make(etcd, keyspace)
-  const registrar = yield* Registrar.make(
-    etcd,
-    settings,
-    client === "shared" ?
-      Effect.flatMap(Effect.scope, (scope) => Scope.fork(scope)) :
-      Effect.acquireRelease(Scope.fork(scope), (own, exit) => Scope.close(own, exit))
-  )
+  const registrar = yield* Registrar.make(etcd, settings)
   return {
     register: (service, options) =>
       Effect.fromResult(plan(keyspace, service, { ...defaults, ...options })).pipe(
@@ -125,7 +117,7 @@ const make = Effect.fnUntraced(function* (
  * @category layers
  */
 export const layer = (options: Options = {}): Layer.Layer<Registry, InvalidOption, Etcd> =>
-  Layer.effect(Registry, make(options, "shared"))
+  Layer.effect(Registry, make(options))
 
 /**
  * A registry over etcd servers.
@@ -142,7 +134,7 @@ export const layer = (options: Options = {}): Layer.Layer<Registry, InvalidOptio
 export const layerEtcd = (
   options: EtcdGrpc.EtcdGrpcOptions & Options
 ): Layer.Layer<Registry, InvalidOption | EtcdError> =>
-  Layer.effect(Registry, make(options, "own")).pipe(Layer.provide(EtcdGrpc.layer(options)))
+  Layer.effect(Registry, make(options)).pipe(Layer.provide(EtcdGrpc.layer(options)))
 
 /**
  * A registry in this process, for tests and first steps.
@@ -155,7 +147,7 @@ export const layerEtcd = (
  * @category layers
  */
 export const layerMemory = (options: Options = {}): Layer.Layer<Registry, InvalidOption> =>
-  Layer.effect(Registry, make(options, "own")).pipe(Layer.provide(EtcdMemory.layer()))
+  Layer.effect(Registry, make(options)).pipe(Layer.provide(EtcdMemory.layer()))
 
 /**
  * A registry over the etcd that the configuration describes.

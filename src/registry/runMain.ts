@@ -3,22 +3,31 @@
  *
  * @module
  */
-import { type Effect, Runtime } from "effect"
+import { Cause, type Effect, Exit, Runtime } from "effect"
 import process from "node:process"
 
 /**
- * Milliseconds in which a further signal is the same one: a task runner in front of the process passes on the Ctrl-C that
- * the terminal has sent to both.
+ * A further signal within this time is the same one: a task runner in front of the process passes on the Ctrl-C that the
+ * terminal has sent to both.
  */
-const echo = 1000
+const duplicateSignalMillis = 1000
+
+/** The signals that end a process in good order, and their numbers. */
+const signals = { SIGINT: 2, SIGTERM: 15 } as const
 
 /**
  * Runs an effect as the main of this process.
  *
- * SIGINT and SIGTERM interrupt it, so that its scopes close (registrations are revoked) before the process exits; one
- * more signal, a second or later after the first, exits at once. The exit code is 0 on success, 1 on failure (which is logged), 130 when interrupted.
+ * **Details**
  *
- * @example
+ * SIGINT and SIGTERM interrupt the effect, so that its scopes close (registrations are released) before the process
+ * exits. A second signal, one second or later after the first, exits at once.
+ *
+ * The exit code is 0 after a success and after SIGTERM, 130 after SIGINT, 1 after a failure, which is logged, and 128
+ * plus the number of the signal after a second signal.
+ *
+ * **Example** (Registering for as long as the process runs)
+ *
  * ```ts ignore
  * import { Effect } from "effect"
  * import { registerService, Registry, runMain } from "@effect-etcd/discovery"
@@ -31,20 +40,25 @@ const echo = 1000
  *   )
  * )
  * ```
+ *
+ * @since 0.1.0
+ * @category running
  */
 export const runMain: <E, A>(effect: Effect.Effect<A, E>) => void = Runtime.makeRunMain(({ fiber, teardown }) => {
-  let signalledAt: number | undefined
-  const onSignal = () => {
-    if (signalledAt === undefined) {
-      signalledAt = performance.now()
+  let first: { readonly signal: keyof typeof signals; readonly at: number } | undefined
+  const onSignal = (signal: keyof typeof signals) => {
+    if (first === undefined) {
+      first = { signal, at: performance.now() }
       fiber.interruptUnsafe(fiber.id)
-    } else if (performance.now() - signalledAt > echo) process.exit(130)
+    } else if (performance.now() - first.at > duplicateSignalMillis) process.exit(128 + signals[signal])
   }
   process.on("SIGINT", onSignal).on("SIGTERM", onSignal)
   fiber.addObserver((exit) => {
     process.off("SIGINT", onSignal).off("SIGTERM", onSignal)
     teardown(exit, (code) => {
-      if (signalledAt !== undefined || code !== 0) process.exit(code)
+      const isClean = Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)
+      if (first !== undefined) process.exit(isClean ? first.signal === "SIGTERM" ? 0 : 130 : code)
+      if (code !== 0) process.exit(code)
     })
   })
 })

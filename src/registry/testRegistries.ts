@@ -134,6 +134,7 @@ const registerNowhere = <M>(
       key,
       leaseId: Effect.sync(() => status._tag === "Released" ? Option.none() : Option.some(1n)),
       status: { get: Effect.sync(() => status), changes: statuses.changes },
+      health: Effect.succeed(Option.none()),
       update: (patch) =>
         Effect.gen(function* () {
           const next = { ...instance, ...(yield* Effect.fromResult(checkPatch(patch))) }

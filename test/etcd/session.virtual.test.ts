@@ -1,15 +1,20 @@
-import { Clock, Effect, Latch } from "effect"
+import { Clock, Effect, Exit, Latch, Layer } from "effect"
 import assert from "node:assert/strict"
+import { registerService, Registry } from "../../mod.ts"
+import { Etcd, EtcdMemory } from "../../src/etcd/mod.ts"
+import { Lease } from "../../src/kv/mod.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"
 import {
   a,
   counted,
   elapse,
+  failureOf,
   keyOfA,
   keysIn,
   leasesIn,
   register,
+  start,
   statusOf,
   timesOf,
   verify,
@@ -156,6 +161,94 @@ describe("heartbeats", () => {
         })
     )
   }
+})
+
+describe("the deadline of a lease", () => {
+  /** An etcd whose calls, once `stuck`, never return, whatever their timeouts. */
+  const stuckEtcd = Effect.gen(function* () {
+    const etcd = yield* EtcdMemory.make()
+    const state = { stuck: false }
+    const stuck: Etcd = {
+      ...etcd,
+      leaseKeepAlive: (request) => Effect.suspend(() => state.stuck ? Effect.never : etcd.leaseKeepAlive(request)),
+      leaseGrant: (request) => Effect.suspend(() => state.stuck ? Effect.never : etcd.leaseGrant(request)),
+      leaseRevoke: (id) => Effect.suspend(() => state.stuck ? Effect.never : etcd.leaseRevoke(id))
+    }
+    return { state, etcd: stuck }
+  })
+
+  verify(
+    "each of ten leases is reported lost at its own deadline, though no call returns (R9)",
+    () =>
+      Effect.gen(function* () {
+        const { etcd, state } = yield* stuckEtcd
+        const leases: Array<Lease.Lease> = []
+        const grantedAt: Array<number> = []
+        for (let index = 0; index < 10; index++) {
+          grantedAt.push(yield* Clock.currentTimeMillis)
+          leases.push(yield* Effect.provideService(Lease.scoped("3 seconds"), Etcd, etcd))
+          yield* elapse("50 millis")
+        }
+        state.stuck = true
+        const losses = yield* Effect.forEach(leases, ({ lost }) => start(Effect.andThen(lost, Clock.currentTimeMillis)))
+        yield* elapse("10 seconds")
+        const times = losses.map(({ exit }) => {
+          const ended = exit()
+          return ended !== undefined && Exit.isSuccess(ended) ? Math.round(ended.value) : -1
+        })
+        assert.deepEqual(times, grantedAt.map((at) => Math.round(at) + 3000))
+      })
+  )
+
+  verify(
+    "200 registrations whose calls never return are all Recovering one TTL after their last heartbeat (R9)",
+    () =>
+      Effect.gen(function* () {
+        const { etcd, state } = yield* stuckEtcd
+        const layer = Registry.layer().pipe(Layer.provide(Layer.succeed(Etcd, etcd)))
+        const context = yield* Layer.build(layer)
+        const all = yield* Effect.forEach(
+          Array.from({ length: 200 }, (_, index) => `i${index}`),
+          (id) => registerService("orders", { ...a, id, ttl: "3 seconds", releaseTimeout: "1 second" })
+        ).pipe(Effect.provide(context))
+        state.stuck = true
+        const tags = Effect.map(
+          Effect.forEach(all, ({ status }) => status.get),
+          (statuses) => new Set(statuses.map(({ _tag }) => _tag))
+        )
+        yield* elapse(2999)
+        assert.deepEqual(yield* tags, new Set(["Registered"]))
+        yield* elapse(2)
+        assert.deepEqual(yield* tags, new Set(["Recovering"]))
+      })
+  )
+
+  verify("a grant that is not answered is given up after a third of the TTL (R9)", () =>
+    Effect.gen(function* () {
+      const { etcd, state } = yield* stuckEtcd
+      state.stuck = true
+      const granting = yield* start(Effect.provideService(Lease.scoped("3 seconds"), Etcd, etcd))
+      yield* elapse(999)
+      assert.equal(granting.exit(), undefined)
+      yield* elapse(2)
+      const failure = failureOf(granting)
+      assert.ok(failure?._tag === "EtcdError" && failure.reason._tag === "DeadlineExceeded")
+    }))
+
+  verify("an interrupted grant revokes its lease although the first revoke fails (R6)", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      const one = yield* process()
+      yield* one.faults.set([
+        { method: "leaseGrant", fault: FaultyEtcd.answerLost },
+        { method: "leaseRevoke", times: 3, fault: FaultyEtcd.unavailable }
+      ])
+      const started = yield* start(Effect.scoped(Effect.andThen(register(one), Effect.never)))
+      yield* elapse("500 millis")
+      yield* start(started.interrupt)
+      yield* elapse("8 seconds")
+      assert.deepEqual(yield* leasesIn(operator), [])
+    }))
 })
 
 /** A clock whose sleepers, like those of a process that is held up, wake late. */

@@ -32,22 +32,22 @@ describe(`a process on ${currentRuntime}`, () => {
       status: "up"
     })
 
-    for (const signal of ["SIGTERM", "SIGINT"] as const) {
-      live(`leaves no key and no lease when runMain gets ${signal} (R5)`, () =>
+    for (const [signal, code] of [["SIGTERM", 0], ["SIGINT", 130]] as const) {
+      live(`a process leaves no key and no lease and exits with ${code} when runMain gets ${signal} (R5)`, () =>
         Effect.gen(function* () {
           const namespace = freshNamespace()
           const running = yield* start(namespace)
           yield* running.awaitLine(`registered ${namespace}/orders/a`)
           assert.deepEqual((yield* keysIn(server(), namespace)).map(({ value }) => value), [value])
           yield* running.signal(signal)
-          assert.deepEqual(yield* running.exit, { code: 130, signal: null })
+          assert.deepEqual(yield* running.exit, { code, signal: null })
           assert.equal(yield* running.stdout, `registered ${namespace}/orders/a\nclosing\n`)
           yield* assertNothingLeft(server(), namespace)
         }))
     }
 
     live(
-      "is drained before it leaves when runMain gets SIGTERM, and leaves at once when it gets another (R5)",
+      "a process is drained when runMain gets SIGTERM, and exits at once with 128 + n when it gets another signal (R5)",
       () =>
         Effect.gen(function* () {
           const namespace = freshNamespace()
@@ -63,7 +63,7 @@ describe(`a process on ${currentRuntime}`, () => {
           )
           // What follows within a second counts as the same: a terminal and a task runner may both send it.
           const again = Effect.forever(Effect.andThen(pause(200), running.signal("SIGTERM")))
-          assert.deepEqual(yield* Effect.raceFirst(running.exit, again), { code: 130, signal: null })
+          assert.deepEqual(yield* Effect.raceFirst(running.exit, again), { code: 143, signal: null })
           yield* eventuallyNothingLeft(server(), namespace)
         })
     )

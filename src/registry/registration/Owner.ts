@@ -3,18 +3,21 @@
  *
  * @module
  */
-import { Deferred, Queue, Result } from "effect"
+import { Cause, Deferred, Effect, Queue, Result, type Scope } from "effect"
 import type { LeaseId } from "../../etcd/Etcd.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import { Latest } from "../../internal/Latest.ts"
 import { Steps } from "../../internal/time/Steps.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
 import type { Claimant } from "./claim.ts"
+import type { HealthState } from "./health.ts"
 import type { SeenKey } from "./ownKey.ts"
+import { Pace } from "./Pace.ts"
 import * as Phase from "./phase.ts"
 import { encode, type RegistrationPlan } from "./RegisterOptions.ts"
 import type { Registrar } from "./Registrar.ts"
 import type { RegistrationError } from "./RegistrationError.ts"
+import * as Wanted from "./wanted.ts"
 
 /** What happens to a registration. */
 export type Message<M> =
@@ -22,15 +25,25 @@ export type Message<M> =
   | { readonly _tag: "KeySeen"; readonly leaseId: LeaseId; readonly seen: SeenKey }
   | {
     readonly _tag: "Change"
-    readonly change: (instance: ServiceInstance<M>) => ServiceInstance<M>
+    readonly change: (wanted: Wanted.Wanted<M>) => Wanted.Wanted<M>
     readonly done: Deferred.Deferred<void, RegistrationError>
   }
   /** The scope closes: publish `"draining"`, and leave once `drain` has passed. */
   | { readonly _tag: "Release" }
   | { readonly _tag: "Drained" }
+  /** Health may have changed, or a write that had to wait is due: write what is wanted, if that is not in etcd. */
+  | { readonly _tag: "Publish" }
+  /** A fiber that works for the registration died. */
+  | { readonly _tag: "Died"; readonly cause: Cause.Cause<unknown> }
 
 /** How many leases a registration remembers as its own. */
 const maxOwnLeases = 16
+
+/** An instance and its bytes. */
+export interface Encoded<M> {
+  readonly instance: ServiceInstance<M>
+  readonly value: Uint8Array
+}
 
 /** A registration. Only its fiber writes to it. */
 export class Owner<M> implements Claimant<M> {
@@ -45,20 +58,36 @@ export class Owner<M> implements Claimant<M> {
   readonly statuses: Latest<Phase.RegistrationStatus> = new Latest()
   readonly backoff: Steps<Phase.Failure>
   phase: Phase.Phase = Phase.initial
-  instance: ServiceInstance<M>
+  wanted: Wanted.Wanted<M>
+  /** The newest result of the health check. */
+  health: HealthState | undefined
+  /** What was written last, or found in etcd since. */
+  written: Encoded<M>
+  /** Values that were sent since then, and may have been written. */
+  sent: ReadonlyArray<Uint8Array> = []
+  readonly pace = new Pace()
+  /** Whether a `Publish` message follows in its time. */
+  isPublishPlanned = false
   /** The newest last. */
   ownLeases: ReadonlyArray<LeaseId> = []
   /** Changes that were about to be written when the lease was lost. The next claim writes them. */
   unwritten: Array<Deferred.Deferred<void, RegistrationError>> = []
-  #encoded: { readonly instance: ServiceInstance<M>; readonly value: Uint8Array }
+  #encoded: Encoded<M>
+  #published: {
+    readonly wanted: Wanted.Wanted<M>
+    readonly health: HealthState["status"] | undefined
+    readonly instance: ServiceInstance<M>
+  }
 
   constructor(registrar: Registrar, plan: RegistrationPlan<M>, inbox: Queue.Queue<Message<M>>) {
     this.registrar = registrar
     this.plan = plan
     this.inbox = inbox
     this.backoff = new Steps(plan.retry)
-    this.instance = plan.instance
+    this.wanted = Wanted.make(plan.instance)
     this.#encoded = plan
+    this.written = plan
+    this.#published = { wanted: this.wanted, health: undefined, instance: plan.instance }
     this.statuses.set(this.status)
   }
 
@@ -70,12 +99,35 @@ export class Owner<M> implements Claimant<M> {
     return this.phase._tag === "Ended" ? undefined : this.phase.lastRevision
   }
 
-  get value(): Uint8Array {
+  /** The instance as it is to be in etcd now. */
+  get instance(): ServiceInstance<M> {
+    const { health, wanted } = this
+    if (this.#published.wanted !== wanted || this.#published.health !== health?.status) {
+      this.#published = { wanted, health: health?.status, instance: Wanted.published(wanted, health?.status) }
+    }
+    return this.#published.instance
+  }
+
+  /** The instance as it is to be in etcd now, and its bytes. */
+  get encoded(): Encoded<M> {
     const { instance } = this
     if (this.#encoded.instance !== instance) {
       this.#encoded = { instance, value: Result.getOrThrow(encode(this.plan.codec, instance)) }
     }
-    return this.#encoded.value
+    return this.#encoded
+  }
+
+  /** The value to send now. */
+  value(): Uint8Array {
+    const { value } = this.encoded
+    this.sent = [...this.sent.slice(-3), value]
+    return value
+  }
+
+  /** What was sent last is in etcd. */
+  confirm(): void {
+    this.written = this.#encoded
+    this.sent = []
   }
 
   isOwn(lease: LeaseId): boolean {
@@ -105,3 +157,17 @@ export class Owner<M> implements Claimant<M> {
     queueMicrotask(() => Queue.flushUnsafe(this.inbox))
   }
 }
+
+/** Forks an effect that works for the registration until the scope closes. If it dies, so does the registration. */
+export const forkFor = <M, A, E>(
+  owner: Owner<M>,
+  effect: Effect.Effect<A, E>
+): Effect.Effect<unknown, never, Scope.Scope> =>
+  effect.pipe(
+    Effect.catchCause((cause) =>
+      Effect.sync(() => {
+        if (!Cause.hasInterruptsOnly(cause)) owner.offer({ _tag: "Died", cause })
+      })
+    ),
+    Effect.forkScoped
+  )

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Context, Effect, type Scope } from "effect"
+import { Effect, type Scope } from "effect"
 import type { Etcd } from "../../etcd/Etcd.ts"
 import type { FollowOptions } from "../../etcd/follow.ts"
 import * as Session from "../../etcd/Session.ts"
@@ -17,18 +17,18 @@ export interface Registrar {
   readonly recovery: Recovery.Recovery
   readonly timers: Timers
   readonly followOptions: Omit<FollowOptions, "range" | "knownAt">
-  /** A scope within the caller's that ends, at the latest, while the client of the registry still works. */
-  readonly openScope: Effect.Effect<Scope.Closeable, never, Scope.Scope>
+  /** The scope of the registry. */
+  readonly scope: Scope.Scope
 }
 
-/** Makes what registrations share, in the context of the caller. Nothing runs while there is no registration. */
-export const make = (
+/** Makes what registrations share, for the scope of the registry. Nothing runs while there is no registration. */
+export const make = Effect.fnUntraced(function* (
   etcd: Etcd,
-  followOptions: Omit<FollowOptions, "range" | "knownAt">,
-  openScope: Registrar["openScope"]
-): Effect.Effect<Registrar> =>
-  Effect.map(Effect.context<never>(), (context: Context.Context<never>) => {
-    const timers = new Timers(context)
-    const sessions = Session.make(etcd, timers, context)
-    return { etcd, sessions, recovery: Recovery.make(), timers, followOptions, openScope }
-  })
+  followOptions: Registrar["followOptions"]
+): Effect.fn.Return<Registrar, never, Scope.Scope> {
+  const scope = yield* Effect.scope
+  const context = yield* Effect.context<never>()
+  const timers = new Timers(context)
+  const sessions = Session.make(etcd, timers, context)
+  return { etcd, sessions, recovery: Recovery.make(), timers, followOptions, scope }
+})

@@ -13,12 +13,13 @@ import { InvalidOption } from "../../internal/options.ts"
 import { Deadline } from "../../internal/time/Deadlines.ts"
 import type { Labels, ServiceInstance } from "../model/Instance.ts"
 import * as Health from "./health.ts"
-import { type Message, Owner } from "./Owner.ts"
+import { forkFor, type Message, Owner } from "./Owner.ts"
 import * as Phase from "./phase.ts"
 import { checkPatch, encode, type InstancePatch, type RegistrationPlan } from "./RegisterOptions.ts"
 import { type RegistrationError, StartupTimeout } from "./RegistrationError.ts"
 import type { Registrar } from "./Registrar.ts"
 import { run } from "./run.ts"
+import * as Wanted from "./wanted.ts"
 
 export { RegistrationStatus } from "./phase.ts"
 
@@ -34,6 +35,8 @@ export interface Registration<M = Labels> {
     /** The current status first, then each newer one; a slow reader sees the newest. Ends when the scope closes. */
     readonly changes: Stream.Stream<Phase.RegistrationStatus>
   }
+  /** The last result of the health check, and since when. None without `health`, and before the first result. */
+  readonly health: Effect.Effect<Option.Option<Health.HealthState>>
   /**
    * Changes the instance in one Txn, without a moment of absence, and completes once it is in etcd; during an outage,
    * after it. Fails with `InvalidOption` before anything is sent, with `RegistrationRefused` when etcd refuses
@@ -56,7 +59,7 @@ export const make = <M>(
   plan: RegistrationPlan<M>
 ): Effect.Effect<Registration<M>, RegistrationError, Scope.Scope> =>
   Effect.uninterruptibleMask(Effect.fnUntraced(function* (restore) {
-    const scope = yield* registrar.openScope
+    const scope = yield* openScope(registrar)
     const owner = new Owner(registrar, plan, yield* Queue.unbounded<Message<M>>())
     yield* Scope.provide(start(owner), scope)
     if (plan.startup === "await") {
@@ -68,30 +71,47 @@ export const make = <M>(
     return registrationOf(owner)
   }))
 
+/** A scope within the caller's that closes with the registry's at the latest, while its client still works (R5). */
+const openScope = Effect.fnUntraced(function* (
+  { scope }: Registrar
+): Effect.fn.Return<Scope.Closeable, InvalidOption, Scope.Scope> {
+  if (scope.state._tag === "Closed") {
+    return yield* new InvalidOption({
+      of: "registerService",
+      option: "registry",
+      value: "closed",
+      rule: "the scope of the registry's layer must be open; provide the layer around all that registers"
+    })
+  }
+  return yield* Effect.acquireRelease(Scope.fork(scope), (own, exit) => Scope.close(own, exit))
+})
+
 /** Starts the fiber of the registration and the check of health, until the scope closes. */
 const start = Effect.fnUntraced(function* <M>(owner: Owner<M>): Effect.fn.Return<void, never, Scope.Scope> {
   const { health } = owner.plan
   const fiber = yield* Effect.forkScoped(run(owner), { startImmediately: true })
   yield* Effect.addFinalizer(() => release(owner, fiber))
   if (Option.isSome(health)) {
-    const { check, every, threshold } = health.value
-    yield* Health.gate(
-      check,
-      every,
-      threshold,
-      (status) =>
-        Effect.ignore(
-          requestChange(owner, (current) => current.status === "draining" ? current : { ...current, status })
-        )
-    ).pipe(
-      Effect.forkScoped
-    )
+    yield* forkFor(owner, Health.gate(health.value, (state, failures) => onHealth(owner, state, failures)))
   }
 })
 
+/** Keeps the newest health, and logs a status that changed. */
+const onHealth = <M>(owner: Owner<M>, state: Health.HealthState, failures: number): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const before = owner.health?.status ?? "starting"
+    owner.health = state
+    if (state.status === before) return Effect.void
+    owner.offer({ _tag: "Publish" })
+    const key = JSON.stringify(owner.plan.key)
+    return Exit.isSuccess(state.lastResult) ?
+      Effect.logInfo(`${key} is up: its health check succeeded`) :
+      Effect.logWarning(`${key} is down: its health check failed ${failures} times in a row`, state.lastResult.cause)
+  })
+
 /** Ends the fiber. An instance that is in etcd is drained first. */
 const release = Effect.fnUntraced(function* <M>(owner: Owner<M>, fiber: Fiber.Fiber<void>) {
-  const { phase, plan: { drain, releaseTimeout }, registrar: { etcd } } = owner
+  const { phase, plan: { drain, key, releaseTimeout }, registrar: { etcd } } = owner
   Deferred.doneUnsafe(owner.releasing, Exit.void)
   // What is not in etcd has nothing to announce.
   if (phase._tag === "Held" && !Duration.isZero(drain)) owner.offer({ _tag: "Release" })
@@ -104,6 +124,9 @@ const release = Effect.fnUntraced(function* <M>(owner: Owner<M>, fiber: Fiber.Fi
   ], { concurrency: "unbounded" })
   // The fiber has ended: this is the last transition.
   owner.become(Phase.afterRelease(owner.phase))
+  if (owner.phase._tag === "Ended" && owner.phase.status._tag === "Released") {
+    yield* Effect.logInfo(`released ${JSON.stringify(key)}`)
+  }
   owner.statuses.end(Exit.void)
   yield* Deferred.succeed(owner.released, undefined)
 })
@@ -130,7 +153,7 @@ const awaitStart = <M>(owner: Owner<M>): Effect.Effect<void, RegistrationError> 
 /** Asks the fiber for a change, and waits until it is in etcd. */
 const requestChange = Effect.fnUntraced(function* <M>(
   owner: Owner<M>,
-  change: (instance: ServiceInstance<M>) => ServiceInstance<M>
+  change: (wanted: Wanted.Wanted<M>) => Wanted.Wanted<M>
 ): Effect.fn.Return<void, RegistrationError> {
   const done = yield* Deferred.make<void, RegistrationError>()
   owner.offer({ _tag: "Change", change, done })
@@ -144,7 +167,7 @@ const requestChange = Effect.fnUntraced(function* <M>(
 const update = Effect.fnUntraced(function* <M>(owner: Owner<M>, patch: InstancePatch<M>) {
   const changes = yield* Effect.fromResult(checkPatch(patch))
   yield* Effect.fromResult(encode(owner.plan.codec, { ...owner.instance, ...changes }))
-  yield* requestChange(owner, (current) => ({ ...current, ...changes }))
+  yield* requestChange(owner, (wanted) => Wanted.withPatch(wanted, changes))
 })
 
 const registrationOf = <M>(owner: Owner<M>): Registration<M> => ({
@@ -159,8 +182,9 @@ const registrationOf = <M>(owner: Owner<M>): Registration<M> => ({
       return owner.statuses.changes
     }
   },
+  health: Effect.sync(() => Option.fromNullishOr(owner.health)),
   update: (patch) => update(owner, patch),
-  drain: Effect.ignore(requestChange(owner, (current) => ({ ...current, status: "draining" }))),
+  drain: Effect.ignore(requestChange(owner, Wanted.withDrain)),
   awaitFailure: Deferred.await(owner.failed)
 })
 

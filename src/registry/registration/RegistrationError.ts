@@ -4,7 +4,7 @@
  * @since 0.1.0
  * @module
  */
-import type { Duration } from "effect"
+import type { Cause, Duration } from "effect"
 import type { LeaseId } from "../../etcd/Etcd.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import { type InvalidOption, show } from "../../internal/options.ts"
@@ -53,11 +53,13 @@ export class InstanceIdTaken extends InstanceIdTakenBase {
 
 const RegistrationRefusedBase: TaggedErrorClass<"RegistrationRefused", {
   readonly key: string
-  readonly cause: EtcdError | RegistrationLost
+  readonly cause: EtcdError | RegistrationLost | Cause.UnknownError
 }> = TaggedErrorClass("RegistrationRefused")
 
 /**
- * etcd refused the registration, or a finite `retry` ended.
+ * etcd refused the registration, a finite `retry` ended, or code of the user died.
+ *
+ * If code of the user died, the `cause` is an `UnknownError`, which has the defect as its own cause.
  *
  * @since 0.1.0
  * @category errors

@@ -3,11 +3,12 @@
  *
  * @module
  */
-import { Deferred, Effect, Option } from "effect"
+import { Clock, Deferred, Effect, Option } from "effect"
 import type { Etcd, KeyValue, LeaseId, TxnResponse } from "../../etcd/Etcd.ts"
 import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
 import { follow, type FollowOptions } from "../../etcd/follow.ts"
-import type { Session } from "../../etcd/Session.ts"
+import { leaseAgeMillis, type Session } from "../../etcd/Session.ts"
+import type { Ttl } from "../../etcd/Ttl.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import { holderOf, instanceIn } from "./holder.ts"
 import type { Held } from "./phase.ts"
@@ -18,7 +19,7 @@ import { InstanceIdTaken } from "./RegistrationError.ts"
 export interface Claimant<M> {
   readonly plan: RegistrationPlan<M>
   /** The value to put, as it is wanted now. */
-  readonly value: Uint8Array
+  readonly value: () => Uint8Array
   /** The revision of this registration's last write, or `undefined` if it has not been in etcd yet. */
   readonly lastRevision: bigint | undefined
   /**
@@ -110,6 +111,24 @@ const awaitFree = Effect.fnUntraced(function* (
 })
 
 /**
+ * How long to wait before taking over a key that has just been taken over; 0 if it has not.
+ *
+ * Two processes with one id would otherwise supersede each other as fast as their supervisors restart them. The id of the
+ * holder's lease tells when it was granted, and the lease of the key when it was created tells whether the holder
+ * created it or took it over. A holder that had to wait itself took the key up to one TTL after the grant, so the grant
+ * has to be two TTLs old.
+ */
+const millisUntilTakeover = Effect.fnUntraced(function* (etcd: Etcd, key: string, holder: KeyValue, ttl: Ttl) {
+  if (holder.createRevision === holder.modRevision) return 0
+  const leftMillis = 2 * ttl.seconds * 1000 - leaseAgeMillis(holder.lease, yield* Clock.currentTimeMillis)
+  if (leftMillis <= 0) return 0
+  const created = yield* Effect.option(etcd.range({ key, revision: holder.createRevision }))
+  // Compacted or unreachable: nothing is known, so nothing is delayed.
+  const first = Option.isSome(created) ? created.value.kvs[0] : undefined
+  return first === undefined || first.lease === holder.lease ? 0 : leftMillis
+})
+
+/**
  * Puts the key under a lease and returns the revision. Fails with `InstanceIdTaken` if another process holds the key and
  * the policy forbids taking it over, or if it was taken while this registration was away.
  */
@@ -122,8 +141,9 @@ export const make = Effect.fnUntraced(function* <M>(
   const { plan } = claimant
   const { claim, key, ttl } = plan
   let expected = 0n
+  let hasPaused = false
   for (let attempt = 1; attempt <= maxImmediateAttempts; attempt++) {
-    const { value } = claimant
+    const value = claimant.value()
     const response: TxnResponse = yield* putIf(etcd, key, expected, value, leaseId)
     if (response.succeeded) return response.header.revision
     const holder = readBack(response)
@@ -140,12 +160,23 @@ export const make = Effect.fnUntraced(function* <M>(
     // A holder from after this registration's last write took the id while it was away. One from before it belongs to
     // a replaced history, such as a restored snapshot.
     if (last !== undefined && holder.modRevision > last) return yield* taken
-    if (claim === "overwrite") continue
-    if (claim === "restart" && haveSameEndpoints(plan, value, holder.value)) continue
     if (claim === "exclusive") return yield* taken
-    const until = claimant.waitUntil((yield* monotonicMillis) + ttl.seconds * 1000 + expiryGraceMillis)
-    if (!(yield* awaitFree(etcd, followOptions, key, response.header.revision, until, lost))) return yield* taken
-    expected = 0n
+    const now = yield* monotonicMillis
+    if (claim === "overwrite" || haveSameEndpoints(plan, value, holder.value)) {
+      const pauseMillis = hasPaused ? 0 : yield* millisUntilTakeover(etcd, key, holder, ttl)
+      if (pauseMillis === 0) continue
+      yield* Effect.logWarning(
+        `${JSON.stringify(key)} has just been taken over; waiting up to ${Math.ceil(pauseMillis / 1000)} s before ` +
+          "it is taken over again. If two processes use this id, give each its own"
+      )
+      hasPaused = true
+      const until = claimant.waitUntil(now + pauseMillis)
+      if (yield* awaitFree(etcd, followOptions, key, response.header.revision, until, lost)) expected = 0n
+    } else {
+      const until = claimant.waitUntil(now + ttl.seconds * 1000 + expiryGraceMillis)
+      if (!(yield* awaitFree(etcd, followOptions, key, response.header.revision, until, lost))) return yield* taken
+      expected = 0n
+    }
     attempt = 1
   }
   return yield* new EtcdError({

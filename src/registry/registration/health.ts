@@ -1,27 +1,56 @@
 /**
- * The health of an instance, as the check that its owner gives tells it.
+ * The health of an instance: its owner's check, repeated, and the status that follows from the results.
  *
  * @module
  */
-import { type Duration, Effect, Exit } from "effect"
+import { Clock, type Duration, Effect, Exit } from "effect"
 
-/** Checks health for ever and tells each change of it. */
+/**
+ * The health of an instance.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HealthState {
+  /** The status that follows: `"starting"` before the first success, `"down"` after `healthThreshold` failures. */
+  readonly status: "starting" | "up" | "down"
+  /** The result of the last check. A failure has its cause. */
+  readonly lastResult: Exit.Exit<unknown, unknown>
+  /** When checks began to succeed, or to fail, as the last one did: milliseconds of the epoch. */
+  readonly since: number
+}
+
+/** A check and how to repeat it. */
+export interface HealthCheck {
+  readonly check: Effect.Effect<unknown, unknown>
+  /** The time between two checks, and the limit of one. */
+  readonly every: Duration.Duration
+  /** Failures in a row after which the instance is down. */
+  readonly threshold: number
+}
+
+/**
+ * Checks health forever, and reports each result.
+ *
+ * A check that dies counts as a failure: `Effect.promise` turns each rejection into a defect.
+ */
 export const gate = Effect.fnUntraced(function* (
-  check: Effect.Effect<unknown, unknown>,
-  every: Duration.Duration,
-  threshold: number,
-  tell: (status: "up" | "down") => Effect.Effect<void>
+  { check, every, threshold }: HealthCheck,
+  report: (state: HealthState, failures: number) => Effect.Effect<void>
 ) {
-  let told: "up" | "down" | undefined
+  let state: HealthState | undefined
   let failures = 0
   while (true) {
-    const exit = yield* Effect.exit(Effect.timeout(check, every))
-    failures = Exit.isSuccess(exit) ? 0 : failures + 1
-    const now = failures === 0 ? "up" : failures >= threshold ? "down" : told
-    if (now !== undefined && now !== told) {
-      told = now
-      yield* tell(now)
+    const lastResult = yield* Effect.exit(Effect.timeout(check, every))
+    const isSuccess = Exit.isSuccess(lastResult)
+    const isSame = state !== undefined && Exit.isSuccess(state.lastResult) === isSuccess
+    failures = isSuccess ? 0 : failures + 1
+    state = {
+      status: isSuccess ? "up" : failures >= threshold ? "down" : state?.status ?? "starting",
+      lastResult,
+      since: isSame && state !== undefined ? state.since : yield* Clock.currentTimeMillis
     }
+    yield* report(state, failures)
     yield* Effect.sleep(every)
   }
 })

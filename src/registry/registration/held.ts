@@ -4,15 +4,18 @@
  *
  * @module
  */
-import { Clock, Deferred, Duration, Effect, Metric, Option, Result, type Scope } from "effect"
+import { Cause, Clock, Deferred, Duration, Effect, identity, Metric, Option, Result, type Scope } from "effect"
+import type { KeyValue } from "../../etcd/Etcd.ts"
 import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
 import type { Session } from "../../etcd/Session.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import * as Claim from "./claim.ts"
+import { instanceIn } from "./holder.ts"
 import type { Message, Owner } from "./Owner.ts"
 import * as Phase from "./phase.ts"
 import { encode } from "./RegisterOptions.ts"
 import { RegistrationRefused } from "./RegistrationError.ts"
+import * as Wanted from "./wanted.ts"
 
 const lost = Metric.counter("etcd_discovery_registrations_lost", {
   description: "Registrations that were lost and had to be made again",
@@ -39,6 +42,11 @@ export const step = <M>(
       return leave(owner, phase, session)
     case "Drained":
       return Effect.succeed(Phase.afterRelease(phase))
+    case "Publish":
+      owner.isPublishPlanned = false
+      return publish(owner, phase, session)
+    case "Died":
+      return Effect.die(Cause.squash(message.cause))
   }
 }
 
@@ -57,7 +65,7 @@ const onMeaning = Effect.fnUntraced(function* <M>(
   phase: Phase.Held,
   session: Session,
   meaning: Phase.Meaning
-): Effect.fn.Return<Phase.Phase> {
+): Effect.fn.Return<Phase.Phase, never, Scope.Scope> {
   switch (meaning._tag) {
     case "Old":
       return phase
@@ -77,13 +85,56 @@ const onMeaning = Effect.fnUntraced(function* <M>(
     case "Taken":
       return Phase.afterTaken(phase, meaning.error)
     case "Own": {
-      const { kv: { modRevision, value } } = meaning
-      const seen = Phase.afterWrite(meaning.phase, modRevision, phase.drainingSince)
-      if (Claim.sameBytes(value, owner.value)) return seen
-      const written = yield* Effect.option(unless(owner, session, write(owner, seen)))
-      return Option.getOrUndefined(written) ?? seen
+      const { kv, phase: seen } = meaning
+      yield* adopt(owner, kv)
+      return yield* publish(owner, Phase.afterWrite(seen, kv.modRevision, yield* drainingAt(owner)), session)
     }
   }
+})
+
+/** Takes over what an operator wrote into the value. What else was changed is undone by the next write. */
+const adopt = Effect.fnUntraced(function* <M>(owner: Owner<M>, { value }: KeyValue) {
+  const { plan: { key }, sent, written } = owner
+  if (Claim.sameBytes(value, written.value)) return
+  // An own write whose answer was lost.
+  if (sent.some((one) => Claim.sameBytes(value, one))) {
+    owner.written = { ...written, value }
+    return
+  }
+  const found = instanceIn(owner.plan, value)
+  if (found !== undefined) {
+    const before = owner.instance
+    owner.wanted = Wanted.adopt(owner.wanted, written.instance, found)
+    const { status, weight } = owner.instance
+    if (status !== before.status || weight !== before.weight) {
+      yield* Effect.logInfo(`an operator changed ${JSON.stringify(key)}: status ${status}, weight ${weight}`)
+    }
+  }
+  owner.written = { instance: found ?? written.instance, value }
+})
+
+/** Tried again after this time when etcd refused to undo a foreign write, or to take a new health. */
+const refusedMillis = 5000
+
+/** Writes what is wanted, if that is not in etcd, at the pace of writes that the owner did not ask for. */
+const publish = Effect.fnUntraced(function* <M>(
+  owner: Owner<M>,
+  phase: Phase.Held,
+  session: Session
+): Effect.fn.Return<Phase.Phase, never, Scope.Scope> {
+  if (Claim.sameBytes(owner.encoded.value, owner.written.value)) return phase
+  const waitMillis = owner.pace.take(yield* monotonicMillis)
+  const written = waitMillis > 0 ?
+    Result.succeed(undefined) :
+    yield* Effect.result(unless(owner, session, write(owner, phase)))
+  if (Result.isSuccess(written) && written.success !== undefined) return written.success
+  if (!owner.isPublishPlanned) {
+    owner.isPublishPlanned = true
+    yield* Effect.forkScoped(
+      Effect.delay(Effect.sync(() => owner.offer({ _tag: "Publish" })), waitMillis > 0 ? waitMillis : refusedMillis)
+    )
+  }
+  return phase
 })
 
 /** The time, if the instance asks for no more traffic. */
@@ -106,22 +157,27 @@ const unless = <M, A, E>(
 const maxImmediateWrites = 4
 
 /** Writes the wanted value in place of the last one. If somebody else has written the key, decides anew. */
-const write = <M>(owner: Owner<M>, phase: Phase.Held): Effect.Effect<Phase.Phase, EtcdError> => {
+const write = <M>(
+  owner: Owner<M>,
+  phase: Phase.Held,
+  change: (wanted: Wanted.Wanted<M>) => Wanted.Wanted<M> = identity
+): Effect.Effect<Phase.Phase, EtcdError> => {
   const { plan: { key, retry }, registrar: { etcd } } = owner
   const attempt = Effect.fnUntraced(function* (): Effect.fn.Return<Phase.Phase, EtcdError> {
     let held = phase
     for (let writes = 0; writes < maxImmediateWrites; writes++) {
-      const { value } = owner
-      const result = yield* Claim.replace(etcd, key, held, value)
-      if (result._tag === "Written") return Phase.afterWrite(held, result.revision, yield* drainingAt(owner))
+      const result = yield* Claim.replace(etcd, key, held, owner.value())
+      if (result._tag === "Written") {
+        owner.confirm()
+        return Phase.afterWrite(held, result.revision, yield* drainingAt(owner))
+      }
       const meaning = Phase.meaningOfRead(held, owner.plan, result.kv)
       if (meaning._tag === "Lost") return yield* lose(owner, held, meaning.cause)
       if (meaning._tag === "Taken") return Phase.afterTaken(held, meaning.error)
-      held = Phase.afterWrite(held, meaning.kv.modRevision, held.drainingSince)
-      // The answer to an earlier attempt was lost.
-      if (Claim.sameBytes(meaning.kv.value, value)) {
-        return Phase.afterWrite(held, meaning.kv.modRevision, yield* drainingAt(owner))
-      }
+      yield* adopt(owner, meaning.kv)
+      owner.wanted = change(owner.wanted)
+      held = Phase.afterWrite(held, meaning.kv.modRevision, yield* drainingAt(owner))
+      if (Claim.sameBytes(owner.encoded.value, owner.written.value)) return held
     }
     return yield* new EtcdError({
       reason: new Unavailable({ detail: `the key changed during each of ${maxImmediateWrites} attempts to write it` }),
@@ -138,17 +194,18 @@ const change = Effect.fnUntraced(function* <M>(
   session: Session,
   { change, done }: Extract<Message<M>, { readonly _tag: "Change" }>
 ): Effect.fn.Return<Phase.Phase> {
-  const { instance: before, plan: { codec, key } } = owner
+  const { health, plan: { codec, key }, wanted: before, written: writtenBefore } = owner
   const candidate = change(before)
-  const encoded = encode(codec, candidate)
+  const encoded = encode(codec, Wanted.published(candidate, health?.status))
   if (Result.isFailure(encoded)) {
     yield* Deferred.fail(done, encoded.failure)
     return phase
   }
-  owner.instance = candidate
-  const written = yield* Effect.result(unless(owner, session, write(owner, phase)))
+  owner.wanted = candidate
+  const written = yield* Effect.result(unless(owner, session, write(owner, phase, change)))
   if (Result.isFailure(written) && written.failure.reason._tag !== "LeaseNotFound") {
-    owner.instance = before
+    // As before, with what an operator may have written meanwhile.
+    owner.wanted = Wanted.adopt(before, writtenBefore.instance, owner.written.instance)
     yield* Deferred.fail(done, new RegistrationRefused({ key, cause: written.failure }))
     return phase
   }
@@ -171,7 +228,7 @@ const leave = Effect.fnUntraced(function* <M>(
 ): Effect.fn.Return<Phase.Phase, never, Scope.Scope> {
   const { plan: { drain, key, releaseTimeout } } = owner
   const leaving = Phase.whileLeaving(phase)
-  owner.instance = { ...owner.instance, status: "draining" }
+  owner.wanted = Wanted.withDrain(owner.wanted)
   const written = yield* (phase.drainingSince === undefined ? write(owner, leaving) : Effect.succeed(leaving)).pipe(
     Effect.raceFirst(Effect.as(session.lost, Phase.afterRelease(leaving))),
     Effect.timeoutOption(releaseTimeout),

@@ -7,14 +7,28 @@
  *
  * @module
  */
-import { Cause, Deferred, Duration, Effect, Exit, Metric, Option, Queue, Result, Schedule, type Scope } from "effect"
+import {
+  Cause,
+  Clock,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Metric,
+  Option,
+  Queue,
+  Result,
+  Schedule,
+  type Scope
+} from "effect"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
+import * as Backoff from "../../etcd/Backoff.ts"
 import type { Session } from "../../etcd/Session.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import * as Claim from "./claim.ts"
 import { drainingAt, step } from "./held.ts"
-import type { Owner } from "./Owner.ts"
-import { followKey } from "./ownKey.ts"
+import { forkFor, type Owner } from "./Owner.ts"
+import { followKey, type SeenKey } from "./ownKey.ts"
 import * as Phase from "./phase.ts"
 import { type InstanceIdTaken, RegistrationRefused } from "./RegistrationError.ts"
 
@@ -22,26 +36,45 @@ const registered = Metric.counter("etcd_discovery_registrations", {
   description: "Claims that put an instance into etcd, first ones and after a loss",
   incremental: true
 })
-/** Runs until the registration has ended. Interrupting it releases the lease. */
-export const run = Effect.fnUntraced(function* <M>(owner: Owner<M>): Effect.fn.Return<void> {
+/** Runs until the registration has ended. Interrupting it releases the lease. A defect ends it as well, as its error. */
+export const run = <M>(owner: Owner<M>): Effect.Effect<void> =>
+  Effect.catchCause(live(owner), (cause) => {
+    if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause)
+    const defect = Cause.squash(cause)
+    const died = new Cause.UnknownError(defect, `the registration died: ${String(defect)}`)
+    return end(owner, Phase.afterError(new RegistrationRefused({ key: owner.plan.key, cause: died })), cause)
+  })
+
+const live = Effect.fnUntraced(function* <M>(owner: Owner<M>): Effect.fn.Return<void> {
   while (true) {
     const failure = yield* Effect.scoped(tenure(owner))
     const { phase } = owner
-    if (phase._tag === "Ended") return end(owner, phase)
+    if (phase._tag === "Ended") return yield* end(owner, phase)
     if (failure !== undefined && !(yield* awaitRetry(owner, failure))) {
       const error = new RegistrationRefused({ key: owner.plan.key, cause: failure })
-      return end(owner, Phase.afterError(error))
+      return yield* end(owner, Phase.afterError(error))
     }
   }
 })
 
-const end = <M>(owner: Owner<M>, phase: Phase.Ended): void => {
-  owner.become(phase)
-  const error = Phase.errorOf(phase, owner.plan.key)
-  if (error === undefined) return
-  Deferred.doneUnsafe(owner.started, Exit.fail(error))
-  Deferred.doneUnsafe(owner.failed, Exit.fail(error))
-}
+/** Ends the registration. What failed is logged last, so that a logger that throws hides nothing. */
+const end = <M>(owner: Owner<M>, phase: Phase.Ended, cause: Cause.Cause<never> = Cause.empty): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    owner.become(phase)
+    const error = Phase.errorOf(phase, owner.plan.key)
+    if (error === undefined) return Effect.void
+    const wasAwaited = Deferred.doneUnsafe(owner.started, Exit.fail(error)) && owner.plan.startup === "await"
+    Deferred.doneUnsafe(owner.failed, Exit.fail(error))
+    return wasAwaited ? Effect.void : Effect.ignoreCause(Effect.logError(error.message, cause))
+  })
+
+/** What etcd refuses. It ends a first claim; later a role may come back. */
+const isRefusal = ({ reason }: EtcdError): boolean =>
+  reason._tag === "PermissionDenied" || reason._tag === "Unauthenticated" || reason._tag === "InvalidArgument" ||
+  reason._tag === "TooLarge"
+
+/** A refusal is retried more slowly than what an outage causes. */
+const minRefusedDelay = Duration.seconds(1)
 
 /** Waits for the next attempt to claim. False if `retry` has come to its end. */
 const awaitRetry = Effect.fnUntraced(function* <M>(owner: Owner<M>, failure: Phase.Failure) {
@@ -54,7 +87,8 @@ const awaitRetry = Effect.fnUntraced(function* <M>(owner: Owner<M>, failure: Pha
     }
     owner.become(Phase.afterFailure(phase, failure))
   }
-  yield* recovery.waitForRetry(delay.value)
+  const isSlow = failure._tag === "EtcdError" && isRefusal(failure)
+  yield* recovery.waitForRetry(isSlow ? Duration.max(delay.value, minRefusedDelay) : delay.value)
   return true
 })
 
@@ -90,11 +124,6 @@ const tenure = Effect.fnUntraced(function* <M>(
   return owner.phase.lastFailure
 })
 
-/** Failures of a first claim that no later attempt with the same options can mend. */
-const isRefusal = ({ reason }: EtcdError): boolean =>
-  reason._tag === "PermissionDenied" || reason._tag === "Unauthenticated" || reason._tag === "InvalidArgument" ||
-  reason._tag === "TooLarge"
-
 const afterFailedClaim = <M>(owner: Owner<M>, failure: EtcdError | InstanceIdTaken): EtcdError | undefined => {
   const { phase, plan: { key } } = owner
   if (phase._tag !== "Claiming") return undefined
@@ -123,18 +152,29 @@ const claim = Effect.fnUntraced(function* <M>(
   const { phase } = owner
   if (phase._tag !== "Claiming") return session
   if (phase.attempt > 1 || phase.lostAt !== undefined) yield* recovery.succeeded
+  owner.confirm()
+  owner.isPublishPlanned = false
   owner.become(Phase.afterClaim(phase, leaseId, revision, yield* drainingAt(owner)))
   Deferred.doneUnsafe(owner.started, Exit.void)
   for (const done of owner.unwritten.splice(0)) Deferred.doneUnsafe(done, Exit.void)
   yield* Metric.update(registered, 1)
+  const again = phase.lostAt === undefined ?
+    "" :
+    ` again, ${Math.round((yield* Clock.currentTimeMillis) - phase.lostAt)} ms after the loss`
+  yield* Effect.logInfo(`registered ${JSON.stringify(key)} under lease ${leaseId.toString(16)}${again}`)
 
   yield* session.lost.pipe(
     Effect.map((cause) => owner.offer({ _tag: "LeaseLost", leaseId, cause })),
     Effect.forkScoped
   )
-  yield* followKey(etcd, followOptions, key, revision, (seen) => owner.offer({ _tag: "KeySeen", leaseId, seen })).pipe(
-    Effect.catch((error) => Effect.logWarning(`cannot watch ${JSON.stringify(key)}: a loss is detected late`, error)),
-    Effect.forkScoped
+  const onSeen = (seen: SeenKey) => owner.offer({ _tag: "KeySeen", leaseId, seen })
+  yield* forkFor(
+    owner,
+    followKey(etcd, followOptions, key, revision, onSeen).pipe(
+      Effect.tapError((error) => Effect.logWarning(`cannot watch ${JSON.stringify(key)}; retrying`, error)),
+      // A role may come back. The watch resumes from the claim, so that nothing is missed.
+      Effect.retry(Backoff.refused)
+    )
   )
   if (previousLease !== undefined) yield* Effect.forkScoped(Effect.ignore(etcd.leaseRevoke(previousLease)))
   return session

@@ -1,5 +1,5 @@
 // Registers itself at the etcd of the environment and stays; ends with 1 when the registration cannot be kept.
-import { Config, Effect } from "effect"
+import { Config, Effect, Logger } from "effect"
 import { registerService, Registry, runMain } from "../../../mod.ts"
 
 const program = Effect.gen(function* () {
@@ -16,4 +16,5 @@ const program = Effect.gen(function* () {
   return yield* registration.awaitFailure
 })
 
-runMain(program.pipe(Effect.scoped, Effect.provide(Registry.layerConfig())))
+// The log goes to stdout, which the tests read.
+runMain(program.pipe(Effect.scoped, Effect.provide(Registry.layerConfig()), Effect.provide(Logger.layer([]))))

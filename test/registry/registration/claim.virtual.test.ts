@@ -1,4 +1,5 @@
-import { Effect, Exit } from "effect"
+import { Clock, Effect, Exit } from "effect"
+import type { RegisterOptions } from "../../../mod.ts"
 import assert from "node:assert/strict"
 import { RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
 import { InstanceIdTaken } from "../../../src/registry/registration/RegistrationError.ts"
@@ -11,6 +12,8 @@ import {
   keyOfA,
   keysIn,
   leasesIn,
+  orders,
+  type Process,
   putInstance,
   register,
   settle,
@@ -198,6 +201,83 @@ describe("claim", () => {
         const lease = yield* first.registration.leaseId
         const [held] = Object.values(yield* keysIn(operator))
         assert.equal(lease._tag === "Some" && lease.value === held, true)
+      })
+  )
+
+  /** A supervisor that starts the process anew, in 10 ms, whenever its registration has ended. */
+  const supervised = (process: Process["registry"], options: RegisterOptions, claims: Array<number>) =>
+    Effect.scoped(Effect.gen(function* () {
+      const registration = yield* process.register(orders, options)
+      claims.push(Math.round(yield* Clock.currentTimeMillis))
+      yield* registration.awaitFailure
+    })).pipe(Effect.ignore, Effect.andThen(Effect.sleep("10 millis")), Effect.forever)
+
+  verify(
+    "two supervised processes with one id take it from each other at most once in a TTL, and say so (R8)",
+    (log) =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const claims: Array<number> = []
+        for (const { registry } of [yield* process(), yield* process()]) {
+          yield* Effect.forkScoped(supervised(registry, { ...a, ttl: "5 seconds" }, claims))
+          yield* elapse("100 millis")
+        }
+        yield* elapse("60 seconds")
+        // The first takeover is at once. Lease ids have the time in whole seconds.
+        assert.ok(claims.length >= 8 && claims.length <= 14, `${claims}`)
+        assert.ok(
+          log.some((line) => /^Warn "\/services\/orders\/a" has just been taken over; waiting up to \d+ s/.test(line)),
+          log.join("\n")
+        )
+      })
+  )
+
+  verify(
+    "a process that is restarted within a TTL of its first start takes its id over at once (R8)",
+    (log) =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const killed = yield* process()
+        const first = yield* register(killed)
+        yield* first.registration.update({ weight: 3 })
+        yield* killed.faults.outage
+        yield* elapse("3 seconds")
+        const second = yield* register(yield* process())
+        assert.equal(yield* statusOf(second), "Registered")
+        assert.deepEqual(log.filter((line) => line.includes("has just been taken over")), [])
+        assert.equal((yield* leasesIn(operator)).length, 2)
+      })
+  )
+
+  verify(
+    "a wait for another holder ends on the monotonic clock, whatever the wall clock does (R8)",
+    () =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const inner = yield* Clock.Clock
+        let jump = 0
+        const clock: Clock.Clock = {
+          currentTimeMillisUnsafe: () => inner.currentTimeMillisUnsafe() + jump,
+          currentTimeMillis: Effect.map(inner.currentTimeMillis, (now) => now + jump),
+          currentTimeNanosUnsafe: () => inner.currentTimeNanosUnsafe(),
+          currentTimeNanos: inner.currentTimeNanos,
+          monotonicTimeNanosUnsafe: () => inner.monotonicTimeNanosUnsafe(),
+          monotonicTimeNanos: inner.monotonicTimeNanos,
+          sleep: (duration) => inner.sleep(duration)
+        }
+        yield* register(yield* process())
+        const one = yield* process().pipe(Effect.provideService(Clock.Clock, clock))
+        const second = yield* start(
+          register(one, { ...elsewhere, ttl: "6 seconds", startupTimeout: "1 second" }).pipe(
+            Effect.provideService(Clock.Clock, clock)
+          )
+        )
+        yield* elapse("1 second")
+        jump = -3_600_000
+        // A claim that has to begin again, because its wait broke, asks for the time again.
+        yield* one.faults.breakWatches()
+        yield* elapse("6 seconds")
+        assert.equal(failureOf(second)?._tag, "InstanceIdTaken")
       })
   )
 })

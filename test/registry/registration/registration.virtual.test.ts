@@ -315,6 +315,68 @@ describe("registerService", () => {
       })
   )
 
+  verify(
+    "a role that is away for a while does not end the watch of the own key, nor the registration (R3, R10)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const kept = yield* register(one)
+        yield* one.faults.set([{ fault: FaultyEtcd.permissionDenied }])
+        yield* one.faults.breakWatches()
+        yield* elapse("2 seconds")
+        yield* one.faults.clear
+        yield* elapse("20 seconds")
+        assert.equal(yield* statusOf(kept), "Registered")
+        yield* operator.deleteRange({ key: keyOfA })
+        yield* elapse("1 second")
+        assert.equal(yield* statusOf(kept), "Registered")
+        assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
+      })
+  )
+
+  verify(
+    "a claim that etcd refuses after a loss is retried slowly until a role is back (R3)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const kept = yield* register(one)
+        yield* one.faults.set([{ method: "txn", fault: FaultyEtcd.permissionDenied }])
+        yield* operator.deleteRange({ key: keyOfA })
+        yield* elapse("1 minute")
+        assert.equal(yield* statusOf(kept), "Recovering")
+        const claims = (yield* timesOf(one, "txn")).length
+        assert.ok(claims > 5 && claims < 62, `${claims} claims in a minute`)
+        yield* one.faults.clear
+        yield* elapse("6 seconds")
+        assert.equal(yield* statusOf(kept), "Registered")
+        assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
+      })
+  )
+
+  verify("a claim whose Txns never succeed backs off (R4)", () =>
+    Effect.gen(function* () {
+      const { operator, process } = yield* world
+      const one = yield* process()
+      // Another program creates the key before each Txn that expects none, and deletes it before each other one.
+      let exists = false
+      const fault = FaultyEtcd.meanwhile((etcd) => {
+        exists = !exists
+        return exists ? etcd.put({ key: keyOfA, value: "{}" }) : etcd.deleteRange({ key: keyOfA })
+      })
+      yield* one.faults.set([{ method: "txn", fault }])
+      const started = yield* start(register(one, { ...a, claim: "overwrite", startupTimeout: "1 hour" }))
+      yield* elapse("10 seconds")
+      const txns = (yield* timesOf(one, "txn")).length
+      assert.equal(started.exit(), undefined)
+      assert.ok(txns >= 8 && txns < 200, `${txns} Txns in 10 s`)
+      yield* one.faults.clear
+      yield* operator.deleteRange({ key: keyOfA })
+      yield* elapse("6 seconds")
+      assert.equal(started.exit()?._tag, "Success")
+    }))
+
   verify("R6: an acquire that is interrupted at any step leaves no lease and no key", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
@@ -398,6 +460,36 @@ describe("registerService", () => {
     }))
 })
 
+describe("what a registration logs", () => {
+  verify(
+    "registration, loss, recovery and release are logged, and supersession with its holder (R3, R8)",
+    (log) =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const kept = yield* register(yield* process())
+        yield* operator.deleteRange({ key: keyOfA })
+        yield* elapse("5 seconds")
+        yield* kept.release
+        const other = yield* register(yield* process())
+        const lease = yield* putInstance(operator, "a")
+        yield* settle
+        assert.equal(yield* statusOf(other), "Superseded")
+        const [first, loss, again, released, second, taken, ...more] = log
+        assert.match(first ?? "", /^Info registered "\/services\/orders\/a" under lease [0-9a-f]+$/)
+        assert.match(loss ?? "", /^Warn lost the registration of "\/services\/orders\/a"; registering again$/)
+        assert.match(
+          again ?? "",
+          /^Info registered "\/services\/orders\/a" under lease [0-9a-f]+ again, \d+ ms after the loss$/
+        )
+        assert.equal(released, `Info released "${keyOfA}"`)
+        assert.match(second ?? "", /^Info registered/)
+        assert.match(taken ?? "", new RegExp(`^Error .*${lease.toString(16)}`))
+        assert.deepEqual(more, [])
+        assert.deepEqual(kept.statuses.map(([, tag]) => tag), ["Registered", "Recovering", "Registered", "Released"])
+      })
+  )
+})
+
 describe("a write whose answer is lost", () => {
   verify(
     "registerService: a grant that was applied unheard is recognised by its id and becomes the lease",
@@ -467,7 +559,7 @@ describe("a write whose answer is lost", () => {
         yield* elapse("4 seconds")
         assert.deepEqual(released.exit(), Exit.void)
         assert.deepEqual(yield* leasesIn(operator), [])
-        assert.deepEqual(log, [])
+        assert.deepEqual(log.filter((line) => !line.startsWith("Info")), [])
       })
   )
 })

@@ -1,6 +1,6 @@
-import { Clock, Effect, Exit, Layer, Option, Stream } from "effect"
+import { Clock, Effect, Exit, Layer, ManagedRuntime, Option, Scope, Stream } from "effect"
 import assert from "node:assert/strict"
-import { registerService, Registry } from "../../../mod.ts"
+import { registerService, type Registration, Registry } from "../../../mod.ts"
 import { Etcd, EtcdMemory } from "../../../src/etcd/mod.ts"
 import { FaultyEtcd } from "../../../src/testing/mod.ts"
 import { describe } from "../../harness/it.ts"
@@ -17,6 +17,7 @@ import {
   settle,
   start,
   statusOf,
+  timesOf,
   valueOf,
   verify,
   world
@@ -42,33 +43,74 @@ describe("release", () => {
       })
   )
 
-  verify(
-    "R5: a registration whose registry closes first, with its own client, is released with it",
-    () =>
+  const registered = registerService("orders", a)
+  const ofMemory = (etcd: Etcd) => Registry.layer().pipe(Layer.provide(Layer.succeed(Etcd, etcd)))
+  /** Compositions whose registry closes before the scope of the registration does. */
+  const compositions: ReadonlyArray<
+    readonly [string, (etcd: Etcd) => Effect.Effect<Registration, unknown, Scope.Scope>]
+  > = [
+    ["Registry.layer is provided inside of the scope", (etcd) => Effect.provide(registered, ofMemory(etcd))],
+    [
+      "Registry.layer and its client are provided one after the other",
+      (etcd) => registered.pipe(Effect.provide(Registry.layer()), Effect.provideService(Etcd, etcd))
+    ],
+    [
+      "Registry.layer is built in a scope that closes first",
+      (etcd) =>
+        Effect.scoped(Layer.build(ofMemory(etcd))).pipe(
+          Effect.flatMap(() => Effect.scope),
+          Effect.flatMap((outer) =>
+            Effect.scoped(Effect.flatMap(
+              Layer.build(ofMemory(etcd)),
+              (context) => registered.pipe(Effect.provide(context), Scope.provide(outer))
+            ))
+          )
+        )
+    ],
+    [
+      "a ManagedRuntime of Registry.layer is disposed first",
+      (etcd) =>
+        Effect.gen(function* () {
+          const outer = yield* Effect.scope
+          const runtime = ManagedRuntime.make(ofMemory(etcd))
+          const context = yield* runtime.contextEffect
+          const registration = yield* registered.pipe(Effect.provide(context), Scope.provide(outer))
+          yield* runtime.disposeEffect
+          return registration
+        })
+    ]
+  ]
+  for (const [title, compose] of compositions) {
+    verify(`a registration is released with its registry when ${title} (R5)`, (log) =>
       Effect.gen(function* () {
-        const registered = registerService("orders", { ...a })
-        const registration = yield* Effect.provide(registered, Registry.layerMemory())
+        const etcd = yield* EtcdMemory.make()
+        const registration = yield* compose(etcd)
+        assert.deepEqual([yield* keysIn(etcd), yield* leasesIn(etcd)], [{}, []])
         assert.deepEqual(
           [(yield* registration.status.get)._tag, yield* registration.leaseId],
           ["Released", Option.none()]
         )
-      })
-  )
+        assert.deepEqual(log.filter((line) => line.startsWith("Warn")), [])
+      }))
+  }
 
-  verify(
-    "R5: a registration whose registry closes first stays for its own scope when the client is shared",
-    () =>
-      Effect.gen(function* () {
-        const etcd = yield* EtcdMemory.make()
-        const layer = Registry.layer().pipe(Layer.provide(Layer.succeed(Etcd, etcd)))
-        yield* Effect.scoped(Effect.gen(function* () {
-          yield* Effect.provide(registerService("orders", { ...a }), layer)
-          yield* elapse("1 minute")
-          assert.deepEqual(Object.keys(yield* keysIn(etcd)), [keyOfA])
-        }))
-        assert.deepEqual([yield* keysIn(etcd), yield* leasesIn(etcd)], [{}, []])
-      })
-  )
+  verify("a registration with its own client is released with its registry (R5)", () =>
+    Effect.gen(function* () {
+      const registration = yield* Effect.provide(registered, Registry.layerMemory())
+      assert.deepEqual([(yield* registration.status.get)._tag, yield* registration.leaseId], [
+        "Released",
+        Option.none()
+      ])
+    }))
+
+  verify("registerService fails with InvalidOption when its registry has closed (R5)", () =>
+    Effect.gen(function* () {
+      const etcd = yield* EtcdMemory.make()
+      const context = yield* Effect.scoped(Layer.build(ofMemory(etcd)))
+      const error = yield* Effect.flip(Effect.provide(registered, context))
+      assert.equal(error._tag === "InvalidOption" && error.option, "registry")
+      assert.deepEqual(yield* leasesIn(etcd), [])
+    }))
 
   verify(
     "R5: without drain nothing is published, the lease is revoked, and nothing is written after release began",
@@ -342,6 +384,91 @@ describe("health", () => {
         const { runs } = check
         yield* elapse("1 hour")
         assert.equal(check.runs, runs)
+      })
+  )
+
+  verify(
+    "registration.health has the last result with its cause, and each change is logged (R11)",
+    (log) =>
+      Effect.gen(function* () {
+        const { check, kept } = yield* gated()
+        const health = Effect.map(kept.registration.health, Option.getOrThrow)
+        yield* elapse("500 millis")
+        assert.deepEqual(yield* health, { status: "starting", lastResult: Exit.fail("unhealthy"), since: 0 })
+        yield* elapse("2 seconds")
+        assert.deepEqual(yield* health, { status: "down", lastResult: Exit.fail("unhealthy"), since: 0 })
+        check.fails = false
+        yield* elapse("1 second")
+        assert.deepEqual(yield* health, { status: "up", lastResult: Exit.void, since: 3000 })
+        yield* elapse("5 seconds")
+        assert.deepEqual(
+          log.filter((line) => line.includes("health")),
+          [
+            `Warn "${keyOfA}" is down: its health check failed 3 times in a row`,
+            `Info "${keyOfA}" is up: its health check succeeded`
+          ]
+        )
+      })
+  )
+
+  verify("a health check that dies counts as a failure, and its cause is kept (R11)", () =>
+    Effect.gen(function* () {
+      const { process } = yield* world
+      const one = yield* process()
+      const { registration } = yield* register(one, {
+        ...a,
+        health: Effect.die(new Error("boom")),
+        healthEvery: "1 second"
+      })
+      yield* elapse("3 seconds")
+      const health = Option.getOrThrow(yield* registration.health)
+      assert.equal(health.status, "down")
+      assert.ok(Exit.isFailure(health.lastResult) && Exit.hasDies(health.lastResult))
+      assert.equal((yield* registration.status.get)._tag, "Registered")
+    }))
+
+  verify(
+    "after an outage the newest health is published, not a result from before it (R11)",
+    () =>
+      Effect.gen(function* () {
+        const { check, kept, one, operator, status } = yield* gated()
+        check.fails = false
+        yield* elapse("1 second")
+        yield* one.faults.outage
+        check.fails = true
+        yield* elapse("10 seconds")
+        check.fails = false
+        yield* elapse("20 seconds")
+        const puts = yield* collect(operator.watch({ key: keyOfA }))
+        yield* one.faults.clear
+        yield* elapse("10 seconds")
+        assert.equal(yield* statusOf(kept), "Registered")
+        assert.equal(yield* status, "up")
+        const values = puts.seen.flatMap((answer) => answer._tag === "Events" ? answer.events : [])
+          .map(({ kv }) => JSON.parse(new TextDecoder().decode(kv.value)).status)
+        assert.deepEqual(values, ["up"])
+      })
+  )
+
+  verify(
+    "health that flaps every millisecond causes at most one write a second after a burst (R11)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        let runs = 0
+        yield* register(one, {
+          ...a,
+          health: Effect.suspend(() => runs++ % 2 === 0 ? Effect.void : Effect.fail("flaps")),
+          healthEvery: "1 millis",
+          healthThreshold: 1
+        })
+        const before = (yield* timesOf(one, "txn")).length
+        for (let second = 0; second < 10; second++) yield* elapse("1 second")
+        const writes = (yield* timesOf(one, "txn")).length - before
+        assert.ok(runs > 1000, `${runs} checks`)
+        assert.ok(writes >= 5 && writes <= 17, `${writes} writes`)
+        assert.equal((yield* keysIn(operator))[keyOfA] !== undefined, true)
       })
   )
 })

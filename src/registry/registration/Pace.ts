@@ -1,0 +1,32 @@
+/**
+ * The pace of writes that the owner did not ask for: health that changes, and foreign writes of the key that are undone.
+ *
+ * @module
+ */
+
+/** Writes that may follow one another at once. */
+const burst = 5
+
+/** Then one write is allowed in this time. */
+const refillMillis = 1000
+
+/** A token bucket: a flapping check or two programs that fight over a key cause at most one write a second. */
+export class Pace {
+  #tokens = burst
+  #refilledAt = -Infinity
+
+  /** Takes a token and returns 0, or returns the milliseconds after which there is one. `now` is monotonic. */
+  take(now: number): number {
+    const refilled = Math.floor((now - this.#refilledAt) / refillMillis)
+    if (this.#tokens + refilled >= burst) {
+      this.#tokens = burst
+      this.#refilledAt = now
+    } else if (refilled > 0) {
+      this.#tokens += refilled
+      this.#refilledAt += refilled * refillMillis
+    }
+    if (this.#tokens === 0) return this.#refilledAt + refillMillis - now
+    this.#tokens -= 1
+    return 0
+  }
+}
