@@ -7,7 +7,7 @@
  *
  * Bun and Node run it as well: `bun examples/demo.ts`, `node examples/demo.ts`.
  */
-import { Console, Effect, Exit, Option, Scope, Stream, SubscriptionRef } from "effect"
+import { Console, Effect, Exit, Layer, Option, References, Scope, Stream, SubscriptionRef } from "effect"
 import process from "node:process"
 import { discover, type InstanceSet, runMain } from "../mod.ts"
 import { type Etcd, prefix } from "../src/etcd/mod.ts"
@@ -30,7 +30,7 @@ const instance = (number: number): Instance => ({
 const story = Effect.fnUntraced(function* (stage: Stage) {
   const screen = yield* Screen.make(`Service discovery on ${stage.place}`)
   const etcd = yield* stage.connect
-  const registry = registryOf(etcd, stage.namespace)
+  const registry = yield* Layer.build(registryOf(etcd, stage.namespace))
   const seen = yield* SubscriptionRef.make<InstanceSet.InstanceSet | undefined>(undefined)
 
   /** Waits until the consumer has received such a set. */
@@ -143,6 +143,8 @@ const main = Effect.gen(function* () {
   yield* story(yield* flag === undefined && endpoints === undefined ? embedded : real(endpoints))
 }).pipe(
   Effect.scoped,
+  // The screen shows what the log would.
+  Effect.provideService(References.MinimumLogLevel, "Warn"),
   Effect.catch((error) => {
     process.exitCode = 1
     return Console.error(`demo: ${error.message}`)

@@ -1,5 +1,5 @@
 // One instance of the demo in its own process, on the etcd that the environment names.
-import { Console, Effect } from "effect"
+import { Console, Effect, References } from "effect"
 import process from "node:process"
 import { Registry, runMain } from "../../mod.ts"
 import { type Instance, register } from "./stage.ts"
@@ -16,6 +16,7 @@ runMain(
     Effect.andThen(Console.log("registered")),
     Effect.andThen(orphaned),
     Effect.scoped,
+    Effect.provideService(References.MinimumLogLevel, "Warn"),
     Effect.provide(Registry.layerConfig())
   )
 )

@@ -186,7 +186,7 @@ describe("the deadline of a lease", () => {
         const grantedAt: Array<number> = []
         for (let index = 0; index < 10; index++) {
           grantedAt.push(yield* Clock.currentTimeMillis)
-          leases.push(yield* Effect.provideService(Lease.scoped("3 seconds"), Etcd, etcd))
+          leases.push(yield* Effect.provideService(Lease.make("3 seconds"), Etcd, etcd))
           yield* elapse("50 millis")
         }
         state.stuck = true
@@ -227,7 +227,7 @@ describe("the deadline of a lease", () => {
     Effect.gen(function* () {
       const { etcd, state } = yield* stuckEtcd
       state.stuck = true
-      const granting = yield* start(Effect.provideService(Lease.scoped("3 seconds"), Etcd, etcd))
+      const granting = yield* start(Effect.provideService(Lease.make("3 seconds"), Etcd, etcd))
       yield* elapse(999)
       assert.equal(granting.exit(), undefined)
       yield* elapse(2)

@@ -23,8 +23,13 @@ const keys = (etcd: EtcdServer): Effect.Effect<ReadonlyArray<string>, Error> =>
     (text) => text.split("\n").filter((line) => line !== "")
   )
 
-/** The exit of `runMain` after a signal. */
+/** How `runMain` ends after SIGTERM and after SIGINT. */
+const terminated = { code: 0, signal: null }
 const interrupted = { code: 130, signal: null }
+
+/** What a program printed, without the lines of Effect's logger. */
+const printed = (stdout: string): string =>
+  stdout.split("\n").filter((line) => !/^\[\d\d:\d\d:\d\d/.test(line)).join("\n")
 
 const other: Readonly<Record<RuntimeName, RuntimeName>> = { deno: "node", node: "bun", bun: "deno" }
 
@@ -50,7 +55,7 @@ describe("examples", () => {
         status: "up"
       })
       yield* program.signal("SIGTERM")
-      assert.deepEqual(yield* program.exit, interrupted)
+      assert.deepEqual(yield* program.exit, terminated)
       assert.deepEqual(yield* keys(etcd), [])
     }))
 
@@ -71,7 +76,7 @@ describe("examples", () => {
         )
       )
       yield* consumer.signal("SIGTERM")
-      assert.deepEqual(yield* consumer.exit, interrupted)
+      assert.deepEqual(yield* consumer.exit, terminated)
       assert.equal(yield* consumer.stderr, "")
     }))
 
@@ -85,7 +90,7 @@ describe("examples", () => {
       assert.equal(answer, "hello\n")
       yield* server.signal("SIGTERM")
       yield* consumer.awaitLine(/^ {2}hello-\S+ draining http/)
-      assert.deepEqual(yield* server.exit, interrupted)
+      assert.deepEqual(yield* server.exit, terminated)
       assert.deepEqual(yield* keys(etcd), [])
       const said = yield* server.stdout
       assert.match(said, /serving as \/services\/hello\/hello-[^]*the key is gone[^]*the server has stopped/)
@@ -131,7 +136,7 @@ describe("examples", () => {
       const etcd = yield* startEtcd()
       const program = yield* start(etcd, "two_services")
       assert.deepEqual(yield* program.exit, { code: 0, signal: null })
-      assert.deepEqual((yield* program.stdout).trim().split("\n").sort(), greetings)
+      assert.deepEqual(printed(yield* program.stdout).trim().split("\n").sort(), greetings)
       assert.deepEqual(yield* keys(etcd), [])
     }))
 
@@ -141,7 +146,7 @@ describe("examples", () => {
       const alice = yield* start(etcd, "two_services", { args: ["alice", "bob"] })
       const bob = yield* start(etcd, "two_services", { args: ["bob", "alice"], runtime: other[currentRuntime] })
       assert.deepEqual([yield* alice.exit, yield* bob.exit], [{ code: 0, signal: null }, { code: 0, signal: null }])
-      assert.deepEqual([(yield* alice.stdout).trim(), (yield* bob.stdout).trim()], greetings)
+      assert.deepEqual([printed(yield* alice.stdout).trim(), printed(yield* bob.stdout).trim()], greetings)
       assert.deepEqual(yield* keys(etcd), [])
     }))
 
@@ -166,7 +171,7 @@ describe("examples", () => {
       assert.equal(yield* program.awaitLine("orders: "), "orders: http://127.0.0.1:8080")
       assert.equal((yield* keys(etcd)).length, 1)
       yield* program.signal("SIGTERM")
-      assert.deepEqual(yield* program.exit, interrupted)
+      assert.deepEqual(yield* program.exit, terminated)
       assert.deepEqual(yield* keys(etcd), [])
     }))
 

@@ -1,5 +1,5 @@
 // Registers itself, waits until it sees its partner, says so, and ends when the partner has gone.
-import { Config, Effect, Stream } from "effect"
+import { Config, Effect, Logger, Stream } from "effect"
 import { discover, registerService, Registry, runMain } from "../../../mod.ts"
 
 const program = Effect.gen(function* () {
@@ -14,4 +14,5 @@ const program = Effect.gen(function* () {
   )
 })
 
-runMain(program.pipe(Effect.scoped, Effect.provide(Registry.layerConfig())))
+// The log goes to stdout, which the tests read.
+runMain(program.pipe(Effect.scoped, Effect.provide(Registry.layerConfig()), Effect.provide(Logger.layer([]))))
