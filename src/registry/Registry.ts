@@ -7,7 +7,7 @@
  * @since 0.1.0
  * @module
  */
-import { Config, Context, Effect, Layer, Result, type Schedule, Scope, type Stream } from "effect"
+import { Config, Context, Effect, Layer, Result, type Schedule, type Scope, type Stream } from "effect"
 import { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import * as EtcdGrpc from "../etcd/grpc/EtcdGrpc.ts"
