@@ -144,7 +144,11 @@ export const real = Effect.fnUntraced(function* (
   }
   const provider = ConfigProvider.orElse(ConfigProvider.fromEnvRecord(env), ConfigProvider.fromEnv())
   const options = yield* Effect.provideService(EtcdGrpc.config, ConfigProvider.ConfigProvider, provider)
-  const connect: Effect.Effect<Etcd, EtcdError.EtcdError, Scope.Scope> = EtcdGrpc.make(options)
+  const connect: Effect.Effect<Etcd, EtcdError.EtcdError, Scope.Scope> = Effect.catchTag(
+    EtcdGrpc.make(options),
+    "InvalidOption",
+    Effect.die
+  )
   const { version } = yield* Effect.scoped(Effect.flatMap(connect, (etcd) => etcd.status))
   return {
     place: own === undefined ?

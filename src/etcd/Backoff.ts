@@ -12,9 +12,10 @@ import { Duration, Effect, Random, Schedule } from "effect"
 /** Exponential from `base`, never above `cap`, each delay drawn evenly from 0 up to that; endless. */
 export const fullJitter = (
   base: Duration.Input,
-  cap: Duration.Input
+  cap: Duration.Input,
+  factor = 2
 ): Schedule.Schedule<unknown> =>
-  Schedule.min([Schedule.exponential(base), Schedule.spaced(cap)]).pipe(
+  Schedule.min([Schedule.exponential(base, factor), Schedule.spaced(cap)]).pipe(
     Schedule.modifyDelay(({ duration }) => Effect.map(Random.next, (r) => Duration.times(duration, r)))
   )
 

@@ -331,6 +331,15 @@ export interface Etcd {
   readonly compact: (request: CompactRequest) => Effect.Effect<CompactResponse, EtcdError>
   /** The state of the member that answers. */
   readonly status: Effect.Effect<StatusResponse, EtcdError>
+  /**
+   * Completes when etcd answers again after an outage. Race a backoff against it, so that nothing sleeps through the
+   * return of etcd (D12).
+   *
+   * An outage begins with a call that gets no response, and ends with the first response to a call that requires a
+   * leader; a refusal counts. If there is no outage, this waits for the end of the next one. While etcd is away and
+   * something waits here, the client probes all endpoints.
+   */
+  readonly recovered: Effect.Effect<void>
 }
 
 /** The service key of {@link Etcd}. */

@@ -174,6 +174,8 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
   const calls: Array<Call> = []
   const counts = new Map<Method, number>()
   const watches = new Set<OpenWatch>()
+  /** What waits for the end of an outage. */
+  const waiting = new Set<() => void>()
   let decide = decider(options.script ?? [])
 
   const begin = (method: Method, about: About) =>
@@ -254,7 +256,13 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
       Effect.sync(() => {
         decide = decider(script)
       }),
-    clear: Effect.suspend(() => faults.set([])),
+    clear: Effect.suspend(() => {
+      decide = decider([])
+      const woken = [...waiting]
+      waiting.clear()
+      for (const wake of woken) wake()
+      return Effect.void
+    }),
     outage: Effect.suspend(() => Effect.andThen(faults.set(everything), faults.breakWatches())),
     blackhole: Effect.suspend(() => Effect.andThen(faults.set(nothingAnswered), faults.silenceWatches)),
     breakWatches: (reason = brokenStream) =>
@@ -291,7 +299,12 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
     watch: (request) =>
       Stream.unwrap(Effect.map(begin("watch", about(request)), ({ call, fault }) => open(call, request, fault))),
     compact: (request) => unary("compact", {}, inner.compact(request)),
-    status: unary("status", {}, inner.status)
+    status: unary("status", {}, inner.status),
+    recovered: Effect.callback((resume) => {
+      const wake = () => resume(Effect.void)
+      waiting.add(wake)
+      return Effect.sync(() => waiting.delete(wake))
+    })
   }
 
   /** The watch with the fault. */

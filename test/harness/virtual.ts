@@ -75,7 +75,8 @@ export const world: Effect.Effect<World, never, Scope.Scope> = Effect.gen(functi
     leaseKeepAlive: (request) => Effect.suspend(() => current.leaseKeepAlive(request)),
     watch: (request) => Stream.suspend(() => current.watch(request)),
     compact: (request) => Effect.suspend(() => current.compact(request)),
-    status: Effect.suspend(() => current.status)
+    status: Effect.suspend(() => current.status),
+    recovered: Effect.suspend(() => current.recovered)
   }
   const processes: Array<Process> = []
   return {

@@ -9,12 +9,13 @@ import type * as GrpcJs from "@grpc/grpc-js"
 import { Effect, Result } from "effect"
 import { Buffer } from "node:buffer"
 import { isIPv6 } from "node:net"
-import { checkServerIdentity } from "node:tls"
 import { withoutStack } from "../../internal/withoutStack.ts"
-import { dial } from "./dial.ts"
+import { dial, type DialFailure } from "./dial.ts"
 import { GrpcStatus, messageOf } from "./failures.ts"
 import type { Method } from "./methods.ts"
-import type { Address, Identity, Settings } from "./settings.ts"
+import type { Address, Settings } from "./settings.ts"
+import * as Sockets from "./sockets.ts"
+import type { Security } from "./sockets.ts"
 
 /** The module `@grpc/grpc-js`, which is loaded at run time. */
 export type Grpc = typeof GrpcJs
@@ -42,15 +43,19 @@ export interface DuplexListener<Response> {
 
 /** `connectivityState` of grpc-js. */
 const ready = 2
-const shutdown = 4
+const transientFailure = 3
 
 const ok = new GrpcStatus(0, "")
 
 const connectionClosed = new GrpcStatus(14, "the connection was closed")
 
-/** The options of a channel that has one endpoint, never retries and shares nothing with other channels. */
-const channelOptions = ({ keepAliveTime, maxReceiveBytes }: Settings): GrpcJs.ChannelOptions => ({
-  "grpc.keepalive_time_ms": keepAliveTime,
+/** The options of a channel that has one address, never retries and shares nothing with other channels. */
+const channelOptions = (
+  { url }: Address,
+  { keepAliveTimeMillis, maxReceiveBytes }: Settings
+): GrpcJs.ChannelOptions => ({
+  "grpc.default_authority": new URL(url).host,
+  "grpc.keepalive_time_ms": keepAliveTimeMillis,
   "grpc.keepalive_timeout_ms": 5000,
   "grpc.max_receive_message_length": maxReceiveBytes,
   "grpc.initial_reconnect_backoff_ms": 100,
@@ -62,43 +67,30 @@ const channelOptions = ({ keepAliveTime, maxReceiveBytes }: Settings): GrpcJs.Ch
   "grpc.enable_channelz": 0
 })
 
-/**
- * Credentials that check the certificate against the expected subject.
- *
- * grpc-js sends the host of the target as the server name, and Deno and Bun refuse an IP address there. So the server
- * name is overridden, and the certificate is compared with the subject here.
- */
-const secured = ({ credentials }: Grpc, { ca, cert, key, serverName, subject }: Identity) => {
-  const pem = (text: string | undefined) => text === undefined ? null : Buffer.from(text)
-  return {
-    credentials: credentials.createSsl(pem(ca), pem(key), pem(cert), {
-      checkServerIdentity: (_name, certificate) => checkServerIdentity(subject, certificate)
-    }),
-    options: { "grpc.ssl_target_name_override": serverName }
-  }
+/** What a channel is made from. */
+export interface ChannelConfig {
+  readonly grpc: Grpc
+  readonly address: Address
+  readonly security: Security | undefined
+  readonly settings: Settings
 }
 
-/** A client for one IP address of an endpoint. */
-const open = (grpc: Grpc, ip: string, { port, tls, url }: Address, settings: Settings): Channel => {
-  const target = isIPv6(ip) ? `ipv6:[${ip}]:${port}` : `ipv4:${ip}:${port}`
-  const { credentials, options } = tls === undefined ?
-    { credentials: grpc.credentials.createInsecure(), options: {} } :
-    secured(grpc, tls)
-  const client = new grpc.Client(target, credentials, {
-    ...channelOptions(settings),
-    ...options,
-    "grpc.default_authority": new URL(url).host
-  })
-  return new Channel(grpc, client)
+const open = ({ address, grpc, security, settings }: ChannelConfig, ip: string): Channel => {
+  const target = isIPv6(ip) ? `ipv6:[${ip}]:${address.port}` : `ipv4:${ip}:${address.port}`
+  const sockets = Sockets.make(grpc, security)
+  return new Channel(grpc, new grpc.Client(target, sockets.credentials, channelOptions(address, settings)), sockets)
 }
 
-/** Connects to an endpoint. Fails with the reason as text; a failed or interrupted attempt leaves nothing open. */
-export const connect = (grpc: Grpc, address: Address, settings: Settings): Effect.Effect<Channel, string> =>
+/** Connects to an endpoint. A failed or interrupted attempt leaves nothing open. */
+export const connect = (config: ChannelConfig): Effect.Effect<Channel, DialFailure> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
-      const ip = yield* restore(dial(address))
-      const channel = yield* Effect.try({ try: () => open(grpc, ip, address, settings), catch: messageOf })
-      yield* Effect.onError(restore(channel.whenReady), () => Effect.sync(() => channel.close()))
+      const ip = yield* restore(dial(config.address, config.security))
+      const channel = yield* Effect.try({
+        try: () => open(config, ip),
+        catch: (error) => ({ detail: messageOf(error), isConnected: true })
+      })
+      yield* Effect.onError(restore(channel.whenReady), () => Effect.sync(() => channel.abort()))
       return channel
     })
   )
@@ -107,26 +99,32 @@ export const connect = (grpc: Grpc, address: Address, settings: Settings): Effec
 export class Channel {
   readonly #client: GrpcJs.Client
   readonly #noHeaders: GrpcJs.Metadata
+  readonly #sockets: Sockets.Sockets
+  #calls = 0
+  #isRetired = false
 
-  constructor({ Metadata }: Grpc, client: GrpcJs.Client) {
+  constructor({ Metadata }: Grpc, client: GrpcJs.Client, sockets: Sockets.Sockets) {
     this.#client = client
     this.#noHeaders = new Metadata()
+    this.#sockets = sockets
   }
 
   /** Connects. Completes when calls can begin. */
-  readonly whenReady: Effect.Effect<void> = Effect.callback((resume) => {
+  readonly whenReady: Effect.Effect<void, DialFailure> = Effect.callback((resume) => {
     const channel = this.#client.getChannel()
     const onState = () => {
       const state = channel.getConnectivityState(true)
-      if (state === ready) resume(Effect.void)
-      else if (state !== shutdown) channel.watchConnectivityState(state, Infinity, onState)
+      if (state === ready) return resume(Effect.void)
+      if (state < transientFailure) return channel.watchConnectivityState(state, Infinity, onState)
+      const detail = this.#sockets.failure() ?? "the connection was closed before HTTP/2 began"
+      resume(Effect.fail({ detail, isConnected: true }))
     }
     onState()
   })
 
   /** Whether calls can begin. */
   get isReady(): boolean {
-    return this.#client.getChannel().getConnectivityState(false) === ready
+    return !this.#isRetired && this.#client.getChannel().getConnectivityState(false) === ready
   }
 
   /** Sends one request. Calls back once, with the response or with the reason of the failure; `timeout` in milliseconds. */
@@ -137,10 +135,14 @@ export class Channel {
     timeout: number,
     callback: (outcome: Result.Result<Response, GrpcStatus>) => void
   ): Call {
-    let open = true
+    let isOpen = true
+    const finish = () => {
+      isOpen = false
+      this.#callEnded()
+    }
     const end = (outcome: Result.Result<Response, GrpcStatus>) => {
-      if (!open) return
-      open = false
+      if (!isOpen) return
+      finish()
       callback(outcome)
     }
     const begin = () => {
@@ -157,12 +159,14 @@ export class Channel {
       )
     }
     // grpc-js captures a stack for each call, in case the call fails. Nothing reads it.
+    this.#calls += 1
     const call = Result.try(() => withoutStack(begin))
     if (Result.isFailure(call)) queueMicrotask(() => end(Result.fail(statusOf(call.failure))))
     return {
       cancel: () => {
-        open = false
+        if (!isOpen) return
         if (Result.isSuccess(call)) call.success.cancel()
+        finish()
       }
     }
   }
@@ -173,17 +177,21 @@ export class Channel {
     headers: Headers,
     { onEnd, onMessage }: DuplexListener<Response>
   ): Duplex {
-    let open = true
+    let isOpen = true
+    const finish = () => {
+      isOpen = false
+      this.#callEnded()
+    }
     const end = (status: GrpcStatus) => {
-      if (!open) return
-      open = false
+      if (!isOpen) return
+      finish()
       onEnd(status)
     }
     const begin = () => {
       if (!this.isReady) throw connectionClosed
       const stream = this.#client.makeBidiStreamRequest(path, toBuffer, identity, this.#metadata(headers))
       stream.on("data", (bytes: Uint8Array) => {
-        if (!open) return
+        if (!isOpen) return
         const message = decoded(decode, bytes)
         if (Result.isSuccess(message)) return onMessage(message.success)
         stream.cancel()
@@ -194,22 +202,42 @@ export class Channel {
       stream.on("error", (error) => end(statusOf(error)))
       return stream
     }
+    this.#calls += 1
     const stream = Result.try(begin)
     if (Result.isFailure(stream)) queueMicrotask(() => end(statusOf(stream.failure)))
     return {
       write: (message) => {
-        if (open && Result.isSuccess(stream)) stream.success.write(message)
+        if (isOpen && Result.isSuccess(stream)) stream.success.write(message)
       },
       cancel: () => {
-        open = false
+        if (!isOpen) return
         if (Result.isSuccess(stream)) stream.success.cancel()
+        finish()
       }
     }
   }
 
-  /** Closes the connection once the calls on it have ended. No further call can begin. */
+  /** Lets no further call begin, and closes the connection once the last one has ended. */
+  retire(): void {
+    this.#isRetired = true
+    if (this.#calls === 0) this.#client.close()
+  }
+
+  /** Closes the connection and lets grpc-js end the calls on it. */
   close(): void {
+    this.#isRetired = true
     this.#client.close()
+  }
+
+  /** Closes the connection at once. */
+  abort(): void {
+    this.close()
+    this.#sockets.destroy()
+  }
+
+  #callEnded(): void {
+    this.#calls -= 1
+    if (this.#isRetired && this.#calls === 0) this.#client.close()
   }
 
   #metadata(headers: Headers): GrpcJs.Metadata {

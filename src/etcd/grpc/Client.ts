@@ -1,17 +1,16 @@
 /**
- * One client of a cluster: its endpoints and the one that is in use, the auth token, calls, and the streams that live on
- * connections.
- *
- * Each endpoint has at most one connection. Operations use the current endpoint; what fails there, or does not answer,
- * moves the client on to the next. Connecting is serialised: whoever needs a connection meanwhile waits for the same
- * attempt.
+ * One client of a cluster: calls, and the access that streams need.
  *
  * @module
  */
-import { Clock, Deferred, Effect, Exit, FiberSet, Redacted, type Scope, Semaphore } from "effect"
+import { Clock, Effect, FiberSet, type Scope } from "effect"
 import { traced } from "../../internal/traced.ts"
-import { type EtcdError, InvalidArgument, Unavailable } from "../EtcdError.ts"
-import { type Channel, connect, type Grpc, type Headers } from "./Channel.ts"
+import type { ResponseHeader } from "../Etcd.ts"
+import { DeadlineExceeded, type EtcdError, InvalidArgument } from "../EtcdError.ts"
+import * as Reachability from "../Reachability.ts"
+import { Authentication } from "./Authentication.ts"
+import type { Grpc, Headers } from "./Channel.ts"
+import { type Connection, Connections } from "./Connections.ts"
 import {
   clientClosed,
   type Failure,
@@ -25,48 +24,34 @@ import {
 } from "./failures.ts"
 import { encode, Unsendable } from "./messages.ts"
 import * as methods from "./methods.ts"
-import type { Address, Settings } from "./settings.ts"
+import type { Settings } from "./settings.ts"
 
-interface Endpoint {
-  readonly address: Address
-  connection?: Connection | undefined
-}
-
-/** A connection in use. */
-export interface Connection {
-  readonly endpoint: Endpoint
-  readonly channel: Channel
-  /** How to end each stream that lives on it. */
-  readonly streams: Set<(failure: Failure) => void>
-}
-
-/** A connection with what a call on it must carry. */
+/** A connection, and what each call on it must carry. */
 export interface Access {
   readonly connection: Connection
   readonly headers: Headers
-  /** Is part of the headers, unless there is no authentication. */
+  /** Is part of the headers, unless the cluster has no authentication. */
   readonly token?: string
 }
 
-/** Milliseconds between two attempts at the same thing, so that no caller's loop turns into a flood. */
-const pause = 100
+/** The identity of a cluster, which some proxies omit from their responses. */
+export type ClusterIdentity = Pick<ResponseHeader, "clusterId" | "raftTerm">
+
+/** How long the calls of a probe may take, in milliseconds. */
+const probeRequest = encode.range({ key: new Uint8Array(1), countOnly: true })
 
 /** See the module's description. */
 export class Client {
   readonly settings: Settings
+  readonly connections: Connections
+  readonly reachability: Reachability.Reachability
   /** Runs an effect for as long as the client lives. */
   readonly run: (effect: Effect.Effect<void>) => void
   readonly #clock: Clock.Clock
-  readonly #grpc: Grpc
-  readonly #endpoints: ReadonlyArray<Endpoint>
-  /** How to end each call that is waited for. */
+  /** Ends each call that is pending. */
   readonly #calls = new Set<() => void>()
-  readonly #authenticating = Semaphore.makeUnsafe(1)
-  #current = 0
-  #connecting: Deferred.Deferred<Connection, Failure> | undefined
-  #connectedAt = -Infinity
-  #token: string | undefined
-  #closed = false
+  readonly #authentication: Authentication | undefined
+  #identity: ClusterIdentity | undefined
 
   static readonly make: (settings: Settings, grpc: Grpc) => Effect.Effect<Client, never, Scope.Scope> = Effect
     .fnUntraced(function* (settings: Settings, grpc: Grpc) {
@@ -76,21 +61,27 @@ export class Client {
       return client
     })
 
-  private constructor(
-    settings: Settings,
-    grpc: Grpc,
-    clock: Clock.Clock,
-    run: (effect: Effect.Effect<void>) => void
-  ) {
+  private constructor(settings: Settings, grpc: Grpc, clock: Clock.Clock, run: (effect: Effect.Effect<void>) => void) {
     this.settings = settings
-    this.#grpc = grpc
     this.#clock = clock
     this.run = run
-    this.#endpoints = settings.addresses.map((address) => ({ address }))
+    const now = () => this.now()
+    this.connections = new Connections({ settings, grpc, now, run })
+    this.reachability = Reachability.make({ probe: (limitMillis) => this.#probe(limitMillis), run })
+    if (settings.credentials !== undefined) {
+      const authenticate = (connection: Connection, request: Uint8Array) =>
+        this.#invoke({ connection, headers: {} }, methods.authenticate, request)
+      this.#authentication = new Authentication(settings.credentials, authenticate, now)
+    }
   }
 
   get isClosed(): boolean {
-    return this.#closed
+    return this.connections.isClosed
+  }
+
+  /** The newest identity of the cluster in a response. */
+  get identity(): ClusterIdentity | undefined {
+    return this.#identity
   }
 
   /** Monotonic milliseconds. */
@@ -99,29 +90,36 @@ export class Client {
   }
 
   /**
-   * What sends requests of a method: one each, and waits for its answer. Nothing is repeated, except with a new token
-   * where the old was stale.
+   * The unary calls of a method. Each sends one request and waits for its response. It is repeated in one case: with a
+   * new token if the old one was stale.
    */
-  calls<Response>(name: string, method: methods.Method<Response>) {
-    const send = (message: Uint8Array) => this.#send(method, message)
+  calls<Response extends { readonly header: ResponseHeader }>(name: string, method: methods.Method<Response>) {
     const inSpan = traced(`etcd.${name}`, { kind: "client" })
-    return (encode: () => Uint8Array, key?: () => string): Effect.Effect<Response, EtcdError> =>
-      inSpan(Effect.mapError(
-        Effect.flatMap(sendable(encode), send),
-        (failure) => toError(failure, name, key?.())
-      ))
+    return (
+      encode: () => Uint8Array,
+      { key, requiresLeader = true }: { readonly key?: () => string; readonly requiresLeader?: boolean } = {}
+    ): Effect.Effect<Response, EtcdError> =>
+      inSpan(
+        Effect.mapError(
+          Effect.tap(
+            Effect.flatMap(sendable(encode), (request) => this.#send(method, request)),
+            ({ header }) => Effect.sync(() => this.observe(header, requiresLeader))
+          ),
+          (failure) => toError(failure, name, key?.())
+        )
+      )
   }
 
-  #send<Answer>(method: methods.Method<Answer>, message: Uint8Array): Effect.Effect<Answer, Failure> {
+  #send<Response>(method: methods.Method<Response>, request: Uint8Array): Effect.Effect<Response, Failure> {
     const isStale = ({ reason }: Failure) => this.isStaleToken(reason.detail)
     return Effect.flatMap(
       this.access,
       (access) =>
-        Effect.catchIf(this.#invoke(access, method, message), isStale, () => {
+        Effect.catchIf(this.#invoke(access, method, request), isStale, () => {
           this.dropToken(access)
           return Effect.flatMap(this.#authorize(access.connection), (again) =>
             Effect.mapError(
-              this.#invoke(again, method, message),
+              this.#invoke(again, method, request),
               (failure) => isStale(failure) ? tokenRenewed(failure) : failure
             ))
         })
@@ -129,11 +127,15 @@ export class Client {
   }
 
   /** Sends a request once, over a given connection. */
-  #invoke<Answer>(access: Access, method: methods.Method<Answer>, message: Uint8Array): Effect.Effect<Answer, Failure> {
+  #invoke<Response>(
+    access: Access,
+    method: methods.Method<Response>,
+    request: Uint8Array,
+    timeoutMillis: number = this.settings.requestTimeoutMillis
+  ): Effect.Effect<Response, Failure> {
     return Effect.callback((resume) => {
       const { connection: { channel }, headers } = access
-      const { requestTimeout } = this.settings
-      const call = channel.unary(method, message, headers, requestTimeout, (outcome) => {
+      const call = channel.unary(method, request, headers, timeoutMillis, (outcome) => {
         this.#calls.delete(close)
         resume(
           outcome._tag === "Success" ?
@@ -153,144 +155,99 @@ export class Client {
     })
   }
 
-  /** What a failure on a connection means, for the caller and for the choice of the endpoint. */
+  /** A linearizable read over a given connection: whether its server has a leader and answers. */
+  read(access: Access, timeoutMillis: number): Effect.Effect<ResponseHeader, Failure> {
+    return Effect.map(this.#invoke(access, methods.range, probeRequest, timeoutMillis), ({ header }) => {
+      this.observe(header, true)
+      return header
+    })
+  }
+
+  /** Records the header of a response. */
+  observe({ clusterId, raftTerm }: ResponseHeader, requiresLeader: boolean): void {
+    if (clusterId !== 0n) this.#identity = { clusterId, raftTerm }
+    if (requiresLeader) this.reachability.answered()
+  }
+
+  /** The failure of a call or stream on a connection. Later calls avoid a connection that failed. */
   failed(access: Access, status: GrpcStatus): Failure {
-    if (this.#closed) return clientClosed
-    const failure = failureOf(status, access.connection.endpoint.address.url)
-    if (isTransport(failure.reason)) this.rotate(access.connection)
-    // A server that was restored from a backup may wait for ever for the moment at which the token was issued.
+    if (this.isClosed) return clientClosed
+    const failure = failureOf(status, access.connection.endpoint)
+    if (!isTransport(failure.reason)) {
+      this.reachability.answered()
+      return failure
+    }
+    // With one endpoint that is a load balancer, only a new connection reaches another member.
+    this.connections.retire(access.connection)
+    this.reachability.failed()
+    // A server that was restored from a backup may wait for ever for the revision at which the token was issued.
     if (failure.reason._tag === "DeadlineExceeded") this.dropToken(access)
     return failure
   }
 
-  /** Moves on to the next endpoint, if a connection belongs to the current one. */
-  rotate({ endpoint }: { readonly endpoint: Endpoint }): void {
-    if (this.#endpoints[this.#current] === endpoint) this.#current = (this.#current + 1) % this.#endpoints.length
-  }
-
-  /** Whether operations go to this endpoint now. */
-  uses(url: string): boolean {
-    return this.#endpoints[this.#current]?.address.url === url
-  }
-
-  /** Gives up a connection that does not answer: ends all streams on it, and moves on. */
+  /** Gives up a connection that does not answer: ends all streams on it. */
   abandon(access: Access, detail: string): void {
-    const { connection } = access
-    this.rotate(connection)
     this.dropToken(access)
-    const { endpoint } = connection
-    if (endpoint.connection === connection) endpoint.connection = undefined
-    const failure = { reason: new Unavailable({ detail }), endpoint: endpoint.address.url }
-    for (const end of connection.streams) end(failure)
-    connection.channel.close()
+    this.connections.abandon(access.connection, detail)
+    this.reachability.failed()
   }
 
-  /** A connection that is ready, and what to send with every call. */
-  readonly access: Effect.Effect<Access, Failure> = Effect.suspend(() => {
-    const connection = this.#endpoints[this.#current]?.connection
-    return connection?.channel.isReady === true && !this.#closed ?
-      this.#authorize(connection) :
-      Effect.flatMap(this.#connect(), (connection) => this.#authorize(connection))
-  })
-
-  #connect(): Effect.Effect<Connection, Failure> {
-    if (this.#closed) return Effect.fail(clientClosed)
-    if (this.#connecting === undefined) {
-      const connecting = this.#connecting = Deferred.makeUnsafe<Connection, Failure>()
-      this.run(Effect.ignore(Effect.onExit(this.#connectAny, (exit) =>
-        Effect.sync(() => {
-          this.#connecting = undefined
-          Deferred.doneUnsafe(connecting, Exit.hasInterrupts(exit) ? Exit.fail(clientClosed) : exit)
-        }))))
-    }
-    return Deferred.await(this.#connecting)
-  }
-
-  /** Tries one endpoint after the other, from the current one on; each gets its share of the time that is left. */
-  readonly #connectAny: Effect.Effect<Connection, Failure> = Effect.gen({ self: this }, function* () {
-    yield* this.pauseSince(this.#connectedAt)
-    this.#connectedAt = this.now()
-    const end = this.#connectedAt + this.settings.dialTimeout
-    let failure: Failure = clientClosed
-    for (let left = this.#endpoints.length; left > 0; left--) {
-      const endpoint = this.#endpoints[this.#current]
-      if (endpoint === undefined) break
-      const attempt = yield* Effect.result(this.#connectTo(endpoint, (end - this.now()) / left))
-      if (attempt._tag === "Success") return attempt.success
-      failure = attempt.failure
-      this.rotate({ endpoint })
-    }
-    return yield* Effect.fail(failure)
-  })
-
-  #connectTo(endpoint: Endpoint, timeout: number): Effect.Effect<Connection, Failure> {
-    const { address } = endpoint
-    endpoint.connection?.channel.close()
-    endpoint.connection = undefined
-    const attempt = Effect.map(
-      connect(this.#grpc, address, this.settings),
-      (channel): Connection => {
-        if (this.#closed) channel.close()
-        return endpoint.connection = { endpoint, channel, streams: new Set() }
-      }
+  /** A connection that is ready, and what each call on it must carry. */
+  readonly access: Effect.Effect<Access, Failure> = Effect.suspend(() =>
+    Effect.flatMap(
+      Effect.tapError(this.connections.get, () => Effect.sync(() => this.reachability.failed())),
+      (connection) => this.#authorize(connection)
     )
-    return attempt.pipe(
-      Effect.timeoutOrElse({
-        duration: timeout,
-        orElse: () => Effect.fail(`no answer within ${Math.round(timeout)} ms`)
-      }),
-      Effect.mapError((detail) => ({ reason: new Unavailable({ detail }), endpoint: address.url }))
-    )
-  }
+  )
 
-  /** Waits until a moment is long enough ago to try again. */
-  pauseSince(moment: number): Effect.Effect<void> {
-    const rest = moment + pause - this.now()
-    return rest > 0 ? Effect.sleep(rest) : Effect.void
-  }
-
-  /** Whether a text says that our token is not known any more. */
+  /** Whether a text says that the server does not accept the token any more. */
   isStaleToken(detail: string): boolean {
-    return this.settings.credentials !== undefined && namesStaleToken(detail)
+    return this.#authentication !== undefined && namesStaleToken(detail)
   }
 
-  /** The next operation gets a new token, unless there already is a newer one. */
+  /** The next call gets a new token, unless there is a newer one. */
   dropToken({ token }: Access): void {
-    if (token === this.#token) this.#token = undefined
+    this.#authentication?.drop(token)
   }
 
   #authorize(connection: Connection): Effect.Effect<Access, Failure> {
-    if (this.settings.credentials === undefined) return Effect.succeed({ connection, headers: {} })
-    const token = this.#token === undefined ? this.#authenticate(connection) : Effect.succeed(this.#token)
-    return Effect.map(token, (token) => ({ connection, headers: token === "" ? {} : { token }, token }))
+    return this.#authentication === undefined ? Effect.succeed({ connection, headers: {} }) : Effect.map(
+      this.#authentication.token(connection),
+      (token) => ({ connection, headers: token === "" ? {} : { token }, token })
+    )
   }
 
-  /** A new token, asked for once however many wait for it. Empty where the cluster has no authentication. */
-  readonly #authenticate = (connection: Connection): Effect.Effect<string, Failure> => {
-    const ask = Effect.suspend(() => {
-      const { credentials } = this.settings
-      if (this.#token !== undefined || credentials === undefined) return Effect.succeed(this.#token ?? "")
-      const request = { name: credentials.username, password: Redacted.value(credentials.password) }
-      return this.#invoke({ connection, headers: {} }, methods.authenticate, encode.authenticate(request)).pipe(
-        Effect.catchIf(
-          (failure) => failure.reason.detail.includes("authentication is not enabled"),
-          () => Effect.succeed("")
-        ),
-        Effect.tap((token) =>
-          Effect.sync(() => {
-            this.#token = token
-          })
+  /** Probes all endpoints at once. The first that answers is used from then on. A refusal is an answer. */
+  #probe(limitMillis: number): Effect.Effect<void> {
+    const probes = Effect.map(
+      this.connections.each,
+      (connecting) =>
+        connecting.map((connect) =>
+          Effect.flatMap(connect, (connection) =>
+            Effect.as(
+              Effect.catchIf(
+                this.read({ connection, headers: {} }, limitMillis),
+                ({ reason }) => !isTransport(reason),
+                () => Effect.void
+              ),
+              connection
+            ))
         )
-      )
-    })
-    return Semaphore.withPermit(this.#authenticating, ask)
+    )
+    return Effect.flatMap(probes, Effect.raceAll).pipe(
+      Effect.timeoutOrElse({
+        duration: Math.min(limitMillis, this.settings.dialTimeoutMillis),
+        orElse: () => Effect.fail({ reason: new DeadlineExceeded({ detail: "no answer to a probe" }) })
+      }),
+      Effect.map((connection) => this.connections.use(connection)),
+      Effect.ignore
+    )
   }
 
   /** The streams end with the fibers that serve them. */
   #close(): void {
-    this.#closed = true
+    this.connections.close()
     for (const close of this.#calls) close()
-    for (const { connection } of this.#endpoints) connection?.channel.close()
   }
 }
 

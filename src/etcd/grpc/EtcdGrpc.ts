@@ -21,6 +21,7 @@
  * @module
  */
 import { Config, Effect, Layer, Option, type Scope } from "effect"
+import type { InvalidOption } from "../../internal/options.ts"
 import { Etcd, type LeaseId } from "../Etcd.ts"
 import { EtcdError, Unknown } from "../EtcdError.ts"
 import { Client } from "./Client.ts"
@@ -34,12 +35,20 @@ import { keyText, makeWatch } from "./Watches.ts"
 export type { EtcdGrpcOptions, EtcdGrpcTls } from "./settings.ts"
 
 /**
- * A client for the lifetime of the scope.
+ * A client of an etcd cluster, for the lifetime of the scope.
  *
- * Fails with `InvalidArgument` when an option breaks its rule, before anything is sent. Whether etcd can be reached, and
- * whether it takes the password, shows with the first operation. Starts no fiber before there is something to do.
+ * **Details**
+ *
+ * Fails with `InvalidOption` before any network I/O, also for certificates that do not fit together. Fails with an
+ * `EtcdError` if `@grpc/grpc-js` cannot be loaded, for instance because a Deno permission is missing. The first operation
+ * shows whether etcd can be reached and accepts the password. No fiber starts before that.
+ *
+ * @since 0.1.0
+ * @category constructors
  */
-export const make: (options: EtcdGrpcOptions) => Effect.Effect<Etcd, EtcdError, Scope.Scope> = Effect.fnUntraced(
+export const make: (
+  options: EtcdGrpcOptions
+) => Effect.Effect<Etcd, InvalidOption | EtcdError, Scope.Scope> = Effect.fnUntraced(
   function* (options: EtcdGrpcOptions) {
     const settings = yield* settingsOf(options)
     return etcdOf(yield* Client.make(settings, yield* loadGrpc))
@@ -54,13 +63,26 @@ const loadGrpc = Effect.tryPromise({
   }
 })
 
-/** {@link Etcd} on a cluster; see {@link make}. */
-export const layer = (options: EtcdGrpcOptions): Layer.Layer<Etcd, EtcdError> => Layer.effect(Etcd, make(options))
+/**
+ * {@link Etcd} on a cluster. See {@link make}.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: EtcdGrpcOptions): Layer.Layer<Etcd, InvalidOption | EtcdError> =>
+  Layer.effect(Etcd, make(options))
 
 /**
- * The options that environment variables (or another `ConfigProvider`) give: `ETCD_ENDPOINTS`, separated by commas, and
- * as far as they are set `ETCD_USERNAME`, `ETCD_PASSWORD`, `ETCD_CA_CERT`, `ETCD_CERT` and `ETCD_KEY` (PEM text or the
- * path of a PEM file), `ETCD_DIAL_TIMEOUT` (such as `3 seconds`).
+ * The options from environment variables, or from another `ConfigProvider`.
+ *
+ * **Details**
+ *
+ * `ETCD_ENDPOINTS` is required: endpoints separated by commas. Optional are `ETCD_USERNAME`, `ETCD_PASSWORD`,
+ * `ETCD_CA_CERT`, `ETCD_CERT`, `ETCD_KEY` (each PEM text or the path of a PEM file), `ETCD_KEY_PASSPHRASE`, and
+ * `ETCD_DIAL_TIMEOUT`, such as `3 seconds`.
+ *
+ * @since 0.1.0
+ * @category config
  */
 export const config: Config.Config<EtcdGrpcOptions> = Config.all({
   endpoints: Config.String("ETCD_ENDPOINTS"),
@@ -68,10 +90,16 @@ export const config: Config.Config<EtcdGrpcOptions> = Config.all({
   password: Config.option(Config.Redacted("ETCD_PASSWORD")),
   ca: Config.option(Config.String("ETCD_CA_CERT")),
   cert: Config.option(Config.String("ETCD_CERT")),
-  key: Config.option(Config.String("ETCD_KEY")),
+  key: Config.option(Config.Redacted("ETCD_KEY")),
+  passphrase: Config.option(Config.Redacted("ETCD_KEY_PASSPHRASE")),
   dialTimeout: Config.option(Config.Duration("ETCD_DIAL_TIMEOUT"))
-}).pipe(Config.map(({ ca, cert, dialTimeout, endpoints, key, password, username }): EtcdGrpcOptions => {
-  const tls = { ...given("ca", ca), ...given("cert", cert), ...given("key", key) }
+}).pipe(Config.map(({ ca, cert, dialTimeout, endpoints, key, passphrase, password, username }): EtcdGrpcOptions => {
+  const tls = {
+    ...given("ca", ca),
+    ...given("cert", cert),
+    ...given("key", key),
+    ...given("passphrase", passphrase)
+  }
   return {
     endpoints: endpoints.split(",").map((endpoint) => endpoint.trim()).filter((endpoint) => endpoint !== ""),
     ...given("username", username),
@@ -84,8 +112,15 @@ export const config: Config.Config<EtcdGrpcOptions> = Config.all({
 const given = <Name extends string, A>(name: Name, value: Option.Option<A>): { readonly [N in Name]?: A } =>
   Option.isSome(value) ? { [name]: value.value } as { readonly [N in Name]: A } : {}
 
-/** {@link Etcd} on the cluster that {@link config} describes. */
-export const layerConfig: Layer.Layer<Etcd, EtcdError | Config.ConfigError> = Layer.unwrap(Effect.map(config, layer))
+/**
+ * {@link Etcd} on the cluster that {@link config} describes.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig: Layer.Layer<Etcd, InvalidOption | EtcdError | Config.ConfigError> = Layer.unwrap(
+  Effect.map(config, layer)
+)
 
 const hex = (id: LeaseId) => () => id.toString(16)
 
@@ -102,17 +137,22 @@ const etcdOf = (client: Client): Etcd => {
   const leaseLeases = client.calls("leaseLeases", methods.leaseLeases)
   const status = client.calls("status", methods.status)
   return {
-    range: (request) => range(() => encode.range(request), () => keyText(request)),
-    put: (request) => put(() => encode.put(request), () => keyText(request)),
-    deleteRange: (request) => deleteRange(() => encode.deleteRange(request), () => keyText(request)),
+    range: (request) =>
+      range(() => encode.range(request), {
+        key: () => keyText(request),
+        requiresLeader: request.serializable !== true
+      }),
+    put: (request) => put(() => encode.put(request), { key: () => keyText(request) }),
+    deleteRange: (request) => deleteRange(() => encode.deleteRange(request), { key: () => keyText(request) }),
     txn: (request) => txn(() => encode.txn(request)),
-    leaseGrant: (request) => leaseGrant(() => encode.leaseGrant(request), hex(request.id ?? 0n)),
-    leaseRevoke: (id) => leaseRevoke(() => encode.leaseRevoke(id), hex(id)),
-    leaseTimeToLive: (request) => leaseTimeToLive(() => encode.leaseTimeToLive(request), hex(request.id)),
-    leaseLeases: leaseLeases(encode.nothing),
+    leaseGrant: (request) => leaseGrant(() => encode.leaseGrant(request), { key: hex(request.id ?? 0n) }),
+    leaseRevoke: (id) => leaseRevoke(() => encode.leaseRevoke(id), { key: hex(id) }),
+    leaseTimeToLive: (request) => leaseTimeToLive(() => encode.leaseTimeToLive(request), { key: hex(request.id) }),
+    leaseLeases: leaseLeases(encode.nothing, { requiresLeader: false }),
     leaseKeepAlive: makeKeepAlive(client),
     watch: makeWatch(client),
     compact: (request) => compact(() => encode.compact(request)),
-    status: status(encode.nothing)
+    status: status(encode.nothing, { requiresLeader: false }),
+    recovered: client.reachability.recovered
   }
 }

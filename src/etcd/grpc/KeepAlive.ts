@@ -1,10 +1,10 @@
 /**
  * The heartbeats of all leases of a client, on one stream.
  *
- * etcd answers the heartbeats of a stream in their order. So an answer for a lease belongs to the oldest heartbeat of
- * that lease which has none yet, also when whoever sent it has left meanwhile.
+ * etcd answers the heartbeats of a stream in order. So an answer belongs to the oldest pending heartbeat of its lease,
+ * even if the sender was interrupted meanwhile.
  *
- * A stream on which one heartbeat stays without an answer is given up, with all that wait on it.
+ * If one heartbeat gets no answer in time, the stream is given up, and all pending heartbeats fail.
  *
  * @module
  */
@@ -18,9 +18,9 @@ import * as methods from "./methods.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
 
-/** A heartbeat that has no answer yet. */
+/** A pending heartbeat. */
 interface Waiting {
-  /** Milliseconds that its answer may take. */
+  /** Milliseconds from the call to its deadline, which covers the opening of the stream. */
   readonly timeout: number
   readonly until: number
   readonly resume: (answer: Effect.Effect<LeaseKeepAliveResponse, Failure>) => void
@@ -29,10 +29,10 @@ interface Waiting {
 class Heartbeats implements Session<LeaseKeepAliveResponse> {
   readonly #client: Client
   readonly #line: Line
-  /** By lease, the oldest first. */
+  /** By lease, oldest first. */
   readonly #waiting = new Map<LeaseId, Array<Waiting>>()
   readonly #wake = Latch.makeUnsafe(false)
-  /** When the guard looks again. */
+  /** The next deadline that the guard waits for. */
   #looksAt = Infinity
   #failure: Failure | undefined
 
@@ -41,10 +41,10 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
     this.#line = line
   }
 
-  send(id: LeaseId, timeout: number): Effect.Effect<LeaseKeepAliveResponse, Failure> {
+  send(id: LeaseId, timeout: number, until: number): Effect.Effect<LeaseKeepAliveResponse, Failure> {
     return Effect.callback((resume) => {
       if (this.#failure !== undefined) return resume(Effect.fail(this.#failure))
-      const one = { timeout, until: this.#client.now() + timeout, resume }
+      const one = { timeout, until, resume }
       const waiting = this.#waiting.get(id)
       if (waiting === undefined) this.#waiting.set(id, [one])
       else waiting.push(one)
@@ -54,6 +54,7 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
   }
 
   readonly receive = (message: LeaseKeepAliveResponse): void => {
+    this.#client.observe(message.header, true)
     const waiting = this.#waiting.get(message.id)
     const oldest = waiting?.shift()
     if (waiting?.length === 0) this.#waiting.delete(message.id)
@@ -75,7 +76,7 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
     if (late !== undefined) {
       const detailOf = ({ timeout }: Waiting) => `no answer to a heartbeat within ${timeout} ms`
       const another = new Unavailable({ detail: `another heartbeat: ${detailOf(late)}` })
-      // First of all: who hears that it failed may send again at once.
+      // Before any failure is reported: its receiver may send again at once.
       this.#waiting.clear()
       this.#line.abandon(another)
       for (const one of all) {
@@ -108,13 +109,16 @@ export const makeKeepAlive = (
     (line) => new Heartbeats(client, line)
   )
 
-  return ({ id, timeout = client.settings.requestTimeout }) => {
+  return ({ id, timeout = client.settings.requestTimeoutMillis }) => {
     const key = () => id.toString(16)
     const millis = positiveMillis(timeout)
     if (millis === undefined) return Effect.fail(invalidArgument(method, "timeout must be positive and finite", key()))
     if (BigInt.asIntN(64, id) !== id) return Effect.fail(invalidArgument(method, "id must fit into 64 bits", key()))
     return Effect.mapError(
-      withSession((heartbeats) => heartbeats.send(id, millis)),
+      Effect.suspend(() => {
+        const until = client.now() + millis
+        return withSession((heartbeats) => heartbeats.send(id, millis, until), millis)
+      }),
       (failure) => toError(failure, method, key())
     )
   }

@@ -1,46 +1,53 @@
 /**
- * One bidirectional stream per client for everybody who needs it: opened when somebody does, open for as long as the
- * client lives, replaced when it has ended and somebody needs it again.
+ * One bidirectional stream of a client for all that needs it. It is opened on first use and stays open until the client
+ * closes. If it ends, the next use opens another.
  *
- * What arrives is handed to the stream's {@link Session}, which passes it on and waits for nothing. One fiber guards the
- * session and tells it when the stream has ended.
+ * Each message goes to the stream's {@link Session}, which passes it on and waits for nothing. One fiber guards the
+ * session and reports the end of the stream to it.
  *
  * @module
  */
-import { Cause, Deferred, Effect, Exit, Option, Semaphore } from "effect"
-import { type EtcdErrorReason, Unknown } from "../EtcdError.ts"
+import { Cause, Deferred, Effect, Exit, Option } from "effect"
+import { DeadlineExceeded, type EtcdErrorReason, Unknown } from "../EtcdError.ts"
 import type { Access, Client } from "./Client.ts"
 import { clientClosed, type Failure, GrpcStatus, messageOf, tokenRenewed } from "./failures.ts"
 import type { Method } from "./methods.ts"
 
-/** One open stream, as seen by its session. */
+/** One open stream, as its session uses it. */
 export interface Line {
   readonly endpoint: string
+  readonly access: Access
   /** Does nothing once the stream has ended. */
   readonly send: (message: Uint8Array) => void
   /** Ends the stream. A failure that names the auth token also makes the client get a new one. */
   readonly end: (failure: Failure) => void
-  /** Ends the stream because the server does not answer, and with it everything else on that connection. */
+  /** Ends the stream because the server does not answer, and all other streams on that connection. */
   readonly abandon: (reason: EtcdErrorReason) => void
 }
 
-/** What one stream is used for, from its opening to its end. */
+/** The use of one stream, from its opening to its end. */
 export interface Session<Message> {
-  /** Takes what has arrived. */
   readonly receive: (message: Message) => void
-  /** The stream has ended. Called once; nothing is received any more. */
+  /** The stream has ended. Runs once; no message follows. */
   readonly ended: (failure: Failure) => void
   /** Runs while the stream is open. */
   readonly guard: Effect.Effect<never>
 }
 
-/** Uses the session of the stream that is open; opens one if there is none. Openings are serialised and paced. */
+/** Milliseconds between two openings of a stream, so that no caller's loop floods a server. */
+const minOpeningGapMillis = 100
+
+/**
+ * Uses the session of the open stream, and opens a stream if there is none.
+ *
+ * All uses that wait share one opening and its failure. A use waits for at most `limitMillis`.
+ */
 export const sharedStream = <Message, S extends Session<Message>>(
   client: Client,
   method: Method<Message>,
   makeSession: (line: Line) => S
-): <A, E>(use: (session: S) => Effect.Effect<A, E>) => Effect.Effect<A, E | Failure> => {
-  const opening = Semaphore.makeUnsafe(1)
+): <A, E>(use: (session: S) => Effect.Effect<A, E>, limitMillis?: number) => Effect.Effect<A, E | Failure> => {
+  let opening: Deferred.Deferred<S, Failure> | undefined
   let current: S | undefined
   let openedAt = -Infinity
 
@@ -57,8 +64,8 @@ export const sharedStream = <Message, S extends Session<Message>>(
     )
 
   const open = Effect.gen(function* () {
-    if (current !== undefined) return current
-    yield* client.pauseSince(openedAt)
+    const gap = openedAt + minOpeningGapMillis - client.now()
+    if (gap > 0) yield* Effect.sleep(gap)
     const access = yield* client.access
     const ended = yield* Deferred.make<never, Failure>()
     if (client.isClosed) return yield* Effect.fail(clientClosed)
@@ -75,13 +82,32 @@ export const sharedStream = <Message, S extends Session<Message>>(
     return session
   })
 
-  return (use) =>
-    Effect.suspend(() =>
-      current === undefined ? Effect.flatMap(Semaphore.withPermit(opening, open), use) : use(current)
-    )
+  const awaitOpening = Effect.suspend(() => {
+    if (client.isClosed) return Effect.fail(clientClosed)
+    if (opening === undefined) {
+      const started = opening = Deferred.makeUnsafe<S, Failure>()
+      client.run(Effect.ignore(Effect.onExit(open, (exit) =>
+        Effect.sync(() => {
+          opening = undefined
+          Deferred.doneUnsafe(started, Exit.hasInterrupts(exit) ? Exit.fail(clientClosed) : exit)
+        }))))
+    }
+    return Deferred.await(opening)
+  })
+
+  return (use, limitMillis) =>
+    Effect.suspend(() => {
+      if (current !== undefined) return use(current)
+      const opened = limitMillis === undefined ? awaitOpening : Effect.timeoutOrElse(awaitOpening, {
+        duration: limitMillis,
+        orElse: () =>
+          Effect.fail({ reason: new DeadlineExceeded({ detail: `no stream within ${Math.round(limitMillis)} ms` }) })
+      })
+      return Effect.flatMap(opened, use)
+    })
 }
 
-/** A fiber that was interrupted means that the client's scope has closed; one that died, a message nobody can read. */
+/** An interrupted fiber means that the client's scope has closed. Any other defect is a bug, and ends the stream. */
 const failureOfExit = (exit: Exit.Exit<never, Failure>): Failure => {
   if (Exit.isSuccess(exit) || Exit.hasInterrupts(exit)) return clientClosed
   return Option.getOrElse(Cause.findErrorOption(exit.cause), () => {
@@ -99,34 +125,41 @@ const openLine = <Message>(
   { ended, receive }: Pick<Session<Message>, "ended" | "receive">
 ): Line => {
   const { connection } = access
-  const endpoint = connection.endpoint.address.url
-  // A member that has lost its cluster ends the stream instead of keeping it open in silence.
+  const { endpoint } = connection
+  // A member without a leader then ends the stream instead of keeping it open in silence.
   const headers = { ...access.headers, hasleader: "true" }
   const stream = connection.channel.duplex(method, headers, {
-    onMessage: receive,
+    onMessage: (message) => {
+      try {
+        receive(message)
+      } catch (cause) {
+        end({ reason: new Unknown({ detail: messageOf(cause) }), endpoint, cause })
+      }
+    },
     onEnd: (status) => end(client.failed(access, status.code === 0 ? endedByServer : status))
   })
 
-  let open = true
+  let isOpen = true
   const end = (failure: Failure) => {
-    if (!open) return
-    open = false
+    if (!isOpen) return
+    isOpen = false
     connection.streams.delete(end)
     stream.cancel()
-    const stale = client.isStaleToken(failure.reason.detail)
-    if (stale) client.dropToken(access)
-    ended(stale ? tokenRenewed(failure) : failure)
+    const isStale = client.isStaleToken(failure.reason.detail)
+    if (isStale) client.dropToken(access)
+    ended(isStale ? tokenRenewed(failure) : failure)
   }
   connection.streams.add(end)
 
   return {
     endpoint,
+    access,
     send: (message) => {
-      if (open) stream.write(message)
+      if (isOpen) stream.write(message)
     },
     end,
     abandon: (reason) => {
-      if (!open) return
+      if (!isOpen) return
       end({ reason, endpoint })
       client.abandon(access, `another stream of the connection has ended: ${reason.detail}`)
     }

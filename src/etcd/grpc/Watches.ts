@@ -153,7 +153,7 @@ class WatchSession implements Session<WatchMessage> {
       const { startRevision = 0n } = watch.request
       // Operations have moved on to another member and have seen more there: a member that is being shut down answers
       // its old streams for some time, without hearing of anything new.
-      if (header.revision + 1n < startRevision && !this.#client.uses(this.#line.endpoint)) {
+      if (header.revision + 1n < startRevision && !this.#client.connections.uses(this.#line.endpoint)) {
         const reason = new Unavailable({ detail: "the member of the watch stream is behind the one in use" })
         return this.#line.end({ reason, endpoint: this.#line.endpoint })
       }

@@ -9,52 +9,95 @@
 import { Effect } from "effect"
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2"
 import { connect, type Socket } from "node:net"
-import { checkServerIdentity, connect as connectTls } from "node:tls"
+import { connect as connectTls } from "node:tls"
 import { messageOf } from "./failures.ts"
 import type { Address } from "./settings.ts"
+import { type Security, tlsOptions } from "./sockets.ts"
 
-/**
- * Returns the IP address that answered, once its HTTP/2 settings have arrived. Fails with the reason as text.
- *
- * Closes its socket in every case, also when it is interrupted.
- */
-export const dial = (address: Address): Effect.Effect<string, string> =>
+/** Why an attempt failed. */
+export interface DialFailure {
+  readonly detail: string
+  /** Whether the server was reached: then it may speak another protocol. */
+  readonly isConnected: boolean
+}
+
+interface Attempt {
+  readonly open: (onReady: () => void) => Socket
+  readonly url: string
+}
+
+/** Completes with the IP address once the HTTP/2 settings of the server have arrived. Leaves no socket. */
+const attempt = ({ open, url }: Attempt): Effect.Effect<string, DialFailure> =>
   Effect.callback((resume) => {
     let session: ClientHttp2Session | undefined
     let socket: Socket | undefined
+    let isConnected = false
+    let isOver = false
     const hangUp = () => {
+      isOver = true
       session?.destroy()
       socket?.destroy()
     }
-    const finish = (outcome: Effect.Effect<string, string>) => {
+    const finish = (outcome: Effect.Effect<string, DialFailure>) => {
+      if (isOver) return
       hangUp()
       resume(outcome)
     }
-    const onError = (error: unknown) => finish(Effect.fail(messageOf(error)))
-    const onConnected = (socket: Socket) => {
-      const { remoteAddress = address.host } = socket
-      session = connectHttp2(address.url, { createConnection: () => socket })
-      session.on("error", onError)
+    const fail = (detail: string) => finish(Effect.fail({ detail, isConnected }))
+    const onReady = () => {
+      // Bun connects a socket although it was destroyed before.
+      if (isOver || socket === undefined) return hangUp()
+      const { remoteAddress = "" } = socket
+      const opened = socket
+      session = connectHttp2(url, { createConnection: () => opened })
+      session.on("error", (error) => fail(messageOf(error)))
       session.once("remoteSettings", () => finish(Effect.succeed(remoteAddress)))
     }
     try {
-      const opened = socket = open(address, () => onConnected(opened))
-      socket.on("error", onError)
-      socket.once("close", () => finish(Effect.fail("the connection was closed before HTTP/2 began")))
+      socket = open(onReady)
+      socket.once("connect", () => {
+        isConnected = true
+      })
+      socket.on("error", (error) => fail(messageOf(error)))
+      socket.once("close", () => fail("the connection was closed before HTTP/2 began"))
     } catch (error) {
-      onError(error)
+      fail(messageOf(error))
     }
     return Effect.sync(hangUp)
   })
 
-const open = ({ host, port, tls }: Address, onConnected: () => void): Socket =>
-  tls === undefined ? connect({ host, port }, onConnected) : connectTls({
-    host,
-    port,
-    ALPNProtocols: ["h2"],
-    servername: tls.serverName,
-    checkServerIdentity: (_name, certificate) => checkServerIdentity(tls.subject, certificate),
-    ...(tls.ca !== undefined && { ca: tls.ca }),
-    ...(tls.cert !== undefined && { cert: tls.cert }),
-    ...(tls.key !== undefined && { key: tls.key })
-  }, onConnected)
+/** Finds the IP address of an endpoint. Interrupting it closes its socket. */
+export const dial = (
+  { host, port, url }: Address,
+  security: Security | undefined
+): Effect.Effect<string, DialFailure> =>
+  attempt({
+    url,
+    open: (onReady) =>
+      security === undefined ?
+        connect({ host, port }, onReady) :
+        connectTls({ host, port, ...tlsOptions(security) }, onReady)
+  })
+
+/** What to do about a scheme that is the wrong one, if it is. */
+export const schemeAdvice = ({ host, port, tls }: Address): Effect.Effect<string | undefined> => {
+  const other: Effect.Effect<string, unknown> = tls === undefined ?
+    Effect.as(speaksTls(host, port), "the server uses TLS: write https:// in endpoints") :
+    Effect.as(
+      attempt({ url: `http://${host}:${port}`, open: (onReady) => connect({ host, port }, onReady) }),
+      "the server does not use TLS: write http:// in endpoints"
+    )
+  return other.pipe(Effect.timeout("1 second"), Effect.orElseSucceed(() => undefined))
+}
+
+const speaksTls = (host: string, port: number): Effect.Effect<void, string> =>
+  Effect.callback((resume) => {
+    const done = (outcome: Effect.Effect<void, string>) => {
+      socket.destroy()
+      resume(outcome)
+    }
+    const socket = connectTls({ host, port, ALPNProtocols: ["h2"], rejectUnauthorized: false }, () => done(Effect.void))
+    socket.on("error", (error) => done(/alert/i.test(messageOf(error)) ? Effect.void : Effect.fail(messageOf(error))))
+    socket.once("close", () => done(Effect.fail("closed")))
+    return Effect.sync(() => socket.destroy())
+  })

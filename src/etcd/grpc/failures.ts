@@ -1,32 +1,31 @@
 /**
- * What gRPC and etcd say when something fails, as an {@link EtcdErrorReason}.
+ * Failures of gRPC and of etcd as an {@link EtcdErrorReason}.
  *
- * etcd tells its errors apart by their text: its status codes are too few, and some are used for several of them.
+ * **Details**
+ *
+ * etcd has more errors than status codes, so its texts decide. Only an error of etcd's own can be final: what a proxy
+ * answers is `Unavailable`, whatever its status code, and so is a response that does not decode.
  *
  * @module
  */
 import {
-  AlreadyExists,
   Cancelled,
   Compacted,
   DeadlineExceeded,
   EtcdError,
   type EtcdErrorReason,
-  FailedPrecondition,
   InvalidArgument,
   LeaseExists,
   LeaseNotFound,
   NoSpace,
-  NotFound,
   PermissionDenied,
   TooLarge,
   Unauthenticated,
   Unavailable,
-  Unimplemented,
   Unknown
 } from "../EtcdError.ts"
 
-/** An {@link EtcdError} in the making: why it failed and where, not yet which operation it was. */
+/** An {@link EtcdError} without the operation that failed. */
 export interface Failure {
   readonly reason: EtcdErrorReason
   readonly endpoint?: string
@@ -37,7 +36,7 @@ export interface Failure {
 export const toError = (failure: Failure, method: string, key?: string): EtcdError =>
   new EtcdError({ ...failure, method, ...(key === undefined ? {} : { key }) })
 
-/** How a call has ended, in gRPC's terms (grpc/grpc, doc/statuscodes.md). */
+/** The end of a call in gRPC's terms (grpc/grpc, doc/statuscodes.md). */
 export class GrpcStatus {
   readonly code: number
   readonly details: string
@@ -47,7 +46,7 @@ export class GrpcStatus {
   }
 }
 
-/** What whoever uses a closed client hears. */
+/** The failure of operations on a closed client. */
 export const clientClosed: Failure = { reason: new Cancelled({ detail: "client is closed" }) }
 
 /** The failure behind a status that is not OK. */
@@ -56,70 +55,102 @@ export const failureOf = ({ code, details }: GrpcStatus, endpoint: string): Fail
   endpoint
 })
 
-/** The text of an error in one line, also of one that only collects others (several addresses, all refused). */
+/** The text of an error in one line, also of one that only collects others, such as one for each address. */
 export const messageOf = (error: unknown): string => {
   if (!(error instanceof Error)) return String(error)
   if (error.message !== "") return error.message.trim().replaceAll(/\s*\n\s*/g, " ")
   return error instanceof AggregateError ? error.errors.map(messageOf).join(", ") : error.name
 }
 
-/** Whether another endpoint may do better. */
+/** Whether another endpoint may answer. */
 export const isTransport = ({ _tag }: EtcdErrorReason): boolean => _tag === "Unavailable" || _tag === "DeadlineExceeded"
 
 const staleTokens = ["invalid auth token", "revision of auth store is old", "user name is empty"]
 
-/** Whether the server has said that it does not know our auth token (any more). */
+/** Whether the server does not accept the auth token any more. */
 export const namesStaleToken = (detail: string): boolean => staleTokens.some((text) => detail.includes(text))
 
-/** What became of a stream or a call whose token was not known any more: with the next one it can succeed. */
+/** The failure of a call or stream whose token was not accepted any more. With the next token it can succeed. */
 export const tokenRenewed = (failure: Failure): Failure => ({
   ...failure,
-  reason: new Unavailable({ detail: `the auth token was not valid any more and is renewed (${failure.reason.detail})` })
+  reason: new Unavailable({
+    detail: `the auth token was not accepted any more and is renewed (${failure.reason.detail})`
+  })
 })
 
 type Reason = (detail: string) => EtcdErrorReason
 
+const unavailable: Reason = (detail) => new Unavailable({ detail })
+const invalid: Reason = (detail) => new InvalidArgument({ detail })
+const unknown: Reason = (detail) => new Unknown({ detail })
+const tooLarge: Reason = (detail) => new TooLarge({ detail })
+
+/** Texts that etcd uses for one error each. */
 const texts: ReadonlyArray<readonly [string, Reason]> = [
   ["requested lease not found", (detail) => new LeaseNotFound({ detail })],
   ["lease already exists", (detail) => new LeaseExists({ detail })],
   ["required revision has been compacted", (detail) => new Compacted({ detail, compactRevision: 0n })],
   ["database space exceeded", (detail) => new NoSpace({ detail })],
-  ["request is too large", (detail) => new TooLarge({ detail })],
-  ["message larger than max", (detail) => new TooLarge({ detail })],
+  ["request is too large", tooLarge],
   ["permission denied", (detail) => new PermissionDenied({ detail })],
   ["authentication failed", (detail) => new Unauthenticated({ detail })],
   ["invalid auth token", (detail) => new Unauthenticated({ detail })],
   ["user name is empty", (detail) => new Unauthenticated({ detail })],
-  ["revision of auth store is old", (detail) => new Unavailable({ detail })],
-  ["watcher range is empty", (detail) => new InvalidArgument({ detail })]
+  ["revision of auth store is old", unavailable],
+  ["watcher range is empty", invalid]
 ]
 
-const unavailable: Reason = (detail) => new Unavailable({ detail })
-const invalid: Reason = (detail) => new InvalidArgument({ detail })
-const unknown: Reason = (detail) => new Unknown({ detail })
+/** The reason behind a text of etcd's own, if it has one. */
+export const reasonOfText = (detail: string): EtcdErrorReason | undefined =>
+  isOfEtcd(detail) ? texts.find(([text]) => detail.includes(text))?.[1](detail) : undefined
 
-/** By gRPC status code, for what no text has decided. */
-const codes: ReadonlyMap<number, Reason> = new Map<number, Reason>([
-  [1, unavailable], // CANCELLED by the server
+/** etcd begins its errors so. Proxies and meshes use the same status codes with texts of their own. */
+const isOfEtcd = (detail: string): boolean => detail.includes("etcdserver:") || detail.includes("auth:")
+
+/** By gRPC status code: the reason for an error of etcd that no text has decided. */
+const codesOfEtcd: ReadonlyMap<number, Reason> = new Map<number, Reason>([
   [3, invalid],
-  [4, (detail) => new DeadlineExceeded({ detail })],
-  [5, (detail) => new NotFound({ detail })],
-  [6, (detail) => new AlreadyExists({ detail })],
   [7, (detail) => new PermissionDenied({ detail })],
-  [8, unavailable], // RESOURCE_EXHAUSTED: too many requests or pings
-  [9, (detail) => new FailedPrecondition({ detail })],
-  [10, unavailable], // ABORTED
   [11, invalid], // OUT_OF_RANGE: a future revision, a TTL that is too large
-  [12, (detail) => new Unimplemented({ detail })],
-  [13, (detail) => /RST_STREAM|stream|connection|socket/i.test(detail) ? unavailable(detail) : unknown(detail)],
-  [14, unavailable],
   [16, (detail) => new Unauthenticated({ detail })]
 ])
 
-/** The reason behind a status code and a text, or behind a text alone. */
-const reasonOf = (code: number, detail: string): EtcdErrorReason =>
-  reasonOfText(detail) ?? (codes.get(code) ?? unknown)(detail)
+/** By gRPC status code: the reason for an error of anything between etcd and this process, or of grpc-js. */
+const codes: ReadonlyMap<number, Reason> = new Map<number, Reason>([
+  [1, unavailable], // CANCELLED by the server
+  [4, (detail) => new DeadlineExceeded({ detail })],
+  [7, unavailable], // PERMISSION_DENIED by a proxy: HTTP 403
+  [8, unavailable], // RESOURCE_EXHAUSTED: too many requests or pings
+  [10, unavailable], // ABORTED
+  [13, (detail) => /RST_STREAM|stream|connection|socket/i.test(detail) ? unavailable(detail) : unknown(detail)],
+  [14, unavailable],
+  [16, unavailable] // UNAUTHENTICATED by a proxy: HTTP 401
+])
 
-/** The reason behind a text that etcd uses for one error only. */
-export const reasonOfText = (detail: string): EtcdErrorReason | undefined =>
-  texts.find(([text]) => detail.includes(text))?.[1](detail)
+/** The reason behind a status code and its text. */
+const reasonOf = (code: number, detail: string): EtcdErrorReason => {
+  const oversized = oversizedMessage(detail)
+  if (oversized !== undefined) return oversized
+  const http = /^Received HTTP status code (\d+)/.exec(detail)?.[1]
+  if (http !== undefined) return unavailable(`HTTP status ${http} instead of a response of etcd`)
+  return reasonOfText(detail) ??
+    ((isOfEtcd(detail) ? codesOfEtcd.get(code) : undefined) ?? codes.get(code) ?? unknown)(detail)
+}
+
+/**
+ * The reason for a message over the receive limit.
+ *
+ * grpc-js reads the length of a message from its first bytes. If these are text (`html` is 1.7 GB), the server has
+ * answered with something else, such as the error page of a proxy.
+ */
+const oversizedMessage = (detail: string): EtcdErrorReason | undefined => {
+  if (!detail.includes("message larger than max")) return undefined
+  const length = Number(/larger than max \((\d+)/.exec(detail)?.[1] ?? 0)
+  const bytes = [24, 16, 8, 0].map((shift) => length >>> shift & 0xff)
+  const isText = bytes.every((byte) => byte >= 0x20 && byte < 0x7f || byte === 0x0a || byte === 0x0d || byte === 0x09)
+  return isText ?
+    new Unavailable({
+      detail: `text instead of a response of etcd, beginning with …${String.fromCharCode(...bytes)}`
+    }) :
+    new TooLarge({ detail })
+}

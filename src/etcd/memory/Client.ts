@@ -48,7 +48,9 @@ class Client {
         this.#call("leaseKeepAlive", idText(request), (server) => server.leaseKeepAlive(request)),
       watch: (request) => this.#watch(request),
       compact: (request) => this.#call("compact", undefined, (server) => server.compact(request)),
-      status: this.#call("status", undefined, (server) => server.status())
+      status: this.#call("status", undefined, (server) => server.status()),
+      // The engine is in this process: it always answers.
+      recovered: Effect.never
     }
   }
 

@@ -11,6 +11,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Etcd, WatchRequest, WatchResponse } from "../../../src/etcd/Etcd.ts"
 import type { EtcdError } from "../../../src/etcd/EtcdError.ts"
+import type { InvalidOption } from "../../../src/internal/options.ts"
 import { eventually } from "../../harness/real.ts"
 
 const decoder = new TextDecoder()
@@ -87,8 +88,8 @@ export const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<re
     return Effect.map(effect, (value) => [value, performance.now() - start] as const)
   })
 
-/** The tag, the text and the place of a failure. */
-export const failureOf = <A, R>(effect: Effect.Effect<A, EtcdError, R>): Effect.Effect<
+/** The tag, the text and the place of a failure. An invalid option is a defect of the test. */
+export const failureOf = <A, R>(effect: Effect.Effect<A, EtcdError | InvalidOption, R>): Effect.Effect<
   {
     readonly reason: string
     readonly detail: string
@@ -99,13 +100,16 @@ export const failureOf = <A, R>(effect: Effect.Effect<A, EtcdError, R>): Effect.
   A,
   R
 > =>
-  Effect.map(Effect.flip(effect), ({ endpoint, key, method, reason }) => ({
-    reason: reason._tag,
-    detail: reason.detail,
-    method,
-    key,
-    endpoint
-  }))
+  Effect.map(
+    Effect.flip(Effect.catchTag(effect, "InvalidOption", Effect.die)),
+    ({ endpoint, key, method, reason }) => ({
+      reason: reason._tag,
+      detail: reason.detail,
+      method,
+      key,
+      endpoint
+    })
+  )
 
 export interface Certificates {
   readonly folder: string

@@ -166,7 +166,7 @@ export const awaitStatus = <M, Tag extends RegistrationStatus["_tag"]>(
 
 /** A client of its own that sees etcd as it is. */
 export const observer = (server: EtcdServer): Effect.Effect<Etcd, EtcdError, Scope.Scope> =>
-  EtcdGrpc.make({ endpoints: [server.endpoint] })
+  Effect.catchTag(EtcdGrpc.make({ endpoints: [server.endpoint] }), "InvalidOption", Effect.die)
 
 /** A key as etcdctl shows it. */
 export interface Shown {

@@ -1,0 +1,94 @@
+/**
+ * Whether etcd answers, and the wait for its return. A client has one.
+ *
+ * **Details**
+ *
+ * etcd counts as away from the first call that gets no response until the first response to a call that requires a
+ * leader. A refusal is a response. Everything that waits for etcd waits on {@link Reachability.recovered}, so it starts
+ * at once when etcd is back, whatever is left of its own backoff.
+ *
+ * While etcd is away and something waits, one fiber probes it. The delay between two probes grows by 5 % each, so that a
+ * probe is at most a few per cent of the outage late.
+ *
+ * @module
+ */
+import { Clock, Effect, Option } from "effect"
+import { Steps } from "../internal/time/Steps.ts"
+import { fullJitter } from "./Backoff.ts"
+
+/** See the module's description. */
+export interface Reachability {
+  /** Records a response of etcd to a call that requires a leader. */
+  readonly answered: () => void
+  /** Records a call without a response. */
+  readonly failed: () => void
+  /** Whether the newest call got no response. */
+  readonly isAway: () => boolean
+  /**
+   * Completes when etcd answers again after it was away. If etcd is not away, waits for the end of the next outage.
+   *
+   * Interrupting it stops the probing if nothing else waits.
+   */
+  readonly recovered: Effect.Effect<void>
+}
+
+/** How to find out whether etcd is back. */
+export interface Probe {
+  /** Sends one call that requires a leader, to each endpoint. `answered` and `failed` record the outcome. */
+  readonly probe: (limitMillis: number) => Effect.Effect<void>
+  /** Runs an effect for as long as the client lives. */
+  readonly run: (effect: Effect.Effect<void>) => void
+}
+
+/** The bounds of a probe's time limit, and its part of the outage so far in between. */
+const minLimitMillis = 500
+const limitFraction = 0.1
+
+const pace = fullJitter("100 millis", "5 seconds", 1.05)
+
+export const make = ({ probe, run }: Probe): Reachability => {
+  const waiting = new Set<() => void>()
+  let isAway = false
+  let isProbing = false
+
+  const probing = Effect.gen(function* () {
+    const clock = yield* Clock.Clock
+    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+    const steps = new Steps<void>(pace)
+    const since = now()
+    while (isAway && waiting.size > 0) {
+      yield* probe(Math.max(minLimitMillis, (now() - since) * limitFraction))
+      if (!isAway || waiting.size === 0) break
+      yield* Effect.sleep(Option.getOrThrow(yield* steps.next(undefined)))
+    }
+  }).pipe(Effect.ensuring(Effect.sync(() => {
+    isProbing = false
+  })))
+
+  const startProbing = () => {
+    if (isProbing || !isAway || waiting.size === 0) return
+    isProbing = true
+    run(probing)
+  }
+
+  return {
+    answered: () => {
+      if (!isAway) return
+      isAway = false
+      const resumed = [...waiting]
+      waiting.clear()
+      for (const resume of resumed) resume()
+    },
+    failed: () => {
+      isAway = true
+      startProbing()
+    },
+    isAway: () => isAway,
+    recovered: Effect.callback((resume) => {
+      const wake = () => resume(Effect.void)
+      waiting.add(wake)
+      startProbing()
+      return Effect.sync(() => waiting.delete(wake))
+    })
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * Certificates and keys as PEM text, as people have it: from files and from environment variables, with a byte order
+ * mark, with `\n` instead of line breaks, with certificate and key in one text.
+ *
+ * Each function throws an `Error` whose message is the rule that the text breaks. No message quotes the text.
+ *
+ * @module
+ */
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto"
+import { messageOf } from "./failures.ts"
+
+/** Whether a value is PEM text rather than a path. */
+export const isPem = (value: string): boolean => value.includes("-----BEGIN ")
+
+interface Block {
+  readonly label: string
+  readonly text: string
+}
+
+const blocksOf = (pem: string): ReadonlyArray<Block> =>
+  Array.from(
+    pem.replaceAll("\\n", "\n").matchAll(/-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g),
+    ([text, label = ""]) => ({ label, text: `${text}\n` })
+  )
+
+const attempt = <A>(run: () => A, rule: (detail: string) => string): A => {
+  try {
+    return run()
+  } catch (error) {
+    throw new Error(rule(messageOf(error)))
+  }
+}
+
+/** Certificates of a text, each of which is valid. */
+export interface Chain {
+  readonly pem: string
+  readonly first: X509Certificate
+}
+
+/** The certificates of a text, at least one. */
+export const certificatesOf = (pem: string): Chain => {
+  const blocks = blocksOf(pem).filter(({ label }) => label.endsWith("CERTIFICATE"))
+  const [first] = blocks.map(({ text }, index) =>
+    attempt(() => new X509Certificate(text), (detail) => `its CERTIFICATE block ${index + 1} is invalid (${detail})`)
+  )
+  if (first === undefined) throw new Error("it must have a complete CERTIFICATE block in PEM format")
+  return { pem: blocks.map(({ text }) => text).join(""), first }
+}
+
+/** Whether a text has a private key. */
+export const hasKey = (pem: string): boolean => blocksOf(pem).some(({ label }) => label.endsWith("PRIVATE KEY"))
+
+/** The private key of a text. */
+export const keyOf = (pem: string, passphrase: string | undefined): KeyObject => {
+  const block = blocksOf(pem).find(({ label }) => label.endsWith("PRIVATE KEY"))
+  if (block === undefined) throw new Error("it must have a complete PRIVATE KEY block in PEM format")
+  const isEncrypted = block.label.startsWith("ENCRYPTED") || block.text.includes("Proc-Type: 4,ENCRYPTED")
+  if (isEncrypted && passphrase === undefined) throw new Error("it is encrypted; set tls.passphrase")
+  return attempt(
+    () => createPrivateKey({ key: block.text, ...(isEncrypted && { passphrase }) }),
+    (detail) =>
+      isEncrypted ? `tls.passphrase does not decrypt it (${detail})` : `its PRIVATE KEY block is invalid (${detail})`
+  )
+}
+
+const signing: ReadonlySet<string> = new Set(["rsa", "rsa-pss", "ec", "ed25519", "ed448"])
+const minRsaBits = 2048
+
+/** Checks that a key can authenticate a client and belongs to its certificate, which is the first of the chain. */
+export const checkPair = ({ first }: Chain, key: KeyObject): void => {
+  const { asymmetricKeyDetails, asymmetricKeyType = "" } = key
+  if (!signing.has(asymmetricKeyType)) {
+    throw new Error(`it must be able to sign, which ${asymmetricKeyType} keys cannot`)
+  }
+  const bits = asymmetricKeyDetails?.modulusLength
+  if (bits !== undefined && bits < minRsaBits) {
+    throw new Error(`an RSA key must have at least ${minRsaBits} bits, this one has ${bits}`)
+  }
+  if (!first.checkPrivateKey(key)) throw new Error("it must be the key of the first certificate in tls.cert")
+}
