@@ -125,16 +125,15 @@ export class Connections {
 
   #connect(): Effect.Effect<Connection, Failure> {
     if (this.#isClosed) return Effect.fail(clientClosed)
-    if (this.#connecting === undefined) {
-      const connecting = this.#connecting = Deferred.makeUnsafe<Connection, Failure>()
-      const attempt = Effect.onExit(this.#connectAny, (exit) =>
-        Effect.sync(() => {
-          this.#connecting = undefined
-          Deferred.doneUnsafe(connecting, Exit.hasInterrupts(exit) ? Exit.fail(clientClosed) : exit)
-        }))
-      this.#config.run(Effect.ignore(attempt))
-    }
-    return Deferred.await(this.#connecting)
+    if (this.#connecting !== undefined) return Deferred.await(this.#connecting)
+    const connecting = this.#connecting = Deferred.makeUnsafe<Connection, Failure>()
+    const attempt = Effect.onExit(this.#connectAny, (exit) =>
+      Effect.sync(() => {
+        this.#connecting = undefined
+        Deferred.doneUnsafe(connecting, Exit.hasInterrupts(exit) ? Exit.fail(clientClosed) : exit)
+      }))
+    this.#config.run(Effect.ignore(attempt))
+    return Deferred.await(connecting)
   }
 
   readonly #connectAny: Effect.Effect<Connection, Failure> = Effect.gen({ self: this }, function* () {
@@ -197,10 +196,10 @@ export class Connections {
   }
 
   /** Finds out once whether the scheme of an endpoint is wrong. */
-  #adviseOn(endpoint: Endpoint, { isConnected }: DialFailure): Effect.Effect<void> {
-    if (!isConnected || endpoint.advice !== undefined) return Effect.void
-    return Effect.map(schemeAdvice(endpoint.address), (advice = "") => {
-      endpoint.advice = advice
+  #adviseOn(endpoint: Endpoint, failure: DialFailure): Effect.Effect<void> {
+    if (endpoint.advice !== undefined) return Effect.void
+    return Effect.map(schemeAdvice(endpoint.address, failure), (advice) => {
+      if (failure.isConnected) endpoint.advice = advice ?? ""
     })
   }
 }

@@ -84,15 +84,14 @@ export const sharedStream = <Message, S extends Session<Message>>(
 
   const awaitOpening = Effect.suspend(() => {
     if (client.isClosed) return Effect.fail(clientClosed)
-    if (opening === undefined) {
-      const started = opening = Deferred.makeUnsafe<S, Failure>()
-      client.run(Effect.ignore(Effect.onExit(open, (exit) =>
-        Effect.sync(() => {
-          opening = undefined
-          Deferred.doneUnsafe(started, Exit.hasInterrupts(exit) ? Exit.fail(clientClosed) : exit)
-        }))))
-    }
-    return Deferred.await(opening)
+    if (opening !== undefined) return Deferred.await(opening)
+    const started = opening = Deferred.makeUnsafe<S, Failure>()
+    client.run(Effect.ignore(Effect.onExit(open, (exit) =>
+      Effect.sync(() => {
+        opening = undefined
+        Deferred.doneUnsafe(started, Exit.hasInterrupts(exit) ? Exit.fail(clientClosed) : exit)
+      }))))
+    return Deferred.await(started)
   })
 
   return (use, limitMillis) =>

@@ -79,15 +79,24 @@ export const dial = (
         connectTls({ host, port, ...tlsOptions(security) }, onReady)
   })
 
-/** What to do about a scheme that is the wrong one, if it is. */
-export const schemeAdvice = ({ host, port, tls }: Address): Effect.Effect<string | undefined> => {
-  const other: Effect.Effect<string, unknown> = tls === undefined ?
-    Effect.as(speaksTls(host, port), "the server uses TLS: write https:// in endpoints") :
-    Effect.as(
-      attempt({ url: `http://${host}:${port}`, open: (onReady) => connect({ host, port }, onReady) }),
-      "the server does not use TLS: write http:// in endpoints"
+/** A server that does not use TLS closes the connection or answers in plain text. */
+const isPlain = /before (?:the )?secure TLS|wrong version number|packet length too long|InvalidContentType/i
+
+/** What to do if the scheme of an endpoint is the wrong one. An endpoint with TLS is never contacted without. */
+export const schemeAdvice = (
+  { host, port, tls }: Address,
+  { detail, isConnected }: DialFailure
+): Effect.Effect<string | undefined> => {
+  if (tls !== undefined) {
+    return Effect.succeed(
+      isPlain.test(detail) ? "the server does not seem to use TLS: write http:// in endpoints if so" : undefined
     )
-  return other.pipe(Effect.timeout("1 second"), Effect.orElseSucceed(() => undefined))
+  }
+  if (!isConnected) return Effect.succeed(undefined)
+  return Effect.as(speaksTls(host, port), "the server uses TLS: write https:// in endpoints").pipe(
+    Effect.timeout("1 second"),
+    Effect.orElseSucceed(() => undefined)
+  )
 }
 
 const speaksTls = (host: string, port: number): Effect.Effect<void, string> =>
