@@ -9,19 +9,23 @@
  * @module
  */
 import {
+  AlreadyExists,
   Cancelled,
   Compacted,
   DeadlineExceeded,
   EtcdError,
   type EtcdErrorReason,
+  FailedPrecondition,
   InvalidArgument,
   LeaseExists,
   LeaseNotFound,
   NoSpace,
+  NotFound,
   PermissionDenied,
   TooLarge,
   Unauthenticated,
   Unavailable,
+  Unimplemented,
   Unknown
 } from "../EtcdError.ts"
 
@@ -110,7 +114,10 @@ const isOfEtcd = (detail: string): boolean => detail.includes("etcdserver:") || 
 /** By gRPC status code: the reason for an error of etcd that no text has decided. */
 const codesOfEtcd: ReadonlyMap<number, Reason> = new Map<number, Reason>([
   [3, invalid],
+  [5, (detail) => new NotFound({ detail })],
+  [6, (detail) => new AlreadyExists({ detail })],
   [7, (detail) => new PermissionDenied({ detail })],
+  [9, (detail) => new FailedPrecondition({ detail })],
   [11, invalid], // OUT_OF_RANGE: a future revision, a TTL that is too large
   [16, (detail) => new Unauthenticated({ detail })]
 ])
@@ -122,6 +129,7 @@ const codes: ReadonlyMap<number, Reason> = new Map<number, Reason>([
   [7, unavailable], // PERMISSION_DENIED by a proxy: HTTP 403
   [8, unavailable], // RESOURCE_EXHAUSTED: too many requests or pings
   [10, unavailable], // ABORTED
+  [12, (detail) => new Unimplemented({ detail })],
   [13, (detail) => /RST_STREAM|stream|connection|socket/i.test(detail) ? unavailable(detail) : unknown(detail)],
   [14, unavailable],
   [16, unavailable] // UNAUTHENTICATED by a proxy: HTTP 401
