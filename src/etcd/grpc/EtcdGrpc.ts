@@ -32,7 +32,8 @@ import * as methods from "./methods.ts"
 import { type EtcdGrpcOptions, settingsOf } from "./settings.ts"
 import { keyText, makeWatch } from "./Watches.ts"
 
-export type { EtcdGrpcOptions, EtcdGrpcTls } from "./settings.ts"
+export type { EtcdGrpcOptions } from "./settings.ts"
+export type { EtcdGrpcTls } from "./Tls.ts"
 
 /**
  * A client of an etcd cluster, for the lifetime of the scope.

@@ -13,7 +13,29 @@ import { createSecureContext, getCACertificates, type SecureContext } from "node
 import { InvalidOption } from "../../internal/options.ts"
 import { messageOf } from "./failures.ts"
 import { certificatesOf, checkPair, hasKey, isPem, keyOf } from "./pem.ts"
-import type { EtcdGrpcTls } from "./settings.ts"
+
+/**
+ * Certificates, each as PEM text or as the path of a PEM file. Files are read again for each connection.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface EtcdGrpcTls {
+  /**
+   * The authorities that may have signed the server's certificate. Default: the file that
+   * `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` names, or else the authorities of the runtime, of `NODE_EXTRA_CA_CERTS` and of the
+   * system.
+   */
+  readonly ca?: string
+  /** The client's certificate, followed by its chain, for servers that ask for one. */
+  readonly cert?: string
+  /** The private key of `cert`. Default: the one in `cert`'s text. */
+  readonly key?: string | Redacted.Redacted
+  /** Decrypts `key`. */
+  readonly passphrase?: Redacted.Redacted
+  /** The name or the IP address that the server's certificate must have. Default: the host of the endpoint. */
+  readonly serverName?: string
+}
 
 /** See the module's description. */
 export interface Tls {

@@ -9,29 +9,6 @@ import { type Check, checkOptions, type InvalidOption } from "../../internal/opt
 import * as Tls from "./Tls.ts"
 
 /**
- * Certificates, each as PEM text or as the path of a PEM file. Files are read again for each connection.
- *
- * @since 0.1.0
- * @category options
- */
-export interface EtcdGrpcTls {
-  /**
-   * The authorities that may have signed the server's certificate. Default: the file that
-   * `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` names, or else the authorities of the runtime, of `NODE_EXTRA_CA_CERTS` and of the
-   * system.
-   */
-  readonly ca?: string
-  /** The client's certificate, followed by its chain, for servers that ask for one. */
-  readonly cert?: string
-  /** The private key of `cert`. Default: the one in `cert`'s text. */
-  readonly key?: string | Redacted.Redacted
-  /** Decrypts `key`. */
-  readonly passphrase?: Redacted.Redacted
-  /** The name or the IP address that the server's certificate must have. Default: the host of the endpoint. */
-  readonly serverName?: string
-}
-
-/**
  * How to reach etcd.
  *
  * @since 0.1.0
@@ -51,7 +28,7 @@ export interface EtcdGrpcOptions {
    */
   readonly password?: Redacted.Redacted | Effect.Effect<Redacted.Redacted, unknown>
   /** Turns encryption on for endpoints without a scheme. */
-  readonly tls?: EtcdGrpcTls
+  readonly tls?: Tls.EtcdGrpcTls
   /** How long an operation may wait for a connection, over all endpoints. Default: 3 seconds. */
   readonly dialTimeout?: Duration.Input
   /** How long an operation may wait for its response. Default: 3 seconds. */
