@@ -102,14 +102,14 @@ describe("Declared.register", () => {
       assert.deepEqual(yield* faults.openWatches, [])
     }))
 
-  verify("logs a service that may no longer be followed", (log) =>
+  verify("Declared.register logs that etcd refuses a service that it follows (D7)", (log) =>
     Effect.gen(function* () {
       const { faults, run } = yield* setUp
       yield* run(Declared.register(yaml("discover: [payments]")))
       yield* settle
       yield* faults.breakWatches(new PermissionDenied({ detail: "injected" }))
       yield* settle
-      assert.match(log.join("\n"), /^Error cannot discover "\/services\/payments\/": .*PermissionDenied/)
+      assert.match(log.join("\n"), /^Warn lost the watch on "\/services\/payments\/"; .*PermissionDenied/)
     }))
 
   verify("fails when a service may not be followed", (log) =>

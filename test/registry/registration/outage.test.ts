@@ -221,7 +221,7 @@ describe("outages of etcd", () => {
             { key: timeout.key, after: Duration.toMillis(timeout.after), cause: timeout.cause?.reason._tag },
             { key: `${namespace}/orders/c`, after: 1500, cause: "Unavailable" }
           )
-          assert.match(timeout.message, /cannot register ".*\/orders\/c": etcd did not take it within 1s 500ms/)
+          assert.match(timeout.message, /cannot register ".*\/orders\/c": not in etcd after 1\.5 s \(startupTimeout\)/)
           // Not known yet is not the same as empty.
           assert.deepEqual(sets.all, [])
 
