@@ -375,7 +375,7 @@ describe("Lock", () => {
         yield* refused(Lock.tryAcquire("\ud800"))
       ]
       assert.match(messages[0] ?? "", /^cannot call Lock\.acquire: name is ""; /)
-      assert.match(messages[1] ?? "", /^cannot call Lock\.acquire: ttl is 10; .*at least 2s/)
+      assert.match(messages[1] ?? "", /^cannot call Lock\.acquire: ttl is 10; .*at least 2 s/)
       assert.match(messages[2] ?? "", /^cannot call Lock\.acquire: timeout is "-1 seconds"; /)
       assert.match(messages[3] ?? "", /^cannot call Lock\.tryAcquire: name is /)
       assert.deepEqual(yield* one.faults.calls("leaseGrant"), [])
