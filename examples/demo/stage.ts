@@ -67,10 +67,10 @@ const namespace = "/services"
 export const embedded: Effect.Effect<Stage, never, Scope.Scope> = Effect.map(EtcdMemory.engine(), (engine) => ({
   place: "the embedded engine: in this process, no server",
   namespace,
-  connect: EtcdMemory.connect(engine),
+  connect: engine.connect,
   spawn: Effect.fnUntraced(function* (instance): Effect.fn.Return<Killable, Error, Scope.Scope> {
     const connection = yield* Scope.fork(yield* Effect.scope)
-    const etcd = yield* Scope.provide(EtcdMemory.connect(engine), connection)
+    const etcd = yield* Scope.provide(engine.connect, connection)
     const registered = yield* Deferred.make<void, Error>()
     const process = yield* register(instance, { releaseTimeout: "1 milli" }).pipe(
       Effect.andThen(Deferred.succeed(registered, undefined)),

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Effect } from "effect"
-import type { EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
+import type { Options as EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
 import type { Service } from "../registry/model/Service.ts"
 import type { RegisterOptions } from "../registry/registration/RegisterOptions.ts"
 

@@ -8,7 +8,7 @@
  * @module
  */
 import { Duration, Result, Schema } from "effect"
-import type { EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
+import type { Options as EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
 import { serviceName } from "../registry/model/ServiceName.ts"
 import type { Problem } from "./environment.ts"
 import { list, number, secret, text, textThat, truth } from "./fields.ts"

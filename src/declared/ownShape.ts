@@ -4,7 +4,7 @@
  * @module
  */
 import { type Duration, Result, Schema } from "effect"
-import type { EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
+import type { Options as EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
 import * as Keyspace from "../registry/model/Keyspace.ts"
 import { instanceId, serviceName } from "../registry/model/ServiceName.ts"
 import { checkOptions } from "../internal/options.ts"

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Result, Schema } from "effect"
-import type { EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
+import type { Options as EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
 import type { RegisterOptions } from "../registry/registration/RegisterOptions.ts"
 import type { Problem } from "./environment.ts"
 import type { Path } from "./locate.ts"

@@ -12,6 +12,7 @@ import { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import * as EtcdGrpc from "../etcd/grpc/EtcdGrpc.ts"
 import * as EtcdMemory from "../etcd/memory/EtcdMemory.ts"
+import * as Setting from "../internal/config.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { traced } from "../internal/traced.ts"
 import * as Discovery from "./discovery/Discovery.ts"
@@ -132,7 +133,7 @@ export const layer = (options: Options = {}): Layer.Layer<Registry, InvalidOptio
  * @category layers
  */
 export const layerEtcd = (
-  options: EtcdGrpc.EtcdGrpcOptions & Options
+  options: EtcdGrpc.Options & Options
 ): Layer.Layer<Registry, InvalidOption | EtcdError> =>
   Layer.effect(Registry, make(options)).pipe(Layer.provide(EtcdGrpc.layer(options)))
 
@@ -165,7 +166,7 @@ export const layerConfig = (
 ): Layer.Layer<Registry, InvalidOption | EtcdError | Config.ConfigError> =>
   Layer.unwrap(Effect.gen(function* () {
     const etcd = yield* EtcdGrpc.config
-    const namespace = yield* Config.withDefault(Config.String("ETCD_NAMESPACE"), Keyspace.defaultNamespace)
+    const namespace = yield* Config.withDefault(Setting.text("ETCD_NAMESPACE"), Keyspace.defaultNamespace)
     return layerEtcd({ ...etcd, namespace, ...options })
   }))
 

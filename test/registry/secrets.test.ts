@@ -61,7 +61,7 @@ describe("secrets", () => {
 
         const { all, layer } = listening()
         const failures: Array<unknown> = []
-        const use = (options: Partial<EtcdGrpc.EtcdGrpcOptions>) =>
+        const use = (options: Partial<EtcdGrpc.Options>) =>
           Effect.gen(function* () {
             const registry = Registry.layerEtcd({
               endpoints: [server.endpoint],

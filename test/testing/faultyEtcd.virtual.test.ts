@@ -17,8 +17,7 @@ conformance(
   it.effect,
   () =>
     Effect.map(EtcdMemory.engine(), (engine) => ({
-      connect: Effect.flatMap(EtcdMemory.connect(engine), (inner) =>
-        Effect.map(FaultyEtcd.make(inner), ({ etcd }) => etcd)),
+      connect: Effect.flatMap(engine.connect, (inner) => Effect.map(FaultyEtcd.make(inner), ({ etcd }) => etcd)),
       elapse: TestClock.adjust
     }))
 )

@@ -21,6 +21,7 @@
  * @module
  */
 import { Config, Effect, Layer, Option, type Scope } from "effect"
+import * as Setting from "../../internal/config.ts"
 import type { InvalidOption } from "../../internal/options.ts"
 import { Etcd, type LeaseId } from "../Etcd.ts"
 import { EtcdError, Unknown } from "../EtcdError.ts"
@@ -29,11 +30,11 @@ import { messageOf } from "./failures.ts"
 import { makeKeepAlive } from "./KeepAlive.ts"
 import { encode } from "./messages.ts"
 import * as methods from "./methods.ts"
-import { type EtcdGrpcOptions, settingsOf } from "./settings.ts"
+import { type Options, settingsOf } from "./settings.ts"
 import { keyText, makeWatch } from "./Watches.ts"
 
-export type { EtcdGrpcOptions } from "./settings.ts"
-export type { EtcdGrpcTls } from "./Tls.ts"
+export type { Options } from "./settings.ts"
+export type { Tls } from "./Tls.ts"
 
 /**
  * A client of an etcd cluster, for the lifetime of the scope.
@@ -48,9 +49,9 @@ export type { EtcdGrpcTls } from "./Tls.ts"
  * @category constructors
  */
 export const make: (
-  options: EtcdGrpcOptions
+  options: Options
 ) => Effect.Effect<Etcd, InvalidOption | EtcdError, Scope.Scope> = Effect.fnUntraced(
-  function* (options: EtcdGrpcOptions) {
+  function* (options: Options) {
     const settings = yield* settingsOf(options)
     return etcdOf(yield* Client.make(settings, yield* loadGrpc))
   }
@@ -70,7 +71,7 @@ const loadGrpc = Effect.tryPromise({
  * @since 0.1.0
  * @category layers
  */
-export const layer = (options: EtcdGrpcOptions): Layer.Layer<Etcd, InvalidOption | EtcdError> =>
+export const layer = (options: Options): Layer.Layer<Etcd, InvalidOption | EtcdError> =>
   Layer.effect(Etcd, make(options))
 
 /**
@@ -85,16 +86,16 @@ export const layer = (options: EtcdGrpcOptions): Layer.Layer<Etcd, InvalidOption
  * @since 0.1.0
  * @category config
  */
-export const config: Config.Config<EtcdGrpcOptions> = Config.all({
-  endpoints: Config.String("ETCD_ENDPOINTS"),
-  username: Config.option(Config.String("ETCD_USERNAME")),
-  password: Config.option(Config.Redacted("ETCD_PASSWORD")),
-  ca: Config.option(Config.String("ETCD_CA_CERT")),
-  cert: Config.option(Config.String("ETCD_CERT")),
-  key: Config.option(Config.Redacted("ETCD_KEY")),
-  passphrase: Config.option(Config.Redacted("ETCD_KEY_PASSPHRASE")),
+export const config: Config.Config<Options> = Config.all({
+  endpoints: Setting.required("ETCD_ENDPOINTS", "the endpoints of etcd, such as http://127.0.0.1:2379"),
+  username: Config.option(Setting.text("ETCD_USERNAME")),
+  password: Config.option(Setting.secret("ETCD_PASSWORD")),
+  ca: Config.option(Setting.text("ETCD_CA_CERT")),
+  cert: Config.option(Setting.text("ETCD_CERT")),
+  key: Config.option(Setting.secret("ETCD_KEY")),
+  passphrase: Config.option(Setting.secret("ETCD_KEY_PASSPHRASE")),
   dialTimeout: Config.option(Config.Duration("ETCD_DIAL_TIMEOUT"))
-}).pipe(Config.map(({ ca, cert, dialTimeout, endpoints, key, passphrase, password, username }): EtcdGrpcOptions => {
+}).pipe(Config.map(({ ca, cert, dialTimeout, endpoints, key, passphrase, password, username }): Options => {
   const tls = {
     ...given("ca", ca),
     ...given("cert", cert),

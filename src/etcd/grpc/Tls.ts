@@ -20,7 +20,7 @@ import { certificatesOf, checkPair, hasKey, isPem, keyOf } from "./pem.ts"
  * @since 0.1.0
  * @category options
  */
-export interface EtcdGrpcTls {
+export interface Tls {
   /**
    * The authorities that may have signed the server's certificate. Default: the file that
    * `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` names, or else the authorities of the runtime, of `NODE_EXTRA_CA_CERTS` and of the
@@ -104,7 +104,7 @@ const variable = (name: string): string | undefined => {
 }
 
 /** Checks the texts and makes a context of them. */
-const contextOf = (options: EtcdGrpcTls, texts: Texts): Result.Result<SecureContext, InvalidOption> => {
+const contextOf = (options: Tls, texts: Texts): Result.Result<SecureContext, InvalidOption> => {
   const { ca, cert, key } = texts
   const valid = <A>(name: Name, run: () => A): A => {
     try {
@@ -132,8 +132,8 @@ const contextOf = (options: EtcdGrpcTls, texts: Texts): Result.Result<SecureCont
 }
 
 /** Reads and checks the certificates. Fails if they are missing, invalid, or do not belong together. */
-export const make: (options: EtcdGrpcTls) => Effect.Effect<Tls, InvalidOption> = Effect.fnUntraced(
-  function* (options: EtcdGrpcTls) {
+export const make: (options: Tls) => Effect.Effect<Tls, InvalidOption> = Effect.fnUntraced(
+  function* (options: Tls) {
     const load = Effect.gen(function* () {
       const ca = options.ca === undefined ? yield* defaultAuthorities : yield* read("tls.ca", options.ca)
       const cert = yield* read("tls.cert", options.cert)

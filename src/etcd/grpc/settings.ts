@@ -14,7 +14,7 @@ import * as Tls from "./Tls.ts"
  * @since 0.1.0
  * @category options
  */
-export interface EtcdGrpcOptions {
+export interface Options {
   /**
    * The members of one cluster, at least one: `http://host:port`, `https://host:port` or `host:port`, which is `https`
    * with `tls` and `http` without. The client uses the first until it fails, then the next that answers.
@@ -28,7 +28,7 @@ export interface EtcdGrpcOptions {
    */
   readonly password?: Redacted.Redacted | Effect.Effect<Redacted.Redacted, unknown>
   /** Turns encryption on for endpoints without a scheme. */
-  readonly tls?: Tls.EtcdGrpcTls
+  readonly tls?: Tls.Tls
   /** How long an operation may wait for a connection, over all endpoints. Default: 3 seconds. */
   readonly dialTimeout?: Duration.Input
   /** How long an operation may wait for its response. Default: 3 seconds. */
@@ -82,8 +82,8 @@ export const positiveMillis = (value: Duration.Input): number | undefined => {
 const maxInt32 = 2 ** 31 - 1
 
 /** Checks the options and reads the files that they name. */
-export const settingsOf: (options: EtcdGrpcOptions) => Effect.Effect<Settings, InvalidOption> = Effect.fnUntraced(
-  function* (options: EtcdGrpcOptions) {
+export const settingsOf: (options: Options) => Effect.Effect<Settings, InvalidOption> = Effect.fnUntraced(
+  function* (options: Options) {
     const checked = yield* Effect.fromResult(checkOptions("EtcdGrpc.make", (check) => {
       const millis = (name: "dialTimeout" | "requestTimeout" | "keepAliveTime", otherwise: Duration.Input, min = 1) =>
         Duration.toMillis(check.duration(name, options[name] ?? otherwise, { min: Duration.millis(min) }))
@@ -108,7 +108,7 @@ export const settingsOf: (options: EtcdGrpcOptions) => Effect.Effect<Settings, I
 
 const checkCredentials = (
   check: Check,
-  { password, username }: EtcdGrpcOptions
+  { password, username }: Options
 ): { readonly credentials?: Credentials } => {
   if (username === undefined && password === undefined) return {}
   if (username === undefined) return check.refuse("username", undefined, "it must be set together with password")
@@ -125,7 +125,7 @@ const checkCredentials = (
   return { credentials: { username, password: Effect.succeed(password) } }
 }
 
-const checkEndpoints = (check: Check, { endpoints, tls }: EtcdGrpcOptions): Settings["addresses"] => {
+const checkEndpoints = (check: Check, { endpoints, tls }: Options): Settings["addresses"] => {
   if (tls?.serverName === "") check.refuse("tls.serverName", "", "it must be a name or an IP address")
   const urls = endpoints.map((endpoint) => parse(check, endpoint, tls !== undefined))
   const other = urls.find(({ protocol }) => protocol !== urls[0]?.protocol)

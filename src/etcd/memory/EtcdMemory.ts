@@ -11,7 +11,7 @@
  * compacted, leases, and watches from any revision. One conformance suite runs on the engine and on real servers.
  *
  * Most programs need only {@link layer}. A test of several processes makes one {@link engine} and gives each process a
- * client with {@link connect}. The clients share the keys, and closing one client does not end the others.
+ * client with {@link Engine.connect | connect}. The clients share the keys, and closing one client does not end the others.
  *
  * While leases or watches exist, the engine runs one fiber, which sleeps until the next deadline.
  *
@@ -66,7 +66,7 @@ export interface Options {
 
 /** An engine that any number of clients share. */
 export interface Engine {
-  /** See {@link connect}. */
+  /** Opens a client of the engine. After the scope has closed, its operations fail with `Cancelled`. */
   readonly connect: Effect.Effect<Etcd, never, Scope.Scope>
 }
 
@@ -91,15 +91,12 @@ const defaults: Required<Options> = {
   maxRequestBytes: 1.5 * 1024 * 1024
 }
 
-/** Opens a client of an engine. After the scope has closed, its operations fail with `Cancelled`. */
-export const connect = (engine: Engine): Effect.Effect<Etcd, never, Scope.Scope> => engine.connect
-
 /** A client on a new engine. */
 export const make = (options?: Options): Effect.Effect<Etcd, never, Scope.Scope> =>
-  Effect.flatMap(engine(options), connect)
+  Effect.flatMap(engine(options), ({ connect }) => connect)
 
 /** {@link Etcd} on a new engine. */
 export const layer = (options?: Options): Layer.Layer<Etcd> => Layer.effect(Etcd, make(options))
 
 /** {@link Etcd} as another client of an existing engine. */
-export const layerConnect = (engine: Engine): Layer.Layer<Etcd> => Layer.effect(Etcd, connect(engine))
+export const layerEngine = (engine: Engine): Layer.Layer<Etcd> => Layer.effect(Etcd, engine.connect)

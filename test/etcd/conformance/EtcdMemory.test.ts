@@ -7,5 +7,5 @@ import { conformance } from "./conformance.ts"
 conformance(
   "EtcdMemory",
   it.effect,
-  () => Effect.map(EtcdMemory.engine(), (engine) => ({ connect: EtcdMemory.connect(engine), elapse: TestClock.adjust }))
+  () => Effect.map(EtcdMemory.engine(), (engine) => ({ connect: engine.connect, elapse: TestClock.adjust }))
 )

@@ -12,7 +12,7 @@ const failures = (wrap: Broken["wrap"]): Effect.Effect<ReadonlyArray<string>> =>
   const passes = (check: Check): Effect.Effect<boolean> =>
     Effect.gen(function* () {
       const engine = yield* EtcdMemory.engine()
-      const connect = Effect.map(EtcdMemory.connect(engine), wrap)
+      const connect = Effect.map(engine.connect, wrap)
       yield* run(check, { connect, elapse: TestClock.adjust })
     }).pipe(
       Effect.scoped,

@@ -357,7 +357,7 @@ describe("EtcdGrpc calls", () => {
       Effect.gen(function* () {
         const { ca, cert, key } = yield* certificates("IP:127.0.0.1,DNS:etcd.test")
         const server = yield* startEtcd({ tls: { cert, key } })
-        const status = (tls: EtcdGrpc.EtcdGrpcTls) =>
+        const status = (tls: EtcdGrpc.Tls) =>
           Effect.flatMap(EtcdGrpc.make({ endpoints: [server.endpoint], tls }), (etcd) => etcd.status)
         assert.equal((yield* status({ ca })).version, server.version)
         assert.equal((yield* status({ ca, serverName: "etcd.test" })).version, server.version)
@@ -376,7 +376,7 @@ describe("EtcdGrpc calls", () => {
     Effect.gen(function* () {
       const { ca, cert, key } = yield* certificates("IP:127.0.0.1")
       const server = yield* startEtcd({ tls: { cert, key, clientCa: ca } })
-      const status = (tls: EtcdGrpc.EtcdGrpcTls) =>
+      const status = (tls: EtcdGrpc.Tls) =>
         Effect.flatMap(
           EtcdGrpc.make({ endpoints: [server.endpoint], tls, dialTimeout: "1 second" }),
           (etcd) => etcd.status

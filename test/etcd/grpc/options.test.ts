@@ -9,7 +9,7 @@ const endpointRule = "each must be http://host:port, https://host:port or host:p
 const durationRule = 'it must be a finite duration of at least 1ms, such as "15 seconds"'
 const minutes = "; a bare number means milliseconds"
 
-const invalid: ReadonlyArray<readonly [options: EtcdGrpc.EtcdGrpcOptions, message: string]> = [
+const invalid: ReadonlyArray<readonly [options: EtcdGrpc.Options, message: string]> = [
   [{ endpoints: [] }, "endpoints is []; it must have at least one"],
   [{ endpoints: [""] }, `endpoints is ""; ${endpointRule}`],
   [{ endpoints: ["ftp://a:1"] }, `endpoints is "ftp://a:1"; ${endpointRule}`],
@@ -45,7 +45,7 @@ const invalid: ReadonlyArray<readonly [options: EtcdGrpc.EtcdGrpcOptions, messag
   ]
 ]
 
-const messageOf = (options: EtcdGrpc.EtcdGrpcOptions) =>
+const messageOf = (options: EtcdGrpc.Options) =>
   Effect.map(Effect.flip(Effect.scoped(EtcdGrpc.make(options))), (error) => {
     assert.equal(error._tag, "InvalidOption")
     return error.message
@@ -110,6 +110,22 @@ describe("EtcdGrpc options", () => {
       assert.deepEqual(yield* read({ ETCD_ENDPOINTS: "a:1" }), { endpoints: ["a:1"] })
     }))
 
+  live("EtcdGrpc.config drops the newline that ends a file", () =>
+    Effect.gen(function* () {
+      const env = { ETCD_ENDPOINTS: "http://a:1\n", ETCD_USERNAME: "root\n", ETCD_PASSWORD: "s3cret\r\n" }
+      const options = yield* EtcdGrpc.config.parse(ConfigProvider.fromEnv({ env }))
+      assert.deepEqual(options.endpoints, ["http://a:1"])
+      assert.equal(options.username, "root")
+      assert.equal(options.password && Redacted.value(options.password), "s3cret")
+    }))
+
+  live("EtcdGrpc.layer accepts an endpoint with a slash at its end", () =>
+    Effect.gen(function* () {
+      for (const endpoint of ["127.0.0.1:2379/", "http://127.0.0.1:2379/"]) {
+        yield* Effect.scoped(Layer.build(EtcdGrpc.layer({ endpoints: [endpoint] })))
+      }
+    }))
+
   live(
     "EtcdGrpc.layerConfig fails with a ConfigError for missing endpoints and with InvalidOption for invalid options",
     () =>
@@ -120,7 +136,9 @@ describe("EtcdGrpc options", () => {
             Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env }))),
             Effect.flip
           )
-        assert.ok((yield* build({})) instanceof Config.ConfigError)
+        const missing = yield* build({})
+        assert.ok(missing instanceof Config.ConfigError)
+        assert.match(missing.message, /ETCD_ENDPOINTS is not set\. Set it to the endpoints of etcd, such as http/)
         const error = yield* build({ ETCD_ENDPOINTS: "http://a:1", ETCD_USERNAME: "u", ETCD_KEY: "s3cret" })
         assert.equal(error._tag, "InvalidOption")
         assert.ok(!Cause.pretty(Cause.fail(error)).includes("s3cret"))

@@ -25,7 +25,7 @@ type Tls = NonNullable<EtcdOptions["tls"]>
 interface Case {
   readonly title: string
   readonly server?: (certificates: Certificates) => Effect.Effect<Tls, Error>
-  readonly client: (certificates: Certificates) => Effect.Effect<EtcdGrpc.EtcdGrpcTls, Error>
+  readonly client: (certificates: Certificates) => Effect.Effect<EtcdGrpc.Tls, Error>
   /** What the error must speak of; each runtime has its own words. */
   readonly says: RegExp
 }

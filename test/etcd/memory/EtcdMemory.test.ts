@@ -180,8 +180,8 @@ describe("EtcdMemory.connect", () => {
       Effect.gen(function* () {
         const engine = yield* EtcdMemory.engine()
         const scope = yield* Scope.make()
-        const first = yield* Scope.provide(EtcdMemory.connect(engine), scope)
-        const second = yield* EtcdMemory.connect(engine)
+        const first = yield* Scope.provide(engine.connect, scope)
+        const second = yield* engine.connect
         const { id } = yield* first.leaseGrant({ ttl: 10 })
         yield* first.put({ key: "a", value: "1", lease: id })
         yield* Scope.close(scope, Exit.void)
@@ -197,8 +197,8 @@ describe("EtcdMemory.connect", () => {
       const engine = yield* EtcdMemory.engine()
       const put = Etcd.use((etcd) => etcd.put({ key: "a", value: "1" }))
       const keys = Etcd.use((etcd) => keysIn(etcd, { key: "a" }))
-      yield* Effect.provide(put, EtcdMemory.layerConnect(engine))
-      assert.deepEqual(yield* Effect.provide(keys, EtcdMemory.layerConnect(engine)), ["a"])
+      yield* Effect.provide(put, EtcdMemory.layerEngine(engine))
+      assert.deepEqual(yield* Effect.provide(keys, EtcdMemory.layerEngine(engine)), ["a"])
     }))
 })
 
@@ -209,13 +209,13 @@ describe("EtcdMemory.engine", () => {
       Effect.gen(function* () {
         const scope = yield* Scope.make()
         const engine = yield* Scope.provide(EtcdMemory.engine(), scope)
-        const etcd = yield* EtcdMemory.connect(engine)
+        const etcd = yield* engine.connect
         yield* etcd.leaseGrant({ ttl: 10 })
         const watch = yield* open(etcd, { key: "a" })
         const next = yield* Effect.forkChild(refusal(watch.next), { startImmediately: true })
         yield* Scope.close(scope, Exit.void)
         assert.equal(yield* Fiber.join(next), "Cancelled")
-        const late = yield* EtcdMemory.connect(engine)
+        const late = yield* engine.connect
         for (const client of [etcd, late]) {
           assert.equal(yield* refusal(client.put({ key: "a", value: "1" })), "Cancelled")
           assert.equal(yield* refusal(Stream.runDrain(client.watch({ key: "a" }))), "Cancelled")

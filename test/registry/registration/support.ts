@@ -26,7 +26,7 @@ export const freshNamespace = (): string => `/test-${++namespaces}`
 /** A registry over one endpoint that notices trouble within seconds. */
 export const registryAt = (
   endpoint: string,
-  options: Registry.Options & Partial<EtcdGrpc.EtcdGrpcOptions> = {}
+  options: Registry.Options & Partial<EtcdGrpc.Options> = {}
 ): Layer.Layer<Registry.Registry, unknown> =>
   Registry.layerEtcd({
     endpoints: [endpoint],
