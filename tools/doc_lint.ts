@@ -10,6 +10,7 @@ import { spawnSync } from "node:child_process"
 import { readdirSync, readFileSync } from "node:fs"
 import { join, relative } from "node:path"
 import process from "node:process"
+import { checkDocs } from "./doc_tags.ts"
 import { obtainRuntime, root } from "./runtimes.ts"
 
 const config: { readonly exports: Readonly<Record<string, string>> } = JSON.parse(
@@ -27,6 +28,8 @@ for (const file of readdirSync(join(root, "src"), { recursive: true, encoding: "
   }
 }
 
+const docs = checkDocs(Object.values(config.exports))
+
 interface Finding {
   readonly kind: string
   readonly text: string
@@ -43,7 +46,7 @@ const isOurs = ({ column, file, kind, line, text }: Finding): boolean => {
   if (kind !== "private-type-ref") return true
   const name = /references private type '(\w+)/.exec(text)?.[1] ?? ""
   const how = declared.get(name)
-  if (how === undefined || how === "const" || how === "function") return false
+  if (how === undefined || how === "const" || how === "function" || docs.publicNames.has(name)) return false
   // `Schema.Codec` is not our `Codec`: only an unqualified mention is.
   const rest = readFileSync(file, "utf8").split("\n").slice(line - 1)
   const end = rest.findIndex((one) => one.trim() === "")
@@ -73,5 +76,8 @@ const ours = findings.filter(isOurs)
 for (const { column, file, kind, line, text } of ours) {
   console.error(`${relative(root, file)}:${line}:${column} ${kind}: ${text}`)
 }
+docs.problems.forEach((problem) => console.error(problem))
 console.log(`doc lint: ${ours.length} problems (${findings.length - ours.length} left out by the rules above)`)
-process.exit(ours.length === 0 ? 0 : 1)
+console.log(`doc comments: ${docs.publicNames.size} public names, ${docs.problems.length} problems`)
+console.log(`root exports: ${docs.rootExports.length}`)
+process.exit(ours.length + docs.problems.length === 0 ? 0 : 1)
