@@ -1,57 +1,87 @@
 /**
- * The border with etcd: its KV, Lease, Watch and Maintenance services in etcd's own terms, as one Effect service.
+ * The contract with etcd: its KV, Lease, Watch and Maintenance services in etcd's own terms, as one Effect service.
  *
- * Everything else in this package is written against {@link Etcd} and knows nothing of the transport. Two
- * implementations exist: `EtcdGrpc` speaks to servers, `EtcdMemory` is the data model in process. One conformance suite
- * holds both to the same behaviour.
+ * Everything else in this package uses {@link Etcd} and does not depend on the transport. There are two
+ * implementations: `EtcdGrpc` for servers, and `EtcdMemory`, etcd's data model in this process. One conformance suite
+ * runs against both.
  *
- * Operations run once. They are neither retried nor repeated here: the schedule that decides lives with the caller.
- * Interrupting one cancels it on the wire; what was interrupted may still have been applied.
+ * Revisions, lease ids and versions are `bigint` (int64 on the wire). Times to live are in seconds.
  *
- * Revisions, lease ids and versions are `bigint` (int64 on the wire), times to live are seconds.
- *
+ * @since 0.1.0
  * @module
  */
 import { Context, type Duration, Effect, type Stream } from "effect"
 import { EtcdError, InvalidArgument } from "./EtcdError.ts"
 
-/** A key or a value: bytes, or text that stands for its UTF-8 bytes. */
+/**
+ * A key or a value: bytes, or text that stands for its UTF-8 bytes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type Bytes = string | Uint8Array
 
-/** The id of a lease, a positive int64. `0n` means "no lease". */
+/**
+ * The id of a lease, a positive int64. `0n` means no lease.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type LeaseId = bigint
 
-/** What etcd says about itself with each answer. */
+/**
+ * The cluster, the member and the revision that answered a request.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export interface ResponseHeader {
   readonly clusterId: bigint
   readonly memberId: bigint
-  /** The revision of the store when the answer was made. */
+  /** The revision of the store at the time of the response. */
   readonly revision: bigint
   readonly raftTerm: bigint
 }
 
-/** A key with its value and its place in history. */
+/**
+ * A key with its value, its revisions and its lease.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface KeyValue {
   readonly key: Uint8Array
   readonly value: Uint8Array
   readonly createRevision: bigint
   readonly modRevision: bigint
-  /** Number of writes since the key was created: `1n` after the first. */
+  /** The number of writes since the key was created: `1n` after the first. */
   readonly version: bigint
-  /** The lease the key is attached to, `0n` for none. */
+  /** The lease that the key is attached to; `0n` for none. */
   readonly lease: LeaseId
 }
 
 /**
- * One key, or with `rangeEnd` the keys `key ≤ k < rangeEnd` in byte order. A `rangeEnd` of one zero byte means "to the
- * end of the keyspace". An empty `key` is refused (to start at the first key, use one zero byte).
+ * One key, or with `rangeEnd` the keys `key ≤ k < rangeEnd` in byte order.
+ *
+ * **Details**
+ *
+ * A `rangeEnd` of one zero byte means the end of the keyspace. An empty `key` is refused. To start at the first key,
+ * use one zero byte.
+ *
+ * @since 0.1.0
+ * @category models
  */
 export interface KeyRange {
   readonly key: Bytes
   readonly rangeEnd?: Bytes
 }
 
-/** The range of all keys that start with `prefix`; every key when it is empty. */
+/**
+ * The range of all keys that start with `prefix`, or of every key if it is empty.
+ *
+ * @since 0.1.0
+ * @category ranges
+ */
 export const prefix = (prefix: Bytes): Required<KeyRange> => {
   const start = toBytes(prefix)
   if (start.length === 0) return { key: zeroByte, rangeEnd: zeroByte }
@@ -69,22 +99,27 @@ const encoder = new TextEncoder()
 /** The bytes of a key or a value. */
 export const toBytes = (bytes: Bytes): Uint8Array => typeof bytes === "string" ? encoder.encode(bytes) : bytes
 
-/** A read of one key or of a range. */
+/**
+ * A read of one key or of a range.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
 export interface RangeRequest extends KeyRange {
-  /** At most this many keys; `0` (the default) means all. `more` tells whether some were left out. */
+  /** At most this many keys; `0` (the default) means all. `more` is true if keys remain. */
   readonly limit?: number
-  /** The state at this revision; default: the newest. */
+  /** Reads the state at this revision. Default: the newest. */
   readonly revision?: bigint
   /** Default: ascending by key. */
   readonly sort?: {
     readonly target: "key" | "version" | "create" | "mod" | "value"
     readonly order: "ascend" | "descend"
   }
-  /** Read what the asked member has, which may be old. Default `false`: linearizable. */
+  /** Reads the local state of the member, which may be stale. Default `false`: linearizable. */
   readonly serializable?: boolean
-  /** Leave the values out. */
+  /** Leaves the values out. */
   readonly keysOnly?: boolean
-  /** Only the number of keys. */
+  /** Reads only the number of keys. */
   readonly countOnly?: boolean
   readonly minModRevision?: bigint
   readonly maxModRevision?: bigint
@@ -92,54 +127,86 @@ export interface RangeRequest extends KeyRange {
   readonly maxCreateRevision?: bigint
 }
 
-/** The answer to a range. */
+/**
+ * The keys that a range read.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export interface RangeResponse {
   readonly header: ResponseHeader
   readonly kvs: ReadonlyArray<KeyValue>
-  /** Whether `limit` left keys out. */
+  /** Whether `limit` left out keys. */
   readonly more: boolean
-  /** Number of keys in the range, whatever the limit. */
+  /** The number of keys in the range, regardless of `limit`. */
   readonly count: bigint
 }
 
-/** A write of one key. */
+/**
+ * A write of one key.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
 export interface PutRequest {
   readonly key: Bytes
   readonly value: Bytes
-  /** The lease the key is attached to from now on; default `0n`: none, and an earlier one is dropped. */
+  /** The lease to attach the key to. Default `0n`: none, which detaches an earlier lease. */
   readonly lease?: LeaseId
-  /** Answer with what the key held before. */
+  /** Returns the previous value of the key. */
   readonly prevKv?: boolean
-  /** Keep the value the key has. The key must exist, `value` must be empty. */
+  /** Keeps the current value. The key must exist and `value` must be empty. */
   readonly ignoreValue?: boolean
-  /** Keep the lease the key has. The key must exist, `lease` must be left out. */
+  /** Keeps the current lease. The key must exist and `lease` must be missing. */
   readonly ignoreLease?: boolean
 }
 
-/** The answer to a put. */
+/**
+ * The response to a put.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export interface PutResponse {
   readonly header: ResponseHeader
   readonly prevKv?: KeyValue
 }
 
-/** A deletion of one key or of a range. */
+/**
+ * A deletion of one key or of a range.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
 export interface DeleteRangeRequest extends KeyRange {
-  /** Answer with what was deleted. */
+  /** Returns the deleted keys and values. */
   readonly prevKv?: boolean
 }
 
-/** The answer to a deletion. */
+/**
+ * The response to a deletion.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export interface DeleteRangeResponse {
   readonly header: ResponseHeader
-  /** Number of keys that were deleted. */
+  /** The number of deleted keys. */
   readonly deleted: bigint
-  /** Empty unless asked for. */
+  /** Empty unless requested. */
   readonly prevKvs: ReadonlyArray<KeyValue>
 }
 
 /**
- * A condition on one key (with `rangeEnd`: on each key of the range). A key that does not exist has version, create
- * revision, mod revision and lease `0n`; a comparison of its value is false.
+ * A condition on one key, or with `rangeEnd` on each key of the range.
+ *
+ * **Details**
+ *
+ * A key that does not exist has version, create revision, mod revision and lease `0n`. A comparison of its value is
+ * false.
+ *
+ * @since 0.1.0
+ * @category requests
  */
 export type Compare =
   & KeyRange
@@ -149,45 +216,75 @@ export type Compare =
     | { readonly target: "value"; readonly value: Bytes }
   )
 
-/** One operation inside a Txn. */
+/**
+ * One operation inside a Txn.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
 export type RequestOp =
   | { readonly _tag: "Range"; readonly request: RangeRequest }
   | { readonly _tag: "Put"; readonly request: PutRequest }
   | { readonly _tag: "DeleteRange"; readonly request: DeleteRangeRequest }
   | { readonly _tag: "Txn"; readonly request: TxnRequest }
 
-/** `then` when every comparison holds, `else` otherwise; applied at one revision or not at all. */
+/**
+ * Runs `then` if every comparison holds and `else` otherwise, at one revision or not at all.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
 export interface TxnRequest {
   readonly compare?: ReadonlyArray<Compare>
   readonly then?: ReadonlyArray<RequestOp>
   readonly else?: ReadonlyArray<RequestOp>
 }
 
-/** The answer to one operation inside a Txn. Only the header of the whole Txn is complete. */
+/**
+ * The response to one operation inside a Txn. Only the header of the whole Txn is complete.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export type ResponseOp =
   | { readonly _tag: "Range"; readonly response: RangeResponse }
   | { readonly _tag: "Put"; readonly response: PutResponse }
   | { readonly _tag: "DeleteRange"; readonly response: DeleteRangeResponse }
   | { readonly _tag: "Txn"; readonly response: TxnResponse }
 
-/** The answer to a Txn. */
+/**
+ * The response to a Txn.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export interface TxnResponse {
   readonly header: ResponseHeader
   /** Whether the comparisons held. */
   readonly succeeded: boolean
-  /** One for each operation of the branch that ran, in order. */
+  /** One response for each operation of the branch that ran, in order. */
   readonly responses: ReadonlyArray<ResponseOp>
 }
 
-/** A lease to grant. */
+/**
+ * A lease to grant.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
 export interface LeaseGrantRequest {
-  /** Seconds. The server raises what is below its floor. */
+  /** Seconds. The server raises a value below its minimum. */
   readonly ttl: number
-  /** Chosen by the caller, so that a repeated grant is recognised; default: the server chooses. */
+  /** Chosen by the caller, so that a repeated grant is recognised. Default: the server chooses. */
   readonly id?: LeaseId
 }
 
-/** The lease that was granted. */
+/**
+ * The lease that was granted.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export interface LeaseGrantResponse {
   readonly header: ResponseHeader
   readonly id: LeaseId
@@ -195,66 +292,106 @@ export interface LeaseGrantResponse {
   readonly ttl: number
 }
 
-/** The answer to a revocation. */
+/**
+ * The response to a revocation.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export interface LeaseRevokeResponse {
   readonly header: ResponseHeader
 }
 
-/** A question for what is left of a lease. */
+/**
+ * A read of the remaining time of a lease.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
 export interface LeaseTimeToLiveRequest {
   readonly id: LeaseId
-  /** Answer with the keys that are attached to it. */
+  /** Returns the keys that are attached to the lease. */
   readonly keys?: boolean
 }
 
-/** What is left of a lease. */
+/**
+ * The remaining time of a lease.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export interface LeaseTimeToLiveResponse {
   readonly header: ResponseHeader
   readonly id: LeaseId
-  /** Seconds left; `-1` when there is no such lease. */
+  /** Remaining seconds; `-1` if the lease does not exist. */
   readonly ttl: number
-  /** Seconds, as granted; `0` when there is no such lease. */
+  /** Granted seconds; `0` if the lease does not exist. */
   readonly grantedTtl: number
-  /** Empty unless asked for. */
+  /** Empty unless requested. */
   readonly keys: ReadonlyArray<Uint8Array>
 }
 
-/** The leases that exist. */
+/**
+ * The leases that exist.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export interface LeaseLeasesResponse {
   readonly header: ResponseHeader
   readonly leases: ReadonlyArray<LeaseId>
 }
 
-/** One heartbeat. */
+/**
+ * One heartbeat.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
 export interface LeaseKeepAliveRequest {
   readonly id: LeaseId
-  /** How long to wait for the answer; default: the client's request timeout. */
+  /** How long to wait for the response. Default: the request timeout of the client. */
   readonly timeout?: Duration.Input
 }
 
-/** The answer to a heartbeat. */
+/**
+ * The response to a heartbeat.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export interface LeaseKeepAliveResponse {
   readonly header: ResponseHeader
   readonly id: LeaseId
-  /** Seconds from now on. */
+  /** Remaining seconds from now. */
   readonly ttl: number
 }
 
-/** A watch on one key or on a range. */
+/**
+ * A watch on one key or on a range.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
 export interface WatchRequest extends KeyRange {
-  /** The first revision of interest; default: the one after the newest. */
+  /** The first revision to report. Default: the one after the newest. */
   readonly startRevision?: bigint
-  /** Events carry what the key held before. */
+  /** Events have the previous value of the key. */
   readonly prevKv?: boolean
-  /** Leave puts or deletions out. */
+  /** Leaves out puts or deletions. */
   readonly filters?: ReadonlyArray<"noPut" | "noDelete">
-  /** An idle watch hears from the server at least this often; default 10 seconds. */
+  /** How often progress is requested on an idle watch. Default: 10 seconds. */
   readonly progressEvery?: Duration.Input
-  /** How long the server may take to show that it is there; default 5 seconds. */
+  /** How long the server may take to respond to that. Default: 5 seconds. */
   readonly progressTimeout?: Duration.Input
 }
 
-/** One change of one key. The `kv` of a deletion has the key and the revision of the deletion only. */
+/**
+ * One change of one key. The `kv` of a deletion has only the key and the revision of the deletion.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export interface WatchEvent {
   readonly type: "put" | "delete"
   readonly kv: KeyValue
@@ -262,74 +399,106 @@ export interface WatchEvent {
 }
 
 /**
- * A message of a watch: first `Created`, once; then `Events`, each with all events of one or more whole revisions in
- * order; in between `Progress`: everything up to the header's revision has been delivered.
+ * A message of a watch.
+ *
+ * **Details**
+ *
+ * - `Created` comes first, once.
+ * - `Events` has all events of one or more whole revisions, in order.
+ * - `Progress` comes in between: everything up to the revision of its header was delivered.
+ *
+ * @since 0.1.0
+ * @category responses
  */
 export type WatchResponse =
   | { readonly _tag: "Created"; readonly header: ResponseHeader }
   | { readonly _tag: "Events"; readonly header: ResponseHeader; readonly events: ReadonlyArray<WatchEvent> }
   | { readonly _tag: "Progress"; readonly header: ResponseHeader }
 
-/** A compaction. */
+/**
+ * A compaction.
+ *
+ * @since 0.1.0
+ * @category requests
+ */
 export interface CompactRequest {
   /** History before this revision is dropped. */
   readonly revision: bigint
-  /** Answer once the space is free. */
+  /** Responds after the space is freed. */
   readonly physical?: boolean
 }
 
-/** The answer to a compaction. */
+/**
+ * The response to a compaction.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export interface CompactResponse {
   readonly header: ResponseHeader
 }
 
-/** The state of a member. */
+/**
+ * The state of a member.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
 export interface StatusResponse {
   readonly header: ResponseHeader
-  /** The server's version, such as `3.5.16`. */
+  /** The version of the server, such as `3.5.16`. */
   readonly version: string
   /** Bytes. */
   readonly dbSize: bigint
-  /** The member id of the leader, `0n` when there is none. */
+  /** The member id of the leader; `0n` if there is none. */
   readonly leader: bigint
   readonly raftIndex: bigint
   readonly raftTerm: bigint
 }
 
-/** The operations of etcd. */
+/**
+ * The operations of etcd, in etcd's own terms.
+ *
+ * **Details**
+ *
+ * Each operation runs once and is not retried: the schedule of the caller decides. Interruption cancels it on the wire;
+ * an interrupted write may have been applied.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Etcd {
-  /** Reads one key or a range. One answer: use {@link rangeAll} for ranges of any size. */
+  /** Reads one key or a range, in one response. Use {@link rangeAll} for ranges of any size. */
   readonly range: (request: RangeRequest) => Effect.Effect<RangeResponse, EtcdError>
-  /** Writes a key. Fails with `LeaseNotFound` when the lease is gone. */
+  /** Writes a key. Fails with `LeaseNotFound` if the lease does not exist. */
   readonly put: (request: PutRequest) => Effect.Effect<PutResponse, EtcdError>
-  /** Deletes a key or a range. Deleting nothing is no error and makes no revision. */
+  /** Deletes a key or a range. A deletion of nothing succeeds and makes no revision. */
   readonly deleteRange: (request: DeleteRangeRequest) => Effect.Effect<DeleteRangeResponse, EtcdError>
-  /** Compares and then applies one branch, at one revision. */
+  /** Compares, and then applies one branch, at one revision. */
   readonly txn: (request: TxnRequest) => Effect.Effect<TxnResponse, EtcdError>
-  /** Grants a lease. Fails with `LeaseExists` when the chosen id is taken. */
+  /** Grants a lease. Fails with `LeaseExists` if the chosen id exists. */
   readonly leaseGrant: (request: LeaseGrantRequest) => Effect.Effect<LeaseGrantResponse, EtcdError>
   /** Ends a lease and deletes its keys, at one revision. Fails with `LeaseNotFound`. */
   readonly leaseRevoke: (id: LeaseId) => Effect.Effect<LeaseRevokeResponse, EtcdError>
-  /** How long a lease has left. A lease that is none answers with a `ttl` of `-1`. */
+  /** Reads the remaining time of a lease. Returns `ttl: -1` if the lease does not exist. */
   readonly leaseTimeToLive: (request: LeaseTimeToLiveRequest) => Effect.Effect<LeaseTimeToLiveResponse, EtcdError>
-  /** The leases that exist. */
+  /** Lists the leases that exist. */
   readonly leaseLeases: Effect.Effect<LeaseLeasesResponse, EtcdError>
   /**
-   * Sends one heartbeat and waits for its answer. Fails with `LeaseNotFound` when the lease is gone, and with
-   * `DeadlineExceeded` when no answer came in time. All heartbeats of a client share one stream; one that goes silent
-   * is given up with its connection, which also ends the watches there.
+   * Sends one heartbeat and waits for its response. Fails with `LeaseNotFound` if the lease does not exist, and with
+   * `DeadlineExceeded` if no response arrives in time. All heartbeats of a client share one stream. If that stream is
+   * silent, the client gives up its connection, which also ends the watches on it.
    */
   readonly leaseKeepAlive: (request: LeaseKeepAliveRequest) => Effect.Effect<LeaseKeepAliveResponse, EtcdError>
   /**
-   * Watches a key or a range until it is interrupted or fails; it never ends by itself. All watches of a client share
-   * one stream; each fails when that stream breaks or goes silent (`progressEvery` + `progressTimeout`), and it is for
-   * the caller to watch again from the revision after the last event. Fails with `Compacted`, perhaps after
-   * `Created`, when `startRevision` is gone.
+   * Watches a key or a range until it is interrupted or fails. All watches of a client share one stream. Each fails if
+   * that stream breaks or is silent for `progressEvery` + `progressTimeout`; the caller watches again from the revision
+   * after the last event. Fails with `Compacted`, possibly after `Created`, if `startRevision` was compacted.
    */
   readonly watch: (request: WatchRequest) => Stream.Stream<WatchResponse, EtcdError>
-  /** Drops history before a revision. */
+  /** Drops the history before a revision. */
   readonly compact: (request: CompactRequest) => Effect.Effect<CompactResponse, EtcdError>
-  /** The state of the member that answers. */
+  /** Reads the state of the member that answers. */
   readonly status: Effect.Effect<StatusResponse, EtcdError>
   /**
    * Completes when etcd answers again after an outage. Race a backoff against it, so that nothing sleeps through the
@@ -342,21 +511,31 @@ export interface Etcd {
   readonly recovered: Effect.Effect<void>
 }
 
-/** The service key of {@link Etcd}. */
+/**
+ * The service key of {@link Etcd}.
+ *
+ * @since 0.1.0
+ * @category services
+ */
 export const Etcd: Context.Service<Etcd, Etcd> = Context.Service("@effect-etcd/discovery/Etcd")
 
-/** Keys that the first page of {@link rangeAll} asks for; those after it ask for about {@link pageBytes}. */
+/** The number of keys in the first page of {@link rangeAll}. Later pages have about {@link pageBytes}. */
 const pageLimit = 2000
 
-/** Small enough to leave the connection to others in between, large enough that its round trip does not count. */
+/** Small enough to share the connection with other calls, and large enough to hide the round trip. */
 const pageBytes = 4 * 1024 * 1024
 
 /**
  * Reads a range of any size at one revision, in pages.
  *
- * The first page is linearizable and sets the revision of the rest. When that revision is compacted in between, the
- * read starts over; a page that is too large for one answer is asked for again in smaller ones. The header is that of
- * the first page. `limit` and `sort` have no meaning here.
+ * **Details**
+ *
+ * The first page is linearizable and sets the revision of the others. If that revision is compacted in between, the
+ * read starts over. A page that is too large for one response is read again in smaller ones. The header is that of the
+ * first page. `limit` and `sort` do not apply.
+ *
+ * @since 0.1.0
+ * @category ranges
  */
 export const rangeAll: (
   etcd: Etcd,
@@ -366,7 +545,7 @@ export const rangeAll: (
   request: Omit<RangeRequest, "limit" | "sort" | "countOnly">
 ): Effect.fn.Return<RangeResponse, EtcdError> {
   let limit = pageLimit
-  let mostKeys = Infinity
+  let maxKeys = Infinity
   let key: Bytes = request.key
   let kvs: Array<KeyValue> = []
   let first: RangeResponse | undefined
@@ -382,7 +561,7 @@ export const rangeAll: (
     if (answer._tag === "Failure") {
       const reason = answer.failure.reason._tag
       if (reason === "TooLarge" && limit > 1) {
-        mostKeys = limit = Math.max(1, limit >> 2)
+        maxKeys = limit = Math.max(1, limit >> 2)
       } else if (reason === "Compacted" && request.revision === undefined && first !== undefined) {
         first = undefined
         key = request.key
@@ -404,7 +583,7 @@ export const rangeAll: (
       return { header: first.header, kvs, more: false, count: BigInt(kvs.length) }
     }
     key = after(last.key)
-    limit = Math.min(mostKeys, Math.max(1, Math.floor(more.length * pageBytes / bytes)))
+    limit = Math.min(maxKeys, Math.max(1, Math.floor(more.length * pageBytes / bytes)))
   }
 })
 
@@ -415,6 +594,6 @@ export const after = (key: Uint8Array): Uint8Array => {
   return next
 }
 
-/** Fails with `InvalidArgument`: what a request may not look like, found before anything is sent. */
+/** The error for an invalid request that is found before anything is sent. */
 export const invalidArgument = (method: string, detail: string, key?: string): EtcdError =>
   new EtcdError({ reason: new InvalidArgument({ detail }), method, ...(key === undefined ? {} : { key }) })
