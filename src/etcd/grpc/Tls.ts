@@ -38,7 +38,7 @@ export interface Tls {
 }
 
 /** See the module's description. */
-export interface Tls {
+export interface SecureContexts {
   /** What the next connection uses. */
   readonly context: Effect.Effect<SecureContext>
 }
@@ -132,7 +132,7 @@ const contextOf = (options: Tls, texts: Texts): Result.Result<SecureContext, Inv
 }
 
 /** Reads and checks the certificates. Fails if they are missing, invalid, or do not belong together. */
-export const make: (options: Tls) => Effect.Effect<Tls, InvalidOption> = Effect.fnUntraced(
+export const make: (options: Tls) => Effect.Effect<SecureContexts, InvalidOption> = Effect.fnUntraced(
   function* (options: Tls) {
     const load = Effect.gen(function* () {
       const ca = options.ca === undefined ? yield* defaultAuthorities : yield* read("tls.ca", options.ca)

@@ -66,7 +66,7 @@ export interface Credentials {
 export interface Settings {
   readonly addresses: readonly [Address, ...ReadonlyArray<Address>]
   readonly credentials?: Credentials
-  readonly tls?: Tls.Tls
+  readonly tls?: Tls.SecureContexts
   readonly dialTimeoutMillis: number
   readonly requestTimeoutMillis: number
   readonly keepAliveTimeMillis: number

@@ -173,9 +173,9 @@ describe("EtcdMemory on the real clock", () => {
     }))
 })
 
-describe("EtcdMemory.connect", () => {
+describe("EtcdMemory.engine", () => {
   effect(
-    "EtcdMemory.connect opens clients of one engine; closing one keeps its keys, its leases and the others",
+    "EtcdMemory.engine opens clients of one engine; closing one keeps its keys, its leases and the others",
     () =>
       Effect.gen(function* () {
         const engine = yield* EtcdMemory.engine()
