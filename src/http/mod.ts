@@ -1,7 +1,10 @@
 /**
- * HTTP to services: Effect's `HttpClient`, and `fetch`, with names of services as hosts.
+ * HTTP with discovery: Effect's `HttpClient` and `fetch` with service names as hosts, and servers that register.
  *
+ * @stability unstable
+ * @since 0.1.0
  * @module
  */
 export * as DiscoveryHttpClient from "./DiscoveryHttpClient.ts"
-export { makeFetch } from "./fetch.ts"
+export { type FetchOptions, makeFetch } from "./fetch.ts"
+export * as HttpRegistration from "./HttpRegistration.ts"
