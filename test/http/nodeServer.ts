@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Context, Effect, Layer, type Scope } from "effect"
+import { type Context, Effect, Layer, type Scope } from "effect"
 import { HttpEffect, HttpServer, type HttpServerRequest } from "effect/http"
 import { NetAddress } from "effect/net"
 import { createServer } from "node:http"
