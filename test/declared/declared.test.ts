@@ -177,7 +177,7 @@ const asJson = JSON.stringify({
 describe("a declaration in our shape", () => {
   for (const [format, text] of [["yaml", asYaml], ["toml", asToml], ["json", asJson]] as const) {
     effect(
-      `has all that is data of the options of a client and of a registration, in ${format}`,
+      `a declaration has every option of a client and a registration that is data, in ${format}`,
       () =>
         Effect.gen(function* () {
           const { etcd: { password, ...etcd } = { endpoints: [] }, ...rest } = yield* read(text, {
@@ -190,7 +190,7 @@ describe("a declaration in our shape", () => {
     )
   }
 
-  effect("may leave out everything but a name and an endpoint", () =>
+  effect("a declaration needs only a name and an endpoint", () =>
     Effect.gen(function* () {
       assert.deepEqual(yield* read("{}"), { services: [], discover: [] })
       assert.deepEqual(yield* read("services: [{ name: a, endpoints: 'http://h:1' }]"), {
@@ -199,7 +199,7 @@ describe("a declaration in our shape", () => {
       })
     }))
 
-  effect("gates instances by the health checks of the program, by name", () =>
+  effect("a declaration uses the health checks of the program, by name", () =>
     Effect.gen(function* () {
       const health = { orders: Effect.void }
       const { services } = yield* read(asYaml, { health })
@@ -207,7 +207,7 @@ describe("a declaration in our shape", () => {
     }))
 
   effect(
-    "that is wrong has every problem told at once, with line, column, path and rule",
+    "an invalid declaration reports all problems with line, column, path and rule",
     () =>
       Effect.gen(function* () {
         const text = `etcd:
@@ -276,7 +276,7 @@ other: 1
       })
   )
 
-  effect("that is wrong in TOML and JSON is told in the same way", () =>
+  effect("an invalid declaration in TOML or JSON is reported in the same way", () =>
     Effect.gen(function* () {
       const rule = "it must be a finite number of at least 0"
       const toml = `[[services]]\nname = "a"\nendpoints = ["http://h:1"]\n[[services]]\nname = "b"\nweight = "x"\n`
@@ -290,24 +290,27 @@ other: 1
       assert.deepEqual(yield* problems("discover: [a]", { needsEtcd: true }), ["1:1 etcd: it is needed"])
     }))
 
-  effect("that does not parse is told with its line, and without what it says", () =>
-    Effect.gen(function* () {
-      assert.deepEqual(yield* problems("etcd:\n  username: root\n  password: *hunter2 at line 9\ndiscover: []"), [
-        "3:1 : it is not YAML: Unknown YAML alias"
-      ])
-      assert.deepEqual(yield* problems("aa: 1\naa: hunter2"), ["2:1 : it is not YAML: Duplicate key"])
-      assert.deepEqual(yield* problems(`b: 1\na: [1,\n  "hunter2`), [
-        "2:1 : it is not YAML: Unterminated quoted scalar"
-      ])
-      assert.deepEqual(yield* problems(`[etcd]\npassword = hunter2`, { format: "toml" }), [
-        "2:19 : it is not TOML: Invalid value"
-      ])
-      assert.deepEqual(yield* problems(`{ "etcd":\n  { "password": hunter2 } }`, { format: "json" }), [
-        "2:17 : it is not JSON"
-      ])
-    }))
+  effect(
+    "a declaration that does not parse is reported with its line, without its content",
+    () =>
+      Effect.gen(function* () {
+        assert.deepEqual(yield* problems("etcd:\n  username: root\n  password: *hunter2 at line 9\ndiscover: []"), [
+          "3:1 : it is not YAML: Unknown YAML alias"
+        ])
+        assert.deepEqual(yield* problems("aa: 1\naa: hunter2"), ["2:1 : it is not YAML: Duplicate key"])
+        assert.deepEqual(yield* problems(`b: 1\na: [1,\n  "hunter2`), [
+          "2:1 : it is not YAML: Unterminated quoted scalar"
+        ])
+        assert.deepEqual(yield* problems(`[etcd]\npassword = hunter2`, { format: "toml" }), [
+          "2:19 : it is not TOML: Invalid value"
+        ])
+        assert.deepEqual(yield* problems(`{ "etcd":\n  { "password": hunter2 } }`, { format: "json" }), [
+          "2:17 : it is not JSON"
+        ])
+      })
+  )
 
-  effect("whose instance is too large for etcd is refused like any other", () =>
+  effect("a declaration with a too large instance is refused", () =>
     Effect.gen(function* () {
       const text = `services:\n  - { name: a, endpoints: [http://h:1],\n      metadata: { blob: "${
         "x".repeat(1024 * 1024)
@@ -328,7 +331,7 @@ describe("variables of a declaration", () => {
     )
 
   effect(
-    "are replaced where they stand, with their default if they are empty or not set",
+    "variables of a declaration are replaced, with their default if they are empty or unset",
     () =>
       Effect.gen(function* () {
         assert.equal(yield* one("${Z}", { Z: "eu" }), "eu")
@@ -340,25 +343,28 @@ describe("variables of a declaration", () => {
       })
   )
 
-  effect("are never taken for syntax, or for variables in turn", () =>
+  effect("variables of a declaration are never syntax, and are not expanded twice", () =>
     Effect.gen(function* () {
       assert.equal(yield* one("${Z}", { Z: '"}\n: ${Y} #' }), '"}\n: ${Y} #')
     }))
 
-  effect("that are not set, or not written well, are problems where they stand", () =>
-    Effect.gen(function* () {
-      const text = "services:\n  - name: ${A}\n    endpoints: ['${B}', 'http://${C:-${D}}:1']\n    zone: ${E-e}\n"
-      const unset = (name: string) => `the variable ${name} is not set, and there is no default: \${${name}:-default}`
-      const rule = "a variable is ${NAME} or ${NAME:-default}, without others in it; ${ itself is $${"
-      assert.deepEqual(yield* problems(text), [
-        `2:5 services[0].name: ${unset("A")}`,
-        `3:17 services[0].endpoints[0]: ${unset("B")}`,
-        `3:25 services[0].endpoints[1]: ${rule}`,
-        `4:5 services[0].zone: ${rule}`
-      ])
-    }))
+  effect(
+    "variables of a declaration that are unset or malformed are problems at their place",
+    () =>
+      Effect.gen(function* () {
+        const text = "services:\n  - name: ${A}\n    endpoints: ['${B}', 'http://${C:-${D}}:1']\n    zone: ${E-e}\n"
+        const unset = (name: string) => `the variable ${name} is not set, and there is no default: \${${name}:-default}`
+        const rule = "a variable is ${NAME} or ${NAME:-default}, without others in it; ${ itself is $${"
+        assert.deepEqual(yield* problems(text), [
+          `2:5 services[0].name: ${unset("A")}`,
+          `3:17 services[0].endpoints[0]: ${unset("B")}`,
+          `3:25 services[0].endpoints[1]: ${rule}`,
+          `4:5 services[0].zone: ${rule}`
+        ])
+      })
+  )
 
-  effect("may be numbers, and lists with commas", () =>
+  effect("variables of a declaration can be numbers, and lists with commas", () =>
     Effect.gen(function* () {
       const text =
         "etcd: { endpoints: '${E}' }\nservices: [{ name: a, endpoints: '${P}', weight: '${W}', healthThreshold: '${W}' }]"
@@ -372,31 +378,34 @@ describe("variables of a declaration", () => {
 })
 
 describe("the advertised address", () => {
-  effect("takes the place of a host that means every interface, and of no other", () =>
-    Effect.gen(function* () {
-      const advertise = "10.0.0.5"
-      for (
-        const [given, expected] of [
-          ["http://0.0.0.0:8080/a?b=c", "http://10.0.0.5:8080/a?b=c"],
-          ["https://0.0.0.0", "https://10.0.0.5"],
-          ["grpc://[::]:9000", "grpc://10.0.0.5:9000"],
-          ["grpc://[0:0:0:0:0:0:0:0]:9000", "grpc://10.0.0.5:9000"],
-          ["http://:8080/", "http://10.0.0.5:8080/"],
-          ["0.0.0.0:8080", "tcp://10.0.0.5:8080"],
-          ["[::]:8080", "tcp://10.0.0.5:8080"],
-          [":8080", "tcp://10.0.0.5:8080"],
-          ["http://0.0.0.0.example:80", "http://0.0.0.0.example:80"],
-          ["http://10.0.0.0:80", "http://10.0.0.0:80"],
-          ["http://[::1]:80", "http://[::1]:80"],
-          ["http://h:80/0.0.0.0:1", "http://h:80/0.0.0.0:1"]
-        ] as const
-      ) {
-        assert.equal(yield* endpointOf(given, { advertise }), expected)
-      }
-    }))
+  effect(
+    "the advertised address replaces a host that means every interface, and no other",
+    () =>
+      Effect.gen(function* () {
+        const advertise = "10.0.0.5"
+        for (
+          const [given, expected] of [
+            ["http://0.0.0.0:8080/a?b=c", "http://10.0.0.5:8080/a?b=c"],
+            ["https://0.0.0.0", "https://10.0.0.5"],
+            ["grpc://[::]:9000", "grpc://10.0.0.5:9000"],
+            ["grpc://[0:0:0:0:0:0:0:0]:9000", "grpc://10.0.0.5:9000"],
+            ["http://:8080/", "http://10.0.0.5:8080/"],
+            ["0.0.0.0:8080", "tcp://10.0.0.5:8080"],
+            ["[::]:8080", "tcp://10.0.0.5:8080"],
+            [":8080", "tcp://10.0.0.5:8080"],
+            ["http://0.0.0.0.example:80", "http://0.0.0.0.example:80"],
+            ["http://10.0.0.0:80", "http://10.0.0.0:80"],
+            ["http://[::1]:80", "http://[::1]:80"],
+            ["http://h:80/0.0.0.0:1", "http://h:80/0.0.0.0:1"]
+          ] as const
+        ) {
+          assert.equal(yield* endpointOf(given, { advertise }), expected)
+        }
+      })
+  )
 
   effect(
-    "is the option, or ADVERTISE_ADDRESS, or POD_IP, or the first interface that is not loopback",
+    "the advertised address is the option, ADVERTISE_ADDRESS, POD_IP, or the first non-loopback interface",
     () =>
       Effect.gen(function* () {
         const env = { ADVERTISE_ADDRESS: "host-1.example", POD_IP: "fd00::1" }
@@ -414,15 +423,18 @@ describe("the advertised address", () => {
       })
   )
 
-  effect("that is none is a problem of the endpoint that needs it, and of no other", () =>
-    Effect.gen(function* () {
-      const options = { env: { POD_IP: "10.0.0.5:80" } }
-      assert.equal(
-        yield* endpointOf("http://0.0.0.0:80", options),
-        "POD_IP must be a host name or an IP address, without a port"
-      )
-      assert.equal(yield* endpointOf("http://h:80", options), "http://h:80")
-    }))
+  effect(
+    "an invalid advertised address is a problem of the endpoint that needs it only",
+    () =>
+      Effect.gen(function* () {
+        const options = { env: { POD_IP: "10.0.0.5:80" } }
+        assert.equal(
+          yield* endpointOf("http://0.0.0.0:80", options),
+          "POD_IP must be a host name or an IP address, without a port"
+        )
+        assert.equal(yield* endpointOf("http://h:80", options), "http://h:80")
+      })
+  )
 })
 
 describe("a declaration in the shape of go-zero", () => {
@@ -450,25 +462,28 @@ OrderRpc:
     Key: order.rpc
   NonBlock: true
 `
-  effect("registers the server of the file and discovers its clients' services", () =>
-    Effect.gen(function* () {
-      const { etcd: { password, ...etcd } = { endpoints: [] }, ...rest } = yield* read(server, {
-        env: { PASS: "hunter2", POD_IP: "10.0.0.5" },
-        needsEtcd: true
+  effect(
+    "a go-zero declaration registers the server and discovers the services of its clients",
+    () =>
+      Effect.gen(function* () {
+        const { etcd: { password, ...etcd } = { endpoints: [] }, ...rest } = yield* read(server, {
+          env: { PASS: "hunter2", POD_IP: "10.0.0.5" },
+          needsEtcd: true
+        })
+        assert.deepEqual({ etcd, ...rest }, {
+          etcd: {
+            endpoints: ["10.0.0.1:2379", "10.0.0.2:2379"],
+            username: "root",
+            tls: { ca: "ca.pem", cert: "c.pem", key: "k.pem" }
+          },
+          services: [{ name: "user.rpc", id: "7", endpoints: ["tcp://10.0.0.5:8080"], ttl: "10s" }],
+          discover: ["order.rpc"]
+        })
+        assert.ok(Redacted.isRedacted(password) && Redacted.value(password) === "hunter2")
       })
-      assert.deepEqual({ etcd, ...rest }, {
-        etcd: {
-          endpoints: ["10.0.0.1:2379", "10.0.0.2:2379"],
-          username: "root",
-          tls: { ca: "ca.pem", cert: "c.pem", key: "k.pem" }
-        },
-        services: [{ name: "user.rpc", id: "7", endpoints: ["tcp://10.0.0.5:8080"], ttl: "10s" }],
-        discover: ["order.rpc"]
-      })
-      assert.ok(Redacted.isRedacted(password) && Redacted.value(password) === "hunter2")
-    }))
+  )
 
-  effect("of a client only discovers", () =>
+  effect("a go-zero declaration of a client only discovers", () =>
     Effect.gen(function* () {
       assert.deepEqual(
         yield* read(`{ "Etcd": { "Hosts": ["h:1"], "Key": "user.rpc", "User": "", "ID": 0 } }`, { format: "json" }),
@@ -480,7 +495,7 @@ OrderRpc:
       )
     }))
 
-  effect("that is wrong has every problem told at once", () =>
+  effect("an invalid go-zero declaration reports all problems", () =>
     Effect.gen(function* () {
       const text = `ListenOn: nowhere
 Etcd:
@@ -511,7 +526,7 @@ B:
 })
 
 describe("a file", () => {
-  effect("is read by its path or its URL, in the format of its name", () =>
+  effect("a declaration is read by path or URL, in the format of its file name", () =>
     Effect.gen(function* () {
       const folder = yield* Effect.acquireRelease(
         Effect.sync(() => mkdtempSync(join(tmpdir(), "declared-"))),

@@ -41,7 +41,7 @@ const here = { advertise: "10.0.0.5" }
 
 describe("Declared.register", () => {
   verify(
-    "registers in the order of the file, follows from the start, and shares what it follows",
+    "Declared.register registers in the order of the file, then follows, and shares its watches",
     (log) =>
       Effect.gen(function* () {
         const { faults, operator, run } = yield* setUp
@@ -77,7 +77,7 @@ describe("Declared.register", () => {
       })
   )
 
-  verify("sends nothing when the file is wrong", () =>
+  verify("Declared.register sends nothing if the file is invalid", () =>
     Effect.gen(function* () {
       const { faults, run } = yield* setUp
       const text = two.text.replace("name: admin", "name: ad/min")
@@ -90,17 +90,20 @@ describe("Declared.register", () => {
       assert.deepEqual(yield* faults.calls(), [])
     }))
 
-  verify("leaves nothing when one of several is refused, though the scope stays open", () =>
-    Effect.gen(function* () {
-      const { faults, operator, run } = yield* setUp
-      yield* operator.put({ key: "/services/admin/b", value: "{}" })
-      const text = two.text.replace("id: b,", "id: b, claim: exclusive,").replaceAll(", drain: 10 seconds", "")
-      const error = yield* Effect.flip(run(Declared.register(yaml(text), here)))
-      assert.equal(error._tag, "InstanceIdTaken")
-      assert.deepEqual(Object.keys(yield* keysOf(operator)), ["/services/admin/b"])
-      yield* elapse("2 seconds")
-      assert.deepEqual(yield* faults.openWatches, [])
-    }))
+  verify(
+    "Declared.register leaves nothing if one of several is refused, even if the scope stays open",
+    () =>
+      Effect.gen(function* () {
+        const { faults, operator, run } = yield* setUp
+        yield* operator.put({ key: "/services/admin/b", value: "{}" })
+        const text = two.text.replace("id: b,", "id: b, claim: exclusive,").replaceAll(", drain: 10 seconds", "")
+        const error = yield* Effect.flip(run(Declared.register(yaml(text), here)))
+        assert.equal(error._tag, "InstanceIdTaken")
+        assert.deepEqual(Object.keys(yield* keysOf(operator)), ["/services/admin/b"])
+        yield* elapse("2 seconds")
+        assert.deepEqual(yield* faults.openWatches, [])
+      })
+  )
 
   verify("Declared.register logs that etcd refuses a service that it follows (D7)", (log) =>
     Effect.gen(function* () {
@@ -112,7 +115,7 @@ describe("Declared.register", () => {
       assert.match(log.join("\n"), /^Warn lost the watch on "\/services\/payments\/"; .*PermissionDenied/)
     }))
 
-  verify("fails when a service may not be followed", (log) =>
+  verify("Declared.register fails if etcd refuses to let it follow a service", (log) =>
     Effect.gen(function* () {
       const { faults, operator, run } = yield* setUp
       yield* faults.set([{ method: "range", key: "/services/payments/", fault: FaultyEtcd.permissionDenied }])
@@ -123,7 +126,7 @@ describe("Declared.register", () => {
       assert.deepEqual(log, [])
     }))
 
-  verify("logs a registration that can no longer be kept", (log) =>
+  verify("Declared.register logs a registration that ends", (log) =>
     Effect.gen(function* () {
       const { operator, run } = yield* setUp
       yield* run(Declared.register(two, here))
@@ -176,7 +179,7 @@ describe("Declared.layer", () => {
         })
     )
 
-    live("reads a file of go-zero", () =>
+    live("Declared.layer reads a go-zero file", () =>
       Effect.gen(function* () {
         const path = yield* file(
           "user.yaml",
@@ -196,7 +199,7 @@ describe("Declared.layer", () => {
       }))
   })
 
-  live("fails with all that is wrong with the file before there is a client", () =>
+  live("Declared.layer fails with all problems of the file before it makes a client", () =>
     Effect.gen(function* () {
       const source = yaml(`etcd: { endpoints: ["http://127.0.0.1:1"] }\nservices: [{ name: a }]`)
       const error = yield* Effect.flip(Effect.scoped(Layer.build(Declared.layer(source))))

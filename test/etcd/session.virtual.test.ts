@@ -139,9 +139,9 @@ describe("heartbeats", () => {
           const [lease = 0n] = yield* leasesIn(operator)
           yield* elapse("12 seconds")
           yield* pause.begin
-          // Its connections do not survive the pause either: nobody tells it what happened.
+          // Its connections do not survive the pause either, so it receives no news.
           yield* one.faults.silenceWatches
-          // Leader changes keep a lease alive that nobody renews; here the operator does.
+          // A leader change can keep a lease alive without heartbeats. Here the operator renews it.
           if (!expired) {
             yield* operator.leaseKeepAlive({ id: lease }).pipe(Effect.delay("12 seconds"), Effect.forkScoped)
           }

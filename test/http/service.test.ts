@@ -134,11 +134,11 @@ describe("DiscoveryHttpClient against real servers", () => {
   /** A service of two instances, the first of which is down. */
   const half = Effect.gen(function* () {
     const { url } = yield* serve("well")
-    const nobody = `http://127.0.0.1:${yield* freePort}`
+    const unused = `http://127.0.0.1:${yield* freePort}`
     return DiscoveryHttpClient.layer({ backoff: Schedule.spaced(0), failureAccrual: false }).pipe(
       Layer.provide(FetchHttpClient.layer),
       Layer.provide(
-        Registry.layerFixed([{ name: "orders", endpoints: [nobody] }, { name: "orders", endpoints: [url] }])
+        Registry.layerFixed([{ name: "orders", endpoints: [unused] }, { name: "orders", endpoints: [url] }])
       )
     )
   })

@@ -5,7 +5,7 @@ import { eachEtcd, etcdctl, type EtcdServer, startEtcd } from "../harness/EtcdSe
 import { describe, live } from "../harness/it.ts"
 import { ids, quiet, recorded } from "./registration/support.ts"
 
-/** Two users, each with the services of its own team. */
+/** Two users, each with a role for its own service. */
 const protect = (server: EtcdServer) =>
   Effect.forEach([
     "user add root:root",

@@ -15,7 +15,7 @@ const password = "swordfish-s3cret"
 
 const show = (value: unknown): string => inspect(value, { depth: 12, maxStringLength: null, maxArrayLength: null })
 
-/** Keeps all that a program tells: log lines of every level, spans with what they carry, and metrics. */
+/** Records all output of a program: log lines of every level, spans with attributes, and metrics. */
 const listening = () => {
   const lines: Array<string> = []
   const { spans, tracer } = recordingTracer()
@@ -35,7 +35,7 @@ const listening = () => {
   return { layer, all }
 }
 
-/** Every way an error is looked at. */
+/** An error in every textual form. */
 const told = (error: unknown): ReadonlyArray<string> => [
   String(error),
   show(error),
@@ -103,7 +103,7 @@ describe("secrets", () => {
         for (const secret of secrets) {
           assert.deepEqual(everything.filter((text) => text.includes(secret)).map((text) => text.slice(0, 2000)), [])
         }
-        // It was told a lot: a check of nothing would find nothing.
+        // The output is long: an empty output would prove nothing.
         assert.ok(spans.length > 20 && failures.length === 42 && everything.join("").length > 20_000)
       })
   )

@@ -21,7 +21,7 @@ import {
   registryAt
 } from "../registration/support.ts"
 
-/** Bytes in use once everything that nobody holds is gone. */
+/** Bytes in use after garbage collection. */
 const heapInUse = (): number => {
   const { Bun } = globalThis as { readonly Bun?: { readonly gc: (now: boolean) => void } }
   if (Bun === undefined) {
@@ -44,7 +44,7 @@ describe("consumers of discover", () => {
         const etcd = yield* observer(server)
         const { id: lease } = yield* etcd.leaseGrant({ ttl: 600 })
         const all = Array.from({ length: 20 }, (_, index) => `i${10 + index}`)
-        // Each change is another text of 10 kB: 100 MB if all of them were kept.
+        // Each change is a new text of 10 kB: 100 MB if all were retained.
         const padding = "x".repeat(10_000)
         const write = (round: number) =>
           etcd.txn({
@@ -77,7 +77,7 @@ describe("consumers of discover", () => {
             Stream.runDrain,
             Effect.forkScoped
           )
-          // A quick one beside it, which tells how far etcd's news have come.
+          // A fast consumer beside it shows which changes have arrived.
           let newest: InstanceSet | undefined
           yield* discover("orders").pipe(
             Stream.runForEach((set) =>
@@ -104,7 +104,7 @@ describe("consumers of discover", () => {
           assert.ok(growth < 15e6, `${Math.round(growth / 1e6)} MB more after 10,000 changes`)
           yield* Deferred.succeed(gate, undefined)
           yield* Fiber.join(slow)
-          // What it was busy with, at most one that was on its way to it, and the newest.
+          // The set that it was processing, at most one in between, and the newest.
           assert.ok(seen.length <= 3, `${seen.length} sets`)
           assert.deepEqual(seen.at(-1), { revision, weights: all.map(() => 520) })
         }).pipe(Effect.scoped, Effect.provide(registryAt(server.endpoint, { namespace })))
@@ -146,7 +146,7 @@ describe("consumers of discover", () => {
             assert.equal(yield* server.metric("grpc_server_started_total", `grpc_method="Range"`), reads)
             yield* watchers(2)
 
-            // Other options or another definition make another watch.
+            // Other options, or another definition, use another watch.
             const typed = yield* recorded(discover(Service.make("orders", { metadata: Schema.Struct({}) })))
             yield* typed.until(isLiveWith("a"))
             const patient = yield* recorded(discover("orders", { progressEvery: "20 seconds" }))
@@ -214,7 +214,7 @@ describe("refusals", () => {
           assert.ok(all._tag === "DiscoveryRefused")
           assert.deepEqual([all.prefix, all.cause.reason._tag], ["/closed/", "PermissionDenied"])
           assert.deepEqual(sets.all, [])
-          // Refused once, it asks again the next time.
+          // A refusal is not cached.
           const again = yield* Effect.flip(Stream.runDrain(discover("orders")))
           assert.equal(again._tag, "DiscoveryRefused")
         }).pipe(Effect.scoped, Effect.provide(as(server, "/closed")))

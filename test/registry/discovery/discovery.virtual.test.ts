@@ -167,7 +167,7 @@ describe("discover", () => {
         yield* elapse("1 minute")
         yield* one.faults.clear
         yield* elapse("10 seconds")
-        assert.deepEqual(changes.seen.map(told), ["Added a", "Added b", "Removed a"])
+        assert.deepEqual(changes.seen.map(describeChange), ["Added a", "Added b", "Removed a"])
         assert.equal(yield* counted("etcd_discovery_lists"), 1)
       })
   )
@@ -190,7 +190,13 @@ describe("discover", () => {
         // At the worst moment: just when the watch comes back.
         yield* one.faults.set([{ method: "watch", times: 1, fault: FaultyEtcd.compaction }])
         yield* elapse("10 seconds")
-        assert.deepEqual(changes.seen.map(told), ["Added a", "Added kept", "Removed a", "Added b", "Updated kept"])
+        assert.deepEqual(changes.seen.map(describeChange), [
+          "Added a",
+          "Added kept",
+          "Removed a",
+          "Added b",
+          "Updated kept"
+        ])
         assert.deepEqual(sets.seen.map(show), ["Live a,kept", "Stale a,kept", "Live b,kept"])
         assert.equal(yield* counted("etcd_discovery_lists"), 2)
       })
@@ -271,13 +277,13 @@ describe("discover", () => {
             yield* operator.put({ key: "elsewhere", value: String(index) })
           }
           yield* elapse("10 seconds")
-          assert.deepEqual(changes.seen.map(told).toSorted(), [
+          assert.deepEqual(changes.seen.map(describeChange).toSorted(), [
             ...["Added a", "Added b", "Added c", "Added d", "Added z"],
             ...["Removed a", "Removed c", "Removed d", "Updated b"]
           ])
           yield* putInstance(operator, "y")
           yield* settle
-          assert.equal(changes.seen.map(told).at(-1), "Added y")
+          assert.equal(changes.seen.map(describeChange).at(-1), "Added y")
           assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
         })
     )
@@ -378,7 +384,7 @@ describe("discover", () => {
             Option.getOrUndefined(after?.get(String(index)) ?? Option.none())
         )
         assert.deepEqual(moved, [17])
-        assert.deepEqual(changes.seen.slice(3000).map(told), ["Updated 17"])
+        assert.deepEqual(changes.seen.slice(3000).map(describeChange), ["Updated 17"])
         // A fresh list decodes no more than what is new in it.
         yield* one.faults.outage
         yield* putInstance(operator, "18", { weight: 5 }, lease)
@@ -722,7 +728,7 @@ describe("discover", () => {
         yield* settle
         yield* operator.put({ key: "/services/orders/bad", value: "{", lease })
         yield* settle
-        // Neither another reader, nor an outage, nor another list tells it again.
+        // No other reader, outage or list logs it again.
         yield* one.faults.outage
         yield* elapse("1 minute")
         yield* one.faults.set([{ method: "watch", nth: 1, fault: FaultyEtcd.compaction }])
@@ -870,13 +876,13 @@ describe("getInstances", () => {
   )
 })
 
-const told = ({ _tag, instance }: Change) => `${_tag} ${instance.id}`
+const describeChange = ({ _tag, instance }: Change) => `${_tag} ${instance.id}`
 
 /** The instances that are left when the changes have been applied in order. */
 const apply = (changes: ReadonlyArray<Change>) => {
   const instances = new Map<string, Change["instance"]>()
   for (const change of changes) {
-    assert.equal(instances.has(change.instance.id), change._tag !== "Added", told(change))
+    assert.equal(instances.has(change.instance.id), change._tag !== "Added", describeChange(change))
     if (change._tag === "Removed") instances.delete(change.instance.id)
     else instances.set(change.instance.id, change.instance)
   }

@@ -15,7 +15,7 @@ import { freshNamespace, ids, observer, processAt, quiet, recorded } from "../re
 const megabyte = 1024 * 1024
 const sound = `"endpoints":["http://10.6.6.6:80"]`
 
-/** Keys beside those of an honest instance; what follows the namespace. */
+/** Hostile keys, without the namespace. */
 const keys: ReadonlyArray<string> = [
   "/orders/../payments/a",
   "/orders/..",
@@ -33,10 +33,10 @@ const keys: ReadonlyArray<string> = [
   `/orders/${"x".repeat(254)}`
 ]
 
-/** Ids that look like that of an honest instance and are not. */
+/** Ids that look like the id of an honest instance. */
 const lookalikes: ReadonlyArray<string> = ["%61", "a%2f", "a ", "\u0430", "A", "a\u200b", "__proto__", "constructor"]
 
-/** Values that are no instance. */
+/** Values that are not instances. */
 const values: ReadonlyArray<string> = [
   "",
   "null",
@@ -55,7 +55,7 @@ const values: ReadonlyArray<string> = [
   `{${sound},"metadata":{"a":"${"m".repeat(1.4 * megabyte)}"}}`
 ]
 
-/** Values that are instances, though nobody would write them so. */
+/** Unusual values that are instances. */
 const oddities: ReadonlyArray<string> = [
   `{${sound},"metadata":{"a":{"b":1}}}`,
   `{${sound},"endpoints":["http://10.6.6.7:80"]}`,
@@ -75,10 +75,10 @@ const collect = (): void => {
 }
 
 /**
- * Megabytes in use once everything that nobody holds is gone. The process itself gives back what it likes.
+ * Megabytes in use after garbage collection.
  *
- * The least of ten looks: what has just been answered is let go of in a later turn, and JavaScriptCore takes what it
- * finds in an old stack frame for a reference and sweeps in steps. What somebody holds is there each time.
+ * The minimum of ten measurements. Responses are released in a later turn, and JavaScriptCore takes values in old stack
+ * frames for references and sweeps in steps. Retained memory is in all ten.
  */
 const memory = Effect.gen(function* () {
   let least = Infinity
@@ -99,7 +99,7 @@ describe("Registry beside a hostile registrant", () => {
         const direct = yield* observer(etcd())
         const run = yield* processAt(etcd().endpoint, { namespace })
         const { id: lease } = yield* direct.leaseGrant({ ttl: 600 })
-        /** The members of the metadata of the only instance, and what they inherit from. */
+        /** The metadata members of the only instance, and their prototype. */
         const read = Effect.fnUntraced(
           function* <M extends object>(service: Service.Service<M>, key: string, value: string) {
             yield* put(direct, lease)(`${namespace}${key}`, value)
@@ -170,7 +170,7 @@ describe("Registry beside a hostile registrant", () => {
         assert.deepEqual(ids(yield* run(getInstances("payments"))), [])
         assert.deepEqual(yield* run(listServices()), [{ name: "orders", instances: expected.length + values.length }])
 
-        // Nothing has found its way into a prototype.
+        // No prototype was changed.
         assert.deepEqual(Object.keys(Object.prototype), [])
         assert.equal(({} as Record<string, unknown>)["endpoints"], undefined)
         yield* direct.leaseRevoke(lease)
@@ -204,7 +204,7 @@ describe("Registry beside a hostile registrant", () => {
         yield* writeLarge
 
         const before = yield* memory
-        // Only numbers are recorded: a set that somebody keeps is not the library's.
+        // Record only numbers: a retained set would count as memory of the library.
         const numbers = Stream.map(discover("orders"), ({ rejected, size }) => ({ size, rejected: rejected.length }))
         const sets = yield* run(recorded(numbers)).pipe(Effect.provide(quiet))
         assert.deepEqual(yield* sets.until(() => true), { size: 10_001, rejected: 57 })
@@ -217,7 +217,7 @@ describe("Registry beside a hostile registrant", () => {
         }
         const last = yield* memory
         console.log(`${before.toFixed(0)} MB, with the set ${first.toFixed(0)}, after 400 MB ${last.toFixed(0)}`)
-        // Less than the values that were refused: nothing keeps these.
+        // Less than the size of the rejected values, so they are not retained.
         assert.ok(first - before < 60, `${first - before} MB more for the first set`)
         assert.ok(last - first < 20, `${last - first} MB more after ${5 * 57} values of 1.4 MB`)
       }),

@@ -25,15 +25,15 @@ const instance = (id: string, endpoint: string, weight = 1): ServiceInstance => 
 const setOf = (instances: ReadonlyArray<ServiceInstance>, revision = 1n) =>
   InstanceSet.fromInstances(instances, revision)
 
-/** The ids of a merged set with their endpoints. */
+/** The ids of a merged set and their endpoints. */
 const shown = (set: InstanceSet.InstanceSet<unknown> | undefined): ReadonlyArray<string> =>
   set?.instances.map(({ endpoints, id, weight }) => `${id} ${endpoints} ${weight}`) ?? []
 
-/** The last set of a merge of sets that come to an end. */
+/** The last set of a merge of finite streams. */
 const lastOf = <E>(merged: Stream.Stream<InstanceSet.InstanceSet<unknown>, E>) =>
   Effect.map(Stream.runLast(merged), Option.getOrUndefined)
 
-/** An endpoint of few hosts, so that sources have some in common, written in different ways. */
+/** An endpoint on one of few hosts, so that sources share some, in different notations. */
 const endpointAt = (host: number) =>
   ["http://10.0.0.1", "tcp://10.0.0.1:80", "grpc://10.0.0.2:81/x", "tcp://10.0.0.2:81"][host] ?? ""
 const addressAt = (host: number) => host < 2 ? 1 : 2
@@ -101,7 +101,7 @@ describe("InstanceSet.merge", () => {
         else instances.set(`i${id}`, instance(`i${id}`, endpointAt(host)))
         sets.push([source, setOf([...instances.values()])])
       }
-      // One stream for each source, in step: the sets come in the order in which they were made.
+      // One stream per source. The sets arrive in the order in which they were made.
       let turn = 0
       const streamOf = (source: number) =>
         Stream.fromIterable(sets.map((entry, at) => ({ entry, at })).filter(({ entry }) => entry[0] === source)).pipe(
@@ -169,7 +169,7 @@ describe("InstanceSet.merge", () => {
           })
         const parts = { p: Stream.make(part(20)), q: Stream.make(part(10)), r: Stream.make(part(undefined)) }
         const set = yield* lastOf(merge(parts))
-        // The same address: only the first is there, and held.
+        // The same address: only the first one is included, and held.
         assert.deepEqual(shown(set), ["p/h http://h:9 1"])
         assert.deepEqual(set?.held.map(({ id }) => id), ["p/h"])
         assert.deepEqual(set?.rejected.map(({ key }) => key), ["/services/s/x", "/services/s/x", "/services/s/x"])

@@ -11,7 +11,7 @@ import { freshNamespace, ids, isLiveWith, observer, quiet, recorded, registryAt 
 
 describe("discover", () => {
   eachSharedEtcd((server) => {
-    /** A namespace with a registry, and a client that writes as other processes do, under one lease. */
+    /** A namespace with a registry, and a client that writes under one lease, like another process. */
     const setUp = Effect.gen(function* () {
       const namespace = freshNamespace()
       const etcd = yield* observer(server())
@@ -115,7 +115,7 @@ describe("discover", () => {
           const later = yield* sets.until(({ size }) => size === 6)
           assert.ok(later.revision > set.revision)
           assert.deepEqual([set.size, set.has("b"), later.has("b")], [7, true, false])
-          // What did not change is the same value still.
+          // Unchanged instances are the same objects.
           assert.equal(Option.getOrThrow(later.get("a")), Option.getOrThrow(set.get("a")))
           assert.deepEqual((yield* getInstances("orders")).instances, later.instances)
         }).pipe(Effect.scoped, Effect.provide(registry))
@@ -142,7 +142,7 @@ describe("discover", () => {
             ["wrong-status", `{"endpoints":["http://a:1"],"status":"sleeping"}`]
           ]
           yield* Effect.gen(function* () {
-            // Half of it is there before the list, the other half comes by the watch.
+            // Half of the values exist before the list, the others arrive by the watch.
             yield* put("good1")
             for (const [id, value] of values.slice(0, 6)) yield* etcd.put({ key: key(id), value, lease })
             const sets = yield* recorded(discover("orders"))
@@ -155,7 +155,7 @@ describe("discover", () => {
             }
             const bytes = new TextEncoder().encode(`${namespace}/orders/`)
             yield* etcd.put({ key: Uint8Array.of(...bytes, 0xff, 0xfe), value: "{}", lease })
-            // Nothing would ever remove it.
+            // A key without a lease.
             yield* etcdctl(server(), "put", key("unleased"), `{"endpoints":["http://a:1"]}`)
             yield* put("good2", { unknown: "member", metadata: { a: "b" } })
             yield* put("good3")
@@ -193,14 +193,14 @@ describe("discover", () => {
             const once = yield* getInstances("orders")
             assert.deepEqual([ids(once), once.rejected.length], [ids(set), set.rejected.length])
 
-            // Mended, it is an instance; gone, it is no longer listed.
+            // A repaired value is an instance, and a deleted key is no longer listed.
             yield* put("broken")
             yield* etcd.deleteRange({ key: key("noise") })
             const mended = yield* sets.until((set) =>
               set.has("broken") && !set.rejected.some((rejected) => rejected.key === key("noise"))
             )
             assert.deepEqual(mended.rejected.length, set.rejected.length - 2)
-            // Broken, it is none any more.
+            // A broken value is no longer an instance.
             yield* etcd.put({ key: key("good1"), value: "?", lease })
             const broken = yield* sets.until((set) => !set.has("good1"))
             assert.ok(broken.rejected.some((rejected) => rejected.key === key("good1")))
@@ -232,7 +232,7 @@ describe("discover", () => {
           const set = yield* typed.until(isLiveWith("a"))
           assert.deepEqual(set.instances.map(({ metadata }) => metadata), [metadata])
           assert.deepEqual((yield* getInstances(Orders)).instances, set.instances)
-          // Without the schema each member is its JSON text, or the string that it is.
+          // Without the schema, a member that is not a string is its JSON text.
           const seen = yield* plain.until(isLiveWith("a"))
           assert.deepEqual(seen.instances.map(({ metadata }) => metadata), [
             { shard: "3", since: "2023-11-14T22:13:20.000Z", quota: String(2n ** 70n), tags: `["a","b"]` }
@@ -282,7 +282,7 @@ describe("discover", () => {
           const model = new Map<string, number>()
 
           yield* Effect.gen(function* () {
-            /** Applies changes as a consumer would, and checks each against what it knew. */
+            /** Applies changes like a consumer, and checks each against the state before it. */
             const consumer = (delay: () => number) =>
               Effect.gen(function* () {
                 const known = new Map<string, unknown>()
@@ -335,7 +335,7 @@ describe("discover", () => {
             assert.deepEqual(last.instances, wanted)
             const latest = yield* getInstances("orders")
             assert.deepEqual([latest.instances, latest.revision], [wanted, revision])
-            // Two more consumers, of the whole state.
+            // Two more consumers, of whole sets.
             const late = yield* consumer(() => 0)
             for (const { counts, known } of [quick, slow, late]) {
               const arrived = () =>
@@ -363,7 +363,7 @@ describe("discover", () => {
             for (const name of ["payments", "orders", "orders-eu"]) {
               for (let i = 0; i < name.length; i++) yield* registerService(name, { id: `i${i}`, endpoints: ["a:1"] })
             }
-            // What is broken counts, what has no lease or belongs to nobody does not.
+            // Broken values count, keys without a lease or without a service do not.
             yield* etcd.put({ key: `${namespace}/broken/a`, value: "?", lease })
             yield* etcd.put({ key: `${namespace}/unleased/a`, value: "?" })
             for (const key of ["deep/er/still", "loose", "/a", "orders/"]) {

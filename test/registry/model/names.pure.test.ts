@@ -14,7 +14,7 @@ const keyspace = Result.getOrThrow(Keyspace.make("/services"))
 const isName = (name: string) => Result.isSuccess(serviceName(name))
 
 describe("names and ids", () => {
-  property("serviceName and instanceId take exactly what the rule says", text, (name) => {
+  property("serviceName and instanceId accept exactly what the rule allows", text, (name) => {
     const length = encoder.encode(name).length
     const legal = name.isWellFormed() && length >= 1 && length <= 253 && name !== "." && name !== ".." &&
       [...name].every((char) => char !== "/" && !/\p{Cc}/u.test(char))
@@ -25,7 +25,7 @@ describe("names and ids", () => {
     )
   }, 3000)
 
-  test("serviceName answers with the rule that was broken; what is no text at all is refused, too", () => {
+  test("serviceName returns the broken rule, even for a value that is not a string", () => {
     for (const value of ["", "a/b", undefined, null, 7, {}, ["a"]]) {
       assert.deepEqual(serviceName(value as string), Result.fail(nameRule))
     }
@@ -46,12 +46,17 @@ describe("Keyspace", () => {
     2000
   )
 
-  property("idOf never finds an instance of another service", Arbitrary.all([text, text, text]), ([a, b, id]) => {
-    if (!isName(a) || !isName(b) || !isName(id) || a === b) return
-    assert.equal(keyspace.idOf(a, encoder.encode(keyspace.key(b, id))), undefined)
-  }, 2000)
+  property(
+    "Keyspace.idOf never returns an instance of another service",
+    Arbitrary.all([text, text, text]),
+    ([a, b, id]) => {
+      if (!isName(a) || !isName(b) || !isName(id) || a === b) return
+      assert.equal(keyspace.idOf(a, encoder.encode(keyspace.key(b, id))), undefined)
+    },
+    2000
+  )
 
-  property("serviceOf of any bytes returns nothing or the service in whose range the key is", bytes, (tail) => {
+  property("Keyspace.serviceOf returns nothing, or the service in whose range the key is", bytes, (tail) => {
     const key = new Uint8Array([...encoder.encode("/services/"), ...tail])
     const name = keyspace.serviceOf(key)
     if (name === undefined) return
@@ -61,7 +66,7 @@ describe("Keyspace", () => {
     if (id !== undefined) assert.deepEqual(encoder.encode(keyspace.key(name, id)), key)
   }, 3000)
 
-  test("serviceOf and idOf tell apart keys of a service with and without a valid id", () => {
+  test("Keyspace.serviceOf and idOf distinguish keys with and without a valid id", () => {
     const found = (key: string | Uint8Array) => {
       const bytes = typeof key === "string" ? encoder.encode(key) : key
       const name = keyspace.serviceOf(bytes)
@@ -76,7 +81,7 @@ describe("Keyspace", () => {
     assert.deepEqual(found("/services/a/\ufeffb"), ["a", "\ufeffb"])
   })
 
-  test("a namespace is segments of legal names, with or without a slash in front and behind", () => {
+  test("Keyspace.make accepts valid segments, with or without a leading and a trailing slash", () => {
     const made = (namespace: string) =>
       Result.map(Keyspace.make(namespace), ({ key, prefix }) => [prefix, key("a", "b")])
     assert.deepEqual(made("/services"), Result.succeed(["/services/", "/services/a/b"]))
@@ -90,7 +95,7 @@ describe("Keyspace", () => {
 })
 
 describe("endpoint", () => {
-  test("an absolute URL stays as it is, and host:port becomes tcp://host:port", () => {
+  test("endpoint keeps an absolute URL, and turns host:port into tcp://host:port", () => {
     const kept = ["http://10.0.0.5:8080", "https://[::1]:443/path?q#f", "grpc://host", "unix+x://h", "HTTP://H:1"]
     for (const url of kept) assert.deepEqual(endpoint(url), Result.succeed(url))
     for (const address of ["10.0.0.5:8080", "localhost:1", "[::1]:65535", "a-b.c:80", "ünï.example:80"]) {
@@ -98,7 +103,7 @@ describe("endpoint", () => {
     }
   })
 
-  test("anything else is refused with the rule", () => {
+  test("endpoint refuses anything else with the rule", () => {
     const refused = ["", "host", ":80", "host:", "host:0", "host:65536", "host:99999", "a b:80", "http://", "http:///x"]
     for (
       const value of [
@@ -121,14 +126,14 @@ describe("endpoint", () => {
     }
   })
 
-  property("what endpoint answers with is taken again as it is, and is a URL with a scheme", text, (value) => {
+  property("endpoint is idempotent and returns a URL with a scheme", text, (value) => {
     const once = endpoint(value)
     if (Result.isFailure(once)) return
     assert.deepEqual(endpoint(once.success), once)
     assert.ok(URL.canParse(once.success))
   }, 2000)
 
-  property("every port from 1 to 65535 and no other is one", int(-10, 70_000), (port) => {
+  property("endpoint accepts exactly the ports 1 to 65535", int(-10, 70_000), (port) => {
     assert.equal(Result.isSuccess(endpoint(`host:${port}`)), port >= 1 && port <= 65_535)
   })
 })
@@ -161,7 +166,7 @@ describe("Ttl", () => {
     2000
   )
 
-  test("what is no duration, endless, or above etcd's limit is refused", () => {
+  test("Ttl.make refuses an invalid or infinite duration, and one above etcd's limit", () => {
     for (const ttl of ["nonsense", Infinity, NaN, -5000, 0, 1000, "1 second", "9000000001 seconds"]) {
       const made = checkTtl(ttl as Duration.Input)
       assert.equal(Result.isFailure(made) && made.failure.option, "ttl", String(ttl))

@@ -28,7 +28,7 @@ const elsewhere = { ...a, endpoints: ["http://b:1"] } as const
 
 describe("the claim of an id", () => {
   eachSharedEtcd((server, version) => {
-    /** For what takes time by its nature: on one version only. */
+    /** For slow tests: on one version only. */
     const slow: typeof live = (...args) => version === versions[0] ? live(...args) : undefined
 
     const setUp = Effect.gen(function* () {
@@ -36,7 +36,7 @@ describe("the claim of an id", () => {
       const key = `${namespace}/orders/a`
       const traffic = yield* trafficOf(yield* observer(server()), `${namespace}/`)
       const process = processAt(server().endpoint, { namespace })
-      /** The whole life of one process. */
+      /** One process from start to end. */
       const alone = <A, E>(effect: Effect.Effect<A, E, Registry.Registry | Scope.Scope>) =>
         effect.pipe(Effect.scoped, Effect.provide(registryAt(server().endpoint, { namespace })))
       return { namespace, key, traffic, process, alone }
@@ -168,7 +168,7 @@ describe("the claim of an id", () => {
               startup: "background",
               ttl: "1 minute"
             })
-            // It has asked once, with its own lease, and waits now.
+            // It has tried once, with its own lease, and now waits.
             yield* eventually(
               Effect.flatMap(
                 leasesIn(server()),
@@ -198,7 +198,7 @@ describe("the claim of an id", () => {
     )
 
     slow(
-      "restart with other endpoints wins when the lease of a killed process has run out (R7, R8)",
+      "claim restart with other endpoints takes the id when the lease of a killed process has expired (R7, R8)",
       () =>
         Effect.gen(function* () {
           const { alone, key, namespace } = yield* setUp
@@ -206,7 +206,7 @@ describe("the claim of an id", () => {
           const lease = /lease ([0-9a-f]+) granted/.exec(answer)?.[1] ?? ""
           yield* etcdctl(server(), "put", `--lease=${lease}`, key, "whatever it was")
           yield* alone(Effect.gen(function* () {
-            // Waiting for a lease is bounded by the time to live, not by startupTimeout.
+            // The wait for a lease is bounded by the TTL, not by startupTimeout.
             const registration = yield* registerService("orders", {
               ...elsewhere,
               ttl: "5 seconds",

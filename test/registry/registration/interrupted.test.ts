@@ -25,12 +25,12 @@ type Operation = "leaseGrant" | "txn"
 type Moment = "before it is sent" | "while it is on its way" | "when its answer has come"
 
 /**
- * An etcd that tells when one operation has come to a moment. Before and after it is sent it goes no further then; on
- * its way it is left alone.
+ * An `Etcd` that reports when one operation reaches a step. Before and after sending it stops there; in between it
+ * continues.
  */
 const gated = (etcd: Etcd, operation: Operation, moment: Moment, reached: Deferred.Deferred<void>): Etcd => {
   const arrive = Deferred.succeed(reached, undefined)
-  // An answer that never comes would make the client give up after its own timeout; so does this.
+  // Like a missing answer, this ends with the client's own timeout.
   const stuck = Effect.andThen(arrive, Effect.sleep("300 millis"))
   const gate = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> => {
     if (moment === "before it is sent") return Effect.andThen(stuck, effect)
@@ -84,7 +84,7 @@ describe("registerService that is interrupted", () => {
             yield* Effect.scoped(inProcess(registerService("orders", a)))
             times.push(performance.now() - warmed)
           }
-          // A busy machine may be slow once, and then nothing would be interrupted.
+          // The maximum of several runs, because a busy machine may be slow once.
           const range = 2 * Math.min(...times)
           let interrupted = 0
           for (let round = 0; round < 60; round++) {
@@ -136,7 +136,7 @@ describe("registerService that is interrupted", () => {
           yield* proxy.heal
           yield* assertNothingLeft(server, namespace)
         }
-        // The client is as good as new.
+        // The client still works.
         yield* Effect.scoped(
           Effect.flatMap(inProcess(registerService("orders", a)), (r) => awaitStatus(r, "Registered"))
         )
@@ -157,7 +157,7 @@ describe("registerService that is interrupted", () => {
             yield* proxy.resetAfterBytes(bytes, bytes % 2 === 0 ? "up" : "down")
             const registration = yield* registerService("orders", a)
             const { leaseId } = yield* awaitStatus(registration, "Registered")
-            // A grant or a claim whose answer was lost is recognised: there is one lease, not two.
+            // A grant or a claim whose answer was lost is recognised, so there is one lease.
             assert.deepEqual((yield* etcd.leaseLeases).leases, [leaseId], `reset after ${bytes} bytes`)
           }).pipe(Effect.scoped, Effect.provide(registryAt(proxy.endpoint, { namespace })))
           yield* assertNothingLeft(server, namespace)

@@ -88,7 +88,7 @@ const invalid: ReadonlyArray<
 ]
 
 describe("bad input", () => {
-  /** Nobody listens behind the proxy, which counts every attempt to connect. */
+  /** No server listens behind the proxy, which counts every attempt to connect. */
   const nowhere = Effect.gen(function* () {
     const proxy = yield* makeProxy({ endpoint: "http://127.0.0.1:9" })
     const assertUntouched = Effect.map(proxy.accepted, (accepted) => assert.equal(accepted, 0, "something was sent"))
@@ -96,7 +96,7 @@ describe("bad input", () => {
   })
 
   live(
-    "registerService refuses each option that cannot be, by field, value and rule, before anything is sent",
+    "registerService refuses each invalid option by name, value and rule, before any I/O",
     () =>
       Effect.gen(function* () {
         const { assertUntouched, endpoint } = yield* nowhere
@@ -123,7 +123,7 @@ describe("bad input", () => {
   )
 
   live(
-    "registerService refuses metadata that the schema refuses, and a value over 1 MiB, before anything is sent",
+    "registerService refuses invalid metadata and a value over 1 MiB, before any I/O",
     () =>
       Effect.gen(function* () {
         const { assertUntouched, endpoint } = yield* nowhere
@@ -167,7 +167,7 @@ describe("bad input", () => {
   )
 
   live(
-    "update refuses what cannot be while etcd is down, before anything is sent, and the instance stays",
+    "Registration.update refuses an invalid patch while etcd is down, before any I/O, and changes nothing",
     () =>
       Effect.gen(function* () {
         const { endpoint } = yield* nowhere
@@ -198,7 +198,7 @@ describe("bad input", () => {
   )
 
   live(
-    "discover and getInstances refuse names and options that cannot be, before anything is sent",
+    "discover and getInstances refuse invalid names and options, before any I/O",
     () =>
       Effect.gen(function* () {
         const { assertUntouched, endpoint } = yield* nowhere
@@ -237,7 +237,7 @@ describe("bad input", () => {
   )
 
   live(
-    "Registry.layer refuses a namespace, Registry.layerEtcd endpoints and certificates that cannot be",
+    "Registry.layer refuses an invalid namespace, Registry.layerEtcd invalid endpoints and certificates",
     () =>
       Effect.gen(function* () {
         const { assertUntouched, endpoint } = yield* nowhere

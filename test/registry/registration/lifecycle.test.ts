@@ -85,7 +85,7 @@ describe("registerService and discover", () => {
                 weight: 2.5,
                 zone: "eu-1"
               })
-              // At once, by another client: what registerService has promised when it completes.
+              // Another client reads it at once: registerService promises that when it completes.
               const [shown, ...others] = yield* keysIn(server(), namespace)
               assert.ok(shown)
               assert.deepEqual(others, [])
@@ -259,7 +259,7 @@ describe("registerService and discover", () => {
                 all.map((id) => `${namespace}/orders/${id}`)
               )
               assert.equal(new Set((yield* keysIn(server(), namespace)).map(({ lease }) => lease)).size, 100)
-              // One watch for each key.
+              // One watch per key.
               yield* untilWatchers(100)
 
               yield* Effect.scoped(Effect.gen(function* () {
@@ -273,7 +273,7 @@ describe("registerService and discover", () => {
                   assert.deepEqual(ids(set), all)
                 }
                 yield* untilWatchers(101)
-                // Every lease has been kept up more than once: longer than a time to live without heartbeats.
+                // Longer than one TTL, so every lease was renewed.
                 yield* eventually(
                   Effect.gen(function* () {
                     const sent = (yield* streams("LeaseKeepAlive", "msg_received")) - before.heartbeats
@@ -284,7 +284,7 @@ describe("registerService and discover", () => {
                 assert.equal((yield* keysIn(server(), namespace)).length, 100)
                 assert.equal((yield* open) - before.watchers, 101)
               }))
-              // The last consumer has left: its watch is closed soon, the others are not.
+              // Its last consumer has left, so its watch closes soon. The others stay.
               yield* untilWatchers(100)
               assert.deepEqual(
                 {
@@ -317,7 +317,7 @@ describe("registerService and discover", () => {
           assert.deepEqual(ids(yield* hello.until(({ size }) => size > 0)), ["h"])
           const later = yield* recorded(discover("hello"))
           assert.deepEqual(ids(yield* later.until(() => true)), ["h"])
-          // Not even a set that says the same at another revision.
+          // Not even an equal set at another revision.
           assert.deepEqual(hello.all.map(ids), [[], ["h"]])
         }).pipe(Effect.scoped, Effect.provide(registryAt(server().endpoint, { namespace })))
       }))

@@ -33,7 +33,7 @@ describe("a registration", () => {
       const traffic = yield* trafficOf(yield* observer(server()), `${namespace}/`)
       return { namespace, key, traffic, registry: registryAt(server().endpoint, { namespace }) }
     })
-    // So long that no heartbeat is sent while the test runs: only the watch of the key can tell (R10).
+    // No heartbeat is sent during the test, so only the watch of the key can detect a loss (R10).
     const a = { id: "a", endpoints: ["http://a:1"], ttl: "10 minutes" } as const
     const value = JSON.stringify({
       id: "a",
@@ -74,7 +74,7 @@ describe("a registration", () => {
             assert.deepEqual(yield* keysIn(server(), namespace), [
               { key, value, lease: after.leaseId, revision: after.revision }
             ])
-            // The lease that was lost is not left to run out.
+            // The lost lease is revoked.
             yield* eventually(
               Effect.flatMap(leasesIn(server()), (leases) =>
                 leases.length === 1 ? Effect.void : Effect.fail(leases.map(hex).join()))
@@ -124,7 +124,7 @@ describe("a registration", () => {
               assert.deepEqual(yield* Fiber.join(failure), new InstanceIdTaken({ key, by }))
               assert.deepEqual(yield* registration.leaseId, Option.none())
 
-              // Its own lease is gone, and only that.
+              // Only its own lease is revoked.
               yield* eventually(
                 Effect.flatMap(leasesIn(server()), (leases) =>
                   leases.join() === (theirs === 0n ? "" : String(theirs)) ?
@@ -209,7 +209,7 @@ describe("a registration", () => {
               etcdctl(server(), "lease", "revoke", hex(lease)),
               Effect.andThen(Effect.sleep(10 * round), registration.update({ weight: round }))
             ], { concurrency: 2 })
-            // The update has completed, so it is in etcd as soon as the key is.
+            // The update has completed, so it is in etcd.
             yield* eventually(
               Effect.flatMap(keysIn(server(), namespace), (shown) =>
                 shown.length === 1 ? Effect.succeed(shown) : Effect.fail("absent"))

@@ -26,7 +26,7 @@ import {
 
 const named = (id: string) => ({ id, endpoints: [`http://${id}:1`] }) as const
 
-/** The freshness of consecutive sets, without repetitions. */
+/** The freshness of consecutive sets, without duplicates. */
 const spells = (sets: ReadonlyArray<{ readonly freshness: { readonly _tag: string } }>) =>
   sets.map(({ freshness }) => freshness._tag).filter((tag, index, all) => tag !== all[index - 1])
 
@@ -51,7 +51,7 @@ describe("outages of etcd", () => {
           yield* server.start
           yield* sets.until(isLiveWith("a", "b", "c"))
           yield* awaitStatus(late, "Registered")
-          // Nobody lost anything: the same leases, and the same writes.
+          // Nothing was lost: the same leases and the same writes.
           assert.deepEqual((yield* keysIn(server, namespace)).slice(0, 2), before)
           assert.deepEqual(
             yield* Effect.forEach(registrations, ({ status }) => Effect.map(status.get, ({ _tag }) => _tag)),
@@ -116,7 +116,7 @@ describe("outages of etcd", () => {
                 value: JSON.stringify({ endpoints: [`http://${id}:1`] }),
                 lease
               }))))
-        // Each start is another term; the term of an empty folder is lower.
+        // Each start begins a new term. The term of an empty folder is lower.
         for (let start = 0; start < 2; start++) {
           yield* server.kill("SIGKILL")
           yield* server.start
@@ -184,7 +184,7 @@ describe("outages of etcd", () => {
             "e",
             1
           ]])
-          // And it still follows.
+          // The stream still follows.
           yield* etcd.deleteRange(prefix(`${namespace}/orders/`))
           yield* sets.until(isLiveWith())
           assert.deepEqual(spells(sets.all), ["Live", "Stale", "Live"])
@@ -222,7 +222,7 @@ describe("outages of etcd", () => {
             { key: `${namespace}/orders/c`, after: 1500, cause: "Unavailable" }
           )
           assert.match(timeout.message, /cannot register ".*\/orders\/c": not in etcd after 1\.5 s \(startupTimeout\)/)
-          // Not known yet is not the same as empty.
+          // Unknown is not empty.
           assert.deepEqual(sets.all, [])
 
           yield* server.start
@@ -293,7 +293,7 @@ describe("outages of etcd", () => {
           assert.deepEqual(ids(stale), ["a"])
           const lost = yield* statuses.until(({ _tag }) => _tag === "Recovering")
           assert.ok(lost._tag === "Recovering" && lost.cause._tag === "EtcdError")
-          // Nothing answers, so this one waits, too.
+          // Nothing answers, so this one waits as well.
           const another = yield* Effect.forkScoped(
             registerService("orders", { ...named("b"), startupTimeout: "1 minute" }),
             {
@@ -326,7 +326,7 @@ describe("outages of etcd", () => {
       yield* Effect.gen(function* () {
         for (const moment of moments) {
           yield* Effect.scoped(Effect.gen(function* () {
-            // Somewhere between connecting, the grant, the claim and the first heartbeats.
+            // At a time between the connection, the grant, the claim and the first heartbeats.
             const claiming = yield* Effect.forkScoped(registerService("orders", named(`i${moment}`)), {
               startImmediately: true
             })
@@ -394,7 +394,7 @@ describe("lost connections", () => {
         const sets = yield* recorded(discover("orders"))
         yield* sets.until(isLiveWith("a"))
         const startedAt = performance.now()
-        // For longer than two leases would last.
+        // Longer than two TTLs.
         for (let round = 0; round < 6; round++) {
           const sent = yield* heartbeats
           const since = sets.all.length
