@@ -12,7 +12,7 @@ import { connect, type Socket } from "node:net"
 import { connect as connectTls } from "node:tls"
 import { messageOf } from "./failures.ts"
 import type { Address } from "./settings.ts"
-import { type Security, tlsOptions } from "./sockets.ts"
+import { type Security, tlsOptions, withoutEmptyName } from "./sockets.ts"
 
 /** Why an attempt failed. */
 export interface DialFailure {
@@ -48,7 +48,7 @@ const attempt = ({ open, url }: Attempt): Effect.Effect<string, DialFailure> =>
       // Bun connects a socket although it was destroyed before.
       if (isOver || socket === undefined) return hangUp()
       const { remoteAddress = "" } = socket
-      const opened = socket
+      const opened = withoutEmptyName(socket)
       session = connectHttp2(url, { createConnection: () => opened })
       session.on("error", (error) => fail(messageOf(error)))
       session.once("remoteSettings", () => finish(Effect.succeed(remoteAddress)))

@@ -26,6 +26,14 @@ export const tlsOptions = ({ context, serverName, subject }: Security): Connecti
   checkServerIdentity: (_name, certificate) => checkServerIdentity(subject, certificate)
 })
 
+/**
+ * Says the absence of a server name as Node does. Deno's HTTP/2 client makes a URL of it, and throws at an empty one.
+ */
+export const withoutEmptyName = <S extends Socket>(socket: S): S => {
+  if ("servername" in socket && socket.servername === "") socket.servername = false
+  return socket
+}
+
 /** Credentials for a channel, and its sockets. */
 export interface Sockets {
   readonly credentials: GrpcJs.ChannelCredentials
@@ -52,7 +60,7 @@ export const make = (grpc: typeof GrpcJs, security: Security | undefined): Socke
         reject(error)
       }
       try {
-        const secured = connect({ ...tlsOptions(security), socket }, () => resolve(secured))
+        const secured = connect({ ...tlsOptions(security), socket }, () => resolve(withoutEmptyName(secured)))
         own(secured)
         // The listener stays: an error that follows would be uncaught otherwise.
         secured.on("error", onError)
