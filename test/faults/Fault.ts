@@ -4,10 +4,11 @@
  * @module
  */
 import { Cause, Effect, Exit, Logger, Metric, type Scope } from "effect"
+import type { FrontKind } from "../harness/Front.ts"
 import { check, type Figures, figuresOf, type Promised, type Rule, type Violation } from "./check.ts"
 import { type History, show } from "./History.ts"
 import type { ConnectOptions, SubjectName } from "./Subject.ts"
-import { makeWorld, type World } from "./World.ts"
+import { makeWorld, type Member, type World } from "./World.ts"
 
 export interface Fault {
   /** F1, F2, … */
@@ -21,6 +22,8 @@ export interface Fault {
   readonly always?: boolean
   readonly members?: number
   readonly args?: ReadonlyArray<string>
+  readonly front?: FrontKind
+  readonly tls?: boolean
   /** Seconds. */
   readonly ttl?: number
   /** Milliseconds. */
@@ -44,7 +47,10 @@ export interface Outcome {
 }
 
 /** A process that subscribes, one that registers three instances, and one that does both. */
-export const populate = Effect.fnUntraced(function* (world: World, options?: Partial<ConnectOptions>) {
+export const populate = Effect.fnUntraced(function* (
+  world: World,
+  options?: Partial<ConnectOptions> & { readonly only?: ReadonlyArray<Member> }
+) {
   const looking = yield* world.connect("looking", options)
   yield* looking.subscribe()
   yield* looking.follow()
@@ -66,6 +72,8 @@ export const play = (fault: Fault, subject: SubjectName): Effect.Effect<Outcome>
         subject,
         ...(fault.members === undefined ? {} : { members: fault.members }),
         ...(fault.args === undefined ? {} : { args: fault.args }),
+        ...(fault.front === undefined ? {} : { front: fault.front }),
+        ...(fault.tls === undefined ? {} : { tls: fault.tls }),
         ...(fault.ttl === undefined ? {} : { ttl: fault.ttl }),
         ...(fault.silence === undefined ? {} : { silence: fault.silence }),
         ...(fault.promised === undefined ? {} : { promised: fault.promised })

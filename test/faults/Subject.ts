@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Effect, Layer, Option, Redacted, type Scope, Stream } from "effect"
+import { Effect, Layer, Option, type Redacted, type Scope, Stream } from "effect"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import * as EtcdGrpc from "../../src/etcd/grpc/EtcdGrpc.ts"
 import type { InstanceSet } from "../../src/registry/model/InstanceSet.ts"
@@ -23,7 +23,10 @@ export interface ConnectOptions {
   /** Default: 1000. */
   readonly requestTimeout?: number
   readonly username?: string
-  readonly password?: string
+  /** Runs at each authentication. */
+  readonly password?: Effect.Effect<Redacted.Redacted>
+  /** Paths of PEM files. */
+  readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string }
   /** Wraps the etcd of the client. */
   readonly around?: (etcd: Etcd) => Effect.Effect<Etcd>
 }
@@ -105,8 +108,18 @@ const contentOfInstance = (instance: ServiceInstance) => ({ id: instance.id, con
 
 /** The library, with short times. To etcd, each client is a process of its own. */
 export const connectLibrary: Connect = Effect.fnUntraced(function* (
-  { around, endpoints, namespace, password, progressEvery, progressTimeout, reconcileEvery, requestTimeout, username }:
-    ConnectOptions
+  {
+    around,
+    endpoints,
+    namespace,
+    password,
+    progressEvery,
+    progressTimeout,
+    reconcileEvery,
+    requestTimeout,
+    tls,
+    username
+  }: ConnectOptions
 ) {
   const options = {
     endpoints,
@@ -117,7 +130,8 @@ export const connectLibrary: Connect = Effect.fnUntraced(function* (
     dialTimeout: "1 second",
     requestTimeout: requestTimeout ?? 1000,
     releaseTimeout: "2 seconds",
-    ...(username === undefined || password === undefined ? {} : { username, password: Redacted.make(password) })
+    ...(tls === undefined ? {} : { tls }),
+    ...(username === undefined || password === undefined ? {} : { username, password })
   } as const
   const context = yield* Layer.build(
     around === undefined ? Registry.layerEtcd(options) : Registry.layer(options).pipe(
@@ -159,7 +173,7 @@ const connectAs =
   (name: NaiveName): Connect => ({ around = Effect.succeed, endpoints, namespace, password, username }) =>
     EtcdGrpc.make({
       endpoints,
-      ...(username === undefined || password === undefined ? {} : { username, password: Redacted.make(password) })
+      ...(username === undefined || password === undefined ? {} : { username, password })
     }).pipe(
       Effect.flatMap(around),
       Effect.flatMap((etcd) => connectNaive(etcd, namespace, name))

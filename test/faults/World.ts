@@ -6,9 +6,11 @@
  */
 import { Effect, Exit, FiberSet, Scope } from "effect"
 import { type EtcdCluster, type EtcdServer, startCluster, startEtcd } from "../harness/EtcdServer.ts"
+import { type Front, type FrontKind, startFront } from "../harness/Front.ts"
 import { makeProxy, type Proxy } from "../harness/Proxy.ts"
 import { type Program, runProgram } from "../harness/program.ts"
 import { eventually, pause } from "../harness/real.ts"
+import { type Certificates, makeCertificates } from "./certificates.ts"
 import { type Promised, read } from "./check.ts"
 import { type Call, fromLine, type Happened, Recorder } from "./History.ts"
 import { makeOperator, type Operator } from "./Operator.ts"
@@ -21,6 +23,10 @@ export interface WorldOptions {
   /** Members; default 1. Several members also have proxies between them. */
   readonly members?: number
   readonly args?: ReadonlyArray<string>
+  /** Stands between the proxy and the only server. */
+  readonly front?: FrontKind
+  /** Clients and the only server authenticate each other with certificates. */
+  readonly tls?: boolean
   /** Seconds; default 2. */
   readonly ttl?: number
   /** Milliseconds until a silent watch is detected; default 2000. */
@@ -47,6 +53,8 @@ export interface World {
   readonly truth: Truth
   readonly members: ReadonlyArray<Member>
   readonly cluster: EtcdCluster
+  readonly front: Front | undefined
+  readonly certificates: Certificates | undefined
   /** The first member. */
   readonly server: EtcdServer
   readonly proxy: Proxy
@@ -132,18 +140,23 @@ export const makeWorld = Effect.fnUntraced(function* (
   const recorder = new Recorder()
   const args = options.args ?? []
   const single = options.members === undefined || options.members === 1
+  const certificates = options.tls === true ? yield* makeCertificates : undefined
   const cluster: EtcdCluster = single ?
-    oneServer(yield* startEtcd({ args })) :
+    oneServer(yield* startEtcd({ args, ...(certificates === undefined ? {} : { tls: certificates.server }) })) :
     yield* startCluster(options.members ?? 3, { args, partitions: true })
+  const front = options.front === undefined || cluster.members[0] === undefined ?
+    undefined :
+    yield* startFront(options.front, cluster.members[0])
   const members: ReadonlyArray<Member> = yield* Effect.forEach(
     cluster.members,
-    (server) => Effect.map(makeProxy(server), (proxy) => ({ server, proxy }))
+    (server) => Effect.map(makeProxy(front ?? server), (proxy) => ({ server, proxy }))
   )
   const [first] = members
   if (first === undefined) return yield* Effect.fail(new Error("no members"))
 
   let avoided = new Set<EtcdServer>()
   const asked = () => {
+    if (certificates !== undefined) return certificates.plainEndpoint
     const running = cluster.members.filter((server) => server.running)
     return (running.find((server) => !avoided.has(server)) ?? running[0] ?? first.server).endpoint
   }
@@ -221,7 +234,8 @@ export const makeWorld = Effect.fnUntraced(function* (
     namespace,
     progressEvery,
     progressTimeout,
-    reconcileEvery: 1000
+    reconcileEvery: 1000,
+    ...(certificates === undefined ? {} : { tls: certificates.client })
   })
 
   const connect: World["connect"] = Effect.fnUntraced(function* (name, { only = members, ...more } = {}) {
@@ -346,6 +360,8 @@ export const makeWorld = Effect.fnUntraced(function* (
     truth,
     members,
     cluster,
+    front,
+    certificates,
     server: first.server,
     proxy: first.proxy,
     processes,

@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { Effect } from "effect"
+import { Effect, Redacted } from "effect"
 import { pause } from "../../harness/real.ts"
 import type { Fault } from "../Fault.ts"
 import { appPassword } from "../Operator.ts"
 import type { World } from "../World.ts"
 
-const user = { username: "app", password: appPassword }
+const user = { username: "app", password: Effect.succeed(Redacted.make(appPassword)) }
 
 const enter = Effect.fnUntraced(function* (world: World) {
   const looking = yield* world.connect("looking", user)

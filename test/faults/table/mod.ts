@@ -10,6 +10,7 @@ import { clusterFaults } from "./cluster.ts"
 import { networkFaults } from "./network.ts"
 import { operatorFaults } from "./operator.ts"
 import { serverFaults } from "./server.ts"
+import { surroundingFaults } from "./surroundings.ts"
 
 export const faults: ReadonlyArray<Fault> = [
   ...serverFaults,
@@ -17,5 +18,6 @@ export const faults: ReadonlyArray<Fault> = [
   ...clusterFaults,
   ...networkFaults,
   ...operatorFaults,
-  ...authFaults
+  ...authFaults,
+  ...surroundingFaults
 ]
