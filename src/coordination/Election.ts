@@ -187,11 +187,11 @@ const leaderOf = (candidates: ReadonlyMap<string, KeyValue>): KeyValue | undefin
 }
 
 /**
- * Follows who leads: the newest leader, and each later one, `None` while nobody does. Never ends by itself.
+ * Follows who leads: the newest leader, and each later one; `None` while there is none. Never ends by itself.
  *
  * **Details**
  *
- * Nothing is emitted before etcd has answered. A slow consumer gets the newest leader. While etcd cannot be reached
+ * Nothing is emitted before etcd has answered. A slow consumer gets the newest leader. While etcd is unreachable
  * nothing is emitted; the stream goes on from there afterwards. Fails with `InvalidOption` before anything is sent, and
  * with the `EtcdError` of a request that etcd refuses. One fiber and one watch last as long as the consumer.
  *

@@ -57,7 +57,9 @@ interface Contender {
   readonly key: string
 }
 
-/** Retries what etcd may answer later. Each attempt runs to its end, so that none is applied after the contender left. */
+/**
+ * Retries what etcd may answer later. Each attempt runs to its end, so that none is applied after the contender left.
+ */
 const retrying = <A, E>(effect: Effect.Effect<A, E | EtcdError>): Effect.Effect<A, E | EtcdError> =>
   Effect.retry(Effect.uninterruptible(effect), {
     schedule: Backoff.reregister,
@@ -288,8 +290,8 @@ const contend = Effect.fnUntraced(function* <E = never>(
 })
 
 /**
- * Runs an acquisition in a scope of its own inside the caller's: closed at once if it fails, is interrupted or finds the
- * line busy, otherwise with the caller's.
+ * Runs an acquisition in a scope of its own inside the caller's: closed at once if it fails, is interrupted or finds
+ * the line busy, otherwise with the caller's.
  */
 const inOwnScope = <A, E, R>(
   acquisition: Effect.Effect<Option.Option<A>, E, R>
@@ -320,7 +322,7 @@ export const acquire = <E = never>(
   })
 }
 
-/** Holds if nobody is ahead, and leaves the line otherwise. */
+/** Holds if no contender is ahead, and leaves the line otherwise. */
 export const tryAcquire = <E = never>(
   plan: Plan,
   entry: Entry<E>

@@ -3,15 +3,15 @@
  *
  * **Details**
  *
- * Keys and order are those of Go's `clientv3/concurrency`, so `etcdctl lock`, Go programs and this module compete for one
- * name on equal terms. A name is the start of keys, as it stands; the namespace of the registry is not added.
+ * Keys and order are those of Go's `clientv3/concurrency`, so `etcdctl lock`, Go programs and this module compete for
+ * one name on equal terms. A name is the start of keys, as it stands; the namespace of the registry is not added.
  *
  * **Gotchas**
  *
  * A lock in a distributed system is a lease: a process that is paused, or work that cannot be interrupted, can run on
  * after the lease has expired and another process holds the lock. Protect what matters with the fencing token: write it
- * inside a transaction that requires `held.fence`, or let the protected resource refuse a `held.revision` lower than one
- * it has seen.
+ * inside a transaction that requires `held.fence`, or let the protected resource refuse a `held.revision` lower than
+ * one it has seen.
  *
  * @example A migration that runs once at a time, guarded by the fence
  * ```ts
@@ -73,9 +73,9 @@ const entry: Line.Entry = { value: "", permits: 1 }
  *
  * `held.lost` fails before the lease can have expired in etcd, if the key is deleted, and if the lease is revoked.
  *
- * Closing the scope revokes the lease, which deletes the key. So does an interruption, wherever it happens. If etcd does
- * not answer within 5 seconds, that is logged and the lease expires. With `session` only the key is deleted. One fiber
- * starts, which watches the key.
+ * Closing the scope revokes the lease, which deletes the key. So does an interruption, wherever it happens. If etcd
+ * does not answer within 5 seconds, that is logged and the lease expires. With `session` only the key is deleted. One
+ * fiber starts, which watches the key.
  *
  * @example
  * ```ts
@@ -102,7 +102,7 @@ export const acquire = (
   Effect.flatMap(planned("Lock.acquire", name, options), (plan) => Line.acquire(plan, entry))
 
 /**
- * Acquires the lock if nobody holds it or waits for it, until the scope closes. `None` otherwise; nothing remains then.
+ * Acquires the lock until the scope closes, if no one holds it or waits for it. Otherwise returns `None`.
  *
  * **Details**
  *

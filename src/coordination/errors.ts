@@ -56,7 +56,7 @@ const PermitsMismatchBase: TaggedErrorClass<"PermitsMismatch", {
   /** The name of the semaphore. */
   readonly name: string
   readonly permits: number
-  /** What another process wrote: its number of permits, or a text that is none. */
+  /** What another process wrote: its number of permits, or another text. */
   readonly found: string
 }> = Data.TaggedError("PermitsMismatch")
 

@@ -34,7 +34,7 @@ export const serviceCalls = <R>(
     const key = hashKey?.(request)
     /** Responses with a status of `retryStatus`. */
     const refused: Array<Response> = []
-    /** Releases responses that nobody will read. */
+    /** Releases responses that are not read. */
     const discardRefused = (kept?: Response) =>
       refused.length === 0 ?
         Effect.void :

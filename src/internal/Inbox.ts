@@ -1,24 +1,24 @@
 /**
- * What arrives for one reader. One who waits is woken as soon as whoever brings something has finished, and not, as by a
- * `Queue`, a turn of the event loop later.
+ * A queue for one reader. A waiting reader resumes in a microtask, after the callback that offered the message. A
+ * `Queue` of Effect resumes it one turn of the event loop later.
  *
  * @module
  */
 import { Array as Arrays, Effect, Exit } from "effect"
 
-/** See the module's description. */
+/** A queue for one reader that resumes in a microtask. */
 export class Inbox<A, E = never> {
   readonly #capacity: number
   #messages: Array<A> = []
   #end: Exit.Exit<never, E> | undefined
   #wake: (() => void) | undefined
 
-  /** Refuses what comes while it holds `capacity` messages. */
+  /** `offer` fails while it holds `capacity` messages. */
   constructor(capacity: number = Infinity) {
     this.#capacity = capacity
   }
 
-  /** False when there is no room, or when nothing may follow. */
+  /** False if it is full or closed. */
   offer(message: A): boolean {
     if (this.#end !== undefined || this.#messages.length >= this.#capacity) return false
     this.#messages.push(message)
@@ -26,7 +26,7 @@ export class Inbox<A, E = never> {
     return true
   }
 
-  /** Nothing follows: the reader takes what is there, and then fails. */
+  /** Closes it: the reader takes the remaining messages, then fails. */
   fail(error: E): void {
     this.#end ??= Exit.fail(error)
     this.#notify()
@@ -43,7 +43,7 @@ export class Inbox<A, E = never> {
     })
   }
 
-  /** All that is there, at least one. */
+  /** All messages so far, at least one. */
   get takeAll(): Effect.Effect<Arrays.NonEmptyReadonlyArray<A>, E> {
     return Effect.suspend(() => {
       const messages = this.#messages

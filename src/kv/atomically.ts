@@ -23,7 +23,8 @@ export interface Transaction {
     key: K
   ) => Effect.Effect<Option.Option<ValueOf<K>>, EtcdError | InvalidValue>
   /**
-   * Writes a key when the transaction commits. A key that was read before keeps its lease unless `lease` says otherwise.
+   * Writes a key when the transaction commits. A key that was read before keeps its lease unless `lease` says
+   * otherwise.
    *
    * Fails with `InvalidValue` if the value does not encode.
    */
@@ -52,24 +53,24 @@ export interface AtomicallyOptions {
  *
  * **When to use**
  *
- * Use it if the keys to write, or their values, depend on keys that are read. If they do not, `Kv.txn` needs one request.
- * For one key, use `Kv.update`.
+ * Use it if the keys to write, or their values, depend on keys that are read. If they do not, `Kv.txn` needs one
+ * request. For one key, use `Kv.update`.
  *
  * **Details**
  *
- * The transaction is optimistic, like the STM of Go's clientv3. An attempt reads everything at one revision and keeps its
- * writes in memory. Then one request compares the mod revision of every key that was read, and applies all writes if none
- * has changed. After a conflict the function runs again, under the schedule `retry`. So it may run many times and should
- * have no other effects. If it only reads, nothing is sent at the end: it has read one revision.
+ * The transaction is optimistic, like the STM of Go's clientv3. An attempt reads everything at one revision and keeps
+ * its writes in memory. Then one request compares the mod revision of every key that was read, and applies all writes
+ * if none has changed. After a conflict the function runs again, under the schedule `retry`. So it may run many times
+ * and should have no other effects. If it only reads, nothing is sent at the end: it has read one revision.
  *
  * If the function fails, nothing is written and the failure passes through. Fails with `UpdateConflict`, which names a
- * key that others wrote, when `retry` runs out. Interrupting it before its last request leaves no trace.
+ * key that others wrote, when `retry` ends. Interrupting it before its last request leaves no trace.
  *
  * **Gotchas**
  *
  * It retries conflicts only. After `Unavailable` and `DeadlineExceeded` of the last request the writes may have been
- * applied, and repeating them could apply them twice. `Compacted` means that the revision was compacted while the function
- * still read: nothing was written.
+ * applied, and repeating them could apply them twice. `Compacted` means that the revision was compacted while the
+ * function still read: nothing was written.
  *
  * etcd refuses a transaction with more than 128 reads or writes by default (its option `--max-txn-ops`).
  *
@@ -161,7 +162,7 @@ class Attempt implements Transaction {
       this.#writes.set(name, { _tag: "DeleteRange", request: { key: name } })
     })
 
-  /** Applies the writes, or returns the key that somebody else wrote. */
+  /** Applies the writes, or returns the key that another client wrote. */
   commit<A>(value: A): Effect.Effect<Result.Result<A, string>, EtcdError> {
     if (this.#writes.size === 0) return Effect.succeed(Result.succeed(value))
     const reads = Array.from(this.#reads, ([key, kv]) => ({ key, revision: kv?.modRevision ?? 0n }))

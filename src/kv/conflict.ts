@@ -9,7 +9,7 @@ import { Steps } from "../internal/time/Steps.ts"
 import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 const UpdateConflictBase: TaggedErrorClass<"UpdateConflict", {
-  /** The key that somebody else wrote during the last attempt. */
+  /** The key that another client wrote during the last attempt. */
   readonly key: string
   readonly attempts: number
 }> = Data.TaggedError("UpdateConflict")

@@ -25,11 +25,11 @@ export interface UpdateOptions extends Op.PutOptions {
  *
  * **Details**
  *
- * The update is optimistic: it reads the key and writes it if nobody else has written it in between. After a conflict it
- * starts over, under the schedule `retry`. So `f` may run many times, and no update of others is lost. `f` receives none
- * if the key does not exist. The key keeps its lease unless `lease` says otherwise.
+ * The update is optimistic: it reads the key and writes it if no other client has written it in between. After a
+ * conflict it starts over, under the schedule `retry`. So `f` may run many times, and no update of others is lost. `f`
+ * receives none if the key does not exist. The key keeps its lease unless `lease` says otherwise.
  *
- * Fails with `UpdateConflict` when `retry` runs out.
+ * Fails with `UpdateConflict` when `retry` ends.
  *
  * **Gotchas**
  *

@@ -16,7 +16,7 @@ import { Registry } from "./Registry.ts"
  * **Details**
  *
  * The first set is emitted after a linearizable read, even if it is empty. Each set is the state of etcd at one
- * revision. A slow consumer gets the newest set. While etcd cannot be reached the last set stays: one element says that
+ * revision. A slow consumer gets the newest set. While etcd is unreachable the last set stays: one element says that
  * it is `Stale`, and one that it is `Live` again.
  *
  * All consumers of a service with the same options share one watch in etcd, kept by one fiber and compared with etcd by

@@ -1,7 +1,7 @@
 /**
- * Registries without an etcd, for tests: one that never changes and one that fails.
+ * Registries for tests, without an etcd: one that never changes, and one that fails.
  *
- * They refuse what a real registry refuses before anything is sent, with the same errors.
+ * They refuse what a real registry refuses before any I/O, with the same errors.
  *
  * @module
  */
@@ -21,7 +21,7 @@ import { checkPatch, encode, plan, type RegisterOptions } from "./registration/R
 import { type RegistrationError, RegistrationRefused } from "./registration/RegistrationError.ts"
 import { Freshness } from "../etcd/Freshness.ts"
 
-/** An instance of a fixed registry. What is left out is as if it had been registered without it. */
+/** An instance of a fixed registry. Missing members have the defaults of a registration. */
 export interface FixedInstance extends Partial<Omit<ServiceInstance<unknown>, "name" | "endpoints">> {
   /** The service. */
   readonly name: string
@@ -31,7 +31,7 @@ export interface FixedInstance extends Partial<Omit<ServiceInstance<unknown>, "n
 const checkedName = (service: Service.AnyService): Effect.Effect<string, InvalidOption> =>
   Effect.fromResult(checkOptions("discover", (check) => checkName(check, service)))
 
-/** A registry in which these instances are, for ever, and nothing else. */
+/** A registry with exactly these instances, which never change. */
 export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>) => {
   const instances = Array.from(given, (instance, index): ServiceInstance<unknown> => ({
     id: `${instance.name}-${index + 1}`,
@@ -87,7 +87,7 @@ export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>) => {
   }
 }
 
-/** The instance as a consumer would read it from etcd. */
+/** The instance as a consumer reads it from etcd. */
 const throughCodec = <M>({ codec }: Service.Service<M>, instance: ServiceInstance<unknown>) =>
   // Whether the metadata is an `M` is what writing and reading it finds out.
   Result.flatMap(
@@ -95,7 +95,7 @@ const throughCodec = <M>({ codec }: Service.Service<M>, instance: ServiceInstanc
     (value) => codec.decode(instance.name, instance.id, value)
   )
 
-/** A registration that is `Registered` at once and puts nothing anywhere. */
+/** A registration that is `Registered` at once and writes nothing. */
 const registerNowhere = <M>(
   keyspace: Keyspace,
   service: Service.Service<M>,
@@ -146,7 +146,7 @@ const registerNowhere = <M>(
     }
   })
 
-/** A registry whose etcd answers everything with this error. */
+/** A registry whose operations all fail with this error. */
 export const failing = (keyspace: Keyspace, cause: EtcdError) => {
   const refuse = <M>(service: Service.Service<M>): Effect.Effect<never, DiscoveryError> => {
     const layout = layoutOf(service, keyspace)

@@ -51,7 +51,7 @@ export const parserOf = (format: Format): Effect.Effect<Parse> => {
 const maxDigits = 512
 const manyDigits = new RegExp(`\\d{${maxDigits + 1}}`)
 
-/** Aliases share what they refer to, so a short text can describe a tree that nobody can walk. */
+/** Aliases share what they refer to, so a short text can describe a tree that is too large to walk. */
 const maxExpanded = 1_000_000
 
 const isBounded = (value: unknown): boolean => {

@@ -1,9 +1,9 @@
 /**
- * How an instance is written in etcd.
+ * The encoding of an instance in etcd.
  *
  * The default envelope is one JSON object, `{"id","name","version","metadata","endpoints","weight","zone","status"}`.
- * Members at their default may be left out and unknown ones are ignored. With metadata of strings it is also a value
- * that go-kratos reads.
+ * Members at their default may be missing, and unknown ones are ignored. With string metadata it is also a value that
+ * go-kratos reads.
  *
  * @module
  */
@@ -15,19 +15,19 @@ import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 
 const InvalidInstanceBase: TaggedErrorClass<"InvalidInstance", {
   readonly detail: string
-  /** The member of the instance that cannot be written, where it is one. */
+  /** The member of the instance that the format cannot store, if there is one. */
   readonly member?: keyof ServiceInstance
   readonly cause?: unknown
 }> = TaggedErrorClass("InvalidInstance")
 
-/** A value that is no instance of the service; `detail` says which rule it breaks. */
+/** A value that is not an instance of the service. `detail` is the rule that it breaks. */
 export class InvalidInstance extends InvalidInstanceBase {
   override get message(): string {
     return `not an instance: ${this.detail}`
   }
 }
 
-/** The largest value, in bytes, that is written or read: etcd itself takes a little more. */
+/** The largest value that is written or read, in bytes. etcd itself accepts a little more. */
 export const maxValueBytes: number = 1024 * 1024
 
 /** The codec of a service of any metadata. */
@@ -41,17 +41,17 @@ export interface AnyCodec {
   ) => Result.Result<ServiceInstance<unknown>, InvalidInstance>
 }
 
-/** Instances to bytes and back, and where they are kept. */
+/** Converts instances to bytes and back, and says where they are kept. */
 export interface Codec<M> extends AnyCodec {
   /** Where the instances are in etcd. Default: `<namespace>/<service>/<id>`, in the namespace of the registry. */
   readonly layout?: Layout
-  /** The value to put, or why the instance cannot be written. */
+  /** The value to put, or the reason why the format cannot store the instance. */
   readonly encode: (instance: ServiceInstance<M>) => Result.Result<Uint8Array, InvalidInstance>
-  /** The instance that the key names and the value describes, or why it is none. */
+  /** The instance of a key and its value, or the reason why the value is not one. */
   readonly decode: (name: string, id: string, value: Uint8Array) => Result.Result<ServiceInstance<M>, InvalidInstance>
 }
 
-/** A schema that turns metadata into JSON and back, without services. */
+/** A schema that converts metadata to JSON and back, without services. */
 export type MetadataSchema<M> = Schema.Codec<M, unknown>
 
 const Envelope = Schema.Struct({
@@ -214,7 +214,7 @@ const parse = (value: Uint8Array): Result.Result<unknown, string> => {
 const isLabels = (found: unknown): found is Labels =>
   isObject(found) && Object.values(found).every((value) => typeof value === "string")
 
-/** Metadata as strings. Metadata that is no object is one label with an empty name. */
+/** Metadata as strings. Metadata that is not an object becomes one label with an empty name. */
 const labelsOf = (found: unknown): Labels => {
   if (isLabels(found)) return found
   if (found === undefined || found === null) return {}
@@ -225,8 +225,8 @@ const labelsOf = (found: unknown): Labels => {
 }
 
 /**
- * The JSON envelope with metadata of strings. A member that is not a string is read as its JSON text, so that a consumer
- * without a schema reads what a typed service wrote.
+ * The JSON envelope with metadata of strings. A member that is not a string is read as its JSON text, so that a
+ * consumer without a schema reads what a typed service wrote.
  */
 export const strings: Codec<Labels> = make(
   Schema.Record(Schema.String, Schema.String),

@@ -5,7 +5,7 @@
  */
 import { Result } from "effect"
 
-/** What an endpoint must look like. */
+/** The rule for endpoints. */
 export const endpointRule =
   "it must be an absolute URL such as http://10.0.0.5:8080, or host:port, without blanks and with a port of 1 to 65535"
 
@@ -13,7 +13,7 @@ const blank = /[\s\p{Cc}]/u
 const absolute = /^[a-z][a-z0-9+.-]*:\/\/[^/?#]/i
 const hostPort = /^(?:\[[0-9a-f:.%a-z]+\]|[^:/?#@[\]]+):\d{1,5}$/i
 
-/** The endpoint as it is registered: an absolute URL as it is, `host:port` as `tcp://host:port`. */
+/** The registered form of an endpoint: an absolute URL unchanged, `host:port` as `tcp://host:port`. */
 export const endpoint = (text: string): Result.Result<string, string> => {
   const url = hostPort.test(text) ? `tcp://${text}` : text
   // `URL` ignores blanks around a URL, and tabs and newlines in it.

@@ -1,8 +1,8 @@
 /**
  * The complete set of a service's instances at one revision.
  *
- * Sets are immutable and share structure: the set after a change costs what the change costs, whatever its size.
- * Arrays are built when they are first asked for, once per set.
+ * Sets are immutable and share structure: a change costs O(changed keys · log n). Arrays are built on first use, once
+ * per set.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { Freshness } from "../../etcd/Freshness.ts"
 import type { InvalidInstance } from "./Codec.ts"
 import { byId, isAvailable, type Labels, type ServiceInstance } from "./Instance.ts"
 
-/** A key whose value is no instance, and why. */
+/** A key whose value is not an instance, and the reason. */
 export interface Rejected {
   readonly key: string
   readonly error: InvalidInstance
@@ -20,12 +20,12 @@ export interface Rejected {
 /** The complete set of a service's instances at one revision. Iterates over `instances`. */
 export interface InstanceSet<M = Labels> extends Iterable<ServiceInstance<M>> {
   readonly size: number
-  /** The revision of etcd at which the service's keys were just this. */
+  /** The revision of etcd at which the service's keys were exactly these. */
   readonly revision: bigint
   readonly freshness: Freshness
   /** The keys whose values did not decode, ordered by key. */
   readonly rejected: ReadonlyArray<Rejected>
-  /** Instances that are gone from etcd and kept by mass-loss protection, ordered by id. They are in the set too. */
+  /** Instances that left etcd but are kept by mass-loss protection, ordered by id. They are also in the set. */
   readonly held: ReadonlyArray<ServiceInstance<M>>
   readonly get: (id: string) => Option.Option<ServiceInstance<M>>
   readonly has: (id: string) => boolean
@@ -37,13 +37,13 @@ export interface InstanceSet<M = Labels> extends Iterable<ServiceInstance<M>> {
   readonly endpoints: ReadonlyArray<string>
 }
 
-/** What became of one instance between two sets. */
+/** The change of one instance between two sets. */
 export type Change<M = Labels> =
   | { readonly _tag: "Added"; readonly instance: ServiceInstance<M> }
   | { readonly _tag: "Updated"; readonly instance: ServiceInstance<M>; readonly previous: ServiceInstance<M> }
   | { readonly _tag: "Removed"; readonly instance: ServiceInstance<M> }
 
-/** What a set is made of. */
+/** The parts of a set. */
 export interface Members<M> {
   readonly byId: HashMap.HashMap<string, ServiceInstance<M>>
   readonly revision: bigint
@@ -51,34 +51,34 @@ export interface Members<M> {
   readonly rejected: HashMap.HashMap<string, Rejected>
   readonly held: ReadonlyMap<string, ServiceInstance<M>>
   readonly history: History
-  /** The place of this set in its history. */
+  /** The position of this set in its history. */
   readonly sequence: number
 }
 
-/** Steps of a {@link History} that are remembered. */
-const remembered = 1024
+/** How many steps a {@link History} stores. */
+const maxHistory = 1024
 
 /**
- * The ids that changed from each set to the next, for the newest sets of one watch: so that comparing two of them costs
- * what changed and not what is there.
+ * The ids that changed from each set to the next, for the newest sets of one watch. A comparison of two of these sets
+ * reads only those ids.
  */
 export class History {
   #sequence = 0
   readonly #steps: Array<ReadonlyArray<string>> = []
 
-  /** Notes the ids in which the next set differs from the one before, and answers with its place. */
+  /** Appends the ids in which the next set differs from the previous one, and returns its position. */
   append(ids: ReadonlyArray<string>): number {
     this.#sequence += 1
-    this.#steps[this.#sequence % remembered] = ids
+    this.#steps[this.#sequence % maxHistory] = ids
     return this.#sequence
   }
 
-  /** The ids that changed after `from` up to `to`, or `undefined` when that is no longer known. */
+  /** The ids that changed after `from` up to `to`, or `undefined` if that is no longer stored. */
   between(from: number, to: number): ReadonlySet<string> | undefined {
-    if (from > to || this.#sequence - from > remembered) return undefined
+    if (from > to || this.#sequence - from > maxHistory) return undefined
     const ids = new Set<string>()
     for (let sequence = from + 1; sequence <= to; sequence++) {
-      for (const id of this.#steps[sequence % remembered] ?? []) ids.add(id)
+      for (const id of this.#steps[sequence % maxHistory] ?? []) ids.add(id)
     }
     return ids
   }
@@ -135,7 +135,7 @@ class InstanceSetImpl<M> implements InstanceSet<M> {
   }
 }
 
-/** The set of these members. */
+/** Makes the set of these members. */
 export const make = <M>(members: Members<M>): InstanceSet<M> => new InstanceSetImpl(members)
 
 /** A set that stands alone, with no history and nothing rejected or held. */

@@ -12,18 +12,18 @@ import { instanceId, serviceName } from "./ServiceName.ts"
 
 /** The keys under one namespace. */
 export interface Keyspace extends Layout {
-  /** With a slash at the beginning and none at the end. */
+  /** With a leading and without a trailing slash. */
   readonly namespace: string
-  /** What the keys of all services start with. */
+  /** The prefix of all keys. */
   readonly prefix: string
   /** The service whose range a key is in, or `undefined` if there is none. */
   readonly serviceOf: (key: Uint8Array) => string | undefined
 }
 
-/** The namespace unless another is configured. */
+/** The default namespace. */
 export const defaultNamespace = "/services"
 
-/** What a namespace must look like. */
+/** The rule for namespaces. */
 export const namespaceRule =
   "it must be segments joined by '/', each a legal service name, with or without '/' in front, such as /services"
 

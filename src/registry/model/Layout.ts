@@ -1,8 +1,8 @@
 /**
- * Where the instances of a service are in etcd: the grammar of their keys, and what the names and ids in them may be.
+ * Where the instances of a service are in etcd: the grammar of their keys, and the rules for names and ids.
  *
- * A codec that has no layout keeps its instances under the namespace of the registry (Keyspace). One that has, for the
- * format of another framework, keeps them where that framework looks for them, whatever the namespace.
+ * A codec without a layout keeps its instances under the namespace of the registry (`Keyspace`). A codec for the format
+ * of another framework has a layout: it keeps them where that framework looks for them, whatever the namespace.
  *
  * @module
  */
@@ -10,35 +10,35 @@ import { Result } from "effect"
 
 /** Where the instances of a service are in etcd. */
 export interface Layout {
-  /** What the keys of all instances of a service start with: the range that is read and watched. */
+  /** The prefix of all keys of a service: the range that is read and watched. */
   readonly servicePrefix: (name: string) => string
   /** The key of an instance. */
   readonly key: (name: string, id: string) => string
   /** The id in a key, or `undefined` if the key has no valid one: such a key of the service is rejected. */
   readonly idOf: (name: string, key: Uint8Array) => string | undefined
-  /** A legal name, or the rule that it breaks. */
+  /** A valid name, or the rule that it breaks. */
   readonly checkName: (name: string) => Result.Result<string, string>
-  /** A legal id, or the rule that it breaks. */
+  /** A valid id, or the rule that it breaks. */
   readonly checkId: (id: string) => Result.Result<string, string>
   /** The id of an instance that is registered without one. */
   readonly newId: (name: string, endpoints: ReadonlyArray<string>) => string
   /** The weight of an instance that is registered without one. Default: 1. */
   readonly defaultWeight?: number
-  /** Whether a key without a lease is an instance too. Default: false, since nothing would remove it. */
+  /** Whether a key without a lease is an instance. Default: false, because nothing would remove it. */
   readonly isLeaseOptional?: boolean
   /**
-   * Whether keys with the same value hold the same instance. The codec then reads its id from the value, whatever the
-   * key says, and the instance is there as long as one of its keys is. Default: false.
+   * Whether keys with the same value are the same instance. The codec then reads the id from the value, and the
+   * instance exists while one of its keys does. Default: false.
    */
   readonly idFromValue?: boolean
 }
 
-/** What a layout is made of when its keys are a prefix of the service and an id. */
+/** The parts of a layout whose keys are a prefix of the service and an id. */
 export interface LayoutParts extends Omit<Layout, "key" | "idOf"> {}
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
-/** The text of a key, or `undefined` when it is no text. */
+/** The text of a key, or `undefined` if it is not UTF-8. */
 export const decodeKey = (key: Uint8Array): string | undefined => {
   try {
     return utf8.decode(key)

@@ -1,17 +1,17 @@
 /**
- * The names of services and the ids of instances, and which of them are legal.
+ * The names of services and the ids of instances, and their rules.
  *
  * @module
  */
 import { Brand, Result } from "effect"
 
-/** The name of a service that keeps the rule of {@link nameRule}. */
+/** The name of a service, valid by {@link nameRule}. */
 export type ServiceName = string & Brand.Brand<"ServiceName">
 
-/** The id of an instance, unique within its service, that keeps the rule of {@link nameRule}. */
+/** The id of an instance, unique within its service, valid by {@link nameRule}. */
 export type InstanceId = string & Brand.Brand<"InstanceId">
 
-/** What a service name and an instance id must look like. */
+/** The rule for service names and instance ids. */
 export const nameRule =
   "it must be 1 to 253 bytes of UTF-8, without '/' and control characters, and neither '.' nor '..'"
 
@@ -27,10 +27,10 @@ const isLegal = (text: unknown): boolean =>
 const nominalName = Brand.nominal<ServiceName>()
 const nominalId = Brand.nominal<InstanceId>()
 
-/** A legal service name, or the rule that `text` breaks. */
+/** A valid service name, or the rule that `text` breaks. */
 export const serviceName = (text: string): Result.Result<ServiceName, string> =>
   isLegal(text) ? Result.succeed(nominalName(text)) : Result.fail(nameRule)
 
-/** A legal instance id, or the rule that `text` breaks. */
+/** A valid instance id, or the rule that `text` breaks. */
 export const instanceId = (text: string): Result.Result<InstanceId, string> =>
   isLegal(text) ? Result.succeed(nominalId(text)) : Result.fail(nameRule)
