@@ -20,7 +20,8 @@ import { root } from "./runtimes.ts"
 const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   ["mod"],
   ["cli", "console"],
-  ["declared", "http", "rpc", "grpc", "promise", "monitoring"],
+  ["promise"],
+  ["declared", "http", "rpc", "grpc", "monitoring"],
   ["balancing", "interop", "config", "cluster", "persistence"],
   ["registry", "kv", "coordination", "admin", "testing"],
   ["etcd"],
@@ -43,7 +44,7 @@ const packages: ReadonlyArray<Package> = [
   { name: /^etcd3(?:\/|$)/, folders: /^src\/admin\//, lazily: true },
   { name: /^@bufbuild\/protobuf\/wire$/, folders: /^src\/etcd\/grpc\// },
   { name: /^yaml$/, folders: /^src\/declared\//, lazily: true },
-  { name: /^node:/, folders: /^src\/(?:etcd\/grpc|registry|declared|cli|console)\// }
+  { name: /^node:/, folders: /^src\/(?:etcd\/grpc|registry|declared|promise|cli|console)\// }
 ]
 
 interface Import {
