@@ -118,9 +118,7 @@ describe("connect", () => {
       endpoints,
       healthEvery: 20,
       healthThreshold: 1,
-      health: async () => {
-        if (!isHealthy) throw new Error("not well")
-      }
+      health: () => isHealthy ? Promise.resolve() : Promise.reject(new Error("not well"))
     })
     await statuses.until((seen) => seen.at(-1) === "up")
     isHealthy = false
