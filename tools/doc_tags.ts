@@ -4,7 +4,8 @@
  * @module
  */
 import { spawnSync } from "node:child_process"
-import { join, relative } from "node:path"
+import { readFileSync } from "node:fs"
+import { dirname, join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import { obtainRuntime, root } from "./runtimes.ts"
 
@@ -18,7 +19,6 @@ interface Documented {
       readonly doc?: string
       readonly tags?: ReadonlyArray<{ readonly kind: string }>
     }
-    readonly def?: { readonly elements?: ReadonlyArray<Documented> }
   }>
 }
 interface Documentation {
@@ -28,9 +28,17 @@ interface Documentation {
 const maxFirstLine = 100
 const maxRootExports = 45
 
-/** The exports of each entry point (its file). */
+/** The modules that a module exports as namespaces. */
+const namespacesOf = (file: string): ReadonlyArray<string> =>
+  Array.from(
+    readFileSync(join(root, file), "utf8").matchAll(/^export \* as \w+ from "(.+)"$/gm),
+    ([, path = ""]) => join(dirname(file), path)
+  )
+
+/** The exports of each module, by its URL. `deno doc` omits what a namespace re-exports, so each namespace is read, too. */
 const readDocumentation = (entries: ReadonlyArray<string>): Documentation["nodes"] => {
-  const { status, stderr, stdout } = spawnSync(obtainRuntime("deno"), ["doc", "--json", ...entries], {
+  const files = [...entries, ...entries.flatMap(namespacesOf)]
+  const { status, stderr, stdout } = spawnSync(obtainRuntime("deno"), ["doc", "--json", ...files], {
     cwd: root,
     encoding: "utf8",
     maxBuffer: 256 * 1024 * 1024
@@ -58,11 +66,10 @@ export const checkDocs = (entries: ReadonlyArray<string>): DocReport => {
     const [first] = declarations
     // Of the overloads of a function only the first is checked.
     const checked = first?.kind === "function" ? [first] : declarations
-    for (const { def, jsDoc, kind, location } of checked) {
-      if (kind === "namespace") {
-        def?.elements?.forEach(visit)
-        continue
-      }
+    for (const { jsDoc, kind, location } of checked) {
+      // The members of a namespace are read from its module.
+      if (kind === "namespace" || kind === "reference") continue
+      if (jsDoc?.tags?.some((tag) => tag.kind === "internal")) continue
       const file = location.filename.startsWith("file:") ? relative(root, fileURLToPath(location.filename)) : ".."
       if (file.startsWith("..") || file.includes("node_modules")) continue
       const problem = (text: string) => problems.add(`${file}:${location.line}: ${name}: ${text}`)

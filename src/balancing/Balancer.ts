@@ -256,7 +256,11 @@ export const update = <M>(balancer: Balancer<M>, set: InstanceSet.InstanceSet<M>
     return logFailed(balancer, before)
   })
 
-/** Logs the instances that the strategy threw on since `before`. A logger that throws is ignored. */
+/**
+ * Logs the instances that the strategy threw on since `before`. A logger that throws is ignored.
+ *
+ * @internal
+ */
 export const logFailed = <M>(
   { failed, name }: Balancer<M>,
   before: ReadonlyMap<string, unknown>

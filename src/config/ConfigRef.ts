@@ -80,7 +80,7 @@ export const make = <A>(
   })
 
 /**
- * The states of a key: the current one first, then a new one after each change. It never ends by itself.
+ * Emits the current state of a key, then a new one after each change. It never ends by itself.
  *
  * **Details**
  *

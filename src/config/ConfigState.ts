@@ -26,7 +26,7 @@ export interface Present<A> {
 }
 
 /**
- * The key does not exist, or it has had no good value since it was created, as far as etcd's history shows.
+ * The key does not exist, or has had no good value since it was created.
  *
  * @since 0.1.0
  * @category models

@@ -17,6 +17,8 @@ import * as Line from "./Line.ts"
 import { validName } from "./options.ts"
 
 /**
+ * A barrier that processes wait at while its key exists.
+ *
  * @since 0.1.0
  * @category models
  */

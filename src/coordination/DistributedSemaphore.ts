@@ -12,8 +12,10 @@ import * as Line from "./Line.ts"
 import { type AcquireOptions, type Plan, plan } from "./options.ts"
 
 /**
+ * The options of {@link make}.
+ *
  * @since 0.1.0
- * @category models
+ * @category options
  */
 export interface Options extends AcquireOptions {
   /** How many hold a permit at a time: a whole number of at least 1, the same in every process. */
@@ -29,6 +31,8 @@ export interface Options extends AcquireOptions {
 export type AcquireError = LockLost | LockTimeout | PermitsMismatch | EtcdError
 
 /**
+ * A semaphore whose permits are shared by all processes.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -27,8 +27,10 @@ import * as Line from "./Line.ts"
 import { type AcquireOptions, plan, validName } from "./options.ts"
 
 /**
+ * The options of {@link campaign} and {@link whileLeader}.
+ *
  * @since 0.1.0
- * @category models
+ * @category options
  */
 export interface Options extends AcquireOptions {}
 
@@ -109,7 +111,7 @@ const healthyMillis = Duration.toMillis("10 seconds")
 class Ended<A, E> extends Data.TaggedClass("Ended")<{ readonly exit: Exit.Exit<A, E> }> {}
 
 /**
- * Runs an effect while this process leads, interrupts it when the leadership is lost, and campaigns again, for ever.
+ * Runs an effect while this process leads, interrupts it on loss, and campaigns again, forever.
  *
  * **When to use**
  *
@@ -187,7 +189,7 @@ const leaderOf = (candidates: ReadonlyMap<string, KeyValue>): KeyValue | undefin
 }
 
 /**
- * Follows who leads: the newest leader, and each later one; `None` while there is none. Never ends by itself.
+ * Emits the current leader, then each later one; `None` while nobody leads. It never ends by itself.
  *
  * **Details**
  *

@@ -22,7 +22,11 @@ import type { Plan } from "./options.ts"
 import * as Session from "./Session.ts"
 
 /**
- * Proves inside a transaction that the lock is still held: pass it to `etcd.txn` or to `Txn.make({ if: [fence] })`.
+ * A comparison that proves inside a transaction that the lock is still held.
+ *
+ * **Details**
+ *
+ * Pass it to `etcd.txn` or to `Txn.make({ if: [fence] })`.
  *
  * @since 0.1.0
  * @category models

@@ -52,8 +52,10 @@ import { type AcquireOptions, type Plan, plan } from "./options.ts"
 export interface Held extends Line.Held {}
 
 /**
+ * The options of {@link acquire}, {@link tryAcquire} and {@link withLock}.
+ *
  * @since 0.1.0
- * @category models
+ * @category options
  */
 export interface Options extends AcquireOptions {}
 
@@ -102,11 +104,11 @@ export const acquire = (
   Effect.flatMap(planned("Lock.acquire", name, options), (plan) => Line.acquire(plan, entry))
 
 /**
- * Acquires the lock until the scope closes, if no one holds it or waits for it. Otherwise returns `None`.
+ * Acquires the lock for a scope if nobody holds it or waits for it, and returns `None` otherwise.
  *
  * **Details**
  *
- * `timeout` has no effect. Fails as {@link acquire} does.
+ * Nothing remains in etcd after `None`. `timeout` has no effect. Fails as {@link acquire} does.
  *
  * @since 0.1.0
  * @category constructors

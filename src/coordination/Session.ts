@@ -33,15 +33,21 @@ export interface Session {
 }
 
 /**
+ * The options of {@link make}.
+ *
  * @since 0.1.0
- * @category models
+ * @category options
  */
 export interface Options {
   /** How long the lease lasts without a heartbeat: whole seconds, at least 2. Default: 10 seconds. */
   readonly ttl?: Duration.Input
 }
 
-/** How long closing the scope may wait for etcd. */
+/**
+ * How long closing the scope may wait for etcd.
+ *
+ * @internal
+ */
 export const releaseTimeout: Duration.Duration = Duration.seconds(5)
 
 const maxMarginMillis = 1000
@@ -81,10 +87,18 @@ export const make = (options: Options = {}): Effect.Effect<Session, InvalidOptio
     open
   )
 
-/** The time to live unless an option says otherwise. */
+/**
+ * The time to live unless an option says otherwise.
+ *
+ * @internal
+ */
 export const defaultTtl: Duration.Duration = Duration.seconds(10)
 
-/** Grants the lease of a session, repeatedly if etcd cannot be reached. */
+/**
+ * Grants the lease of a session, repeatedly if etcd cannot be reached.
+ *
+ * @internal
+ */
 export const open: (ttl: Ttl.Ttl) => Effect.Effect<Session, EtcdError, Etcd | Scope.Scope> = Effect.fnUntraced(
   function* (
     ttl: Ttl.Ttl
@@ -119,7 +133,11 @@ const deadline = (at: () => number): Effect.Effect<EtcdError> =>
 /** One semaphore for each name in use on a session. */
 const turns = new WeakMap<Session, Map<string, Semaphore.Semaphore>>()
 
-/** The semaphore that makes locks of one name on one session take turns. */
+/**
+ * The semaphore that makes locks of one name on one session take turns.
+ *
+ * @internal
+ */
 export const turnOf = (session: Session, name: string): Semaphore.Semaphore => {
   const names = turns.get(session) ?? new Map<string, Semaphore.Semaphore>()
   turns.set(session, names)

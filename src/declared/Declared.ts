@@ -74,7 +74,7 @@ const declare = Effect.fnUntraced(function* (
 })
 
 /**
- * Registers the services that a file declares, and follows those that it discovers, until the scope closes.
+ * Registers the services that a file declares and follows those that it discovers, for a scope.
  *
  * **Details**
  *

@@ -1,15 +1,25 @@
 /**
- * How long to wait before trying again.
+ * Backoffs: how long to wait before a retry.
  *
- * The default is exponential with full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
- * 2015): each delay is drawn evenly from nothing up to the capped exponential step, which spreads a crowd that lost the
- * same server better than a jitter around the step.
+ * The delays have full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): each is
+ * random between 0 and the capped exponential step. That spreads clients that lost the same server better than a jitter
+ * around the step.
  *
+ * @since 0.1.0
  * @module
  */
 import { Duration, Effect, Random, Schedule } from "effect"
 
-/** Exponential from `base`, never above `cap`, each delay drawn evenly from 0 up to that; endless. */
+/**
+ * An endless exponential backoff with full jitter: each delay is random from 0 to the step.
+ *
+ * **Details**
+ *
+ * The step starts at `base`, is multiplied by `factor` (default 2) each time, and is at most `cap`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
 export const fullJitter = (
   base: Duration.Input,
   cap: Duration.Input,
@@ -19,11 +29,24 @@ export const fullJitter = (
     Schedule.modifyDelay(({ duration }) => Effect.map(Random.next, (r) => Duration.times(duration, r)))
   )
 
-/** After a lost registration or watch: 100 ms doubling up to 5 s, full jitter, endless. */
+/**
+ * The default after a lost registration or watch: 100 ms doubling up to 5 s, endless.
+ *
+ * @since 0.1.0
+ * @category schedules
+ */
 export const reregister: Schedule.Schedule<unknown> = fullJitter("100 millis", "5 seconds")
 
-/** After an unanswered heartbeat or revoke, while the lease still runs: 50 ms doubling up to 500 ms, full jitter. */
+/**
+ * After a heartbeat or a revoke without a response, while the lease lasts: 50 ms doubling up to 500 ms.
+ *
+ * @internal
+ */
 export const heartbeat: Schedule.Schedule<unknown> = fullJitter("50 millis", "500 millis")
 
-/** After etcd refused what may be permitted again, such as a role that is away for a while: 1 s doubling up to 10 s. */
+/**
+ * After etcd refused what it may permit again, such as a role that is missing for a while: 1 s doubling up to 10 s.
+ *
+ * @internal
+ */
 export const refused: Schedule.Schedule<unknown> = fullJitter("1 second", "10 seconds")

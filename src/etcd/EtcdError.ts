@@ -16,7 +16,11 @@ interface ReasonClass<Tag extends string, Fields = { readonly detail: string }> 
 
 const UnavailableBase: ReasonClass<"Unavailable"> = Data.TaggedClass("Unavailable")
 /**
- * No answer: connection refused or lost, no leader, server shutting down. The request may have been applied.
+ * No response: connection lost or refused, or no leader.
+ *
+ * **Gotchas**
+ *
+ * The request may have been applied.
  *
  * @since 0.1.0
  * @category reasons
@@ -25,7 +29,11 @@ export class Unavailable extends UnavailableBase {}
 
 const DeadlineExceededBase: ReasonClass<"DeadlineExceeded"> = Data.TaggedClass("DeadlineExceeded")
 /**
- * No answer within the deadline. The request may have been applied.
+ * No response within the deadline.
+ *
+ * **Gotchas**
+ *
+ * The request may have been applied.
  *
  * @since 0.1.0
  * @category reasons

@@ -1,19 +1,32 @@
 /**
- * How far what was read from etcd can be trusted.
+ * How current data from etcd is.
  *
+ * @since 0.1.0
  * @module
  */
 import { Data } from "effect"
 import type { EtcdError } from "./EtcdError.ts"
 
 /**
- * How far a set can be trusted: `Live` follows etcd, `Stale` is the last one known since etcd cannot be reached
- * (`since`: milliseconds of the epoch).
+ * How current data from etcd is.
+ *
+ * **Details**
+ *
+ * `Live` data follows etcd. `Stale` data is the last that is known: etcd cannot be reached since `since` (milliseconds
+ * of the epoch), with `cause` as the newest failure.
+ *
+ * @since 0.1.0
+ * @category models
  */
 export type Freshness = Data.TaggedEnum<{
   Live: Record<never, never>
   Stale: { readonly since: number; readonly cause: EtcdError }
 }>
 
-/** Constructors and `$match` of {@link Freshness}. */
+/**
+ * Constructors and `$match` of {@link Freshness}.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
 export const Freshness: Data.TaggedEnum.Constructor<Freshness> = Data.taggedEnum<Freshness>()

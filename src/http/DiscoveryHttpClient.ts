@@ -43,7 +43,7 @@ import { discard } from "./retry.ts"
 import { serviceCalls } from "./serviceCalls.ts"
 
 /**
- * Options of {@link make}: those of `ServiceClient.make`, except for what the HTTP client decides itself.
+ * Options of {@link make}: those of `ServiceClient.make` that the HTTP client does not set itself.
  *
  * @stability unstable
  * @since 0.1.0

@@ -225,7 +225,11 @@ export type Written<Found> =
   | { readonly succeeded: false; readonly current: Found }
 
 /**
- * Writes a key unless it exists. Also fails with `InvalidValue` if it exists and its value does not decode.
+ * Writes a key unless it exists.
+ *
+ * **Details**
+ *
+ * Also fails with `InvalidValue` if the key exists and its value does not decode.
  *
  * **Example**
  *
@@ -308,17 +312,15 @@ export const compareAndSet = <K extends KeyLike>(
         { succeeded: false, current: result.results[0] }
   )
 
+/**
+ * Deletes a key and returns whether it existed.
+ *
+ * @since 0.1.0
+ * @category writes
+ */
 const delete_ = (key: KeyLike): Effect.Effect<boolean, EtcdError, Etcd> => run(Op.delete(key))
 
-export {
-  /**
-   * Deletes a key and returns whether it existed.
-   *
-   * @since 0.1.0
-   * @category writes
-   */
-  delete_ as delete
-}
+export { delete_ as delete }
 
 /**
  * Deletes all keys under a prefix, which must not be empty, and returns their number.

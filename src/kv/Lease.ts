@@ -189,7 +189,11 @@ export const grant = (
   })
 
 /**
- * Revokes a lease and deletes its keys at one revision. Fails with `LeaseNotFound` if it does not exist.
+ * Revokes a lease and deletes its keys at one revision.
+ *
+ * **Details**
+ *
+ * Fails with `LeaseNotFound` if the lease does not exist.
  *
  * @since 0.1.0
  * @category operations
@@ -198,7 +202,11 @@ export const revoke = (lease: LeaseLike): Effect.Effect<void, EtcdError, Etcd> =
   Effect.flatMap(Etcd, (etcd) => Effect.asVoid(etcd.leaseRevoke(leaseId(lease))))
 
 /**
- * Sends one heartbeat and returns the time that is left. Fails with `LeaseNotFound` if it does not exist.
+ * Sends one heartbeat and returns the remaining time.
+ *
+ * **Details**
+ *
+ * Fails with `LeaseNotFound` if the lease does not exist.
  *
  * @since 0.1.0
  * @category operations

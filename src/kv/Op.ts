@@ -139,17 +139,15 @@ const leaseOf = (lease: PutOptions["lease"]): Pick<PutRequest, "lease" | "ignore
   return { lease: leaseId(lease) }
 }
 
+/**
+ * Deletes a key and returns whether it existed.
+ *
+ * @since 0.1.0
+ * @category operations
+ */
 const delete_ = (key: KeyLike): Op<boolean> => deletion(rangeOf("deleteRange", key), ({ deleted }) => deleted > 0n)
 
-export {
-  /**
-   * Deletes a key and returns whether it existed.
-   *
-   * @since 0.1.0
-   * @category operations
-   */
-  delete_ as delete
-}
+export { delete_ as delete }
 
 /**
  * Deletes all keys under a prefix, which must not be empty, and returns their number.

@@ -12,11 +12,11 @@ import type { MetadataOf, ServiceLike } from "./model/Service.ts"
 import type { Registry } from "./Registry.ts"
 
 /**
- * Emits each current instance of a service as `Added`, then each change: `Added`, `Updated` or `Removed`.
+ * Emits each current instance of a service as `Added`, then each change of one.
  *
  * **Details**
  *
- * The changes are the differences between consecutive sets of {@link discover}. Applying them all gives the newest set.
+ * A change is `Added`, `Updated` or `Removed`. The changes are the differences between consecutive sets of {@link discover}. Applying them all gives the newest set.
  * A slow consumer gets at most one change for each instance that changed since its last element. Fails as `discover`
  * does.
  *

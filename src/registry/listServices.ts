@@ -9,11 +9,11 @@ import type { DiscoveryError } from "./discovery/Discovery.ts"
 import { Registry } from "./Registry.ts"
 
 /**
- * Lists the services that have instances, ordered by name: one linearizable read of the keys of the namespace.
+ * Lists the services that have instances, ordered by name.
  *
  * **Details**
  *
- * `prefix` selects the services whose names start with it; the default is all. `instances` counts the keys that have a
+ * It is one linearizable read of the keys of the namespace.  * `prefix` selects the services whose names start with it; the default is all. `instances` counts the keys that have a
  * lease, whether or not their values decode. Fails with `DiscoveryRefused` if etcd does not answer or refuses. It does
  * not retry. No fiber starts and nothing is written.
  *

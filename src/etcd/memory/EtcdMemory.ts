@@ -50,7 +50,12 @@ import { Etcd } from "../Etcd.ts"
 import { openClient } from "./Client.ts"
 import { Timekeeper } from "./Timekeeper.ts"
 
-/** Options of an engine. */
+/**
+ * The options of an engine.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface Options {
   /** Default: a constant. To clients, a different id is a different cluster. */
   readonly clusterId?: bigint
@@ -64,13 +69,23 @@ export interface Options {
   readonly maxRequestBytes?: number
 }
 
-/** An engine that any number of clients share. */
+/**
+ * An engine that any number of clients share.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Engine {
   /** Opens a client of the engine. After the scope has closed, its operations fail with `Cancelled`. */
   readonly connect: Effect.Effect<Etcd, never, Scope.Scope>
 }
 
-/** Starts an engine. Closing the scope ends it and its clients. */
+/**
+ * Starts an engine. Closing the scope ends it and its clients.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
 export const engine: (options?: Options) => Effect.Effect<Engine, never, Scope.Scope> = Effect.fnUntraced(
   function* (options: Options = {}) {
     const context = yield* Effect.context<never>()
@@ -91,12 +106,27 @@ const defaults: Required<Options> = {
   maxRequestBytes: 1.5 * 1024 * 1024
 }
 
-/** A client on a new engine. */
+/**
+ * A client of a new engine.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
 export const make = (options?: Options): Effect.Effect<Etcd, never, Scope.Scope> =>
   Effect.flatMap(engine(options), ({ connect }) => connect)
 
-/** {@link Etcd} on a new engine. */
+/**
+ * {@link Etcd} on a new engine.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
 export const layer = (options?: Options): Layer.Layer<Etcd> => Layer.effect(Etcd, make(options))
 
-/** {@link Etcd} as another client of an existing engine. */
+/**
+ * {@link Etcd} as another client of an existing engine.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
 export const layerEngine = (engine: Engine): Layer.Layer<Etcd> => Layer.effect(Etcd, engine.connect)

@@ -10,7 +10,7 @@ const rounded = (value: number, digits: number): string => String(Number(value.t
 /** A duration with its unit, such as `15 s`, `500 ms` or `1 min 30 s`, rounded. */
 export const formatDuration = (duration: Duration.Input): string => {
   const millis = Duration.toMillis(duration)
-  if (!Number.isFinite(millis)) return millis < 0 ? "minus infinity" : "infinity"
+  if (!Number.isFinite(millis)) return millis < 0 ? "-Infinity" : "Infinity"
   if (millis < 0) return `-${formatDuration(-millis)}`
   if (millis < 1000) return `${rounded(millis, millis < 1 ? 6 : millis < 10 ? 3 : 0)} ms`
   const seconds = Number(rounded(millis / 1000, 3))

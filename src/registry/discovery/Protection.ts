@@ -14,7 +14,17 @@
 import { Duration } from "effect"
 import type { ServiceInstance } from "../model/Instance.ts"
 
-/** When to protect. */
+/**
+ * When mass-loss protection keeps instances that disappeared.
+ *
+ * **Details**
+ *
+ * If more than `maxLoss` of a service disappears within `hold` without having been `"draining"`, those instances stay
+ * in the set and are listed in `held`, until they return or `hold` has passed.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface MassLossProtection {
   /** The fraction of a service, 0 to 1, that may vanish within `hold`. */
   readonly maxLoss: number

@@ -1,11 +1,17 @@
 /**
  * One running copy of a service, as its registration describes it.
  *
+ * @since 0.1.0
  * @module
  */
 import { Order, Schema } from "effect"
 
-/** Whether an instance wants traffic: only `"up"` does. */
+/**
+ * The schema of {@link InstanceStatus}.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
 export const InstanceStatus: Schema.Literals<readonly ["up", "starting", "draining", "down"]> = Schema.Literals([
   "up",
   "starting",
@@ -13,11 +19,21 @@ export const InstanceStatus: Schema.Literals<readonly ["up", "starting", "draini
   "down"
 ])
 
-/** Whether an instance wants traffic: only `"up"` does. */
+/**
+ * The status that an instance publishes. Only an instance that is `"up"` gets traffic.
+ *
+ * **Details**
+ *
+ * `"starting"`: its health check has not succeeded yet. `"draining"`: it is about to leave. `"down"`: its health check
+ * fails.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type InstanceStatus = typeof InstanceStatus.Type
 
 /**
- * Metadata of strings: what a service has that is only a name.
+ * Metadata of strings: the metadata of a service that is only a name.
  *
  * @since 0.1.0
  * @category models
@@ -26,18 +42,30 @@ export interface Labels {
   readonly [name: string]: string
 }
 
-/** One running copy of a service. A plain immutable value: two with equal members are equal for `Equal.equals`. */
+/**
+ * One running copy of a service: an immutable value.
+ *
+ * **Details**
+ *
+ * Two instances with equal members are equal for `Equal.equals`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface ServiceInstance<M = Labels> {
   /** Unique within the service. */
   readonly id: string
-  /** The service. */
+  /** The name of the service. */
   readonly name: string
+  /** The version of the program. */
   readonly version?: string
+  /** What the schema of the service describes, or strings. */
   readonly metadata: M
   /** Absolute URLs, at least one. */
   readonly endpoints: ReadonlyArray<string>
-  /** Relative share of the traffic, 0 or more; 0 means none. */
+  /** The share of the traffic, relative to other instances, 0 to 1,000,000; 0 means none. */
   readonly weight: number
+  /** Where the instance runs, for zone-aware balancing. */
   readonly zone?: string
   readonly status: InstanceStatus
 }
@@ -52,6 +80,6 @@ export const isValidWeight = (value: unknown): value is number =>
 /** Orders instances by id. */
 export const byId: Order.Order<ServiceInstance<unknown>> = Order.make((a, b) => a.id < b.id ? -1 : a.id > b.id ? 1 : 0)
 
-/** Whether an instance is to get traffic: it is `"up"` and its weight is above 0. */
+/** Whether an instance gets traffic: it is `"up"` and its weight is above 0. */
 export const isAvailable = (instance: ServiceInstance<unknown>): boolean =>
   instance.status === "up" && instance.weight > 0

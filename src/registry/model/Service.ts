@@ -50,7 +50,11 @@ export type ServiceLike = string | AnyService
 export type MetadataOf<S> = S extends { readonly codec: Codec.Codec<infer M> } ? M : Labels
 
 /**
- * The options of {@link make}: the schema of the metadata, or a codec, such as one of `@effect-etcd/discovery/interop`.
+ * The options of {@link make}: a schema of the metadata, or a codec.
+ *
+ * **Details**
+ *
+ * The formats of other frameworks in `@effect-etcd/discovery/interop` are codecs.
  *
  * @since 0.1.0
  * @category options
@@ -102,7 +106,11 @@ export const make = <O extends Options = Record<never, never>>(name: string, opt
   return { name, codec: written as Codec.Codec<MetadataIn<O>> }
 }
 
-/** A service as a value: a name stands for one whose metadata is a record of strings. */
+/**
+ * A service as a value: a name stands for one whose metadata is a record of strings.
+ *
+ * @internal
+ */
 export const fromLike = <S extends ServiceLike>(service: S): Service<MetadataOf<S>> =>
   // `MetadataOf` reads the type off this very codec.
   (typeof service === "string" ? make(service) : service) as Service<MetadataOf<S>>

@@ -23,33 +23,40 @@ import * as Wanted from "./wanted.ts"
 
 export { RegistrationStatus } from "./phase.ts"
 
-/** An instance that is kept in etcd until its scope closes. */
+/**
+ * An instance that is kept in etcd until its scope closes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Registration<M = Labels> {
   /** The instance as it is, or as it will be once etcd takes it. */
   readonly instance: ServiceInstance<M>
+  /** The key in etcd. */
   readonly key: string
   /** The lease of the key, while it is in etcd. */
   readonly leaseId: Effect.Effect<Option.Option<LeaseId>>
   readonly status: {
+    /** The current status. */
     readonly get: Effect.Effect<Phase.RegistrationStatus>
-    /** The current status first, then each newer one; a slow reader sees the newest. Ends when the scope closes. */
+    /** Emits the current status, then each newer one. A slow reader gets the newest. Ends when the scope closes. */
     readonly changes: Stream.Stream<Phase.RegistrationStatus>
   }
   /** The last result of the health check, and since when. None without `health`, and before the first result. */
   readonly health: Effect.Effect<Option.Option<Health.HealthState>>
   /**
-   * Changes the instance in one Txn, without a moment of absence, and completes once it is in etcd; during an outage,
-   * after it. Fails with `InvalidOption` before anything is sent, with `RegistrationRefused` when etcd refuses
-   * (the instance stays as it was), and with the failure of the registration when it ends before. An interrupted update
-   * may still take place.
+   * Changes the instance in one Txn, so that it is never absent, and completes once the change is in etcd. During an
+   * outage it waits. Fails with `InvalidOption` before anything is sent, with `RegistrationRefused` if etcd refuses (the
+   * instance stays as it was), and with the failure of the registration if that ends first. An interrupted update may
+   * still be applied.
    */
   readonly update: (patch: InstancePatch<M>) => Effect.Effect<void, RegistrationError>
   /**
-   * Publishes `"draining"`, and completes once that is in etcd or the registration has ended. In a format that has no
-   * such status it does nothing.
+   * Publishes `"draining"`, and completes once that is in etcd or the registration has ended. It does nothing if the
+   * format of the service has no such status.
    */
   readonly drain: Effect.Effect<void>
-  /** Fails when the registration can no longer be kept (`Superseded`, `Failed`); it never succeeds. */
+  /** Fails once the registration has ended by itself (`Superseded`, `Failed`). It never succeeds. */
   readonly awaitFailure: Effect.Effect<never, RegistrationError>
 }
 

@@ -15,7 +15,7 @@ describe("formatDuration", () => {
     ["5 minutes", "5 min"],
     ["3600 seconds", "1 h"],
     ["26 hours", "1 d 2 h"],
-    [Duration.infinity, "infinity"],
+    [Duration.infinity, "Infinity"],
     [-1500, "-1.5 s"]
   ]
   for (const [duration, expected] of cases) {
