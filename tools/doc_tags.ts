@@ -14,6 +14,8 @@ interface Documented {
   readonly name: string
   readonly declarations: ReadonlyArray<{
     readonly kind: string
+    /** `"private"` for a declaration that an exported one refers to. */
+    readonly declarationKind: string
     readonly location: { readonly filename: string; readonly line: number }
     readonly jsDoc?: {
       readonly doc?: string
@@ -66,9 +68,9 @@ export const checkDocs = (entries: ReadonlyArray<string>): DocReport => {
     const [first] = declarations
     // Of the overloads of a function only the first is checked.
     const checked = first?.kind === "function" ? [first] : declarations
-    for (const { jsDoc, kind, location } of checked) {
+    for (const { declarationKind, jsDoc, kind, location } of checked) {
       // The members of a namespace are read from its module.
-      if (kind === "namespace" || kind === "reference") continue
+      if (kind === "namespace" || kind === "reference" || declarationKind !== "export") continue
       if (jsDoc?.tags?.some((tag) => tag.kind === "internal")) continue
       const file = location.filename.startsWith("file:") ? relative(root, fileURLToPath(location.filename)) : ".."
       if (file.startsWith("..") || file.includes("node_modules")) continue

@@ -145,10 +145,14 @@ class Ended<A, E> extends Data.TaggedClass("Ended")<{ readonly exit: Exit.Exit<A
  * @since 0.1.0
  * @category combinators
  */
-export const whileLeader = (name: string, value: string, options: Options = {}) =>
-<A, E, R>(
+export const whileLeader = (
+  name: string,
+  value: string,
+  options: Options = {}
+): <A, E, R>(
   effect: Effect.Effect<A, E, R> | ((leadership: Leadership) => Effect.Effect<A, E, R>)
-): Effect.Effect<never, E | InvalidOption | EtcdError, Etcd | Exclude<R, Scope.Scope>> =>
+) => Effect.Effect<never, E | InvalidOption | EtcdError, Etcd | Exclude<R, Scope.Scope>> =>
+(effect) =>
   Effect.gen(function* () {
     const { timeout: _, ...rest } = options
     const backoff = new Steps<unknown>(Backoff.reregister)

@@ -135,14 +135,17 @@ export const tryAcquire = (
  * @since 0.1.0
  * @category combinators
  */
-export const withLock = (name: string, options: Options = {}) =>
-<A, E, R>(
+export const withLock = (
+  name: string,
+  options: Options = {}
+): <A, E, R>(
   effect: Effect.Effect<A, E, R> | ((held: Held) => Effect.Effect<A, E, R>)
-): Effect.Effect<
+) => Effect.Effect<
   A,
   E | InvalidOption | LockLost | LockTimeout | EtcdError,
   Etcd | Exclude<R, Scope.Scope>
 > =>
+(effect) =>
   Effect.scoped(Effect.gen(function* () {
     const plan = yield* planned("Lock.withLock", name, options)
     const held = yield* Line.acquire(plan, entry)

@@ -8,7 +8,12 @@ import type { Options as EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
 import type { Service } from "../registry/model/Service.ts"
 import type { RegisterOptions } from "../registry/registration/RegisterOptions.ts"
 
-/** A file (`.yaml`, `.yml`, `.toml`, `.json`), or the text of one. */
+/**
+ * A file (`.yaml`, `.yml`, `.toml`, `.json`), or the text of one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type Source = string | URL | {
   readonly text: string
   readonly format: "json" | "yaml" | "toml"
@@ -16,7 +21,12 @@ export type Source = string | URL | {
   readonly name?: string
 }
 
-/** How a declaration is read. */
+/**
+ * How a declaration is read.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface Options {
   /**
    * The host that takes the place of `0.0.0.0`, `[::]` and an empty host in endpoints. Default: `ADVERTISE_ADDRESS` or

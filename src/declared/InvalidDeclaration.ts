@@ -1,7 +1,16 @@
 import { Data } from "effect"
 import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
-/** One thing that is wrong with a declaration. It never holds what the file says there, which may be secret. */
+/**
+ * One problem of a declaration.
+ *
+ * **Details**
+ *
+ * It does not contain what the file says there, which may be secret.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface DeclarationProblem {
   /** Such as `services[0].endpoints[1]`; empty for the whole. */
   readonly path: string
@@ -19,7 +28,12 @@ const InvalidDeclarationBase: TaggedErrorClass<"InvalidDeclaration", {
   readonly problems: ReadonlyArray<DeclarationProblem>
 }> = Data.TaggedError("InvalidDeclaration")
 
-/** A declaration that cannot be. Nothing was sent. */
+/**
+ * An invalid declaration, with all its problems. Nothing was sent.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class InvalidDeclaration extends InvalidDeclarationBase {
   override get message(): string {
     const { length } = this.problems

@@ -15,7 +15,7 @@ const UpdateConflictBase: TaggedErrorClass<"UpdateConflict", {
 }> = Data.TaggedError("UpdateConflict")
 
 /**
- * The failure of an optimistic write after the last attempt: others wrote a key between its read and its write.
+ * The last attempt of an optimistic write failed: others wrote a key after it was read.
  *
  * @since 0.1.0
  * @category errors

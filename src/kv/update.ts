@@ -70,7 +70,11 @@ export const update = <K extends KeyLike>(
 const absent = { revision: 0n, createRevision: 0n, version: 0n, lease: 0n }
 
 /**
- * Replaces the value of a key by what an effect returns for it. If the effect fails, nothing is written.
+ * Replaces the value of a key by what an effect returns for it.
+ *
+ * **Details**
+ *
+ * If the effect fails, nothing is written.
  *
  * @see {@link update}
  * @since 0.1.0

@@ -1,7 +1,7 @@
 /**
- * Registries for tests, without an etcd: one that never changes, and one that fails.
+ * Registries without etcd, for tests: one that never changes and one whose operations fail.
  *
- * They refuse what a real registry refuses before any I/O, with the same errors.
+ * They check options as a registry on etcd does, and fail with the same errors.
  *
  * @module
  */
@@ -21,17 +21,23 @@ import { checkPatch, encode, plan, type RegisterOptions } from "./registration/R
 import { type RegistrationError, RegistrationRefused } from "./registration/RegistrationError.ts"
 import { Freshness } from "../etcd/Freshness.ts"
 
-/** An instance of a fixed registry. Missing members have the defaults of a registration. */
+/**
+ * An instance of `Registry.layerFixed`. Members that are left out have their defaults.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface FixedInstance extends Partial<Omit<ServiceInstance<unknown>, "name" | "endpoints">> {
-  /** The service. */
+  /** The name of the service. */
   readonly name: string
+  /** Absolute URLs, at least one. */
   readonly endpoints: ReadonlyArray<string>
 }
 
 const checkedName = (service: Service.AnyService): Effect.Effect<string, InvalidOption> =>
   Effect.fromResult(checkOptions("discover", (check) => checkName(check, service)))
 
-/** A registry with exactly these instances, which never change. */
+/** A registry with these instances, which never change. */
 export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>) => {
   const instances = Array.from(given, (instance, index): ServiceInstance<unknown> => ({
     id: `${instance.name}-${index + 1}`,

@@ -86,7 +86,11 @@ export const permissionDenied: Fault = fails(
 )
 
 /**
- * The call is applied and then fails with `DeadlineExceeded` after its deadline. Has no effect on a watch.
+ * The call is applied and then fails with `DeadlineExceeded` after its deadline.
+ *
+ * **Details**
+ *
+ * It has no effect on a watch.
  *
  * @since 0.1.0
  * @category faults
@@ -141,7 +145,11 @@ export const compaction: Fault = meanwhile((etcd) =>
 )
 
 /**
- * The watch fails after a number of responses, of which `Created` is the first. Default: 1, `Unavailable`.
+ * The watch fails after a number of responses, of which `Created` is the first.
+ *
+ * **Details**
+ *
+ * Default: 1 response, `Unavailable`.
  *
  * @since 0.1.0
  * @category faults

@@ -18,7 +18,11 @@ const ConnectFailedBase: TaggedErrorClass<"ConnectFailed", {
 }> = Data.TaggedError("ConnectFailed")
 
 /**
- * `connect` failed for one instance. Nothing was sent to it, and it is out until its backoff has passed.
+ * `connect` failed for one instance, and nothing was sent to it.
+ *
+ * **Details**
+ *
+ * The instance gets no calls until its backoff has passed.
  *
  * @since 0.1.0
  * @category errors

@@ -8,7 +8,7 @@ import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import { make, type Picker, type Strategy } from "../Strategy.ts"
 
 /**
- * Limits a strategy to the instances that satisfy a predicate, such as a version or a tag of the metadata.
+ * Limits a strategy to the instances that satisfy a predicate, such as a version.
  *
  * **Details**
  *

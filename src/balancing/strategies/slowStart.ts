@@ -88,7 +88,7 @@ class SlowStart<M> implements Picker<M> {
 }
 
 /**
- * Gives a new instance a part of its share for `window`: a tenth at first, growing evenly to all of it.
+ * Gives a new instance a growing part of its share for `window`, from a tenth to all of it.
  *
  * **When to use**
  *

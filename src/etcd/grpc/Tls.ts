@@ -15,7 +15,11 @@ import { messageOf } from "./failures.ts"
 import { certificatesOf, checkPair, hasKey, isPem, keyOf } from "./pem.ts"
 
 /**
- * Certificates, each as PEM text or as the path of a PEM file. Files are read again for each connection.
+ * Certificates and keys, each as PEM text or as the path of a PEM file.
+ *
+ * **Details**
+ *
+ * Files are read again for each connection.
  *
  * @since 0.1.0
  * @category options

@@ -2,9 +2,10 @@
  * The encoding of an instance in etcd.
  *
  * The default envelope is one JSON object, `{"id","name","version","metadata","endpoints","weight","zone","status"}`.
- * Members at their default may be missing, and unknown ones are ignored. With string metadata it is also a value that
- * go-kratos reads.
+ * Members at their default may be missing, and unknown members are ignored. go-kratos reads a value whose metadata is
+ * strings.
  *
+ * @since 0.1.0
  * @module
  */
 import { Cause, Result, Schema } from "effect"
@@ -14,23 +15,35 @@ import { parseJson } from "../../internal/text/json.ts"
 import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 
 const InvalidInstanceBase: TaggedErrorClass<"InvalidInstance", {
+  /** The rule that the value breaks. */
   readonly detail: string
-  /** The member of the instance that the format cannot store, if there is one. */
+  /** The member of the instance that cannot be written. */
   readonly member?: keyof ServiceInstance
+  /** What the schema or the codec raised. */
   readonly cause?: unknown
 }> = TaggedErrorClass("InvalidInstance")
 
-/** A value that is not an instance of the service. `detail` is the rule that it breaks. */
+/**
+ * A value that describes no instance of the service, or an instance that cannot be written.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class InvalidInstance extends InvalidInstanceBase {
   override get message(): string {
     return `not an instance: ${this.detail}`
   }
 }
 
-/** The largest value that is written or read, in bytes. etcd itself accepts a little more. */
+/** The largest value that is written, in bytes. etcd accepts requests of up to 1.5 MiB. */
 export const maxValueBytes: number = 1024 * 1024
 
-/** The codec of a service of any metadata. */
+/**
+ * The codec of a service of any metadata.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface AnyCodec {
   readonly layout?: Layout
   readonly encode: (instance: ServiceInstance<never>) => Result.Result<Uint8Array, InvalidInstance>
@@ -41,17 +54,27 @@ export interface AnyCodec {
   ) => Result.Result<ServiceInstance<unknown>, InvalidInstance>
 }
 
-/** Converts instances to bytes and back, and says where they are kept. */
+/**
+ * Encodes and decodes the instances of a service, and says where they are kept.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Codec<M> extends AnyCodec {
   /** Where the instances are in etcd. Default: `<namespace>/<service>/<id>`, in the namespace of the registry. */
   readonly layout?: Layout
-  /** The value to put, or the reason why the format cannot store the instance. */
+  /** Returns the value to put, or why the instance cannot be written. */
   readonly encode: (instance: ServiceInstance<M>) => Result.Result<Uint8Array, InvalidInstance>
-  /** The instance of a key and its value, or the reason why the value is not one. */
+  /** Returns the instance that the key and the value describe, or why they describe none. */
   readonly decode: (name: string, id: string, value: Uint8Array) => Result.Result<ServiceInstance<M>, InvalidInstance>
 }
 
-/** A schema that converts metadata to JSON and back, without services. */
+/**
+ * A schema that turns metadata into JSON and back, synchronously and without services.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type MetadataSchema<M> = Schema.Codec<M, unknown>
 
 const Envelope = Schema.Struct({

@@ -1,9 +1,9 @@
 /**
  * The complete set of a service's instances at one revision.
  *
- * Sets are immutable and share structure: a change costs O(changed keys · log n). Arrays are built on first use, once
- * per set.
+ * Sets are immutable and share structure.
  *
+ * @since 0.1.0
  * @module
  */
 import { HashMap, Option } from "effect"
@@ -11,33 +11,57 @@ import { Freshness } from "../../etcd/Freshness.ts"
 import type { InvalidInstance } from "./Codec.ts"
 import { byId, isAvailable, type Labels, type ServiceInstance } from "./Instance.ts"
 
-/** A key whose value is not an instance, and the reason. */
+/**
+ * A key that is not an instance, and why.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Rejected {
   readonly key: string
   readonly error: InvalidInstance
 }
 
-/** The complete set of a service's instances at one revision. Iterates over `instances`. */
+/**
+ * The complete set of a service's instances at one revision. Iterates over `instances`.
+ *
+ * **Details**
+ *
+ * Sets are immutable and share structure: applying a change costs O(changed instances), not O(set size). Arrays are
+ * built at their first use, once per set.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface InstanceSet<M = Labels> extends Iterable<ServiceInstance<M>> {
+  /** The number of instances. */
   readonly size: number
-  /** The revision of etcd at which the service's keys were exactly these. */
+  /** The revision of etcd whose state this is. */
   readonly revision: bigint
+  /** Whether the set follows etcd, or is the last one known. */
   readonly freshness: Freshness
-  /** The keys whose values did not decode, ordered by key. */
+  /** The keys that are not instances, ordered by key. */
   readonly rejected: ReadonlyArray<Rejected>
-  /** Instances that left etcd but are kept by mass-loss protection, ordered by id. They are also in the set. */
+  /** The instances of this set that are not in etcd and that mass-loss protection keeps, ordered by id. */
   readonly held: ReadonlyArray<ServiceInstance<M>>
+  /** The instance with this id. */
   readonly get: (id: string) => Option.Option<ServiceInstance<M>>
+  /** Whether there is an instance with this id. */
   readonly has: (id: string) => boolean
-  /** Ordered by id. */
+  /** All instances, ordered by id. */
   readonly instances: ReadonlyArray<ServiceInstance<M>>
-  /** Those that are `"up"` with a weight above 0, ordered by id. */
+  /** The instances that are `"up"` and have a weight above 0, ordered by id. */
   readonly available: ReadonlyArray<ServiceInstance<M>>
-  /** The endpoints of `available`, in its order. */
+  /** The endpoints of `available`, in the same order. */
   readonly endpoints: ReadonlyArray<string>
 }
 
-/** The change of one instance between two sets. */
+/**
+ * What happened to one instance between two sets.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type Change<M = Labels> =
   | { readonly _tag: "Added"; readonly instance: ServiceInstance<M> }
   | { readonly _tag: "Updated"; readonly instance: ServiceInstance<M>; readonly previous: ServiceInstance<M> }
@@ -55,25 +79,25 @@ export interface Members<M> {
   readonly sequence: number
 }
 
-/** How many steps a {@link History} stores. */
+/** How many steps a {@link History} keeps. */
 const maxHistory = 1024
 
 /**
- * The ids that changed from each set to the next, for the newest sets of one watch. A comparison of two of these sets
- * reads only those ids.
+ * The ids that changed from each set to the next, for the newest sets of one watch. They make the comparison of two
+ * sets cost O(changed instances).
  */
 export class History {
   #sequence = 0
   readonly #steps: Array<ReadonlyArray<string>> = []
 
-  /** Appends the ids in which the next set differs from the previous one, and returns its position. */
+  /** Adds the ids in which the next set differs from the one before, and returns its place. */
   append(ids: ReadonlyArray<string>): number {
     this.#sequence += 1
     this.#steps[this.#sequence % maxHistory] = ids
     return this.#sequence
   }
 
-  /** The ids that changed after `from` up to `to`, or `undefined` if that is no longer stored. */
+  /** The ids that changed after `from` up to `to`, or `undefined` if that is no longer kept. */
   between(from: number, to: number): ReadonlySet<string> | undefined {
     if (from > to || this.#sequence - from > maxHistory) return undefined
     const ids = new Set<string>()
@@ -135,10 +159,19 @@ class InstanceSetImpl<M> implements InstanceSet<M> {
   }
 }
 
-/** Makes the set of these members. */
+/** Makes a set of its parts. */
 export const make = <M>(members: Members<M>): InstanceSet<M> => new InstanceSetImpl(members)
 
-/** A set that stands alone, with no history and nothing rejected or held. */
+/**
+ * Makes a set of instances, for tests and for sources other than etcd.
+ *
+ * **Details**
+ *
+ * It is `Live` and nothing in it is rejected or held. `revision` is 0 by default.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
 export const fromInstances = <M>(
   instances: Iterable<ServiceInstance<M>>,
   revision: bigint = 0n
@@ -166,8 +199,15 @@ const changedIds = <M>(from: InstanceSet<M>, to: InstanceSet<M>): ReadonlySet<st
 }
 
 /**
- * What changed from one set to another, one change for each instance, ordered by id. Between sets of one watch it costs
- * what changed in between (up to 1,024 sets back), otherwise what is in both.
+ * Lists the changes from one set to another, one for each instance, ordered by id.
+ *
+ * **Details**
+ *
+ * Without a set to compare with, each instance is `Added`. For two sets of one watch it costs O(changed instances), up
+ * to 1,024 sets back, and otherwise O(set size).
+ *
+ * @since 0.1.0
+ * @category combinators
  */
 export const diff = <M>(from: InstanceSet<M> | undefined, to: InstanceSet<M>): ReadonlyArray<Change<M>> => {
   if (from === undefined) return to.instances.map((instance) => ({ _tag: "Added", instance }))

@@ -1,39 +1,45 @@
 /**
- * Where the instances of a service are in etcd: the grammar of their keys, and the rules for names and ids.
+ * Where the instances of a service are in etcd: the grammar of their keys, names and ids.
  *
- * A codec without a layout keeps its instances under the namespace of the registry (`Keyspace`). A codec for the format
- * of another framework has a layout: it keeps them where that framework looks for them, whatever the namespace.
+ * A codec without a layout uses the namespace of the registry (`Keyspace`). The codec of another framework has the layout
+ * of that framework, regardless of the namespace.
  *
+ * @since 0.1.0
  * @module
  */
 import { Result } from "effect"
 
-/** Where the instances of a service are in etcd. */
+/**
+ * Where the instances of a service are in etcd, and what their names and ids may be.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Layout {
-  /** The prefix of all keys of a service: the range that is read and watched. */
+  /** The prefix of the keys of all instances of a service: the range that is read and watched. */
   readonly servicePrefix: (name: string) => string
   /** The key of an instance. */
   readonly key: (name: string, id: string) => string
-  /** The id in a key, or `undefined` if the key has no valid one: such a key of the service is rejected. */
+  /** The id in a key, or `undefined` if it has no valid one. Discovery rejects such a key. */
   readonly idOf: (name: string, key: Uint8Array) => string | undefined
-  /** A valid name, or the rule that it breaks. */
+  /** The name if it is valid, or the rule that it breaks. */
   readonly checkName: (name: string) => Result.Result<string, string>
-  /** A valid id, or the rule that it breaks. */
+  /** The id if it is valid, or the rule that it breaks. */
   readonly checkId: (id: string) => Result.Result<string, string>
-  /** The id of an instance that is registered without one. */
+  /** Makes the id of an instance that is registered without one. */
   readonly newId: (name: string, endpoints: ReadonlyArray<string>) => string
   /** The weight of an instance that is registered without one. Default: 1. */
   readonly defaultWeight?: number
   /** Whether a key without a lease is an instance. Default: false, because nothing would remove it. */
   readonly isLeaseOptional?: boolean
   /**
-   * Whether keys with the same value are the same instance. The codec then reads the id from the value, and the
-   * instance exists while one of its keys does. Default: false.
+   * Whether keys with the same value are the same instance. If so, the codec reads the id from the value, and the
+   * instance exists as long as one of its keys does. Default: false.
    */
   readonly idFromValue?: boolean
 }
 
-/** The parts of a layout whose keys are a prefix of the service and an id. */
+/** The parts of a layout whose keys are the prefix of the service and an id. */
 export interface LayoutParts extends Omit<Layout, "key" | "idOf"> {}
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
