@@ -52,6 +52,7 @@ export class Client {
   readonly #calls = new Set<() => void>()
   readonly #authentication: Authentication | undefined
   #identity: ClusterIdentity | undefined
+  #warnedOfProxy = false
 
   static readonly make: (settings: Settings, grpc: Grpc) => Effect.Effect<Client, never, Scope.Scope> = Effect
     .fnUntraced(function* (settings: Settings, grpc: Grpc) {
@@ -161,6 +162,15 @@ export class Client {
       this.observe(header, true)
       return header
     })
+  }
+
+  /** Logs once that a proxy in front of etcd hides whether a watch is alive. */
+  warnOfProxy(endpoint: string): void {
+    if (this.#warnedOfProxy) return
+    this.#warnedOfProxy = true
+    this.run(Effect.logWarning(
+      `${endpoint} is a proxy that answers no progress requests: only reconciliation finds a watch that stopped there`
+    ))
   }
 
   /** Records the header of a response. */

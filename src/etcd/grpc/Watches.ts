@@ -1,13 +1,19 @@
 /**
  * The watches of a client, on one stream.
  *
- * The stream counts its watches itself and never uses a number twice: etcd holds on to the number of a watch that it has
- * cancelled. It answers creations in their order, and refuses one without saying which (`watch_id` -1), so the order is
- * what tells. What arrives for a number that is not watched (any more) is ignored.
+ * **Details**
  *
- * A silent server is told from an idle one by asking. Since 3.5.18, etcd does not answer a progress request while any
- * watch of the stream starts at a revision that does not exist yet, as a watch does that follows a read. In that case a
- * watch that can never say anything is created and cancelled: a creation is always answered.
+ * A creation carries an id that no other on the stream has, since etcd keeps the id of a watch that it has cancelled.
+ * Proxies choose ids of their own. So a watch has the id in the answer to its creation. Servers answer creations in
+ * order, and refuse one without its id (`watch_id` -1).
+ *
+ * Nothing that a server sends is trusted: if an event lies outside of its watch's range, revisions go back, or the cluster
+ * changes, the stream ends.
+ *
+ * A silent server is probed. etcd answers a progress request, but since 3.5.18 not while a watch of the stream starts at a
+ * future revision, as a watch after a read does. Then a watch without events is created and cancelled: a creation is
+ * always answered. A proxy answers creations by itself and progress requests not at all, so a linearizable read over the
+ * same connection takes their place.
  *
  * @module
  */
@@ -31,44 +37,64 @@ import {
   Unavailable
 } from "../EtcdError.ts"
 import { type Client, sendable } from "./Client.ts"
-import { type Failure, reasonOfText, toError } from "./failures.ts"
+import { type Failure, isTransport, reasonOfText, toError } from "./failures.ts"
 import { encode, type WatchMessage } from "./messages.ts"
 import * as methods from "./methods.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
+import { type EventCheck, eventCheck } from "./watchRange.ts"
 
-/** Responses a reader may lag behind before its watch is given up. */
-const capacity = 1024
+/** `watch_id` of the answer to a progress request, and of a refused creation. */
+const noWatch = -1
+
+/** The most responses that a reader may lag behind. */
+const maxLag = 1024
 
 interface WatchOptions {
   readonly request: WatchRequest
-  /** The request as it is sent, without a number. */
+  /** The request as it is sent, without an id. */
   readonly message: Uint8Array
   readonly responses: Inbox<WatchResponse, EtcdError>
-  /** Milliseconds. */
-  readonly progressEvery: number
-  /** Milliseconds. */
-  readonly progressTimeout: number
+  readonly progressEveryMillis: number
+  readonly progressTimeoutMillis: number
 }
 
 interface Watch extends Omit<WatchOptions, "message"> {
-  readonly id: number
-  created: boolean
-  /** The beginning of a response that has not arrived as a whole. */
+  readonly check: EventCheck
+  /** The server's id, once the creation is answered. */
+  id: number | undefined
+  isRemoved: boolean
+  /** The revision of the newest event. */
+  delivered: bigint
+  /** The beginning of a revision that has not arrived as a whole, and its size. */
   fragments: Array<WatchEvent>
+  fragmentBytes: number
+}
+
+/** A creation without an answer. Without a watch it is a probe. */
+interface Creation {
+  readonly requestedId: number
+  readonly watch: Watch | undefined
 }
 
 class WatchSession implements Session<WatchMessage> {
   readonly #client: Client
   readonly #line: Line
-  readonly #watches = new Map<number, Watch>()
-  /** The numbers of the creations that are not answered, in order. */
-  readonly #creating: Array<number> = []
+  /** By the server's id. */
+  readonly #created = new Map<number, Watch>()
+  readonly #creations: Array<Creation> = []
   readonly #wake = Latch.makeUnsafe(false)
   #nextId = 1
   #revision = 0n
+  #identity: Client["identity"]
   #heardAt: number
-  #askedAt: number | undefined
+  #probedAt: number | undefined
+  /** Whether the pending probe is a progress request. */
+  #isProgressRequested = false
+  /** The creation that was sent after a progress request stayed unanswered for a while. */
+  #doubt: Creation | undefined
+  /** Whether the server leaves progress requests unanswered. */
+  #isProxy = false
   #failure: Failure | undefined
 
   constructor(client: Client, line: Line) {
@@ -78,120 +104,217 @@ class WatchSession implements Session<WatchMessage> {
   }
 
   add({ message, ...options }: WatchOptions): Watch {
-    const watch = { ...options, id: this.#create(message), created: false, fragments: [] }
-    if (this.#failure === undefined) this.#watches.set(watch.id, watch)
+    const watch = {
+      ...options,
+      check: eventCheck(options.request),
+      id: undefined,
+      isRemoved: false,
+      delivered: 0n,
+      fragments: [],
+      fragmentBytes: 0
+    }
+    if (this.#failure === undefined) this.#create(message, watch)
     else this.#fail(watch, this.#failure)
     return watch
   }
 
   /** Ends a watch whose reader has left. */
-  remove({ id }: Watch): void {
-    if (this.#watches.delete(id)) this.#cancel(id)
+  remove(watch: Watch): void {
+    watch.isRemoved = true
+    if (watch.id !== undefined && this.#created.delete(watch.id)) this.#cancel(watch.id)
   }
 
   readonly receive = (message: WatchMessage): void => {
-    this.#heardAt = this.#client.now()
-    if (this.#askedAt !== undefined) {
-      this.#askedAt = undefined
-      this.#wake.openUnsafe()
+    this.#heard()
+    const header = this.#completed(message)
+    const { clusterId } = header
+    if (this.#identity === undefined) {
+      if (clusterId !== 0n) this.#identity = header
+    } else if (clusterId !== this.#identity.clusterId) {
+      return this.#violated("the server belongs to another cluster than before")
     }
-    this.#dispatch(message)
+    if (header.revision > this.#revision) this.#revision = header.revision
+    if (message.created) return this.#onCreated(header, message)
+    const watch = this.#created.get(message.watchId)
+    if (watch === undefined) {
+      if (message.watchId === noWatch) this.#doubt = undefined
+      return
+    }
+    if (message.canceled) {
+      return this.#client.isStaleToken(message.cancelReason) ? this.#endStale(message) : this.#refuse(watch, message)
+    }
+    if (message.fragment) return this.#addFragment(watch, message.events)
+    this.#deliver(watch, header, message.events)
   }
 
   ended(failure: Failure): void {
     this.#failure = failure
-    for (const watch of this.#watches.values()) this.#fail(watch, failure)
-    this.#watches.clear()
+    for (const watch of this.#watches) this.#fail(watch, failure)
+    this.#created.clear()
+    this.#creations.length = 0
   }
 
-  /** Requests progress from a server that was silent for a while, and ends the stream if no answer arrives. */
+  get #watches(): ReadonlyArray<Watch> {
+    const creating = this.#creations.flatMap(({ watch }) => watch === undefined ? [] : [watch])
+    return [...this.#created.values(), ...creating].filter(({ isRemoved }) => !isRemoved)
+  }
+
+  /** Probes a server that was silent for a while, and ends the stream if no answer arrives. */
   readonly guard: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
     this.#wake.closeUnsafe()
-    const watches = [...this.#watches.values()]
-    const asked = this.#askedAt !== undefined
-    const patience = Math.min(...watches.map((watch) => asked ? watch.progressTimeout : watch.progressEvery))
-    const left = (this.#askedAt ?? this.#heardAt) + patience - this.#client.now()
-    if (left > 0) {
-      return Effect.raceFirst(left === Infinity ? Effect.never : Effect.sleep(left), Latch.await(this.#wake))
+    const watches = this.#watches
+    const timeout = Math.min(...watches.map(({ progressTimeoutMillis }) => progressTimeoutMillis))
+    const every = Math.min(...watches.map(({ progressEveryMillis }) => progressEveryMillis))
+    const now = this.#client.now()
+    if (this.#probedAt === undefined) {
+      const left = this.#heardAt + every - now
+      if (left > 0) return this.#wait(left)
+      return this.#isProxy ? this.#read(timeout) : Effect.sync(() => this.#probe(watches))
     }
-    if (!asked) return Effect.sync(() => this.#ask(watches))
-    this.#line.abandon(new DeadlineExceeded({ detail: `no answer on the watch stream within ${patience} ms` }))
-    return Effect.never
+    const left = this.#probedAt + timeout - now
+    if (left <= 0) {
+      this.#line.abandon(new DeadlineExceeded({ detail: `no answer on the watch stream within ${timeout} ms` }))
+      return Effect.never
+    }
+    const [watch] = watches
+    if (!this.#isProgressRequested || watch === undefined) return this.#wait(left)
+    const untilDoubt = left - timeout / 2
+    if (untilDoubt > 0) return this.#wait(untilDoubt)
+    return Effect.sync(() => {
+      this.#isProgressRequested = false
+      this.#doubt = this.#create(encode.silentWatch(watch.request), undefined)
+    })
   }))
 
-  #ask(watches: ReadonlyArray<Watch>): void {
-    this.#askedAt = this.#client.now()
-    const future = watches.find(({ request: { startRevision = 0n } }) => startRevision > this.#revision)
-    if (future === undefined) this.#line.send(encode.watchProgress())
-    else this.#create(encode.silentWatch(future.request))
+  #wait(millis: number): Effect.Effect<void> {
+    const sleep = millis === Infinity ? Effect.never : Effect.sleep(Math.ceil(millis))
+    return Effect.raceFirst(sleep, Latch.await(this.#wake))
   }
 
-  #create(message: Uint8Array): number {
-    const id = this.#nextId++
-    this.#creating.push(id)
-    this.#line.send(encode.watchCreate(message, id))
-    this.#askedAt ??= this.#client.now()
+  #probe(watches: ReadonlyArray<Watch>): void {
+    this.#probedAt = this.#client.now()
+    const future = watches.find(({ request: { startRevision = 0n } }) => startRevision > this.#revision)
+    this.#isProgressRequested = future === undefined
+    if (future === undefined) this.#line.send(encode.watchProgress())
+    else this.#create(encode.silentWatch(future.request), undefined)
+  }
+
+  #read(timeoutMillis: number): Effect.Effect<void> {
+    return Effect.match(this.#client.read(this.#line.access, timeoutMillis), {
+      onSuccess: () => this.#heard(),
+      onFailure: ({ reason }) => isTransport(reason) ? this.#line.abandon(reason) : this.#heard()
+    })
+  }
+
+  #heard(): void {
+    this.#heardAt = this.#client.now()
+    this.#isProgressRequested = false
+    if (this.#probedAt === undefined) return
+    this.#probedAt = undefined
     this.#wake.openUnsafe()
-    return id
+  }
+
+  #create(message: Uint8Array, watch: Watch | undefined): Creation {
+    const requestedId = this.#nextId++
+    const creation = { requestedId, watch }
+    this.#creations.push(creation)
+    this.#line.send(encode.watchCreate(message, requestedId))
+    this.#probedAt ??= this.#client.now()
+    this.#wake.openUnsafe()
+    return creation
   }
 
   #cancel(id: number): void {
     this.#line.send(encode.watchCancel(id))
   }
 
-  #dispatch(message: WatchMessage): void {
-    const { header } = message
-    if (header.revision > this.#revision) this.#revision = header.revision
-    const created = message.created ? this.#creating.shift() : undefined
-    const watch = this.#watches.get(created ?? message.watchId)
-    if (watch === undefined) {
-      // The creation was only a question, or its reader has left meanwhile: then this is its second cancellation.
-      if (created !== undefined && !message.canceled) this.#cancel(created)
-    } else if (message.canceled) {
-      this.#refuse(watch, message)
-    } else if (created !== undefined) {
-      const { startRevision = 0n } = watch.request
-      // Operations have moved on to another member and have seen more there: a member that is being shut down answers
-      // its old streams for some time, without hearing of anything new.
-      if (header.revision + 1n < startRevision && !this.#client.connections.uses(this.#line.endpoint)) {
-        const reason = new Unavailable({ detail: "the member of the watch stream is behind the one in use" })
-        return this.#line.end({ reason, endpoint: this.#line.endpoint })
-      }
-      watch.created = true
-      this.#offer(watch, { _tag: "Created", header })
-    } else if (message.fragment) {
-      for (const event of message.events) watch.fragments.push(event)
-    } else {
-      this.#deliver(watch, header, message.events)
+  /** A proxy that answers a creation by itself omits the cluster, and its revision is the next one. */
+  #completed({ created, header }: WatchMessage): ResponseHeader {
+    const identity = this.#identity ?? this.#client.identity
+    if (header.clusterId !== 0n || identity === undefined) return header
+    return { ...header, ...identity, revision: created ? header.revision - 1n : header.revision }
+  }
+
+  #onCreated(header: ResponseHeader, message: WatchMessage): void {
+    const [creation] = this.#creations
+    const { watchId } = message
+    if (creation === undefined) return this.#violated("the server answered a creation that was never sent")
+    if (this.#created.has(watchId)) return this.#violated(`the server gave the id ${watchId} to two watches`)
+    const { requestedId, watch } = creation
+    if (message.canceled) {
+      // The token belongs to the stream, so all its watches have to start again.
+      if (this.#client.isStaleToken(message.cancelReason)) return this.#endStale(message)
+      this.#creations.shift()
+      return watch === undefined || watch.isRemoved ? undefined : this.#refuse(watch, message)
     }
+    if (creation === this.#doubt || watchId !== requestedId) this.#markProxy()
+    const { startRevision = 0n } = watch?.request ?? {}
+    // Calls have moved to another member and have seen newer revisions there. A member that is shutting down answers its
+    // old streams for some time without receiving anything new.
+    if (header.revision + 1n < startRevision && !this.#client.connections.uses(this.#line.endpoint)) {
+      const reason = new Unavailable({ detail: "the member of the watch stream is behind the one in use" })
+      return this.#line.end({ reason, endpoint: this.#line.endpoint })
+    }
+    this.#creations.shift()
+    if (watch === undefined || watch.isRemoved) return this.#cancel(watchId)
+    watch.id = watchId
+    this.#created.set(watchId, watch)
+    this.#offer(watch, { _tag: "Created", header })
+  }
+
+  #markProxy(): void {
+    if (this.#isProxy) return
+    this.#isProxy = true
+    this.#client.warnOfProxy(this.#line.endpoint)
+  }
+
+  #addFragment(watch: Watch, events: ReadonlyArray<WatchEvent>): void {
+    for (const event of events) {
+      watch.fragments.push(event)
+      watch.fragmentBytes += event.kv.key.length + event.kv.value.length + (event.prevKv?.value.length ?? 0)
+    }
+    const { maxReceiveBytes } = this.#client.settings
+    if (watch.fragmentBytes > maxReceiveBytes) this.#violated(`one revision has more than ${maxReceiveBytes} bytes`)
   }
 
   #deliver(watch: Watch, header: ResponseHeader, last: ReadonlyArray<WatchEvent>): void {
     const events = watch.fragments.length === 0 ? last : watch.fragments.concat(last)
-    if (events.length === 0) return this.#offer(watch, { _tag: "Progress", header })
+    const newest = events.at(-1)
+    if (newest === undefined) return this.#offer(watch, { _tag: "Progress", header })
+    const violation = watch.check(events, watch.delivered)
+    if (violation !== undefined) return this.#violated(violation)
     watch.fragments = []
+    watch.fragmentBytes = 0
+    watch.delivered = newest.kv.modRevision
     this.#offer(watch, { _tag: "Events", header, events })
+  }
+
+  /** Ends the stream of a server that breaks the protocol. Later calls use another connection. */
+  #violated(detail: string): void {
+    this.#client.connections.retire(this.#line.access.connection)
+    this.#line.end({ reason: new Unavailable({ detail }), endpoint: this.#line.endpoint })
   }
 
   #offer(watch: Watch, response: WatchResponse): void {
     if (watch.responses.offer(response) || response._tag === "Progress") return
     this.remove(watch)
-    const reason = new Cancelled({ detail: `the reader fell ${capacity} responses behind` })
+    const reason = new Cancelled({ detail: `the reader fell ${maxLag} responses behind` })
     this.#fail(watch, { reason, endpoint: this.#line.endpoint })
   }
 
-  /** The server does not watch (any more), and says why. */
+  /** The server refuses or ends a watch. */
   #refuse(watch: Watch, message: WatchMessage): void {
-    const { cancelReason: detail } = message
     const failure = { reason: refusalOf(message), endpoint: this.#line.endpoint }
-    // The token belongs to the stream: all its watches have to start again.
-    if (this.#client.isStaleToken(detail)) {
-      return this.#line.end({ ...failure, reason: new Unauthenticated({ detail }) })
+    if (watch.id !== undefined) {
+      this.#created.delete(watch.id)
+      // etcd keeps its state of a watch that was compacted away until the watch is cancelled.
+      if (failure.reason._tag === "Compacted") this.#cancel(watch.id)
     }
-    this.#watches.delete(watch.id)
-    // etcd keeps what it knows of a watch that compaction has overtaken until it is cancelled.
-    if (failure.reason._tag === "Compacted") this.#cancel(watch.id)
     this.#fail(watch, failure)
+  }
+
+  #endStale({ cancelReason: detail }: WatchMessage): void {
+    this.#line.end({ reason: new Unauthenticated({ detail }), endpoint: this.#line.endpoint })
   }
 
   #fail(watch: Watch, failure: Failure): void {
@@ -210,7 +333,7 @@ const refusalOf = (message: WatchMessage): EtcdErrorReason => {
 
 const decoder = new TextDecoder()
 
-/** A key as errors show it. */
+/** A key as text, for errors. */
 export const keyText = ({ key }: Pick<WatchRequest, "key">): string => decoder.decode(toBytes(key))
 
 /** `Etcd.watch` of a client. */
@@ -223,17 +346,17 @@ export const makeWatch = (client: Client): (request: WatchRequest) => Stream.Str
 
   return (request) =>
     Stream.unwrap(Effect.gen(function* () {
-      const progressEvery = positiveMillis(request.progressEvery ?? "10 seconds")
-      const progressTimeout = positiveMillis(request.progressTimeout ?? "5 seconds")
+      const progressEveryMillis = positiveMillis(request.progressEvery ?? "10 seconds")
+      const progressTimeoutMillis = positiveMillis(request.progressTimeout ?? "5 seconds")
       const fail = (detail: string) => Effect.fail(invalidArgument("watch", detail, keyText(request)))
-      if (progressEvery === undefined) return yield* fail("progressEvery must be positive and finite")
-      if (progressTimeout === undefined) return yield* fail("progressTimeout must be positive and finite")
+      if (progressEveryMillis === undefined) return yield* fail("progressEvery must be positive and finite")
+      if (progressTimeoutMillis === undefined) return yield* fail("progressTimeout must be positive and finite")
       const named = Effect.mapError((failure: Failure) => toError(failure, "watch", keyText(request)))
       const message = yield* named(sendable(() => encode.watch(request)))
-      const responses = new Inbox<WatchResponse, EtcdError>(capacity)
+      const responses = new Inbox<WatchResponse, EtcdError>(maxLag)
       const watches = yield* named(withSession(Effect.succeed))
       yield* Effect.acquireRelease(
-        Effect.sync(() => watches.add({ request, message, responses, progressEvery, progressTimeout })),
+        Effect.sync(() => watches.add({ request, message, responses, progressEveryMillis, progressTimeoutMillis })),
         (watch) => Effect.sync(() => watches.remove(watch))
       )
       return Stream.fromPull(Effect.succeed(responses.takeAll))

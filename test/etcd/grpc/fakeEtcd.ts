@@ -1,0 +1,98 @@
+/**
+ * A server that speaks etcd's protocol and answers what a test wants, also what etcd would never answer. Messages are
+ * those of `etcd3`, so this is independent of our own encoding.
+ *
+ * @module
+ */
+import { Server, ServerCredentials, type UntypedServiceImplementation } from "@grpc/grpc-js"
+import { Effect, type Scope } from "effect"
+import { Etcd3 } from "etcd3"
+import { attempt } from "../../harness/real.ts"
+
+type Service = "KV" | "Lease" | "Watch"
+
+/** Gives access to the generated stubs. */
+class Stubs extends Etcd3 {
+  async service(name: Service) {
+    const { constructor } = await this.pool.withConnection(name, ({ client }) => client)
+    return (constructor as unknown as { readonly service: Parameters<Server["addService"]>[0] }).service
+  }
+}
+
+export interface Header {
+  readonly cluster_id: string
+  readonly member_id: string
+  readonly revision: string
+  readonly raft_term: string
+}
+
+export const header = (revision: number, clusterId = 7): Header => ({
+  cluster_id: String(clusterId),
+  member_id: "1",
+  revision: String(revision),
+  raft_term: "2"
+})
+
+/** A request of a watch stream. */
+export interface WatchAsk {
+  readonly create_request?: null | { readonly watch_id: string; readonly key: Uint8Array }
+  readonly cancel_request?: { readonly watch_id: string }
+  readonly progress_request?: object | null
+}
+
+export interface FakeEtcd {
+  readonly endpoint: string
+  /** Watch streams that clients have opened so far. */
+  readonly streams: () => number
+  /** Reads that clients have sent so far. */
+  readonly reads: () => number
+}
+
+/** A `put` event in the words of `etcd3`. */
+export const event = (key: string, modRevision: number, value: string | Uint8Array = "1") => ({
+  type: "Put",
+  kv: { key: Buffer.from(key), value: Buffer.from(value), mod_revision: String(modRevision), create_revision: "1" }
+})
+
+/** Starts the server. `onWatch` sees each request of a watch stream, and may send any number of responses. */
+export const startFake = (
+  onWatch: (ask: WatchAsk, send: (response: object) => void) => void
+): Effect.Effect<FakeEtcd, Error, Scope.Scope> =>
+  Effect.gen(function* () {
+    let streams = 0
+    let reads = 0
+    const stubs = new Stubs({ hosts: "127.0.0.1:1" })
+    const server = new Server()
+    const kv: UntypedServiceImplementation = {
+      range: (_call: unknown, callback: (error: null, response: object) => void) => {
+        reads += 1
+        callback(null, { header: header(10), kvs: [], more: false, count: "0" })
+      }
+    }
+    const watch: UntypedServiceImplementation = {
+      watch: (call: {
+        readonly on: (name: string, listener: (ask: WatchAsk) => void) => void
+        readonly write: (response: object) => void
+        readonly end: () => void
+      }) => {
+        streams += 1
+        call.on("data", (ask) => onWatch(ask, (response) => call.write(response)))
+        call.on("end", () => call.end())
+        call.on("error", () => {})
+      }
+    }
+    server.addService(yield* attempt(() => stubs.service("KV")), kv)
+    server.addService(yield* attempt(() => stubs.service("Watch")), watch)
+    stubs.close()
+    const port = yield* Effect.acquireRelease(
+      Effect.callback<number, Error>((resume) => {
+        server.bindAsync(
+          "127.0.0.1:0",
+          ServerCredentials.createInsecure(),
+          (error, port) => resume(error === null ? Effect.succeed(port) : Effect.fail(error))
+        )
+      }),
+      () => Effect.sync(() => server.forceShutdown())
+    )
+    return { endpoint: `http://127.0.0.1:${port}`, streams: () => streams, reads: () => reads }
+  })
