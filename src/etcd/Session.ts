@@ -56,6 +56,11 @@ export interface SessionOptions {
   readonly releaseTimeout: Duration.Duration
   /** Repeats the grant after a failure that is retryable. Default: never. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError>
+  /**
+   * Gives the lease up when etcd refuses a heartbeat, instead of trying again until it expires. etcd refuses it if it
+   * refuses to write any key of the lease. Default: false.
+   */
+  readonly endsWhenRefused?: boolean
 }
 
 /** The sessions of one etcd. */
@@ -122,6 +127,7 @@ class Lease {
   readonly id: LeaseId
   readonly heartbeatMillis: number
   readonly callMillis: number
+  readonly endsWhenRefused: boolean
   readonly onLost: (cause: EtcdError) => void
   readonly nextHeartbeat: Deadline
   readonly expiry: Deadline
@@ -136,8 +142,9 @@ class Lease {
   /** The heartbeat that has no answer yet. */
   sending: Fiber.Fiber<void> | undefined
 
-  constructor(id: LeaseId, ttl: Ttl, keeper: Keeper, onLost: (cause: EtcdError) => void) {
+  constructor(id: LeaseId, { endsWhenRefused = false, ttl }: SessionOptions, keeper: Keeper, onLost: Lease["onLost"]) {
     this.id = id
+    this.endsWhenRefused = endsWhenRefused
     this.heartbeatMillis = Duration.toMillis(ttl.heartbeat)
     this.callMillis = callMillis(ttl)
     this.onLost = onLost
@@ -231,6 +238,8 @@ class Keeper {
       onFailure: (failure) =>
         failure.reason._tag === "LeaseNotFound" ?
           Effect.sync(() => this.#end(lease, "gone", failure)) :
+          failure.reason._tag === "PermissionDenied" && lease.endsWhenRefused ?
+          Effect.sync(() => this.#end(lease, "lost", failure)) :
           this.#retry(lease, failure)
     })
   }
@@ -250,10 +259,11 @@ class Keeper {
 export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>): Sessions => {
   const keeper = new Keeper(etcd, timers, context)
   return {
-    open: Effect.fnUntraced(function* ({ releaseTimeout, retry, ttl }) {
+    open: Effect.fnUntraced(function* (options) {
+      const { releaseTimeout, retry, ttl } = options
       const lost = Deferred.makeUnsafe<EtcdError>()
       const leaseId = newLeaseId(yield* Clock.currentTimeMillis)
-      const lease = new Lease(leaseId, ttl, keeper, (cause) => Deferred.doneUnsafe(lost, Exit.succeed(cause)))
+      const lease = new Lease(leaseId, options, keeper, (cause) => Deferred.doneUnsafe(lost, Exit.succeed(cause)))
 
       const end = (timeout: Duration.Duration) =>
         Effect.suspend(() => {

@@ -63,6 +63,11 @@ export interface RegistrationPolicy {
   readonly drain?: Duration.Input
   /** How long the release may wait for etcd, in addition to `drain`. Default: 5 seconds. */
   readonly releaseTimeout?: Duration.Input
+  /**
+   * `"shared"` puts the key under one lease for all registrations of the registry that say so and have the same `ttl`:
+   * one grant and one heartbeat for all. etcd then demands write permission on all their keys. Default: `"own"`.
+   */
+  readonly lease?: "own" | "shared"
 }
 
 /**
@@ -192,6 +197,7 @@ export interface CheckedPolicy {
   readonly startupTimeout: Duration.Duration
   readonly drain: Duration.Duration
   readonly releaseTimeout: Duration.Duration
+  readonly lease: "own" | "shared"
 }
 
 /** Checks how a registration is kept. */
@@ -204,7 +210,8 @@ export const checkPolicy = (check: Check, policy: RegistrationPolicy): CheckedPo
     startup: check.oneOf("startup", policy.startup ?? "await", ["await", "background"]),
     startupTimeout: check.duration("startupTimeout", policy.startupTimeout ?? Duration.seconds(15)),
     drain: check.duration("drain", policy.drain ?? Duration.zero, { min: Duration.zero }),
-    releaseTimeout: check.duration("releaseTimeout", policy.releaseTimeout ?? Duration.seconds(5))
+    releaseTimeout: check.duration("releaseTimeout", policy.releaseTimeout ?? Duration.seconds(5)),
+    lease: check.oneOf("lease", policy.lease ?? "own", ["own", "shared"])
   }
 }
 

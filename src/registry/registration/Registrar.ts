@@ -9,6 +9,8 @@ import type { FollowOptions } from "../../etcd/follow.ts"
 import * as Session from "../../etcd/Session.ts"
 import { Timers } from "../../internal/time/Timers.ts"
 import * as Recovery from "./recovery.ts"
+import { makeScopes, type Scopes } from "./scopes.ts"
+import { SharedLeases } from "./SharedLeases.ts"
 
 /** What the registrations of one registry share. */
 export interface Registrar {
@@ -17,8 +19,11 @@ export interface Registrar {
   readonly recovery: Recovery.Recovery
   readonly timers: Timers
   readonly followOptions: Omit<FollowOptions, "range" | "knownAt">
-  /** The scope of the registry. */
-  readonly scope: Scope.Scope
+  /** Sessions of registrations with `lease: "shared"`. */
+  readonly shared: SharedLeases
+  /** The keys that are registered under a shared lease. */
+  readonly sharedKeys: Set<string>
+  readonly scopes: Scopes
 }
 
 /** Makes what registrations share, for the scope of the registry. Nothing runs while there is no registration. */
@@ -26,9 +31,17 @@ export const make = Effect.fnUntraced(function* (
   etcd: Etcd,
   followOptions: Registrar["followOptions"]
 ): Effect.fn.Return<Registrar, never, Scope.Scope> {
-  const scope = yield* Effect.scope
   const context = yield* Effect.context<never>()
   const timers = new Timers(context)
   const sessions = Session.make(etcd, timers, context)
-  return { etcd, sessions, recovery: Recovery.make(), timers, followOptions, scope }
+  return {
+    etcd,
+    sessions,
+    shared: new SharedLeases(sessions),
+    sharedKeys: new Set(),
+    recovery: Recovery.make(),
+    timers,
+    followOptions,
+    scopes: yield* makeScopes
+  }
 })

@@ -66,7 +66,10 @@ export const make = <M>(
   plan: RegistrationPlan<M>
 ): Effect.Effect<Registration<M>, RegistrationError, Scope.Scope> =>
   Effect.uninterruptibleMask(Effect.fnUntraced(function* (restore) {
-    const scope = yield* openScope(registrar)
+    const scope = yield* registrar.scopes.open
+    yield* Scope.provide(reserveKey(registrar, plan), scope).pipe(
+      Effect.onError(() => Scope.close(scope, Exit.void))
+    )
     const owner = new Owner(registrar, plan, yield* Queue.unbounded<Message<M>>())
     yield* Scope.provide(start(owner), scope)
     if (plan.startup === "await") {
@@ -78,19 +81,24 @@ export const make = <M>(
     return registrationOf(owner)
   }))
 
-/** A scope within the caller's that closes with the registry's at the latest, while its client still works (R5). */
-const openScope = Effect.fnUntraced(function* (
-  { scope }: Registrar
-): Effect.fn.Return<Scope.Closeable, InvalidOption, Scope.Scope> {
-  if (scope.state._tag === "Closed") {
+/** Reserves a key for a shared lease: the lease could not tell two registrations of it apart (R13). */
+const reserveKey = Effect.fnUntraced(function* <M>(
+  { sharedKeys }: Registrar,
+  { instance, key, lease }: RegistrationPlan<M>
+): Effect.fn.Return<void, InvalidOption, Scope.Scope> {
+  if (lease !== "shared") return
+  if (sharedKeys.has(key)) {
     return yield* new InvalidOption({
       of: "registerService",
-      option: "registry",
-      value: "closed",
-      rule: "the scope of the registry's layer must be open; provide the layer around all that registers"
+      option: "id",
+      value: instance.id,
+      rule: `${
+        JSON.stringify(key)
+      } must not be registered twice with lease: "shared"; give each registration its own id`
     })
   }
-  return yield* Effect.acquireRelease(Scope.fork(scope), (own, exit) => Scope.close(own, exit))
+  sharedKeys.add(key)
+  yield* Effect.addFinalizer(() => Effect.sync(() => sharedKeys.delete(key)))
 })
 
 /** Starts the fiber of the registration and the check of health, until the scope closes. */
@@ -118,13 +126,14 @@ const onHealth = <M>(owner: Owner<M>, state: Health.HealthState, failures: numbe
 
 /** Ends the fiber. An instance that is in etcd is drained first. */
 const release = Effect.fnUntraced(function* <M>(owner: Owner<M>, fiber: Fiber.Fiber<void>) {
-  const { phase, plan: { drain, key, releaseTimeout }, registrar: { etcd } } = owner
+  const { phase, plan, registrar: { etcd } } = owner
+  const { drain, key, releaseTimeout } = plan
   Deferred.doneUnsafe(owner.releasing, Exit.void)
   // What is not in etcd has nothing to announce.
   if (phase._tag === "Held" && !Duration.isZero(drain)) owner.offer({ _tag: "Release" })
   else fiber.interruptUnsafe()
   // etcd extends the leases that it finds when it starts: what was lost during an outage may be there after it.
-  const lostLease = phase._tag === "Claiming" ? phase.lostLease : undefined
+  const lostLease = phase._tag === "Claiming" && plan.lease === "own" ? phase.lostLease : undefined
   yield* Effect.all([
     Fiber.await(fiber),
     lostLease === undefined ? Effect.void : Session.release(etcd, lostLease, releaseTimeout)

@@ -65,6 +65,25 @@ export const replace = (
         { _tag: "Found", kv: readBack(response) }
   )
 
+/** Deletes the key if its lease and its mod revision are these, and returns it otherwise. */
+export const remove = (
+  etcd: Etcd,
+  key: string,
+  revision: bigint,
+  lease: LeaseId
+): Effect.Effect<KeyValue | undefined, EtcdError> =>
+  Effect.map(
+    etcd.txn({
+      compare: [
+        { target: "lease", key, result: "equal", value: lease },
+        { target: "mod", key, result: "equal", value: revision }
+      ],
+      then: [{ _tag: "DeleteRange", request: { key } }],
+      else: [{ _tag: "Range", request: { key } }]
+    }),
+    (response) => response.succeeded ? undefined : readBack(response)
+  )
+
 /** The key that the `else` branch of a Txn read, if it exists. */
 const readBack = (response: TxnResponse): KeyValue | undefined => {
   const [first] = response.responses

@@ -7,6 +7,7 @@
 import { Cause, Clock, Deferred, Duration, Effect, identity, Metric, Option, Result, type Scope } from "effect"
 import type { KeyValue } from "../../etcd/Etcd.ts"
 import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
+import * as Backoff from "../../etcd/Backoff.ts"
 import type { Session } from "../../etcd/Session.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import * as Claim from "./claim.ts"
@@ -249,3 +250,22 @@ const leave = Effect.fnUntraced(function* <M>(
   }
   return next
 })
+
+/** Deletes the key and nothing else of the lease that it shares, if it is still under that lease (R13). */
+export const removeKey = <M>(owner: Owner<M>, session: Session): Effect.Effect<void> => {
+  const { plan: { key, releaseTimeout }, registrar: { etcd } } = owner
+  const attempt = (expected: bigint): Effect.Effect<void, EtcdError> =>
+    Effect.flatMap(Claim.remove(etcd, key, expected, session.leaseId), (found) =>
+      // Written since, or put by a claim whose answer was lost.
+      found?.lease === session.leaseId && found.modRevision !== expected ? attempt(found.modRevision) : Effect.void)
+  return Effect.suspend(() => attempt(owner.lastRevision ?? 0n)).pipe(
+    Effect.retry({ schedule: Backoff.heartbeat, while: (error) => error.retryable }),
+    Effect.timeoutOption(releaseTimeout),
+    Effect.flatMap(Option.match({
+      onSome: () => Effect.void,
+      onNone: () =>
+        Effect.logWarning(`etcd did not answer in time: ${JSON.stringify(key)} is left until its shared lease ends`)
+    })),
+    Effect.catch((error) => Effect.logWarning(`cannot delete ${JSON.stringify(key)}`, error))
+  )
+}

@@ -21,16 +21,16 @@ import {
   Schedule,
   type Scope
 } from "effect"
-import type { EtcdError } from "../../etcd/EtcdError.ts"
+import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
 import * as Backoff from "../../etcd/Backoff.ts"
-import type { Session } from "../../etcd/Session.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import * as Claim from "./claim.ts"
-import { drainingAt, step } from "./held.ts"
+import { drainingAt, removeKey, step } from "./held.ts"
 import { forkFor, type Owner } from "./Owner.ts"
 import { followKey, type SeenKey } from "./ownKey.ts"
 import * as Phase from "./phase.ts"
 import { type InstanceIdTaken, RegistrationRefused } from "./RegistrationError.ts"
+import { type AnySession, isShared } from "./SharedLeases.ts"
 
 const registered = Metric.counter("etcd_discovery_registrations", {
   description: "Claims that put an instance into etcd, first ones and after a loss",
@@ -136,19 +136,44 @@ const afterFailedClaim = <M>(owner: Owner<M>, failure: EtcdError | InstanceIdTak
   return undefined
 }
 
+/** Grants a lease, or joins the shared one. */
+const openSession = Effect.fnUntraced(function* <M>(
+  owner: Owner<M>
+): Effect.fn.Return<AnySession, EtcdError | InstanceIdTaken, Scope.Scope> {
+  const { plan: { lease, releaseTimeout, ttl }, registrar: { sessions, shared } } = owner
+  if (lease === "own") return yield* sessions.open({ ttl, releaseTimeout, retry: retrying(owner) })
+  const session = yield* Effect.retry(shared.join({ ttl, releaseTimeout, endsWhenRefused: true }), retrying(owner))
+  // Releases before the session does: it leaves the others' keys alone.
+  yield* Effect.addFinalizer(() =>
+    Effect.flatMap(session.mustRemoveKey, (isNeeded) => isNeeded ? removeKey(owner, session) : Effect.void)
+  )
+  return session
+})
+
 /** Grants a lease and puts the key under it. */
 const claim = Effect.fnUntraced(function* <M>(
   owner: Owner<M>
-): Effect.fn.Return<Session, EtcdError | InstanceIdTaken, Scope.Scope> {
-  const { plan: { key, releaseTimeout, ttl }, registrar: { etcd, followOptions, recovery, sessions } } = owner
-  const session = yield* sessions.open({ ttl, releaseTimeout, retry: retrying(owner) })
+): Effect.fn.Return<AnySession, EtcdError | InstanceIdTaken, Scope.Scope> {
+  const { plan: { key }, registrar: { etcd, followOptions, recovery } } = owner
+  const session = yield* openSession(owner)
   const { leaseId } = session
   const previousLease = owner.ownLeases.at(-1)
   owner.addLease(leaseId)
   const revision = yield* Effect.retry(
     Claim.make(etcd, followOptions, owner, session),
     retrying(owner, session.lost)
-  )
+  ).pipe(Effect.catchIf(
+    // etcd demands permission on all keys of the lease: the refusal may be about another one. The next lease is new.
+    (error): error is EtcdError =>
+      error._tag === "EtcdError" && error.reason._tag === "PermissionDenied" && isShared(session) &&
+      session.hasOthers(),
+    (error) => {
+      if (isShared(session)) session.retire()
+      return Effect.fail(
+        new EtcdError({ reason: new Unavailable({ detail: error.reason.detail }), method: error.method, cause: error })
+      )
+    }
+  ))
   const { phase } = owner
   if (phase._tag !== "Claiming") return session
   if (phase.attempt > 1 || phase.lostAt !== undefined) yield* recovery.succeeded
@@ -176,6 +201,9 @@ const claim = Effect.fnUntraced(function* <M>(
       Effect.retry(Backoff.refused)
     )
   )
-  if (previousLease !== undefined) yield* Effect.forkScoped(Effect.ignore(etcd.leaseRevoke(previousLease)))
+  // A shared lease is revoked by the last one that leaves it.
+  if (previousLease !== undefined && !isShared(session)) {
+    yield* Effect.forkScoped(Effect.ignore(etcd.leaseRevoke(previousLease)))
+  }
   return session
 })

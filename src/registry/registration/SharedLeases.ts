@@ -1,0 +1,126 @@
+/**
+ * Leases that several registrations share: one grant and one heartbeat for all with the same TTL (R13).
+ *
+ * @module
+ */
+import { Deferred, Effect, Exit, Scope } from "effect"
+import type { EtcdError } from "../../etcd/EtcdError.ts"
+import type { Session, SessionOptions, Sessions } from "../../etcd/Session.ts"
+
+/** A lease and those who use it. */
+interface Shared {
+  readonly scope: Scope.Closeable
+  readonly opened: Deferred.Deferred<Session, EtcdError>
+  members: number
+  /** Members that are about to leave. */
+  leaving: number
+  isLost: boolean
+}
+
+/** A session that other registrations may use as well. */
+export interface SharedSession extends Session {
+  /** Whether another registration uses it. */
+  readonly hasOthers: () => boolean
+  /** Lets later registrations use another lease. */
+  readonly retire: () => void
+  /**
+   * Announces that this member leaves. False if its key goes with the lease: the lease is lost, or all others leave at the
+   * same moment, and the last one revokes it.
+   */
+  readonly mustRemoveKey: Effect.Effect<boolean>
+}
+
+/** The shared leases of a registry, by TTL. */
+export class SharedLeases {
+  readonly #sessions: Sessions
+  readonly #byTtl = new Map<number, Shared>()
+
+  constructor(sessions: Sessions) {
+    this.#sessions = sessions
+  }
+
+  /**
+   * Joins the lease of this TTL until the scope closes; the first one grants it. The last one to leave revokes it. A lost
+   * lease is not joined any more.
+   */
+  readonly join = Effect.fnUntraced({ self: this }, function* (
+    this: SharedLeases,
+    options: SessionOptions
+  ): Effect.fn.Return<SharedSession, EtcdError, Scope.Scope> {
+    const { seconds } = options.ttl
+    let shared = this.#byTtl.get(seconds)
+    const isFirst = shared === undefined
+    if (shared === undefined) {
+      shared = { scope: yield* Scope.make(), opened: Deferred.makeUnsafe(), members: 0, leaving: 0, isLost: false }
+      this.#byTtl.set(seconds, shared)
+    }
+    const joined = shared
+    const retire = () => {
+      if (this.#byTtl.get(seconds) === joined) this.#byTtl.delete(seconds)
+    }
+    let isMember = false
+    let isLeaving = false
+    const leave = (exit: Exit.Exit<unknown, unknown>) =>
+      Effect.suspend(() => {
+        if (!isMember) return Effect.void
+        isMember = false
+        joined.members -= 1
+        if (isLeaving) joined.leaving -= 1
+        if (joined.members > 0) return Effect.void
+        retire()
+        return Scope.close(joined.scope, exit)
+      })
+    yield* Effect.addFinalizer(leave)
+    isMember = true
+    joined.members += 1
+    if (isFirst) {
+      // The grant belongs to all that wait for it: it goes on if the first one is interrupted.
+      yield* this.#sessions.open(options).pipe(
+        Effect.tap(({ lost }) =>
+          Effect.forkIn(
+            Effect.map(lost, () => {
+              joined.isLost = true
+              retire()
+            }),
+            joined.scope
+          )
+        ),
+        Scope.provide(joined.scope),
+        Effect.onExit((exit) =>
+          Effect.sync(() => {
+            if (Exit.isFailure(exit)) retire()
+            Deferred.doneUnsafe(joined.opened, exit)
+          })
+        ),
+        Effect.forkIn(joined.scope)
+      )
+    }
+    const session = yield* Effect.onExit(
+      Deferred.await(joined.opened),
+      (exit) => Exit.isSuccess(exit) ? Effect.void : leave(exit)
+    )
+    return {
+      ...session,
+      // The last member to leave ends the lease.
+      release: () => Effect.void,
+      hasOthers: () => joined.members > 1,
+      retire,
+      mustRemoveKey: Effect.suspend(() => {
+        if (joined.isLost) return Effect.succeed(false)
+        isLeaving = true
+        joined.leaving += 1
+        return Effect.map(Effect.yieldNow, () => {
+          if (joined.leaving < joined.members) return true
+          retire()
+          return false
+        })
+      })
+    }
+  })
+}
+
+/** A session of a lease, which may be shared. */
+export type AnySession = Session & Partial<SharedSession>
+
+/** Whether a lease is shared. */
+export const isShared = (session: AnySession): session is SharedSession => session.retire !== undefined
