@@ -1,22 +1,22 @@
 /**
- * The times of a lease, checked once.
+ * The time to live of a lease and its heartbeat, checked.
  *
  * @module
  */
 import { Duration } from "effect"
 import type { Check } from "../internal/options.ts"
 
-/** A time to live and the heartbeat that keeps it up. */
+/** A time to live and its heartbeat. */
 export interface Ttl {
   /** Whole seconds, as etcd grants them. */
   readonly seconds: number
   readonly heartbeat: Duration.Duration
 }
 
-/** The time to live of a registration unless told otherwise. */
+/** The default time to live of a registration. */
 export const defaultTtl: Duration.Duration = Duration.seconds(15)
 
-/** The shortest: one second would leave no time for a second heartbeat. */
+/** The shortest time to live: one second would leave no time for a second heartbeat. */
 const minTtl: Duration.Duration = Duration.seconds(2)
 
 /** etcd's own limit, MaxLeaseTTL of its lease package. */

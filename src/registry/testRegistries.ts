@@ -95,7 +95,7 @@ export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>) => {
 
 /** The instance as a consumer reads it from etcd. */
 const throughCodec = <M>({ codec }: Service.Service<M>, instance: ServiceInstance<unknown>) =>
-  // Whether the metadata is an `M` is what writing and reading it finds out.
+  // Encoding and decoding checks that the metadata is an `M`.
   Result.flatMap(
     codec.encode(instance as ServiceInstance<M>),
     (value) => codec.decode(instance.name, instance.id, value)

@@ -50,7 +50,7 @@ describe(`a process on ${currentRuntime}`, () => {
     }
 
     live(
-      "a process is drained when runMain gets SIGTERM, and exits at once with 128 + n when it gets another signal (R5)",
+      "a process is drained when runMain gets SIGTERM, and exits at once with 128 + n on a second signal (R5)",
       () =>
         Effect.gen(function* () {
           const namespace = freshNamespace()
@@ -71,7 +71,7 @@ describe(`a process on ${currentRuntime}`, () => {
         })
     )
 
-    live("disappears once its lease is out when it is killed with SIGKILL (R7)", () =>
+    live("a process killed with SIGKILL disappears when its lease expires (R7)", () =>
       Effect.gen(function* () {
         const namespace = freshNamespace()
         const traffic = yield* trafficOf(yield* observer(server()), `${namespace}/`)
@@ -85,7 +85,7 @@ describe(`a process on ${currentRuntime}`, () => {
         yield* eventuallyNothingLeft(server(), namespace)
       }))
 
-    live("ends with 1 and says why when awaitFailure ends runMain (R8)", () =>
+    live("runMain exits with 1 and logs the error when awaitFailure fails (R8)", () =>
       Effect.gen(function* () {
         const namespace = freshNamespace()
         const running = yield* start(namespace)
@@ -99,7 +99,7 @@ describe(`a process on ${currentRuntime}`, () => {
       }))
 
     live(
-      "ends by itself once its scopes are closed: no socket, timer or watch is left (D11)",
+      "a process exits by itself after its scopes have closed: no socket, timer or watch remains (D11)",
       () =>
         Effect.gen(function* () {
           const namespace = freshNamespace()
@@ -125,23 +125,26 @@ describe(`a process on ${currentRuntime}`, () => {
     )
   })
 
-  live("finds another one, which finds it, and each sees the other leave", () =>
-    Effect.gen(function* () {
-      const server: EtcdServer = yield* startEtcd()
-      const namespace = freshNamespace()
-      const start = (own: string, partner: string) =>
-        runProgram({
-          file: program("pair"),
-          env: { ETCD_ENDPOINTS: server.endpoint, ETCD_NAMESPACE: namespace, OWN: own, PARTNER: partner }
-        })
-      const ping = yield* start("ping", "pong")
-      const pong = yield* start("pong", "ping")
-      yield* ping.awaitLine("sees http://pong:1")
-      yield* pong.awaitLine("sees http://ping:1")
-      yield* ping.signal("SIGINT")
-      assert.deepEqual(yield* ping.exit, { code: 130, signal: null })
-      assert.deepEqual(yield* pong.exit, { code: 0, signal: null })
-      assert.equal(yield* pong.stdout, "sees http://ping:1\nsees \n")
-      yield* assertNothingLeft(server, namespace)
-    }).pipe(Effect.provide(quiet)))
+  live(
+    "two processes discover each other, and each receives the departure of the other",
+    () =>
+      Effect.gen(function* () {
+        const server: EtcdServer = yield* startEtcd()
+        const namespace = freshNamespace()
+        const start = (own: string, partner: string) =>
+          runProgram({
+            file: program("pair"),
+            env: { ETCD_ENDPOINTS: server.endpoint, ETCD_NAMESPACE: namespace, OWN: own, PARTNER: partner }
+          })
+        const ping = yield* start("ping", "pong")
+        const pong = yield* start("pong", "ping")
+        yield* ping.awaitLine("sees http://pong:1")
+        yield* pong.awaitLine("sees http://ping:1")
+        yield* ping.signal("SIGINT")
+        assert.deepEqual(yield* ping.exit, { code: 130, signal: null })
+        assert.deepEqual(yield* pong.exit, { code: 0, signal: null })
+        assert.equal(yield* pong.stdout, "sees http://ping:1\nsees \n")
+        yield* assertNothingLeft(server, namespace)
+      }).pipe(Effect.provide(quiet))
+  )
 })

@@ -1,14 +1,14 @@
 /**
- * A schedule taken step by step, so that whoever drives it can begin afresh after a healthy spell.
+ * A schedule that runs step by step, so that a loop can restart it after a healthy period.
  *
  * @module
  */
 import { Clock, type Duration, Effect, Option, Pull, Schedule } from "effect"
 
-/** Answers with the next output of a schedule and the delay before it. */
+/** Returns the next output of a schedule and the delay before it. */
 type Step<Input> = (now: number, input: Input) => Pull.Pull<[unknown, Duration.Duration], never, unknown>
 
-/** A schedule in progress. It begins with the first step: most schedules are for what does not happen. */
+/** A schedule in progress. It starts with the first step, because most schedules are never needed. */
 export class Steps<Input> {
   readonly #schedule: Schedule.Schedule<unknown, Input>
   #step: Step<Input> | undefined
@@ -18,7 +18,7 @@ export class Steps<Input> {
     this.#schedule = schedule
   }
 
-  /** The delay before the next attempt, or none when the schedule is over. */
+  /** Returns the delay before the next attempt, or none if the schedule has ended. */
   next(input: Input): Effect.Effect<Option.Option<Duration.Duration>> {
     return Effect.gen({ self: this }, function* () {
       if (this.#isOver) return Option.none()
@@ -34,7 +34,7 @@ export class Steps<Input> {
     })
   }
 
-  /** Begins afresh. */
+  /** Restarts the schedule. */
   reset(): void {
     this.#isOver = false
     this.#step = undefined

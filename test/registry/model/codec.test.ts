@@ -38,13 +38,13 @@ describe("Codec.strings", () => {
     assert.deepEqual(Result.getOrThrow(Codec.strings.decode("orders", "a", value)), instance)
   }, 1000)
 
-  property("decode of any bytes answers and never throws", bytes, (value) => {
+  property("decode of any bytes returns a result and never throws", bytes, (value) => {
     const decoded = Codec.strings.decode("orders", "a", value)
     assert.ok(Result.isFailure(decoded) && decoded.failure._tag === "InvalidInstance")
   }, 2000)
 
   property(
-    "decode of a sound value with one byte changed is an instance of the key or refused, and never throws",
+    "decode of a valid value with one byte changed returns the instance of the key or a failure",
     Arbitrary.all([instances, int(0, 10_000), int(0, 255)]),
     ([instance, at, byte]) => {
       const value = Result.getOrThrow(Codec.strings.encode(instance)).slice()
@@ -157,7 +157,7 @@ describe("Codec.json", () => {
   const instance = { id: "a", name: "orders", endpoints: ["http://x:1"], weight: 1, status: "up" } as const
 
   property(
-    "metadata of a schema comes back as it was: dates and integers beyond double, too",
+    "Codec.json decodes what it encoded, also dates and integers beyond double precision",
     Arbitrary.all([int(-1e9, 1e9), int(0, 2e9)]),
     ([shard, seconds]) => {
       const metadata = { shard, since: new Date(seconds * 1000), big: 2n ** 70n + BigInt(shard) }

@@ -143,7 +143,7 @@ const checkTtl = (ttl: Duration.Input, heartbeat?: Duration.Input) =>
 
 describe("Ttl", () => {
   property(
-    "the time to live is rounded up to whole seconds, and the heartbeat is a third of it",
+    "Ttl.make rounds up to whole seconds, and the heartbeat is a third by default",
     int(1, 10_000_000),
     (millis) => {
       const made = checkTtl(millis)
@@ -156,7 +156,7 @@ describe("Ttl", () => {
   )
 
   property(
-    "a heartbeat is taken when it is above 0 and two fit into the time to live, and refused otherwise",
+    "Ttl.make accepts a heartbeat of 1 ms to half of the time to live",
     Arbitrary.all([int(2, 100), int(-1, 60_000)]),
     ([seconds, millis]) => {
       const made = checkTtl(Duration.seconds(seconds), Duration.millis(millis))

@@ -68,7 +68,7 @@ const applied = (before: InstanceSet.InstanceSet, changes: ReadonlyArray<Instanc
 }
 
 describe("InstanceSet", () => {
-  property("every view of a set follows from its instances", instances, (given) => {
+  property("InstanceSet derives each member from its instances", instances, (given) => {
     const set = InstanceSet.fromInstances(given, 7n)
     const expected = [...new Map(given.map((one) => [one.id, one])).values()].sort(byId)
     assert.deepEqual(set.instances, expected)
@@ -106,7 +106,7 @@ describe("InstanceSet", () => {
     })
   })
 
-  test("byId orders by code units and finds equal ids equal; only up with a weight is available", () => {
+  test("byId orders by code units; isAvailable requires up and a weight", () => {
     const ids = ["b", "a", "B", "", "ä", "a"].map((id) => instance(id)).sort(byId).map(({ id }) => id)
     assert.deepEqual(ids, ["", "B", "a", "a", "b", "ä"])
     assert.equal(byId(instance("a"), instance("a", { weight: 2 })), 0)
@@ -121,7 +121,7 @@ describe("InstanceSet", () => {
 })
 
 describe("diff", () => {
-  property("diff of two sets of one watch, applied to the first, gives the second", steps, (given) => {
+  property("diff of two sets of one watch turns the first into the second", steps, (given) => {
     const sets = setsAfter(given)
     for (
       const [from, to] of [[0, sets.length - 1], [sets.length >> 1, sets.length - 1], [sets.length - 1, 0]] as const
@@ -137,7 +137,7 @@ describe("diff", () => {
   }, 1000)
 
   property(
-    "diff of sets that have nothing in common is right as well, and from nothing everything is Added",
+    "diff of sets without a common history turns the first into the second; without a first set all is Added",
     Arbitrary.all([instances, instances]),
     ([first, second]) => {
       const [before, after] = [InstanceSet.fromInstances(first), InstanceSet.fromInstances(second)]
@@ -163,7 +163,7 @@ describe("diff", () => {
 
 describe("History", () => {
   property(
-    "between knows what changed after one step up to another, for the last 1,024, and says when it does not",
+    "History.between returns the ids of the last 1,024 steps, and undefined for older ones",
     Arbitrary.all([int(0, 3000), int(0, 1100), int(-1, 1100)]),
     ([count, back, length]) => {
       const history = new InstanceSet.History()
@@ -184,7 +184,7 @@ describe("Protection", () => {
   const events = Arbitrary.array(Arbitrary.all([int(0, 5), int(0, 3), int(0, 4000)]), { maxLength: 40 })
 
   property(
-    "what vanished without draining is held while protection is on, comes back into the set, and always exits",
+    "Protection holds what disappeared without draining, until it returns or hold has passed",
     Arbitrary.all([events, oneOf(0, 0.3, 0.5, 1)]),
     ([given, maxLoss]) => {
       const protect = { maxLoss, hold: "5 seconds" } as const

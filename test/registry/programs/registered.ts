@@ -1,4 +1,4 @@
-// Registers itself at the etcd of the environment and stays; ends with 1 when the registration cannot be kept.
+// Registers itself at the etcd of the environment and stays; exits with 1 if the registration fails.
 import { Config, Effect, Logger } from "effect"
 import { registerService, Registry, runMain } from "../../../mod.ts"
 
