@@ -1,5 +1,5 @@
 /**
- * What a file declares, read and checked.
+ * A declaration that was read and checked, and how it is read.
  *
  * @module
  */
@@ -17,25 +17,27 @@ import type { RegisterOptions } from "../registry/registration/RegisterOptions.t
 export type Source = string | URL | {
   readonly text: string
   readonly format: "json" | "yaml" | "toml"
-  /** What problems are reported under. Default: `declaration`. */
+  /** The name that problems are reported under. Default: `declaration`. */
   readonly name?: string
 }
 
 /**
- * How a declaration is read.
+ * The options of `register` and `layer`.
  *
  * @since 0.1.0
  * @category options
  */
 export interface Options {
   /**
-   * The host that takes the place of `0.0.0.0`, `[::]` and an empty host in endpoints. Default: `ADVERTISE_ADDRESS` or
-   * `POD_IP` of the environment, else the first address of this machine that is not loopback (IPv4 before IPv6).
+   * The host that replaces `0.0.0.0`, `[::]` and an empty host in endpoints.
+   *
+   * Default: `ADVERTISE_ADDRESS` or `POD_IP` of the environment, else the first address of this machine that is not
+   * loopback (IPv4 before IPv6).
    */
   readonly advertise?: string | undefined
-  /** What `${NAME}` stands for. Default: the variables of the process, of which only those named are read. */
+  /** The variables. Default: those of the process, of which only the named ones are read. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined
-  /** The checks that gate the status of instances, by the name of their service. */
+  /** The health checks of instances, by the name of their service. */
   readonly health?: Readonly<Record<string, Effect.Effect<unknown, unknown>>> | undefined
 }
 
@@ -45,4 +47,6 @@ export interface Declaration {
   readonly namespace?: string
   readonly services: ReadonlyArray<{ readonly service: Service; readonly options: RegisterOptions }>
   readonly discover: ReadonlyArray<Service>
+  /** What the file says and is ignored, one line each. */
+  readonly warnings: ReadonlyArray<string>
 }

@@ -31,8 +31,9 @@ const readDeclaration = (
 /** Registers and follows what is declared, all of it or nothing, in a scope of its own within the caller's. */
 const declare = Effect.fnUntraced(function* (
   registry: Registry.Registry,
-  { discover, services }: Declaration
+  { discover, services, warnings }: Declaration
 ): Effect.fn.Return<ReadonlyArray<Registration>, RegistrationError | DiscoveryError, Scope.Scope> {
+  for (const warning of warnings) yield* Effect.logWarning(warning)
   // In parallel, so that several that drain take no longer than one.
   const scope = yield* Scope.fork(yield* Effect.scope, "parallel")
   const registering = Effect.forEach(
@@ -94,15 +95,18 @@ const declare = Effect.fnUntraced(function* (
  * ```
  *
  * A service has the options of `registerService` that are data. `${NAME}` and `${NAME:-default}` are variables of the
- * environment. A host that means every interface (`0.0.0.0`, `[::]`, none) becomes the advertised address. Files of
- * go-zero are read, too: `Etcd` beside `ListenOn` is registered, any other `Etcd` is discovered.
+ * environment. A host that means every interface (`0.0.0.0`, `[::]`, none) becomes the advertised address.
+ *
+ * Files of go-zero are read, too: `Etcd` beside `ListenOn` is registered, any other `Etcd` and `Target: etcd://…` are
+ * discovered, at any level. Settings of an `Etcd` that go-zero does not have are logged as warnings.
  *
  * It uses the registry of the context. `etcd` and `namespace` of the file are checked and otherwise used by
  * {@link layer} only. It completes with the registrations, in the order of the file, once every instance is in etcd and
  * the first set of each followed service is known. A followed service keeps its watch until the scope closes. A
  * registration that fails later is logged. Fails as {@link layer} does; then nothing remains registered.
  *
- * @example
+ * **Example**
+ *
  * ```ts
  * import { getInstances, Registry } from "@effect-etcd/discovery"
  * import { Declared } from "@effect-etcd/discovery/declared"
@@ -152,7 +156,8 @@ export const register = (
  * (`--allow-read`) and the variables that it names (`--allow-env`), and for an endpoint such as `0.0.0.0` without
  * `ADVERTISE_ADDRESS` and `POD_IP` the interfaces of the machine (`--allow-sys`).
  *
- * @example
+ * **Example**
+ *
  * ```ts ignore
  * import { runMain } from "@effect-etcd/discovery"
  * import { Declared } from "@effect-etcd/discovery/declared"

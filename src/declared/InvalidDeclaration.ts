@@ -2,34 +2,37 @@ import { Data } from "effect"
 import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 /**
- * One problem of a declaration.
- *
- * **Details**
- *
- * It does not contain what the file says there, which may be secret.
+ * One thing that is wrong with a declaration. It never contains a value of the file, which may be secret.
  *
  * @since 0.1.0
- * @category models
+ * @category errors
  */
 export interface DeclarationProblem {
-  /** Such as `services[0].endpoints[1]`; empty for the whole. */
+  /** The path, such as `services[0].endpoints[1]`. Empty for the whole file. */
   readonly path: string
-  /** What it must be. */
+  /** The rule that it breaks. */
   readonly rule: string
-  /** From 1; both are 0 when the file could not be read. */
+  /** The line, from 1. 0 if it is unknown: in TOML, and if the file could not be read. */
   readonly line: number
+  /** The column, from 1. 0 if it is unknown. */
   readonly column: number
+}
+
+/** A problem as one line of text. */
+export const problemText = (source: string, { column, line, path, rule }: DeclarationProblem): string => {
+  const place = line === 0 ? source : column === 0 ? `${source}:${line}` : `${source}:${line}:${column}`
+  return `${place} ${path === "" ? "" : `${path}: `}${rule}`
 }
 
 const InvalidDeclarationBase: TaggedErrorClass<"InvalidDeclaration", {
   /** The file. */
   readonly source: string
-  /** Everything that is wrong, in the order of the file. */
+  /** All problems, in the order of the file. */
   readonly problems: ReadonlyArray<DeclarationProblem>
 }> = Data.TaggedError("InvalidDeclaration")
 
 /**
- * An invalid declaration, with all its problems. Nothing was sent.
+ * An invalid declaration. Nothing was sent.
  *
  * @since 0.1.0
  * @category errors
@@ -37,9 +40,7 @@ const InvalidDeclarationBase: TaggedErrorClass<"InvalidDeclaration", {
 export class InvalidDeclaration extends InvalidDeclarationBase {
   override get message(): string {
     const { length } = this.problems
-    const lines = this.problems.map(({ column, line, path, rule }) =>
-      `\n  ${line === 0 ? this.source : `${this.source}:${line}:${column}`} ${path === "" ? "" : `${path}: `}${rule}`
-    )
+    const lines = this.problems.map((problem) => `\n  ${problemText(this.source, problem)}`)
     return `nothing was registered: ${length === 1 ? "1 problem" : `${length} problems`}${lines.join("")}`
   }
 }

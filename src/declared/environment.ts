@@ -1,35 +1,52 @@
 /**
- * `${NAME}` and `${NAME:-default}` in the texts of a tree.
+ * Variables in the texts of a tree.
  *
- * They are replaced after parsing, so what a variable holds is never taken for syntax, and no line moves.
+ * They are replaced after parsing, so the value of a variable is never syntax, and no line moves.
  *
  * @module
  */
-import type { Path } from "./locate.ts"
+import type { Path, Problem } from "./document.ts"
 
-/** Something that is wrong at a path. */
-export interface Problem {
-  readonly path: Path
+/** How variables are written. */
+export interface Syntax {
+  /** Matches a reference. Its groups are the name and the default. A match without a name must be in `literals`. */
+  readonly reference: RegExp
+  /** Matches that stand for a text of their own. */
+  readonly literals: Readonly<Record<string, string>>
+  /** The rule that any other match without a name breaks. */
   readonly rule: string
 }
 
-const reference = /\$\$(?=\{)|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?/g
+/** `${NAME}` and `${NAME:-default}`. `$${` is `${`. */
+export const ownSyntax: Syntax = {
+  reference: /\$\$(?=\{)|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?/g,
+  literals: { $$: "$" },
+  rule: "a variable is ${NAME} or ${NAME:-default}, without others in it; ${ itself is $${"
+}
 
-/** The tree with its variables replaced; a default stands for a variable that is not set or empty. `$${` is `${`. */
+/** `$NAME` and `${NAME}`, as in go-zero, and `${NAME:-default}`. `$$` is `$`. */
+export const shellSyntax: Syntax = {
+  reference: /\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}|([A-Za-z_][A-Za-z0-9_]*)|\{)/g,
+  literals: { $$: "$" },
+  rule: "a variable is $NAME, ${NAME} or ${NAME:-default}; $ itself is $$"
+}
+
+/** The tree with its variables replaced. A default replaces a variable that is not set or empty. */
 export const expand = (
   tree: unknown,
-  variable: (name: string) => string | undefined
+  at: Path,
+  variable: (name: string) => string | undefined,
+  { literals, reference, rule }: Syntax
 ): { readonly tree: unknown; readonly problems: ReadonlyArray<Problem> } => {
   const problems: Array<Problem> = []
   const walk = (value: unknown, path: Path): unknown => {
     if (typeof value === "string") {
-      return value.replace(reference, (found: string, name?: string, fallback?: string) => {
-        if (found === "$$") return "$"
+      return value.replace(reference, (found: string, braced?: string, fallback?: string, bare?: string | number) => {
+        const literal = literals[found]
+        if (literal !== undefined) return literal
+        const name = braced ?? (typeof bare === "string" ? bare : undefined)
         if (name === undefined) {
-          problems.push({
-            path,
-            rule: "a variable is ${NAME} or ${NAME:-default}, without others in it; ${ itself is $${"
-          })
+          problems.push({ path, rule })
           return found
         }
         const set = variable(name)
@@ -47,5 +64,5 @@ export const expand = (
     if (typeof value !== "object" || value === null) return value
     return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, walk(member, [...path, key])]))
   }
-  return { tree: walk(tree, []), problems }
+  return { tree: walk(tree, at), problems }
 }

@@ -5,14 +5,16 @@
  */
 import { type Duration, Result, Schema } from "effect"
 import type { Options as EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
+import * as Service from "../registry/model/Service.ts"
 import * as Keyspace from "../registry/model/Keyspace.ts"
 import { instanceId, serviceName } from "../registry/model/ServiceName.ts"
 import { checkOptions } from "../internal/options.ts"
 import * as Ttl from "../etcd/Ttl.ts"
 import type { RegisterOptions } from "../registry/registration/RegisterOptions.ts"
-import type { Problem } from "./environment.ts"
+import type { Problem } from "./document.ts"
+import { expand, ownSyntax } from "./environment.ts"
 import { duration, durationOf, field, list, number, oneOf, secret, text, textThat } from "./fields.ts"
-import { type DeclaredShape, recordOf } from "./shape.ts"
+import { type ReadShape, recordOf } from "./shape.ts"
 
 const optional = Schema.optionalKey
 
@@ -85,26 +87,33 @@ const shapeOf = (endpoint: Schema.Codec<string, unknown>) =>
     discover: optional(Schema.Array(textThat(serviceName)))
   })
 
-/** This package's own shape. */
-export const ownShape: DeclaredShape = {
-  layout: "own",
-  problems: (tree) => crossed(tree),
-  read: (tree, endpoint, decode) => {
-    // What others of the file refer to may stand under keys of its own.
-    const relevant = Object.fromEntries(Object.entries(tree).filter(([key]) => !key.startsWith("x-")))
-    return Result.map(
-      decode(shapeOf(endpoint), relevant, [], "error"),
-      ({ discover = [], etcd, namespace, services = [] }) => ({
-        ...(etcd === undefined ? {} : { etcd: etcd satisfies EtcdGrpcOptions }),
-        ...(namespace === undefined ? {} : { namespace }),
-        services: services.map(({ name, ...options }) => ({ name, options: options satisfies RegisterOptions })),
-        discover
-      })
-    )
+/** Reads this package's own shape. */
+export const readOwnShape: ReadShape = (root, { decode, endpoint, variable }) => {
+  const { problems: unset, tree } = expand(root, [], variable, ownSyntax)
+  const expanded = recordOf(tree)
+  // Members that begin with `x-` belong to the file, for example for YAML anchors.
+  const relevant = Object.fromEntries(Object.entries(expanded).filter(([key]) => !key.startsWith("x-")))
+  const read = decode(shapeOf(endpoint), relevant, [], "error")
+  const problems = [...unset, ...(Result.isFailure(read) ? read.failure : []), ...crossed(expanded)]
+  if (Result.isFailure(read)) return { problems, warnings: [] }
+  const { discover = [], etcd, namespace, services = [] } = read.success
+  return {
+    problems,
+    warnings: [],
+    parts: {
+      ...(etcd === undefined ? {} : { etcd: etcd satisfies EtcdGrpcOptions }),
+      ...(namespace === undefined ? {} : { namespace }),
+      services: services.map(({ name, ...options }, index) => ({
+        service: Service.make(name),
+        options: options satisfies RegisterOptions,
+        pathOf: (option: string) => ["services", index, option]
+      })),
+      discover: discover.map((name) => Service.make(name))
+    }
   }
 }
 
-/** The rules that are about more than one field. They hold for what is right by itself. */
+/** The rules about more than one field. They apply to fields that are valid by themselves. */
 const crossed = (tree: Readonly<Record<string, unknown>>): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
   const need = (holder: Readonly<Record<string, unknown>>, path: Problem["path"], given: string, needed: string) => {

@@ -1,28 +1,26 @@
 /**
- * Reading a declaration: text, tree, variables, shape. Everything that is wrong is found before anything is sent.
+ * Reads a declaration: text, tree, variables, shape. It finds everything that is wrong before anything is sent.
  *
- * Loaded by whoever reads one: the parsers of the formats and `node:os` are no part of a program that does not.
+ * The module is loaded on first use, so a program without declarations loads no parser.
  *
  * @module
  */
 import { Effect, Result, Schema, SchemaIssue } from "effect"
 import { readFile } from "node:fs/promises"
 import { fileURLToPath } from "node:url"
-import { type Format, parserOf } from "../internal/text/formats.ts"
+import type { Format } from "../internal/text/formats.ts"
 import { showPath } from "../internal/text/paths.ts"
 import { endpoint as checkEndpoint } from "../registry/model/Endpoint.ts"
 import * as Keyspace from "../registry/model/Keyspace.ts"
 import { plan } from "../registry/registration/RegisterOptions.ts"
 import { advertise, advertised, processVariable } from "../registry/registration/advertise.ts"
 import type { Declaration, Options, Source } from "./Declaration.ts"
-import { expand, type Problem } from "./environment.ts"
+import { type Document, type Problem, readDocument } from "./document.ts"
 import { textThat } from "./fields.ts"
-import { goZeroShape, isGoZero } from "./goZeroShape.ts"
-import { type DeclarationProblem, InvalidDeclaration } from "./InvalidDeclaration.ts"
-import { brokenJson, type Locate, locator } from "./locate.ts"
-import { ownShape } from "./ownShape.ts"
-import { serviceFor } from "./serviceFor.ts"
-import { type Decode, recordOf } from "./shape.ts"
+import { isGoZero, isGoZeroWithoutEtcd, readGoZero, withoutEtcd } from "./goZero.ts"
+import { type DeclarationProblem, InvalidDeclaration, problemText } from "./InvalidDeclaration.ts"
+import { readOwnShape } from "./ownShape.ts"
+import { type Decode, type Found, recordOf } from "./shape.ts"
 
 const formats: Readonly<Record<string, Format>> = { yaml: "yaml", yml: "yaml", toml: "toml", json: "json" }
 
@@ -50,32 +48,27 @@ export const readDeclaration = Effect.fnUntraced(function* (
   needsEtcd: boolean
 ): Effect.fn.Return<Declaration, InvalidDeclaration> {
   const { format, name, text } = yield* load(source)
-  const parse = yield* parserOf(format)
   const invalid = (problems: ReadonlyArray<DeclarationProblem>) => new InvalidDeclaration({ source: name, problems })
 
-  const parsed = parse(text.replace(/^\uFEFF/, ""))
-  if (Result.isFailure(parsed)) {
-    const { rule, ...known } = parsed.failure
-    const position = format === "json" ? brokenJson(text) : { line: 1, column: 1, ...known }
-    return yield* invalid([{ path: "", rule, ...position }])
+  const read = yield* readDocument(format, text)
+  if (Result.isFailure(read)) return yield* invalid([{ path: "", line: 0, column: 0, ...read.failure }])
+  const { locate, tree } = read.success
+  const { parts, problems, warnings } = readTree(tree, options, needsEtcd)
+  if (parts === undefined || problems.length > 0) return yield* invalid(located(problems, locate))
+  return {
+    ...parts,
+    services: parts.services.map(({ options, service }) => ({ service, options })),
+    warnings: located(warnings, locate).map((problem) => problemText(name, problem))
   }
-
-  const variable = (name: string): string | undefined =>
-    options.env === undefined ? processVariable(name) : options.env[name]
-  const { problems: unset, tree } = expand(parsed.success, variable)
-  const read = readTree(tree, options, variable, needsEtcd)
-  const problems = [...unset, ...(Result.isFailure(read) ? read.failure : [])]
-  if (Result.isSuccess(read) && problems.length === 0) return read.success
-  return yield* invalid(located(problems, locator(format, text)))
 })
 
-/** In the order of the text, the first of each place: what follows from another problem there says nothing new. */
-const located = (problems: ReadonlyArray<Problem>, locate: Locate): ReadonlyArray<DeclarationProblem> => {
+/** Sorts by position and drops problems nested under an earlier one. */
+const located = (problems: ReadonlyArray<Problem>, locate: Document["locate"]): ReadonlyArray<DeclarationProblem> => {
   const first = problems.filter(({ path }, index) =>
     !problems.slice(0, index).some((earlier) => earlier.path.every((part, position) => part === path[position]))
   )
   return first
-    .map(({ path, rule }) => ({ path: showPath(path), rule, ...locate(path) }))
+    .map(({ path, rule }) => ({ path: showPath(path), rule, ...locate(path) ?? { line: 0, column: 0 } }))
     .sort((a, b) => a.line - b.line || a.column - b.column)
 }
 
@@ -101,45 +94,39 @@ const decode: Decode = (schema, value, at, onExcessProperty) =>
       }))
   )
 
-const readTree = (
-  tree: unknown,
-  { advertise: advertiseOption, health = {} }: Options,
-  variable: (name: string) => string | undefined,
-  needsEtcd: boolean
-): Result.Result<Declaration, ReadonlyArray<Problem>> => {
+const readTree = (tree: unknown, options: Options, needsEtcd: boolean): Found => {
   const root = recordOf(tree)
-  if (root !== tree) return Result.fail([{ path: [], rule: "it must have members, such as services or discover" }])
-  const shape = isGoZero(root) ? goZeroShape : ownShape
+  const failed = (problem: Problem): Found => ({ problems: [problem], warnings: [] })
+  if (root !== tree) return failed({ path: [], rule: "it must have members, such as services or discover" })
+  const isOwn = !isGoZero(root)
+  if (isOwn && isGoZeroWithoutEtcd(root)) return failed(withoutEtcd)
+
+  const variable = (name: string): string | undefined =>
+    options.env === undefined ? processVariable(name) : options.env[name]
   let host: Result.Result<string, string> | undefined
-  const findHost = () => host ??= advertised({ option: advertiseOption, variable })
+  const findHost = () => host ??= advertised({ option: options.advertise, variable })
   const endpoint = textThat((text) => Result.flatMap(advertise(text, findHost), checkEndpoint))
 
-  const read = shape.read(root, endpoint, decode)
-  const problems: Array<Problem> = [
-    ...(Result.isFailure(read) ? read.failure : []),
-    ...shape.problems(root),
-    ...(needsEtcd && shape === ownShape && !("etcd" in root) ? [{ path: ["etcd"], rule: "it is needed" }] : [])
+  const found = (isOwn ? readOwnShape : readGoZero)(root, { decode, endpoint, variable })
+  const problems = [
+    ...found.problems,
+    ...(needsEtcd && isOwn && !("etcd" in root) ? [{ path: ["etcd"], rule: "it is needed" }] : [])
   ]
-  if (Result.isFailure(read) || problems.length > 0) return Result.fail(problems)
+  const { parts, warnings } = found
+  if (parts === undefined || problems.length > 0) return { problems, warnings }
 
-  const keyspace = Keyspace.make(read.success.namespace ?? Keyspace.defaultNamespace)
-  const services = read.success.services.map(({ name, options }, index) => {
-    const check = health[name]
-    const service = serviceFor(name, shape.layout)
-    const withHealth = check === undefined ? options : { ...options, health: check }
-    // What no field shows, such as a value that is too large.
+  const keyspace = Keyspace.make(parts.namespace ?? Keyspace.defaultNamespace)
+  const services = parts.services.map(({ options: given, pathOf, service }) => {
+    const check = options.health?.[service.name]
+    const withHealth = check === undefined ? given : { ...given, health: check }
+    // Rules about several fields at once, such as the size of the value.
     if (Result.isSuccess(keyspace)) {
       const planned = plan(keyspace.success, service, withHealth)
       if (Result.isFailure(planned)) {
-        const path = shape === ownShape ? ["services", index, planned.failure.option] : ["Etcd"]
-        problems.push({ path, rule: planned.failure.rule })
+        problems.push({ path: pathOf(planned.failure.option), rule: planned.failure.rule })
       }
     }
-    return { service, options: withHealth }
+    return { service, options: withHealth, pathOf }
   })
-  return problems.length > 0 ? Result.fail(problems) : Result.succeed({
-    ...read.success,
-    services,
-    discover: read.success.discover.map((name) => serviceFor(name, shape.layout))
-  })
+  return { problems, warnings, parts: { ...parts, services } }
 }

@@ -1,16 +1,15 @@
 /**
- * What a shape of declarations is.
+ * The two shapes of declarations, our own and that of go-zero, read through one interface.
  *
  * @module
  */
 import type { Result, Schema } from "effect"
 import type { Options as EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
+import type * as Service from "../registry/model/Service.ts"
 import type { RegisterOptions } from "../registry/registration/RegisterOptions.ts"
-import type { Problem } from "./environment.ts"
-import type { Path } from "./locate.ts"
-import type { Layout } from "./serviceFor.ts"
+import type { Path, Problem } from "./document.ts"
 
-/** Decodes what stands at a path by a schema, or tells all that is wrong with it, unknown members included if they are. */
+/** Decodes a value at a path. Fails with everything that is wrong with it. */
 export type Decode = <A>(
   schema: Schema.Codec<A, unknown>,
   value: unknown,
@@ -18,23 +17,38 @@ export type Decode = <A>(
   unknownMembers: "error" | "ignore"
 ) => Result.Result<A, ReadonlyArray<Problem>>
 
-/** A shape that declarations have. */
-export interface DeclaredShape {
-  readonly layout: Layout
-  /** What is wrong beyond single fields. */
-  readonly problems: (tree: Readonly<Record<string, unknown>>) => ReadonlyArray<Problem>
-  readonly read: (
-    tree: Readonly<Record<string, unknown>>,
-    endpoint: Schema.Codec<string, unknown>,
-    decode: Decode
-  ) => Result.Result<{
-    readonly etcd?: EtcdGrpcOptions
-    readonly namespace?: string
-    readonly services: ReadonlyArray<{ readonly name: string; readonly options: RegisterOptions }>
-    readonly discover: ReadonlyArray<string>
-  }, ReadonlyArray<Problem>>
+/** What a shape is read with. */
+export interface Context {
+  readonly decode: Decode
+  /** An endpoint, with the advertised address in place of a host that means every interface. */
+  readonly endpoint: Schema.Codec<string, unknown>
+  readonly variable: (name: string) => string | undefined
 }
 
-/** The members of a value; none if it has none. */
+/** What a shape declares. */
+export interface Parts {
+  readonly etcd?: EtcdGrpcOptions
+  readonly namespace?: string
+  readonly services: ReadonlyArray<{
+    readonly service: Service.Service
+    readonly options: RegisterOptions
+    /** The path of an option of the service, for problems. */
+    readonly pathOf: (option: string) => Path
+  }>
+  readonly discover: ReadonlyArray<Service.Service>
+}
+
+/** What was found in a tree. Without `parts` there is a problem. */
+export interface Found {
+  readonly parts?: Parts
+  readonly problems: ReadonlyArray<Problem>
+  /** Members that are ignored. */
+  readonly warnings: ReadonlyArray<Problem>
+}
+
+/** Reads the root of a tree. */
+export type ReadShape = (root: Readonly<Record<string, unknown>>, context: Context) => Found
+
+/** The members of a value, none if it is not a record. */
 export const recordOf = (value: unknown): Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : {}

@@ -5,18 +5,19 @@ import { networkInterfaces, tmpdir } from "node:os"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
 import type { Options as DeclarationOptions } from "../../src/declared/Declaration.ts"
+import { type Path, readDocument } from "../../src/declared/document.ts"
 import { readDeclaration } from "../../src/declared/read.ts"
 import type { Format } from "../../src/internal/text/formats.ts"
 import { describe, effect } from "../harness/it.ts"
 
-/** What is read: plain data, without the services' codecs. */
+/** The declaration as plain data, without the codecs of its services. */
 const read = (
   text: string,
   options: DeclarationOptions & { readonly format?: Format; readonly needsEtcd?: boolean } = {}
 ) =>
   Effect.gen(function* () {
     const { format = "yaml", needsEtcd = false, ...rest } = options
-    const { discover, services, ...where } = yield* readDeclaration(
+    const { discover, services, warnings: _, ...where } = yield* readDeclaration(
       { text, format, name: `d.${format}` },
       { env: {}, ...rest },
       needsEtcd
@@ -177,7 +178,7 @@ const asJson = JSON.stringify({
 describe("a declaration in our shape", () => {
   for (const [format, text] of [["yaml", asYaml], ["toml", asToml], ["json", asJson]] as const) {
     effect(
-      `a declaration has every option of a client and a registration that is data, in ${format}`,
+      `a declaration in ${format} has every option of a client and of a registration that is data`,
       () =>
         Effect.gen(function* () {
           const { etcd: { password, ...etcd } = { endpoints: [] }, ...rest } = yield* read(text, {
@@ -199,7 +200,7 @@ describe("a declaration in our shape", () => {
       })
     }))
 
-  effect("a declaration uses the health checks of the program, by name", () =>
+  effect("a declaration takes health checks of the program by name", () =>
     Effect.gen(function* () {
       const health = { orders: Effect.void }
       const { services } = yield* read(asYaml, { health })
@@ -207,7 +208,7 @@ describe("a declaration in our shape", () => {
     }))
 
   effect(
-    "an invalid declaration reports all problems with line, column, path and rule",
+    "an invalid declaration reports every problem with line, column, path and rule",
     () =>
       Effect.gen(function* () {
         const text = `etcd:
@@ -276,13 +277,13 @@ other: 1
       })
   )
 
-  effect("an invalid declaration in TOML or JSON is reported in the same way", () =>
+  effect("an invalid declaration reports paths in TOML, and positions in JSON", () =>
     Effect.gen(function* () {
       const rule = "it must be a finite number of at least 0"
       const toml = `[[services]]\nname = "a"\nendpoints = ["http://h:1"]\n[[services]]\nname = "b"\nweight = "x"\n`
       assert.deepEqual(yield* problems(toml, { format: "toml" }), [
-        "4:1 services[1].endpoints: it is needed",
-        `6:1 services[1].weight: ${rule}`
+        "0:0 services[1].endpoints: it is needed",
+        `0:0 services[1].weight: ${rule}`
       ])
       const json = `{ "services": [\n  { "name": "a", "endpoints": ["http://h:1"],\n    "weight": null }\n] }`
       assert.deepEqual(yield* problems(json, { format: "json" }), [`3:5 services[0].weight: ${rule}`])
@@ -291,15 +292,20 @@ other: 1
     }))
 
   effect(
-    "a declaration that does not parse is reported with its line, without its content",
+    "a declaration that does not parse reports the position without quotes from the text",
     () =>
       Effect.gen(function* () {
         assert.deepEqual(yield* problems("etcd:\n  username: root\n  password: *hunter2 at line 9\ndiscover: []"), [
-          "3:1 : it is not YAML: Unknown YAML alias"
+          "3:22 : it is not YAML: Unexpected scalar at node end"
         ])
         assert.deepEqual(yield* problems("aa: 1\naa: hunter2"), ["2:1 : it is not YAML: Duplicate key"])
+        assert.deepEqual(yield* problems("a: *hunter2"), ["1:4 : it is not YAML: Alias without an anchor before it"])
+        assert.deepEqual(yield* problems("a: !hunter2 1"), ["1:4 : it is not YAML: Unresolved tag"])
+        assert.deepEqual(yield* problems("a: 1\n--- \nb: hunter2"), [
+          "2:1 : it is not YAML: Only one document is read"
+        ])
         assert.deepEqual(yield* problems(`b: 1\na: [1,\n  "hunter2`), [
-          "2:1 : it is not YAML: Unterminated quoted scalar"
+          '3:11 : it is not YAML: Missing closing "quote'
         ])
         assert.deepEqual(yield* problems(`[etcd]\npassword = hunter2`, { format: "toml" }), [
           "2:19 : it is not TOML: Invalid value"
@@ -310,7 +316,7 @@ other: 1
       })
   )
 
-  effect("a declaration with a too large instance is refused", () =>
+  effect("a declaration whose instance is too large is invalid", () =>
     Effect.gen(function* () {
       const text = `services:\n  - { name: a, endpoints: [http://h:1],\n      metadata: { blob: "${
         "x".repeat(1024 * 1024)
@@ -331,7 +337,7 @@ describe("variables of a declaration", () => {
     )
 
   effect(
-    "variables of a declaration are replaced, with their default if they are empty or unset",
+    "a variable of a declaration is replaced, by its default if it is empty or not set",
     () =>
       Effect.gen(function* () {
         assert.equal(yield* one("${Z}", { Z: "eu" }), "eu")
@@ -343,28 +349,25 @@ describe("variables of a declaration", () => {
       })
   )
 
-  effect("variables of a declaration are never syntax, and are not expanded twice", () =>
+  effect("the value of a variable is neither syntax nor a variable", () =>
     Effect.gen(function* () {
       assert.equal(yield* one("${Z}", { Z: '"}\n: ${Y} #' }), '"}\n: ${Y} #')
     }))
 
-  effect(
-    "variables of a declaration that are unset or malformed are problems at their place",
-    () =>
-      Effect.gen(function* () {
-        const text = "services:\n  - name: ${A}\n    endpoints: ['${B}', 'http://${C:-${D}}:1']\n    zone: ${E-e}\n"
-        const unset = (name: string) => `the variable ${name} is not set, and there is no default: \${${name}:-default}`
-        const rule = "a variable is ${NAME} or ${NAME:-default}, without others in it; ${ itself is $${"
-        assert.deepEqual(yield* problems(text), [
-          `2:5 services[0].name: ${unset("A")}`,
-          `3:17 services[0].endpoints[0]: ${unset("B")}`,
-          `3:25 services[0].endpoints[1]: ${rule}`,
-          `4:5 services[0].zone: ${rule}`
-        ])
-      })
-  )
+  effect("a variable that is not set or malformed is a problem with its position", () =>
+    Effect.gen(function* () {
+      const text = "services:\n  - name: ${A}\n    endpoints: ['${B}', 'http://${C:-${D}}:1']\n    zone: ${E-e}\n"
+      const unset = (name: string) => `the variable ${name} is not set, and there is no default: \${${name}:-default}`
+      const rule = "a variable is ${NAME} or ${NAME:-default}, without others in it; ${ itself is $${"
+      assert.deepEqual(yield* problems(text), [
+        `2:5 services[0].name: ${unset("A")}`,
+        `3:17 services[0].endpoints[0]: ${unset("B")}`,
+        `3:25 services[0].endpoints[1]: ${rule}`,
+        `4:5 services[0].zone: ${rule}`
+      ])
+    }))
 
-  effect("variables of a declaration can be numbers, and lists with commas", () =>
+  effect("the value of a variable may be a number or a list with commas", () =>
     Effect.gen(function* () {
       const text =
         "etcd: { endpoints: '${E}' }\nservices: [{ name: a, endpoints: '${P}', weight: '${W}', healthThreshold: '${W}' }]"
@@ -378,34 +381,31 @@ describe("variables of a declaration", () => {
 })
 
 describe("the advertised address", () => {
-  effect(
-    "the advertised address replaces a host that means every interface, and no other",
-    () =>
-      Effect.gen(function* () {
-        const advertise = "10.0.0.5"
-        for (
-          const [given, expected] of [
-            ["http://0.0.0.0:8080/a?b=c", "http://10.0.0.5:8080/a?b=c"],
-            ["https://0.0.0.0", "https://10.0.0.5"],
-            ["grpc://[::]:9000", "grpc://10.0.0.5:9000"],
-            ["grpc://[0:0:0:0:0:0:0:0]:9000", "grpc://10.0.0.5:9000"],
-            ["http://:8080/", "http://10.0.0.5:8080/"],
-            ["0.0.0.0:8080", "tcp://10.0.0.5:8080"],
-            ["[::]:8080", "tcp://10.0.0.5:8080"],
-            [":8080", "tcp://10.0.0.5:8080"],
-            ["http://0.0.0.0.example:80", "http://0.0.0.0.example:80"],
-            ["http://10.0.0.0:80", "http://10.0.0.0:80"],
-            ["http://[::1]:80", "http://[::1]:80"],
-            ["http://h:80/0.0.0.0:1", "http://h:80/0.0.0.0:1"]
-          ] as const
-        ) {
-          assert.equal(yield* endpointOf(given, { advertise }), expected)
-        }
-      })
-  )
+  effect("the advertised address replaces only hosts that mean every interface", () =>
+    Effect.gen(function* () {
+      const advertise = "10.0.0.5"
+      for (
+        const [given, expected] of [
+          ["http://0.0.0.0:8080/a?b=c", "http://10.0.0.5:8080/a?b=c"],
+          ["https://0.0.0.0", "https://10.0.0.5"],
+          ["grpc://[::]:9000", "grpc://10.0.0.5:9000"],
+          ["grpc://[0:0:0:0:0:0:0:0]:9000", "grpc://10.0.0.5:9000"],
+          ["http://:8080/", "http://10.0.0.5:8080/"],
+          ["0.0.0.0:8080", "tcp://10.0.0.5:8080"],
+          ["[::]:8080", "tcp://10.0.0.5:8080"],
+          [":8080", "tcp://10.0.0.5:8080"],
+          ["http://0.0.0.0.example:80", "http://0.0.0.0.example:80"],
+          ["http://10.0.0.0:80", "http://10.0.0.0:80"],
+          ["http://[::1]:80", "http://[::1]:80"],
+          ["http://h:80/0.0.0.0:1", "http://h:80/0.0.0.0:1"]
+        ] as const
+      ) {
+        assert.equal(yield* endpointOf(given, { advertise }), expected)
+      }
+    }))
 
   effect(
-    "the advertised address is the option, ADVERTISE_ADDRESS, POD_IP, or the first non-loopback interface",
+    "the advertised address is the option, ADVERTISE_ADDRESS, POD_IP or the first interface that is not loopback",
     () =>
       Effect.gen(function* () {
         const env = { ADVERTISE_ADDRESS: "host-1.example", POD_IP: "fd00::1" }
@@ -424,7 +424,7 @@ describe("the advertised address", () => {
   )
 
   effect(
-    "an invalid advertised address is a problem of the endpoint that needs it only",
+    "an invalid advertised address is a problem only of the endpoints that need it",
     () =>
       Effect.gen(function* () {
         const options = { env: { POD_IP: "10.0.0.5:80" } }
@@ -463,7 +463,7 @@ OrderRpc:
   NonBlock: true
 `
   effect(
-    "a go-zero declaration registers the server and discovers the services of its clients",
+    "a go-zero file registers its server and discovers the services of its clients",
     () =>
       Effect.gen(function* () {
         const { etcd: { password, ...etcd } = { endpoints: [] }, ...rest } = yield* read(server, {
@@ -483,7 +483,7 @@ OrderRpc:
       })
   )
 
-  effect("a go-zero declaration of a client only discovers", () =>
+  effect("a go-zero file of a client only discovers", () =>
     Effect.gen(function* () {
       assert.deepEqual(
         yield* read(`{ "Etcd": { "Hosts": ["h:1"], "Key": "user.rpc", "User": "", "ID": 0 } }`, { format: "json" }),
@@ -495,7 +495,7 @@ OrderRpc:
       )
     }))
 
-  effect("an invalid go-zero declaration reports all problems", () =>
+  effect("an invalid go-zero file reports every problem", () =>
     Effect.gen(function* () {
       const text = `ListenOn: nowhere
 Etcd:
@@ -505,7 +505,7 @@ Etcd:
   CertFile: c.pem
   InsecureSkipVerify: true
 A:
-  Etcd: { Hosts: [other:1], Key: a/b, Pass: hunter2 }
+  Etcd: { Hosts: [other:1], Key: a/, Pass: hunter2 }
 B:
   Etcd: none
 `
@@ -517,16 +517,226 @@ B:
         "5:3 Etcd.User: it counts only with Pass beside it",
         "6:3 Etcd.CertFile: it counts only with CertKeyFile and CACertFile beside it",
         "7:3 Etcd.InsecureSkipVerify: it cannot be true: a server is always verified; give its authority as CACertFile",
-        "9:11 A.Etcd.Hosts: they must be those of Etcd: a registry speaks to one etcd",
-        "9:29 A.Etcd.Key: it must be 1 to 253 bytes of UTF-8, without '/' and control characters, and neither '.' nor '..'",
-        "9:39 A.Etcd.Pass: it counts only with User beside it",
+        "9:11 A.Etcd.Hosts: they must be those of Etcd: a registry uses one etcd",
+        "9:29 A.Etcd.Key: it must not end with '/', which this format adds by itself",
+        "9:38 A.Etcd.Pass: it counts only with User beside it",
         "11:3 B.Etcd: it must have members"
       ])
     }))
 })
 
+describe("a declaration as go-zero reads it", () => {
+  const declared = (text: string, env: Record<string, string> = {}) =>
+    Effect.map(read(text, { env, advertise: "10.0.0.5" }), ({ discover, etcd, services }) => ({
+      endpoints: etcd?.endpoints,
+      services: services.map(({ endpoints, name }) => [name, ...endpoints]),
+      discover
+    }))
+
+  const warnings = (text: string) =>
+    Effect.map(
+      readDeclaration({ text, format: "yaml", name: "d.yaml" }, { env: {} }, false),
+      ({ warnings }) => warnings
+    )
+
+  effect("a go-zero file may have names in any case and keys with slashes", () =>
+    Effect.gen(function* () {
+      const text = `
+listenOn: 10.0.0.5:8080
+etcd:
+  hosts: [h:1]
+  KEY: prod/user.rpc
+orderRpc:
+  etcd: { HOSTS: "h:1", key: prod/order.rpc }
+`
+      assert.deepEqual(yield* declared(text), {
+        endpoints: ["h:1"],
+        services: [["prod/user.rpc", "tcp://10.0.0.5:8080"]],
+        discover: ["prod/order.rpc"]
+      })
+      assert.deepEqual(yield* problems("A: { Etcd: { Hosts: [h:1], hosts: [h:2], Key: a } }"), [
+        "1:28 A.Etcd.hosts: Hosts occurs twice"
+      ])
+    }))
+
+  effect("a go-zero file expands variables only in the settings that are read", () =>
+    Effect.gen(function* () {
+      const text = `
+Name: $UNSET
+Mysql: { DataSource: "\${ALSO_UNSET}:pa$word" }
+ListenOn: $HOST:8080
+Etcd: { Hosts: ["\${ETCD}"], Key: "$KEY.rpc", User: root, Pass: "a$$b" }
+`
+      assert.deepEqual(yield* declared(text, { HOST: "10.0.0.9", ETCD: "h:1", KEY: "user" }), {
+        endpoints: ["h:1"],
+        services: [["user.rpc", "tcp://10.0.0.9:8080"]],
+        discover: []
+      })
+      assert.deepEqual(yield* problems("Etcd: { Hosts: [h:1], Key: $KEY }"), [
+        "1:23 Etcd.Key: the variable KEY is not set, and there is no default: ${KEY:-default}"
+      ])
+    }))
+
+  effect("a go-zero file may name the hosts of one etcd in any order", () =>
+    Effect.gen(function* () {
+      const text = "A: { Etcd: { Hosts: [b:1, a:1], Key: x } }\nB: { Etcd: { Hosts: ['A:1', 'b:1'], Key: y } }"
+      assert.deepEqual((yield* declared(text)).discover, ["x", "y"])
+    }))
+
+  effect("a go-zero file registers every ListenOn beside an Etcd, at any level", () =>
+    Effect.gen(function* () {
+      const text = `
+Name: api
+Host: 0.0.0.0
+Port: 8888
+Servers:
+  - Rpc:
+      ListenOn: :9000
+      Etcd: { Hosts: [h:1], Key: a.rpc }
+  - Rpc:
+      ListenOn: 0.0.0.0:9001
+      Etcd: { Hosts: [h:1], Key: b.rpc, ID: 3 }
+`
+      assert.deepEqual((yield* declared(text)).services, [
+        ["a.rpc", "tcp://10.0.0.5:9000"],
+        ["b.rpc", "tcp://10.0.0.5:9001"]
+      ])
+    }))
+
+  effect("a go-zero file discovers the upstreams of a gateway and targets of etcd", () =>
+    Effect.gen(function* () {
+      const text = `
+Name: gateway
+Upstreams:
+  - Grpc:
+      Etcd: { Hosts: ["h1:1", "h2:1"], Key: hello.rpc }
+    ProtoSets: [hello.pb]
+  - Grpc:
+      Target: etcd://h2:1,h1:1/prod/world.rpc
+  - Grpc:
+      Target: dns:///other:8080
+  - Http:
+      Target: localhost:8080
+`
+      assert.deepEqual(yield* declared(text), {
+        endpoints: ["h1:1", "h2:1"],
+        services: [],
+        discover: ["hello.rpc", "prod/world.rpc"]
+      })
+      assert.deepEqual(yield* problems("A: { Target: 'etcd://h/' }"), [
+        "1:6 A.Target: it must be etcd://host:port/key, or several host:port with commas"
+      ])
+    }))
+
+  effect("a go-zero file logs what it ignores and never its values", () =>
+    Effect.gen(function* () {
+      const text = `
+A: { Etcd: { Hosts: [h:1], Key: a, Keys: hunter2 } }
+B: { Etcd: { Hosts: [h:1], Key: b }, Endpoints: ["10.0.0.1:80"] }
+C: { Etcd: { Hosts: [h:1], Key: c }, Target: "etcd://h:1/d" }
+`
+      assert.deepEqual(yield* warnings(text), [
+        "d.yaml:2:36 A.Etcd.Keys: go-zero's Etcd has no such setting; it is ignored",
+        "d.yaml:3:6 B.Etcd: it is ignored: Endpoints beside it override it",
+        "d.yaml:4:6 C.Etcd: it is ignored: Target beside it overrides it"
+      ])
+      assert.deepEqual((yield* declared(text)).discover, ["a", "d"])
+    }))
+
+  effect("a go-zero file without an Etcd says that", () =>
+    Effect.gen(function* () {
+      const rule =
+        "this file of go-zero has no Etcd: { Hosts, Key } and no Target: etcd://hosts/key, so it declares nothing"
+      assert.deepEqual(yield* problems("Name: user.rpc\nListenOn: 0.0.0.0:8080\nMode: dev"), [`1:1 : ${rule}`])
+      assert.deepEqual(yield* problems("A: { Etcd: { Hosts: [h:1], Key: a }, Endpoints: ['h:80'] }"), [`1:1 : ${rule}`])
+    }))
+
+  effect("a go-zero file must use one user for one etcd", () =>
+    Effect.gen(function* () {
+      const one = "A: { Etcd: { Hosts: [h:1], Key: a } }\nB: { Etcd: { Hosts: [h:1], Key: b, User: u, Pass: p } }\n"
+      const { etcd } = yield* read(one)
+      assert.equal(etcd?.username, "u")
+      assert.deepEqual(yield* problems(`${one}C: { Etcd: { Hosts: [h:1], Key: c, User: v, Pass: p } }`), [
+        "3:14 C.Etcd.Hosts: its user and certificates must be those of the other Etcd blocks"
+      ])
+    }))
+})
+
+describe("readDocument", () => {
+  effect("readDocument finds members and items of YAML and JSON by their paths", () =>
+    Effect.gen(function* () {
+      const text = `# comment
+services:
+  - name: a # comment
+    "endpoints":
+    - http://h:1
+    - { x: [1, "two"] }
+discover: &d [payments,
+  users]
+x-copy: *d
+`
+      const yaml = Result.getOrThrow(yield* readDocument("yaml", text))
+      const at = (path: Path) => {
+        const { column, line } = yaml.locate(path) ?? { column: 0, line: 0 }
+        return `${line}:${column}`
+      }
+      assert.deepEqual(
+        [
+          at([]),
+          at(["services"]),
+          at(["services", 0]),
+          at(["services", 0, "endpoints"]),
+          at(["services", 0, "endpoints", 1, "x", 1]),
+          at(["discover", 1]),
+          // Behind an alias, and missing: the nearest one above.
+          at(["x-copy", 1]),
+          at(["services", 0, "zone"]),
+          at(["missing"])
+        ],
+        ["1:1", "2:1", "3:5", "4:5", "6:16", "8:3", "9:1", "3:5", "1:1"]
+      )
+      const json = Result.getOrThrow(yield* readDocument("json", `{\r\n\t"a": [1,\r\n\t\t{ "b": null }]\r\n}`))
+      assert.deepEqual(json.locate(["a", 1, "b"]), { line: 3, column: 5 })
+      const toml = Result.getOrThrow(yield* readDocument("toml", "a = 1"))
+      assert.equal(toml.locate(["a"]), undefined)
+    }))
+
+  for (
+    const [text, line, column] of [
+      [`{\n  "a": hunter2\n}`, 2, 8],
+      [`{"a": 1,\n "b" 2}`, 2, 6],
+      [`{"a": [1, 2,]}`, 1, 13],
+      [`{"a": 1`, 1, 8],
+      [`{a: 1}`, 1, 2],
+      [`{"a": 1} x`, 1, 10],
+      [``, 1, 1]
+    ] as const
+  ) {
+    effect(`readDocument finds where ${JSON.stringify(text)} stops being JSON`, () =>
+      Effect.gen(function* () {
+        const failed = yield* Effect.flip(Effect.flatMap(readDocument("json", text), Effect.fromResult))
+        assert.deepEqual(failed, { rule: "it is not JSON", line, column })
+      }))
+  }
+
+  effect("readDocument refuses YAML that is nested too deeply or expands to too much", () =>
+    Effect.gen(function* () {
+      const rule = (text: string) =>
+        Effect.map(
+          Effect.flip(Effect.flatMap(readDocument("yaml", text), Effect.fromResult)),
+          ({ rule }) => rule
+        )
+      const levels = Array.from({ length: 30 }, (_, index) => `b${index + 1}: &b${index + 1} [*b${index}, *b${index}]`)
+      assert.equal(
+        yield* rule(["b0: &b0 [x, x]", ...levels].join("\n")),
+        "it is not YAML: its aliases expand to too much"
+      )
+      assert.match(yield* rule("[".repeat(50_000) + "]".repeat(50_000)), /^it is not YAML: it is nested too deeply/)
+    }))
+})
+
 describe("a file", () => {
-  effect("a declaration is read by path or URL, in the format of its file name", () =>
+  effect("a declaration is read by its path or its URL in the format of its name", () =>
     Effect.gen(function* () {
       const folder = yield* Effect.acquireRelease(
         Effect.sync(() => mkdtempSync(join(tmpdir(), "declared-"))),
