@@ -5,7 +5,7 @@ import { currentRuntime, runProgram } from "../harness/program.ts"
 
 describe(`a program with the embedded engine on ${currentRuntime}`, () => {
   live(
-    "has live configuration and declarations, needs no permission, and ends by itself",
+    "a program with configuration and declarations needs no permission and exits by itself",
     () =>
       Effect.gen(function* () {
         const program = yield* runProgram({

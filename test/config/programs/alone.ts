@@ -1,5 +1,5 @@
 // Live configuration and a declaration on the embedded engine. It needs no permission under Deno.
-import { Config, Effect, Layer, Schema } from "effect"
+import { Config, Effect, Layer, References, Schema } from "effect"
 import { getInstances, Registry } from "../../../mod.ts"
 import { Declared } from "../../../src/declared/mod.ts"
 import { Etcd, EtcdMemory } from "../../../src/etcd/mod.ts"
@@ -25,5 +25,9 @@ const main = Effect.gen(function* () {
 })
 
 await Effect.runPromise(
-  main.pipe(Effect.scoped, Effect.provide(Registry.layer().pipe(Layer.provideMerge(EtcdMemory.layer()))))
+  main.pipe(
+    Effect.scoped,
+    Effect.provideService(References.MinimumLogLevel, "Warn"),
+    Effect.provide(Registry.layer().pipe(Layer.provideMerge(EtcdMemory.layer())))
+  )
 )
