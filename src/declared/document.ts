@@ -1,14 +1,15 @@
 /**
- * The text of a declaration as a tree, with the positions of its members.
+ * The text of a declaration as a tree, and the positions of its members.
  *
- * YAML and JSON have positions from the package `yaml`, which is loaded on first use. TOML has none.
+ * Values come from the parsers of live configuration, which need no permission of Deno. Positions come from the package
+ * `yaml`, which is loaded when there is a problem to report. JSON is YAML, too. TOML has no positions.
  *
  * @module
  */
 import { Effect, Result } from "effect"
 import type { Document as YamlDocument, LineCounter } from "yaml"
 import { type Format, parserOf } from "../internal/text/formats.ts"
-import { parseJson, read as readJson } from "../internal/text/json.ts"
+import { read as readJson } from "../internal/text/json.ts"
 
 /** Keys and indices from the root. */
 export type Path = ReadonlyArray<string | number>
@@ -25,11 +26,13 @@ export interface Problem {
   readonly rule: string
 }
 
+/** The position of a path, or of the nearest one above it. `undefined` if it is unknown. */
+export type Locate = (path: Path) => Position | undefined
+
 /** A text that parsed. */
 export interface Document {
   readonly tree: unknown
-  /** The position of a path, or of the nearest one above it. `undefined` if the format has no positions. */
-  readonly locate: (path: Path) => Position | undefined
+  readonly locate: Effect.Effect<Locate>
 }
 
 /** Why a text does not parse, without quotes from the text, which may contain a secret. */
@@ -37,83 +40,85 @@ export interface SyntaxProblem extends Partial<Position> {
   readonly rule: string
 }
 
-/** The largest text that is read. */
-const maxCharacters = 4 * 1024 * 1024
-
 /** Parses a text. */
-export const readDocument = (format: Format, text: string): Effect.Effect<Result.Result<Document, SyntaxProblem>> => {
+export const readDocument = Effect.fnUntraced(function* (
+  format: Format,
+  text: string
+): Effect.fn.Return<Document, SyntaxProblem> {
   const source = text.replace(/^\uFEFF/, "")
-  if (source.length > maxCharacters) {
-    return Effect.succeed(Result.fail({ rule: `it must have at most ${maxCharacters} characters` }))
+  const parsed = (yield* parserOf(format))(source)
+  if (Result.isFailure(parsed)) {
+    const position = format === "json" ? brokenJson(source) : format === "yaml" ? yield* brokenYaml(source) : undefined
+    return yield* Effect.fail({ ...parsed.failure, ...position })
   }
-  if (format === "toml") {
-    return Effect.map(
-      parserOf("toml"),
-      (parse) => Result.map(parse(source), (tree) => ({ tree, locate: () => undefined }))
+  return {
+    tree: parsed.success,
+    locate: format === "toml" ? Effect.succeed(() => undefined) : Effect.map(
+      positioned(source),
+      (document): Locate => (path) => document === undefined ? undefined : document.at(offsetOf(document, path))
     )
   }
-  return Effect.map(Effect.promise(() => import("yaml")), (yaml) => {
-    const lines = new yaml.LineCounter()
-    const parsed = yaml.parseDocument(source, {
-      lineCounter: lines,
-      merge: true,
-      prettyErrors: false,
-      logLevel: "error",
-      // Quadratic in `yaml`. `firstProblem` finds duplicates in linear time.
-      uniqueKeys: false
-    })
-    const locate = (path: Path) => positionAt(lines, offsetOf(yaml, parsed, path))
-    if (format === "json") return Result.map(readStrictJson(source, lines), (tree) => ({ tree, locate }))
-    try {
-      const problem = firstProblem(yaml, parsed)
-      return problem === undefined ?
-        Result.succeed({ tree: parsed.toJS({ maxAliasCount: 100 }) as unknown, locate }) :
-        Result.fail({ rule: `it is not YAML: ${problem.rule}`, ...positionAt(lines, problem.offset) })
-    } catch (error) {
-      const rule = error instanceof RangeError ?
-        "it is nested too deeply" :
-        error instanceof ReferenceError ?
-        "its aliases expand to too much" :
-        "a merge key needs a map"
-      return Result.fail({ rule: `it is not YAML: ${rule}` })
-    }
-  })
-}
+})
 
-type Yaml = typeof import("yaml")
-
-const positionAt = (lines: LineCounter, offset: number): Position => {
-  const { col, line } = lines.linePos(offset)
-  return { line: Math.max(1, line), column: Math.max(1, col) }
-}
-
-const readStrictJson = (text: string, lines: LineCounter): Result.Result<unknown, SyntaxProblem> => {
+/** Where a text stops being JSON. */
+const brokenJson = (text: string): Position | undefined => {
   try {
-    return Result.succeed(parseJson(text))
-  } catch {
-    try {
-      return Result.succeed(readJson(text))
-    } catch (error) {
-      const offset = error instanceof Error ? /at position (\d+)$/.exec(error.message)?.[1] : undefined
-      const position = offset === undefined ? {} : positionAt(lines, Math.min(Number(offset), text.trimEnd().length))
-      return Result.fail({ rule: "it is not JSON", ...position })
-    }
+    readJson(text)
+    return undefined
+  } catch (error) {
+    const found = error instanceof Error ? /at position (\d+)$/.exec(error.message)?.[1] : undefined
+    if (found === undefined) return undefined
+    const before = text.slice(0, Math.min(Number(found), text.trimEnd().length)).split("\n")
+    return { line: before.length, column: (before.at(-1)?.length ?? 0) + 1 }
   }
 }
 
-/** Where the key of a member or an item starts. What an alias or a merge refers to is not followed. */
-const offsetOf = (yaml: Yaml, document: YamlDocument, path: Path): number => {
+/** Where a text stops being YAML. */
+const brokenYaml = (text: string): Effect.Effect<Position | undefined> =>
+  Effect.map(positioned(text), (document) => {
+    const [first] = (document?.yaml.errors ?? []).map(({ pos: [offset] }) => offset).sort((one, other) => one - other)
+    return first === undefined ? undefined : document?.at(first)
+  })
+
+/** A document of the package `yaml`. */
+interface Positioned {
+  readonly is: Pick<typeof import("yaml"), "isMap" | "isNode" | "isScalar" | "isSeq">
+  readonly yaml: YamlDocument
+  readonly at: (offset: number) => Position
+}
+
+/** Parses for positions. Under Deno the package reads two variables; without the permission there are no positions. */
+const positioned = (text: string): Effect.Effect<Positioned | undefined> =>
+  Effect.tryPromise(() => import("yaml")).pipe(
+    Effect.map(({ isMap, isNode, isScalar, isSeq, LineCounter, parseDocument }): Positioned => {
+      const lines: LineCounter = new LineCounter()
+      // The package finds duplicate keys in quadratic time. The other parser has found them.
+      const yaml = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false })
+      return {
+        is: { isMap, isNode, isScalar, isSeq },
+        yaml,
+        at: (offset) => {
+          const { col, line } = lines.linePos(offset)
+          return { line: Math.max(1, line), column: Math.max(1, col) }
+        }
+      }
+    }),
+    Effect.catchCause(() => Effect.succeed(undefined))
+  )
+
+/** Where the key of a member or an item starts. What an alias or a merge key refers to is not followed. */
+const offsetOf = ({ is, yaml }: Positioned, path: Path): number => {
   let offset = 0
-  let node: unknown = document.contents
+  let node: unknown = yaml.contents
   for (const part of path) {
-    if (yaml.isMap(node)) {
-      const pair = node.items.find(({ key }) => String(yaml.isScalar(key) ? key.value : key) === String(part))
+    if (is.isMap(node)) {
+      const pair = node.items.find(({ key }) => String(is.isScalar(key) ? key.value : key) === String(part))
       if (pair === undefined) return offset
-      offset = (yaml.isNode(pair.key) ? pair.key.range?.[0] : undefined) ?? offset
+      offset = (is.isNode(pair.key) ? pair.key.range?.[0] : undefined) ?? offset
       node = pair.value
-    } else if (yaml.isSeq(node)) {
+    } else if (is.isSeq(node)) {
       const item = node.items[Number(part)]
-      if (!yaml.isNode(item)) return offset
+      if (!is.isNode(item)) return offset
       offset = item.range?.[0] ?? offset
       node = item
     } else {
@@ -121,47 +126,4 @@ const offsetOf = (yaml: Yaml, document: YamlDocument, path: Path): number => {
     }
   }
   return offset
-}
-
-/** The rules of errors whose own messages quote the text, or depend on the runtime. */
-const rules: Readonly<Record<string, string>> = {
-  BAD_DQ_ESCAPE: "Invalid escape sequence",
-  MULTIPLE_DOCS: "Only one document is read",
-  RESOURCE_EXHAUSTION: "it is nested too deeply"
-}
-
-/** The first error. Messages of `yaml` quote the text after a colon. */
-const firstProblem = (
-  yaml: Yaml,
-  document: YamlDocument
-): { readonly rule: string; readonly offset: number } | undefined => {
-  const [error] = [...document.errors, ...document.warnings].sort((one, other) => one.pos[0] - other.pos[0])
-  if (error !== undefined) {
-    const rule = rules[error.code] ?? error.message.replace(/: .*$/s, "")
-    return { rule, offset: error.pos[0] }
-  }
-  const anchors = new Set<string>()
-  let found: { readonly rule: string; readonly offset: number } | undefined
-  const stop = (rule: string, offset: number | undefined) => {
-    found = { rule, offset: offset ?? 0 }
-    return yaml.visit.BREAK
-  }
-  yaml.visit(document, {
-    Node: (_, node) => {
-      if (yaml.isAlias(node)) {
-        return anchors.has(node.source) ? undefined : stop("Alias without an anchor before it", node.range?.[0])
-      }
-      if (node.anchor !== undefined) anchors.add(node.anchor)
-      if (!yaml.isMap(node)) return undefined
-      const names = new Set<unknown>()
-      for (const { key } of node.items) {
-        if (!yaml.isScalar(key)) return stop("Key that is not a scalar", yaml.isNode(key) ? key.range?.[0] : undefined)
-        const name = String(key.value)
-        if (names.has(name)) return stop("Duplicate key", key.range?.[0])
-        names.add(name)
-      }
-      return undefined
-    }
-  })
-  return found
 }

@@ -15,7 +15,7 @@ import * as Keyspace from "../registry/model/Keyspace.ts"
 import { plan } from "../registry/registration/RegisterOptions.ts"
 import { advertise, advertised, processVariable } from "../registry/registration/advertise.ts"
 import type { Declaration, Options, Source } from "./Declaration.ts"
-import { type Document, type Problem, readDocument } from "./document.ts"
+import { type Locate, type Problem, readDocument } from "./document.ts"
 import { textThat } from "./fields.ts"
 import { isGoZero, isGoZeroWithoutEtcd, readGoZero, withoutEtcd } from "./goZero.ts"
 import { type DeclarationProblem, InvalidDeclaration, problemText } from "./InvalidDeclaration.ts"
@@ -50,20 +50,21 @@ export const readDeclaration = Effect.fnUntraced(function* (
   const { format, name, text } = yield* load(source)
   const invalid = (problems: ReadonlyArray<DeclarationProblem>) => new InvalidDeclaration({ source: name, problems })
 
-  const read = yield* readDocument(format, text)
-  if (Result.isFailure(read)) return yield* invalid([{ path: "", line: 0, column: 0, ...read.failure }])
-  const { locate, tree } = read.success
+  const { locate, tree } = yield* Effect.mapError(
+    readDocument(format, text),
+    (problem) => invalid([{ path: "", line: 0, column: 0, ...problem }])
+  )
   const { parts, problems, warnings } = readTree(tree, options, needsEtcd)
-  if (parts === undefined || problems.length > 0) return yield* invalid(located(problems, locate))
+  if (parts === undefined || problems.length > 0) return yield* invalid(located(problems, yield* locate))
   return {
     ...parts,
     services: parts.services.map(({ options, service }) => ({ service, options })),
-    warnings: located(warnings, locate).map((problem) => problemText(name, problem))
+    warnings: warnings.length === 0 ? [] : located(warnings, yield* locate).map((problem) => problemText(name, problem))
   }
 })
 
 /** Sorts by position and drops problems nested under an earlier one. */
-const located = (problems: ReadonlyArray<Problem>, locate: Document["locate"]): ReadonlyArray<DeclarationProblem> => {
+const located = (problems: ReadonlyArray<Problem>, locate: Locate): ReadonlyArray<DeclarationProblem> => {
   const first = problems.filter(({ path }, index) =>
     !problems.slice(0, index).some((earlier) => earlier.path.every((part, position) => part === path[position]))
   )

