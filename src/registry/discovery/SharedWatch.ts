@@ -109,7 +109,8 @@ export const make = Effect.fnUntraced(function* <A>(
     const log = failure === undefined ?
       Effect.logError(`discovery of ${quoted} ended with a defect`, cause) :
       Effect.void
-    return onEnd.pipe(Effect.andThen(Effect.sync(() => values.end(exit))), Effect.andThen(logSafely(log)))
+    // The end of the values comes last: when the last consumer leaves, this fiber is interrupted.
+    return logSafely(log).pipe(Effect.andThen(onEnd), Effect.andThen(Effect.sync(() => values.end(exit))))
   }
 
   const start = FiberHandle.run(
