@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Result } from "effect"
+import { Cause, Result } from "effect"
 import type { KeyValue, LeaseId } from "../etcd/Etcd.ts"
 import { invalid, type InvalidValue, keyText, type ValueCodec } from "./Key.ts"
 
@@ -44,10 +44,21 @@ export interface Listing<A> {
 export const readEntry = <A>(codec: ValueCodec<A>, kv: KeyValue): Result.Result<Entry<A>, InvalidValue> => {
   const { createRevision, lease, modRevision: revision, version } = kv
   return Result.flatMap(keyText(kv.key, revision), (key) =>
-    Result.mapBoth(codec.decode(kv.value), {
+    Result.mapBoth(decodeWith(codec, kv.value), {
       onSuccess: (value) => ({ key, value, revision, createRevision, version, lease }),
       onFailure: (cause) => invalid(key, cause, revision)
     }))
+}
+
+/** `codec.decode` with what it throws as its failure. A schema may throw, or overflow the stack on a deep value. */
+const decodeWith = <A>(codec: ValueCodec<A>, value: Uint8Array): Result.Result<A, Error> => {
+  try {
+    return codec.decode(value)
+  } catch (thrown) {
+    // The adapters of `Schema` wrap what a schema throws.
+    const cause = thrown instanceof Error && Cause.isCause(thrown.cause) ? Cause.squash(thrown.cause) : thrown
+    return Result.fail(cause instanceof Error ? cause : new Error("the codec threw an exception", { cause }))
+  }
 }
 
 /** Decodes many keys. */

@@ -13,6 +13,7 @@ import * as Backoff from "../etcd/Backoff.ts"
 import { Etcd, type KeyValue, type WatchEvent } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
+import { logSafely } from "../internal/logSafely.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { type Entry, type Listing, readEntry, readListing } from "./Entry.ts"
 import {
@@ -94,11 +95,11 @@ const capacity = 1024
  *
  * It emits `Listed`, then `Put`, `Deleted` and `Rejected` in the order of their revisions. None is missing or repeated,
  * whatever happens to the connection. Events of one transaction have the same revision. If the history in between is
- * gone, it emits another `Listed` with `relisted`. While etcd is unreachable it emits nothing.
+ * gone, it emits another `Listed` with `relisted`. While etcd is unreachable it emits nothing and logs a warning.
  *
- * It never ends by itself. It fails with `InvalidOption` or `InvalidArgument` before anything is sent, with errors that
- * retrying cannot fix (permission denied, authentication refused), and when a finite `retry` runs out. A value that does
- * not decode is a `Rejected` event, or in `rejected` of a `Listed`.
+ * It never ends by itself. It fails with `InvalidOption` or `InvalidArgument` before anything is sent, if etcd refuses
+ * the first read (permission denied, authentication refused), and when a finite `retry` runs out. A later refusal counts
+ * as an outage. A value that does not decode is a `Rejected` event, or in `rejected` of a `Listed`.
  *
  * One fiber starts. It and the watch end when the stream ends. A slow reader costs constant memory: about a thousand
  * events wait for it, and later ones stay in etcd's history until it has caught up.
@@ -153,14 +154,17 @@ export const watch = <T extends KeyLike | PrefixLike>(
     let knownAt = options.revision === undefined ? undefined : options.revision - 1n
     // With a revision of the future `follow` lists the present state first. Nothing before that revision is emitted.
     let firstRevision = options.revision ?? 0n
+    let isAccepted = false
 
     /** Follows until the reader is too slow. */
     const run = Stream.callback<Event<ValueOf<T>>, EtcdError>(Effect.fnUntraced(function* (queue) {
       const full = yield* Deferred.make<void>()
-      // Never wait for the reader here: `follow` would mistake a slow reader for a silent server.
+      // Never wait for the reader here: the transport bounds what waits for `follow`.
       const tell = (followed: Followed) =>
         Effect.suspend(() => {
-          if (followed._tag !== "Listed" && followed._tag !== "Changed") return Effect.void
+          if (followed._tag === "Interrupted") return warn(followed.cause)
+          if (followed._tag === "Resumed") return Effect.void
+          isAccepted = true
           const events = eventsOf(codec, followed, firstRevision, knownAt !== undefined)
           knownAt = followed.revision
           if (events.length === 0) return Effect.void
@@ -170,11 +174,16 @@ export const watch = <T extends KeyLike | PrefixLike>(
           return Effect.andThen(Deferred.succeed(full, undefined), Effect.never)
         })
       const known = knownAt === undefined ? {} : { knownAt }
-      yield* follow(etcd, { ...settings, range, ...known }, tell).pipe(Effect.raceFirst(Deferred.await(full)))
+      yield* follow(etcd, { ...settings, range, isAccepted, ...known }, tell).pipe(
+        Effect.raceFirst(Deferred.await(full))
+      )
       yield* Queue.end(queue)
     }))
     return Stream.forever(run)
   }))
+
+const warn = ({ message }: EtcdError): Effect.Effect<void> =>
+  logSafely(Effect.logWarning(`lost a watch; reconnecting: ${message}`))
 
 const eventsOf = <A>(
   codec: ValueCodec<A>,

@@ -67,6 +67,13 @@ export interface Options {
   readonly maxTxnOps?: number
   /** Maximum size of a write, in bytes of keys and values. Default 1.5 MiB. */
   readonly maxRequestBytes?: number
+  /**
+   * Whether a read without values carries the leases of the keys, as it does up to etcd 3.6; from 3.7 on it does not.
+   * Default `true`.
+   *
+   * @internal
+   */
+  readonly keysOnlyLeases?: boolean
 }
 
 /**
@@ -103,7 +110,8 @@ const defaults: Required<Options> = {
   memberId: 0x8e9e05c52164694dn,
   minLeaseTtl: 2,
   maxTxnOps: 128,
-  maxRequestBytes: 1.5 * 1024 * 1024
+  maxRequestBytes: 1.5 * 1024 * 1024,
+  keysOnlyLeases: true
 }
 
 /**

@@ -44,6 +44,8 @@ export interface ServerOptions {
   readonly minLeaseTtl: number
   readonly maxTxnOps: number
   readonly maxRequestBytes: number
+  /** Whether reads without values carry leases. */
+  readonly keysOnlyLeases: boolean
 }
 
 /** The answer to a request, or why it is refused. */
@@ -96,7 +98,10 @@ export class Server {
   range(request: Etcd.RangeRequest): Answer<Etcd.RangeResponse> {
     const refusal = checkRange(request) ?? this.#refuseRevision(request)
     if (refusal !== undefined) return Result.fail(refusal)
-    return Result.succeed({ header: this.#header(), ...readRange(this.#store, request, this.#store.revision) })
+    return Result.succeed({
+      header: this.#header(),
+      ...readRange(this.#store, request, this.#store.revision, this.#options.keysOnlyLeases)
+    })
   }
 
   put(request: Etcd.PutRequest): Answer<Etcd.PutResponse> {
@@ -306,7 +311,7 @@ export class Server {
   #runStep(transaction: Transaction, step: Leaf | Branch): Etcd.ResponseOp {
     switch (step._tag) {
       case "Range": {
-        const answer = readRange(this.#store, step.request, transaction.revision)
+        const answer = readRange(this.#store, step.request, transaction.revision, this.#options.keysOnlyLeases)
         return { _tag: "Range", response: { header: innerHeader(transaction.revision), ...answer } }
       }
       case "Put": {

@@ -8,14 +8,20 @@ import { compareText, fromText, interval, toText } from "./keys.ts"
 import type { Store, Version } from "./Store.ts"
 
 /** A version in etcd's terms, with copied bytes. */
-export const toKeyValue = (version: Version, keysOnly = false): KeyValue => ({
+export const toKeyValue = (version: Version): KeyValue => ({
   key: fromText(version.key),
-  value: keysOnly ? new Uint8Array(0) : fromText(version.value),
+  value: fromText(version.value),
   createRevision: BigInt(version.create),
   modRevision: BigInt(version.mod),
   version: BigInt(version.version),
   lease: version.lease
 })
+
+/** The same without its value; etcd 3.7 leaves the lease out as well. */
+const withoutValue = (version: Version, hasLease: boolean): KeyValue => {
+  const { lease, ...rest } = toKeyValue({ ...version, value: "" })
+  return { ...rest, lease: hasLease ? lease : 0n }
+}
 
 /** The revision of a read: the requested one, or the newest. */
 const revisionOf = (request: RangeRequest, newest: number): number => {
@@ -24,7 +30,12 @@ const revisionOf = (request: RangeRequest, newest: number): number => {
 }
 
 /** Reads a key or a range. The revision must exist. */
-export const readRange = (store: Store, request: RangeRequest, newest: number): Omit<RangeResponse, "header"> => {
+export const readRange = (
+  store: Store,
+  request: RangeRequest,
+  newest: number,
+  keysOnlyLeases: boolean
+): Omit<RangeResponse, "header"> => {
   const { sort, countOnly = false, keysOnly = false } = request
   const limit = request.limit !== undefined && request.limit > 0 ? request.limit : Infinity
   const versions: Array<Version> = []
@@ -37,7 +48,8 @@ export const readRange = (store: Store, request: RangeRequest, newest: number): 
   if (sort !== undefined) versions.sort(order(sort))
   const more = versions.length > limit
   if (more) versions.length = limit
-  return { kvs: versions.map((version) => toKeyValue(version, keysOnly)), more, count: BigInt(count) }
+  const kvs = versions.map((version) => keysOnly ? withoutValue(version, keysOnlyLeases) : toKeyValue(version))
+  return { kvs, more, count: BigInt(count) }
 }
 
 const isWithin = ({ mod, create }: Version, request: RangeRequest): boolean => {
