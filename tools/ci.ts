@@ -24,6 +24,7 @@ const steps: Readonly<Record<string, () => ReadonlyArray<string>>> = {
   types: () => [deno, "check", ...some("mod.ts", "src", "test", "examples", "bench", "tools")],
   tsc: () => [obtainRuntime("node"), join("node_modules", "typescript", "bin", "tsc"), "--noEmit"],
   imports: () => tool("check_imports"),
+  clock: () => tool("check_clock"),
   manifests: () => tool("check_manifests"),
   "doc-lint": () => tool("doc_lint"),
   // Checks everything that would be published, slow types included, and sends nothing.

@@ -11,7 +11,7 @@
  * @module
  */
 import { Context, type Duration, Effect, type Stream } from "effect"
-import { EtcdError, InvalidArgument } from "./EtcdError.ts"
+import { EtcdError, InvalidArgument, Unknown } from "./EtcdError.ts"
 
 /**
  * A key or a value: bytes, or text that stands for its UTF-8 bytes.
@@ -522,6 +522,9 @@ export const Etcd: Context.Service<Etcd, Etcd> = Context.Service("@effect-etcd/d
 /** The number of keys in the first page of {@link rangeAll}. Later pages have about {@link pageBytes}. */
 const pageLimit = 2000
 
+/** How often a read starts over because its revision was compacted. */
+const maxRestarts = 5
+
 /** Small enough to share the connection with other calls, and large enough to hide the round trip. */
 const pageBytes = 4 * 1024 * 1024
 
@@ -531,7 +534,7 @@ const pageBytes = 4 * 1024 * 1024
  * **Details**
  *
  * The first page is linearizable and sets the revision of the others. If that revision is compacted in between, the
- * read starts over. A page that is too large for one response is read again in smaller ones. The header is that of the
+ * read starts over, up to five times. A page that is too large for one response is read again in smaller ones. The header is that of the
  * first page. `limit` and `sort` do not apply.
  *
  * @since 0.1.0
@@ -549,6 +552,7 @@ export const rangeAll: (
   let key: Bytes = request.key
   let kvs: Array<KeyValue> = []
   let first: RangeResponse | undefined
+  let restarts = 0
   while (true) {
     const revision = request.revision ?? first?.header.revision
     const page: Effect.Effect<RangeResponse, EtcdError> = etcd.range({
@@ -562,7 +566,10 @@ export const rangeAll: (
       const reason = answer.failure.reason._tag
       if (reason === "TooLarge" && limit > 1) {
         maxKeys = limit = Math.max(1, limit >> 2)
-      } else if (reason === "Compacted" && request.revision === undefined && first !== undefined) {
+      } else if (
+        reason === "Compacted" && request.revision === undefined && first !== undefined && restarts < maxRestarts
+      ) {
+        restarts += 1
         first = undefined
         key = request.key
         kvs = []
@@ -572,6 +579,8 @@ export const rangeAll: (
       continue
     }
     const { kvs: more } = answer.success
+    const [next] = more
+    if (next !== undefined && isBefore(next.key, toBytes(key))) return yield* outOfOrder
     first ??= answer.success
     let bytes = 0
     for (const kv of more) {
@@ -586,6 +595,21 @@ export const rangeAll: (
     limit = Math.min(maxKeys, Math.max(1, Math.floor(more.length * pageBytes / bytes)))
   }
 })
+
+/** A server that repeats keys would be read for ever. */
+const outOfOrder = new EtcdError({
+  reason: new Unknown({ detail: "the server returned a page of keys that it had returned before" }),
+  method: "range"
+})
+
+const isBefore = (self: Uint8Array, that: Uint8Array): boolean => {
+  const length = Math.min(self.length, that.length)
+  for (let index = 0; index < length; index++) {
+    const difference = self[index]! - that[index]!
+    if (difference !== 0) return difference < 0
+  }
+  return self.length < that.length
+}
 
 /** The first key after a key. */
 export const after = (key: Uint8Array): Uint8Array => {

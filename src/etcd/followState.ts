@@ -78,7 +78,7 @@ export interface Step {
   readonly retry?: Retry
 }
 
-/** A list that is younger than this and of no use is repeated after a backoff only. */
+/** After a list that is younger than this, the next one waits for the backoff. */
 const minRelistMillis = Duration.toMillis("10 seconds")
 
 /** The state at the beginning; with `knownAt` the caller has the range at that revision already. */
@@ -181,7 +181,9 @@ const onFailed = (state: State, error: EtcdError, now: number): Step => {
   if (!isAccepted && isRefusal(error)) return { state, retry: "never" }
   const wasInterrupted = isInterrupted(state)
   const relist = (isInterrupted: boolean): State => ({ _tag: "Listing", isAccepted, listedAt, isInterrupted })
-  if (isLost && now - listedAt >= minRelistMillis) return { state: relist(wasInterrupted), retry: "now" }
+  if (isLost && state._tag !== "Listing" && now - listedAt >= minRelistMillis) {
+    return { state: relist(wasInterrupted), retry: "now" }
+  }
   return {
     state: isLost || state._tag === "Listing" ?
       relist(true) :

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { Clock, type Duration, Effect, Option, Pull, Schedule } from "effect"
+import { type Duration, Effect, Option, Pull, Schedule } from "effect"
+import { monotonicMillis } from "./monotonic.ts"
 
 /** Returns the next output of a schedule and the delay before it. */
 type Step<Input> = (now: number, input: Input) => Pull.Pull<[unknown, Duration.Duration], never, unknown>
@@ -22,7 +23,7 @@ export class Steps<Input> {
   next(input: Input): Effect.Effect<Option.Option<Duration.Duration>> {
     return Effect.gen({ self: this }, function* () {
       if (this.#isOver) return Option.none()
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* monotonicMillis
       this.#step ??= yield* Schedule.toStep(this.#schedule)
       return yield* this.#step(now, input).pipe(
         Effect.map(([, delay]) => Option.some(delay)),

@@ -108,6 +108,13 @@ describe("follow's state machine", () => {
     )
   })
 
+  it("step backs off when the list itself is compacted", () => {
+    assert.deepEqual(run(fresh, [[0, compacted], [60, compacted]]).lines, [
+      "Listing Interrupted backoff",
+      "Listing - backoff"
+    ])
+  })
+
   it("step keeps an interruption over a compaction, and the list ends it", () => {
     const watching = run(fresh, [[0, listed], [0, created]]).state
     assert.deepEqual(run(watching, [[20, unavailable], [21, compacted], [22, unavailable], [23, listed]]).lines, [

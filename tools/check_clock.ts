@@ -1,0 +1,55 @@
+/**
+ * Finds uses of the wall clock in `src/`. The wall clock jumps: a machine is set back by an hour, or wakes from sleep.
+ * Durations and deadlines use the monotonic clock of `internal/time/monotonic.ts`.
+ *
+ *     deno run -A tools/check_clock.ts
+ *
+ * Prints each use that the table below does not name, and each row without a use, and exits with 1 if there is any.
+ *
+ * @module
+ */
+import { readdirSync, readFileSync } from "node:fs"
+import { join, sep } from "node:path"
+import process from "node:process"
+import { root } from "./runtimes.ts"
+
+/** The files that may use it, and why. */
+const allowed: ReadonlyMap<string, string> = new Map([
+  ["src/etcd/grpc/Channel.ts", "a deadline of grpc-js is a date"],
+  ["src/config/followKey.ts", "`since` of `Freshness.Stale` is shown to people"],
+  ["src/registry/discovery/SharedWatch.ts", "`since` of `Freshness.Stale` is shown to people"],
+  ["src/registry/registration/held.ts", "`since` of a status is shown to people"],
+  ["src/testing/FaultyEtcd.ts", "`at` of a recorded call is shown to people"]
+])
+
+const wallClock = /\bDate\.now\b|\bnew Date\(\)|\bcurrentTime(?:Millis|Nanos)(?:Unsafe)?\b|\bDateTime\.now(?:Unsafe)?\b/
+
+/** The problems of a set of modules, by path. Comments may name the wall clock. */
+export const check = (
+  modules: ReadonlyMap<string, string>,
+  table: ReadonlyMap<string, string> = allowed
+): ReadonlyArray<string> => {
+  const problems: Array<string> = []
+  const used = new Set<string>()
+  for (const [file, source] of modules) {
+    const code = source.replace(/\/\*[\s\S]*?\*\//g, (text) => text.replace(/[^\n]/g, " "))
+    code.split("\n").forEach((line, index) => {
+      if (!wallClock.test(line.replace(/\/\/.*$/, ""))) return
+      used.add(file)
+      if (!table.has(file)) problems.push(`${file}:${index + 1}: uses the wall clock; use internal/time/monotonic.ts`)
+    })
+  }
+  for (const file of table.keys()) {
+    if (!used.has(file)) problems.push(`${file}: does not use the wall clock; remove its row in tools/check_clock.ts`)
+  }
+  return problems
+}
+
+if (import.meta.main) {
+  const files = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".ts")).map((file) => join("src", file).split(sep).join("/")).sort()
+  const problems = check(new Map(files.map((file) => [file, readFileSync(join(root, file), "utf8")])))
+  problems.forEach((problem) => console.error(problem))
+  console.log(`wall clock: ${files.length} files, ${problems.length} problems`)
+  process.exit(problems.length === 0 ? 0 : 1)
+}
