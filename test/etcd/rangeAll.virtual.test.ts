@@ -8,7 +8,7 @@ import { verify } from "../harness/virtual.ts"
 
 const fill = Effect.fnUntraced(function* (etcd: Etcd, count: number, value = "") {
   for (let index = 0; index < count; index++) {
-    yield* etcd.put({ key: `/a/${String(index).padStart(5, "0")}`, value: "" })
+    yield* etcd.put({ key: `/a/${String(index).padStart(5, "0")}`, value })
   }
 })
 
