@@ -18,7 +18,11 @@ const allowed: ReadonlyMap<string, string> = new Map([
   ["src/etcd/grpc/Channel.ts", "a deadline of grpc-js is a date"],
   ["src/config/followKey.ts", "`since` of `Freshness.Stale` is shown to people"],
   ["src/registry/discovery/SharedWatch.ts", "`since` of `Freshness.Stale` is shown to people"],
+  ["src/etcd/Session.ts", "a lease id contains the time of its grant, for other processes"],
+  ["src/registry/registration/claim.ts", "the age of another process's lease, from its id"],
+  ["src/registry/registration/health.ts", "`since` of the health is shown to people"],
   ["src/registry/registration/held.ts", "`since` of a status is shown to people"],
+  ["src/registry/registration/run.ts", "a log line says how long a loss lasted"],
   ["src/testing/FaultyEtcd.ts", "`at` of a recorded call is shown to people"]
 ])
 

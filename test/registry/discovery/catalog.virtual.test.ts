@@ -159,7 +159,7 @@ describe("discoverAll", () => {
             const { operator, process } = yield* world
             const one = yield* process()
             const lease = yield* leased(operator)
-            yield* one.faults.set(FaultyEtcd.random({ seed, rate: 0.3 }))
+            yield* one.faults.set({ seed, rate: 0.3 })
             const names = ["orders", "payments", "users"]
             const catalogs = yield* collect(one.registry.discoverAll())
             const sets = yield* Effect.forEach(names, (name) => collect(one.registry.discover(Service.make(name))))
