@@ -107,6 +107,7 @@ describe("documents", () => {
               .replace(/"@effect-etcd\/discovery(.*)"/g, (_, entry) => JSON.stringify(sourceOf(entry)))
               .replace(`"@effect/platform-node"`, `"./platform.ts"`)
               .replace("http://127.0.0.1:2379", etcd.endpoint)
+              .replace(".listen(8080)", ".listen(0)")
           )
           return path
         }
