@@ -3,10 +3,9 @@
  *
  * @module
  */
-import { Data } from "effect"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { InvalidOption } from "../internal/options.ts"
-import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
+import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 const InvalidConfigBase: TaggedErrorClass<"InvalidConfig", {
   readonly key: string
@@ -16,7 +15,7 @@ const InvalidConfigBase: TaggedErrorClass<"InvalidConfig", {
   readonly problems: ReadonlyArray<{ readonly path: string; readonly rule: string }>
   /** The exception, if the schema threw one. */
   readonly cause?: unknown
-}> = Data.TaggedError("InvalidConfig")
+}> = TaggedErrorClass("InvalidConfig")
 
 /**
  * A value that does not parse or that the schema refuses. The last good value stays in use.
@@ -35,7 +34,7 @@ const ConfigRefusedBase: TaggedErrorClass<"ConfigRefused", {
   /** The key, or the prefix of the keys. */
   readonly key: string
   readonly cause: EtcdError
-}> = Data.TaggedError("ConfigRefused")
+}> = TaggedErrorClass("ConfigRefused")
 
 /**
  * etcd refused, or a finite `retry` ran out.

@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { Data, Duration } from "effect"
+import type { Duration } from "effect"
+import { formatDuration } from "../internal/time/format.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
-import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
+import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 const LockLostBase: TaggedErrorClass<"LockLost", {
   /** The name of the lock, election or semaphore. */
@@ -15,7 +16,7 @@ const LockLostBase: TaggedErrorClass<"LockLost", {
   /** What showed the loss, in one sentence. */
   readonly detail: string
   readonly cause?: EtcdError
-}> = Data.TaggedError("LockLost")
+}> = TaggedErrorClass("LockLost")
 
 /**
  * The lock, leadership or permit is lost: its lease may have expired, or its key was deleted.
@@ -35,7 +36,7 @@ const LockTimeoutBase: TaggedErrorClass<"LockTimeout", {
   /** The name of the lock, election or semaphore. */
   readonly name: string
   readonly after: Duration.Duration
-}> = Data.TaggedError("LockTimeout")
+}> = TaggedErrorClass("LockTimeout")
 
 /**
  * The lock, leadership or permit was not acquired within `timeout`. Nothing remains in etcd.
@@ -45,9 +46,7 @@ const LockTimeoutBase: TaggedErrorClass<"LockTimeout", {
  */
 export class LockTimeout extends LockTimeoutBase {
   override get message(): string {
-    return `cannot acquire ${JSON.stringify(this.name)}: not acquired after ${
-      Duration.format(this.after)
-    } (timeout). ` +
+    return `cannot acquire ${JSON.stringify(this.name)}: not acquired after ${formatDuration(this.after)} (timeout). ` +
       "Wait longer, or try again later."
   }
 }
@@ -58,7 +57,7 @@ const PermitsMismatchBase: TaggedErrorClass<"PermitsMismatch", {
   readonly permits: number
   /** What another process wrote: its number of permits, or another text. */
   readonly found: string
-}> = Data.TaggedError("PermitsMismatch")
+}> = TaggedErrorClass("PermitsMismatch")
 
 /**
  * Another process uses a semaphore of this name with a different number of permits.

@@ -1,5 +1,4 @@
-import { Data } from "effect"
-import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
+import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 /**
  * One thing that is wrong with a declaration. It never contains a value of the file, which may be secret.
@@ -29,7 +28,7 @@ const InvalidDeclarationBase: TaggedErrorClass<"InvalidDeclaration", {
   readonly source: string
   /** All problems, in the order of the file. */
   readonly problems: ReadonlyArray<DeclarationProblem>
-}> = Data.TaggedError("InvalidDeclaration")
+}> = TaggedErrorClass("InvalidDeclaration")
 
 /**
  * An invalid declaration. Nothing was sent.

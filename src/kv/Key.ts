@@ -7,10 +7,10 @@
  *
  * @module
  */
-import { Cause, Data, Result, Schema } from "effect"
+import { Cause, Result, Schema } from "effect"
 import { type Bytes, invalidArgument, type KeyRange, prefix as prefixRange } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
-import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
+import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 import { parseJson } from "../internal/text/json.ts"
 
 const InvalidValueBase: TaggedErrorClass<"InvalidValue", {
@@ -20,7 +20,7 @@ const InvalidValueBase: TaggedErrorClass<"InvalidValue", {
   /** The rule that the value breaks, at most 500 characters. */
   readonly detail: string
   readonly cause?: unknown
-}> = Data.TaggedError("InvalidValue")
+}> = TaggedErrorClass("InvalidValue")
 
 /**
  * A value that its codec refuses, either read from etcd or about to be written.

@@ -3,16 +3,16 @@
  *
  * @module
  */
-import { Data, Effect, Option, Result, Schedule } from "effect"
+import { Effect, Option, Result, Schedule } from "effect"
 import * as Backoff from "../etcd/Backoff.ts"
 import { Steps } from "../internal/time/Steps.ts"
-import type { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
+import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 const UpdateConflictBase: TaggedErrorClass<"UpdateConflict", {
   /** The key that another client wrote during the last attempt. */
   readonly key: string
   readonly attempts: number
-}> = Data.TaggedError("UpdateConflict")
+}> = TaggedErrorClass("UpdateConflict")
 
 /**
  * The last attempt of an optimistic write failed: others wrote a key after it was read.

@@ -48,6 +48,7 @@
  * @module
  */
 import { Clock, Context, Deferred, Duration, Effect, Latch, Layer, Stream } from "effect"
+import { formatDuration } from "../internal/time/format.ts"
 import { monotonicMillis, sleepUntil } from "../internal/time/monotonic.ts"
 import { type Bytes, Etcd, type LeaseId, type RequestOp, type WatchRequest, type WatchResponse } from "../etcd/Etcd.ts"
 import { DeadlineExceeded, EtcdError, type EtcdErrorReason, Unavailable } from "../etcd/EtcdError.ts"
@@ -247,7 +248,7 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
     const { progressEvery = "10 seconds", progressTimeout = "5 seconds" } = request
     const patience = Duration.sum(Duration.fromInputUnsafe(progressEvery), Duration.fromInputUnsafe(progressTimeout))
     yield* sleepUntil(watch.answeredAt + Duration.toMillis(patience))
-    const detail = `injected: the watch was silent for ${Duration.format(patience)}`
+    const detail = `injected: the watch was silent for ${formatDuration(patience)}`
     return yield* failure(watch.call, new DeadlineExceeded({ detail }))
   })
 
@@ -375,6 +376,6 @@ const withDeadline = <A>(
     duration: deadline,
     orElse: () =>
       Effect.fail(
-        failure(call, new DeadlineExceeded({ detail: `injected: no answer within ${Duration.format(deadline)}` }))
+        failure(call, new DeadlineExceeded({ detail: `injected: no answer within ${formatDuration(deadline)}` }))
       )
   })

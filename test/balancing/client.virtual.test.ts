@@ -257,7 +257,7 @@ describe("ServiceClient", () => {
             assert.equal(
               error.message,
               'cannot call "orders": no other instance is left (a after 2000 ms: cannot connect to a of "orders": ' +
-                "the connect did not end within 2s)"
+                "the connect did not end within 2 s)"
             )
           }
           assert.equal(interrupted, 1)

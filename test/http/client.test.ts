@@ -312,7 +312,7 @@ describe("DiscoveryHttpClient", () => {
       const exit = call.exit()
       assert.match(
         String(Option.getOrUndefined(Exit.findErrorOption(exit ?? Exit.void))),
-        /no time is left .*within 1s.*within 500ms/
+        /no time is left .*within 1 s.*within 500 ms/
       )
       assert.deepEqual([hung.sent.length, aborted], [2, 2])
     }))

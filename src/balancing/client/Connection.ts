@@ -15,6 +15,7 @@
  * @module
  */
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
+import { formatDuration } from "../../internal/time/format.ts"
 import type { Steps } from "../../internal/time/Steps.ts"
 import { ConnectFailed, TimedOut } from "./errors.ts"
 
@@ -207,7 +208,7 @@ const closeWithin = (scope: Scope.Closeable, limit: Duration.Duration): Effect.E
   Effect.gen(function* () {
     const closing = yield* Effect.forkDetach(Scope.close(scope, Exit.void), { startImmediately: true })
     const closed = yield* Effect.timeoutOption(Fiber.await(closing), limit)
-    if (Option.isNone(closed)) yield* Effect.logWarning(`closing a client took longer than ${Duration.format(limit)}`)
+    if (Option.isNone(closed)) yield* Effect.logWarning(`closing a client took longer than ${formatDuration(limit)}`)
     else if (Exit.isFailure(closed.value)) yield* Effect.logWarning("closing a client failed", closed.value.cause)
   }).pipe(Effect.ignoreCause)
 

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { Data, Effect } from "effect"
+import { Effect } from "effect"
 import { show } from "../../internal/options.ts"
-import type { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
+import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
 
 const EndpointMissingBase: TaggedErrorClass<"EndpointMissing", {
@@ -16,7 +16,7 @@ const EndpointMissingBase: TaggedErrorClass<"EndpointMissing", {
   readonly schemes: ReadonlyArray<string>
   /** The endpoints that it has. */
   readonly endpoints: ReadonlyArray<string>
-}> = Data.TaggedError("EndpointMissing")
+}> = TaggedErrorClass("EndpointMissing")
 
 /**
  * An instance has no endpoint with one of the schemes.

@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { Cause, Data, Duration } from "effect"
+import { Cause, Duration } from "effect"
+import { formatDuration } from "../../internal/time/format.ts"
 import { show } from "../../internal/options.ts"
-import type { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
+import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import { type Census, describeCensus } from "./Census.ts"
 
@@ -15,7 +16,7 @@ const ConnectFailedBase: TaggedErrorClass<"ConnectFailed", {
   readonly id: string
   /** The cause that `connect` failed with. */
   readonly cause: Cause.Cause<unknown>
-}> = Data.TaggedError("ConnectFailed")
+}> = TaggedErrorClass("ConnectFailed")
 
 /**
  * `connect` failed for one instance, and nothing was sent to it.
@@ -37,7 +38,7 @@ const TimedOutBase: TaggedErrorClass<"TimedOut", {
   /** The step that took too long. */
   readonly what: "connect" | "attempt"
   readonly limit: Duration.Duration
-}> = Data.TaggedError("TimedOut")
+}> = TaggedErrorClass("TimedOut")
 
 /**
  * An attempt or a `connect` exceeded its time limit and was interrupted.
@@ -47,7 +48,7 @@ const TimedOutBase: TaggedErrorClass<"TimedOut", {
  */
 export class TimedOut extends TimedOutBase {
   override get message(): string {
-    return `the ${this.what} did not end within ${Duration.format(this.limit)}`
+    return `the ${this.what} did not end within ${formatDuration(this.limit)}`
   }
 }
 
@@ -65,7 +66,7 @@ const NoInstanceAvailableBase: TaggedErrorClass<"NoInstanceAvailable", {
   readonly census: Census
   /** Why discovery fails: a `DiscoveryError`, or a defect such as an exception of a codec. */
   readonly cause?: Error
-}> = Data.TaggedError("NoInstanceAvailable")
+}> = TaggedErrorClass("NoInstanceAvailable")
 
 const absences: Readonly<Record<NoInstanceAvailable["reason"], string>> = {
   unknown: "its instances are not known yet",
@@ -93,7 +94,7 @@ export class NoInstanceAvailable extends NoInstanceAvailableBase {
       ...(cause === undefined ? [] : [describe(cause)])
     ]
     const detail = details.length === 0 ? "" : ` (${details.join("; ")})`
-    return `cannot call ${show(this.service)}: ${absences[reason]}${detail}; waited ${Duration.format(this.waited)}, ` +
+    return `cannot call ${show(this.service)}: ${absences[reason]}${detail}; waited ${formatDuration(this.waited)}, ` +
       "see waitFor"
   }
 }
@@ -119,7 +120,7 @@ const CallFailedBase: TaggedErrorClass<"CallFailed", {
   readonly reason: "attempts" | "refused" | "budget" | "timeout" | "instances"
   /** In the order in which they ended. At least one. */
   readonly attempts: ReadonlyArray<Attempt<unknown>>
-}> = Data.TaggedError("CallFailed")
+}> = TaggedErrorClass("CallFailed")
 
 const endings: Readonly<Record<CallFailed<unknown>["reason"], string>> = {
   attempts: "no attempt is left",

@@ -3,16 +3,15 @@
  *
  * @module
  */
-import { Data } from "effect"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import type { InvalidOption } from "../../internal/options.ts"
-import type { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
+import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 
 const DiscoveryRefusedBase: TaggedErrorClass<"DiscoveryRefused", {
   /** The beginning of the keys that were to be read. */
   readonly prefix: string
   readonly cause: EtcdError
-}> = Data.TaggedError("DiscoveryRefused")
+}> = TaggedErrorClass("DiscoveryRefused")
 
 /**
  * etcd refused to let the keys be read, a single read got no answer, or a finite `retry` ran out.
