@@ -11,7 +11,7 @@
  * @module
  */
 import { Context, type Duration, Effect, type Stream } from "effect"
-import { EtcdError, InvalidArgument, Unknown } from "./EtcdError.ts"
+import { EtcdError, InvalidArgument, Unavailable, Unknown } from "./EtcdError.ts"
 
 /**
  * A key or a value: bytes, or text that stands for its UTF-8 bytes.
@@ -519,6 +519,24 @@ export interface Etcd {
  */
 export const Etcd: Context.Service<Etcd, Etcd> = Context.Service("@effect-etcd/discovery/Etcd")
 
+const compare = (a: Uint8Array, b: Uint8Array): number => {
+  const length = Math.min(a.length, b.length)
+  for (let index = 0; index < length; index++) {
+    const difference = (a[index] ?? 0) - (b[index] ?? 0)
+    if (difference !== 0) return difference
+  }
+  return a.length - b.length
+}
+
+/** Whether a key lies in a range. @internal */
+export const rangeTest = ({ key, rangeEnd }: KeyRange): (key: Uint8Array) => boolean => {
+  const start = toBytes(key)
+  const end = rangeEnd === undefined ? new Uint8Array() : toBytes(rangeEnd)
+  if (end.length === 0) return (key) => compare(key, start) === 0
+  if (end.length === 1 && end[0] === 0) return (key) => compare(key, start) >= 0
+  return (key) => compare(key, start) >= 0 && compare(key, end) < 0
+}
+
 /** The number of keys in the first page of {@link rangeAll}. Later pages have about {@link pageBytes}. */
 const pageLimit = 2000
 
@@ -534,8 +552,9 @@ const pageBytes = 4 * 1024 * 1024
  * **Details**
  *
  * The first page is linearizable and sets the revision of the others. If that revision is compacted in between, the
- * read starts over, up to five times. A page that is too large for one response is read again in smaller ones. The header is that of the
- * first page. `limit` and `sort` do not apply.
+ * read starts over, up to five times. A page that is too large for one response is read again in smaller ones. The
+ * header is that of the first page. `limit` and `sort` do not apply. Fails with `Unavailable` if a page holds keys of
+ * another range, as a proxy that confuses its clients may send it.
  *
  * @since 0.1.0
  * @category ranges
@@ -547,6 +566,7 @@ export const rangeAll: (
   etcd: Etcd,
   request: Omit<RangeRequest, "limit" | "sort" | "countOnly">
 ): Effect.fn.Return<RangeResponse, EtcdError> {
+  const isInRange = rangeTest(request)
   let limit = pageLimit
   let maxKeys = Infinity
   let key: Bytes = request.key
@@ -580,7 +600,12 @@ export const rangeAll: (
     }
     const { kvs: more } = answer.success
     const [next] = more
-    if (next !== undefined && isBefore(next.key, toBytes(key))) return yield* outOfOrder
+    // Pages are in the order of keys: if its ends lie in the range, everything between them does.
+    if ([next, more.at(-1)].some((kv) => kv !== undefined && !isInRange(kv.key))) {
+      const reason = new Unavailable({ detail: "the server sent keys of another range" })
+      return yield* new EtcdError({ reason, method: "range", key: new TextDecoder().decode(toBytes(request.key)) })
+    }
+    if (next !== undefined && compare(next.key, toBytes(key)) < 0) return yield* outOfOrder
     first ??= answer.success
     let bytes = 0
     for (const kv of more) {
@@ -601,15 +626,6 @@ const outOfOrder = new EtcdError({
   reason: new Unknown({ detail: "the server returned a page of keys that it had returned before" }),
   method: "range"
 })
-
-const isBefore = (self: Uint8Array, that: Uint8Array): boolean => {
-  const length = Math.min(self.length, that.length)
-  for (let index = 0; index < length; index++) {
-    const difference = self[index]! - that[index]!
-    if (difference !== 0) return difference < 0
-  }
-  return self.length < that.length
-}
 
 /** The first key after a key. */
 export const after = (key: Uint8Array): Uint8Array => {
