@@ -45,6 +45,7 @@ export interface Operator {
   readonly defragment: Effect.Effect<void, Error>
   readonly disarm: Effect.Effect<void, Error>
   readonly memberId: Effect.Effect<bigint, Error>
+  readonly clusterId: Effect.Effect<bigint, Error>
   /** Sent to the leader. */
   readonly moveLeader: (to: bigint) => Effect.Effect<void, Error>
   /** Enables authentication, with a user `app` that may read and write below a prefix. The operator becomes `root`. */
@@ -65,7 +66,7 @@ export interface Operator {
 }
 
 interface Header {
-  readonly header?: { readonly revision?: string; readonly member_id?: string }
+  readonly header?: { readonly revision?: string; readonly member_id?: string; readonly cluster_id?: string }
 }
 interface Kv {
   readonly key: string
@@ -198,6 +199,10 @@ export const makeOperator = (endpoint: () => string): Operator => {
       (member) => done("maintenance/alarm", { action: "DEACTIVATE", alarm: "NOSPACE", memberID: String(member) })
     ),
     memberId,
+    clusterId: Effect.map(
+      Effect.suspend(() => call<Header>("maintenance/status")),
+      ({ header }) => BigInt(header?.cluster_id ?? 0)
+    ),
     moveLeader: (to) => done("maintenance/transfer-leadership", { targetID: String(to) }),
     protect: (prefix) =>
       Effect.gen(function* () {

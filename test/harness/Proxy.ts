@@ -8,6 +8,7 @@
  * @module
  */
 import { Effect, type Scope } from "effect"
+import { Buffer } from "node:buffer"
 import net from "node:net"
 import { freePort, toError } from "./real.ts"
 
@@ -23,6 +24,8 @@ export interface Toxics {
   readonly bandwidth?: number
   /** Each byte is a write of its own. */
   readonly slice?: boolean
+  /** Replaces bytes by as many others, wherever a chunk contains them: the other side then seems to lie. */
+  readonly rewrite?: readonly [from: Uint8Array, to: Uint8Array]
   /** Milliseconds for which the end of a connection is held back. */
   readonly slowClose?: number
 }
@@ -105,10 +108,11 @@ class Lane {
   }
 
   write(chunk: Uint8Array, after: () => void): void {
-    const { bandwidth = Infinity, jitter = 0, latency = 0 } = this.#toxics()
+    const { bandwidth = Infinity, jitter = 0, latency = 0, rewrite } = this.#toxics()
     const late = latency + jitter * (2 * Math.random() - 1)
     this.#bytes += chunk.length
-    this.#push(chunk, after, Math.max(0, late), chunk.length * 1000 / bandwidth)
+    const delivered = rewrite === undefined ? chunk : rewritten(chunk, ...rewrite)
+    this.#push(delivered, after, Math.max(0, late), chunk.length * 1000 / bandwidth)
     this.#regulate()
   }
 
@@ -176,6 +180,12 @@ class Lane {
     if (this.#bytes > capacity || this.#into.writableNeedDrain) this.#from.pause()
     else if (this.#from.isPaused()) this.#from.resume()
   }
+}
+
+const rewritten = (chunk: Uint8Array, from: Uint8Array, to: Uint8Array): Uint8Array => {
+  const bytes = Buffer.from(chunk)
+  for (let at = bytes.indexOf(from); at >= 0; at = bytes.indexOf(from, at + to.length)) bytes.set(to, at)
+  return bytes
 }
 
 const nothing = new Uint8Array()

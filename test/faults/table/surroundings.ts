@@ -80,8 +80,42 @@ const hostile: ReadonlyArray<readonly [name: string, value: string]> = [
   ["large", `{"a":"${"x".repeat(900_000)}"}`]
 ]
 
+/** The field of a response header that holds this number: field 1, a varint. */
+const clusterIdBytes = (id: bigint): Uint8Array => {
+  const bytes = [8]
+  let rest = id
+  for (; rest >= 128n; rest >>= 7n) bytes.push(Number(rest & 127n) | 128)
+  return Uint8Array.from([...bytes, Number(rest)])
+}
+
+/** A server that lies: bytes of its responses are replaced on their way. */
+const lying = (
+  title: string,
+  lie: (world: World) => Effect.Effect<readonly [from: Uint8Array, to: Uint8Array], Error>
+): Fault => ({
+  id: "F27",
+  title: `F27 etcd lies: ${title}`,
+  ttl: 10,
+  promised: { keeps: true },
+  run: (world) =>
+    Effect.gen(function* () {
+      const rewrite = yield* lie(world)
+      // While the server lies, nobody can show the truth.
+      yield* world.during(
+        "lies",
+        { cuts: true },
+        world.proxy.poison({ rewrite }, "down"),
+        pause(4000),
+        world.proxy.heal
+      )
+    })
+})
+
+const text = new TextEncoder()
+
 export const surroundingFaults: ReadonlyArray<Fault> = [
   behind("gateway"),
+  behind("grpc-proxy"),
   balanced(
     "whose member is cut off from the others",
     ({ cluster, server }) => cluster.cut(server),
@@ -114,6 +148,14 @@ export const surroundingFaults: ReadonlyArray<Fault> = [
         yield* world.operator.revoke(lease)
       })
   },
+  lying(
+    "every key is one of another service",
+    ({ service }) => Effect.succeed([text.encode(`/${service}/`), text.encode(`/${"x".repeat(service.length)}/`)])
+  ),
+  lying(
+    "every response has another cluster id",
+    ({ operator }) => Effect.map(operator.clusterId, (id) => [clusterIdBytes(id), clusterIdBytes(id ^ 1n)])
+  ),
   {
     id: "F26",
     title: "F26 every certificate and the authority are replaced",
