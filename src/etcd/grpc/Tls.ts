@@ -121,9 +121,9 @@ const contextOf = (options: Tls, texts: Texts): Result.Result<SecureContext, Inv
     try: () => {
       // The default authorities need no check: they come from the runtime.
       const authorities = ca === undefined || options.ca === undefined ? ca : valid("ca", () => certificatesOf(ca)).pem
-      const identity = cert !== undefined && key !== undefined ?
+      const chain = cert === undefined ? undefined : valid("cert", () => certificatesOf(cert))
+      const identity = chain !== undefined && key !== undefined ?
         valid("key", () => {
-          const chain = valid("cert", () => certificatesOf(cert))
           const privateKey = keyOf(key, reveal(options.passphrase))
           checkPair(chain, privateKey)
           return { cert: chain.pem, key: privateKey.export({ type: "pkcs8", format: "pem" }) }

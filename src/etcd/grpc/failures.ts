@@ -109,7 +109,7 @@ export const reasonOfText = (detail: string): EtcdErrorReason | undefined =>
   isOfEtcd(detail) ? texts.find(([text]) => detail.includes(text))?.[1](detail) : undefined
 
 /** etcd begins its errors so. Proxies and meshes use the same status codes with texts of their own. */
-const isOfEtcd = (detail: string): boolean => detail.includes("etcdserver:") || detail.includes("auth:")
+const isOfEtcd = (detail: string): boolean => /\b(?:etcdserver|auth|mvcc):/.test(detail)
 
 /** By gRPC status code: the reason for an error of etcd that no text has decided. */
 const codesOfEtcd: ReadonlyMap<number, Reason> = new Map<number, Reason>([

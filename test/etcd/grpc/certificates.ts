@@ -19,6 +19,10 @@ export interface Certificate {
 export interface Authority {
   /** The path of its own certificate. */
   readonly ca: string
+  /** A folder for files of a test. */
+  readonly folder: string
+  /** Runs `openssl` in the folder. */
+  readonly openssl: (...args: ReadonlyArray<string>) => Effect.Effect<void, Error>
   /** Signs a certificate for names such as `IP:127.0.0.1,DNS:etcd.test`; `days` below 0 is one that has expired. */
   readonly sign: (names: string, days?: number) => Effect.Effect<Certificate, Error>
 }
@@ -31,11 +35,13 @@ export const makeAuthority: Effect.Effect<Authority, Error, Scope.Scope> = Effec
   )
   let signed = 0
   const openssl = (...args: ReadonlyArray<string>) =>
-    Effect.try({ try: () => execFileSync("openssl", args, { cwd: folder, stdio: "pipe" }), catch: toError })
+    Effect.try({ try: () => void execFileSync("openssl", args, { cwd: folder, stdio: "pipe" }), catch: toError })
   const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
   yield* openssl("req", "-x509", ...newKey, "-days", "2", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test CA")
   return {
     ca: join(folder, "ca.pem"),
+    folder,
+    openssl,
     sign: Effect.fnUntraced(function* (names, days = 2) {
       const name = `c${++signed}`
       const extensions = `subjectAltName=${names}\nextendedKeyUsage=serverAuth,clientAuth\n`
