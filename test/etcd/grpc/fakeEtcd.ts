@@ -56,13 +56,14 @@ export const event = (key: string, modRevision: number, value: string | Uint8Arr
 
 /** Starts the server. `onWatch` sees each request of a watch stream, and may send any number of responses. */
 export const startFake = (
-  onWatch: (ask: WatchAsk, send: (response: object) => void) => void
+  onWatch: (ask: WatchAsk, send: (response: object) => void) => void,
+  { maxStreams = 100 }: { readonly maxStreams?: number } = {}
 ): Effect.Effect<FakeEtcd, Error, Scope.Scope> =>
   Effect.gen(function* () {
     let streams = 0
     let reads = 0
     const stubs = new Stubs({ hosts: "127.0.0.1:1" })
-    const server = new Server()
+    const server = new Server({ "grpc.max_concurrent_streams": maxStreams })
     const kv: UntypedServiceImplementation = {
       range: (_call: unknown, callback: (error: null, response: object) => void) => {
         reads += 1

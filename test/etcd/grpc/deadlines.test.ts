@@ -1,0 +1,182 @@
+import { Effect, Fiber } from "effect"
+import assert from "node:assert/strict"
+import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
+import { startCluster, startEtcd } from "../../harness/EtcdServer.ts"
+import { describe, live } from "../../harness/it.ts"
+import { makeProxy } from "../../harness/Proxy.ts"
+import { eventually } from "../../harness/real.ts"
+import { event, header, startFake } from "./fakeEtcd.ts"
+import { failureOf, timed, watching } from "./support.ts"
+
+describe("EtcdGrpc deadlines", () => {
+  live(
+    "heartbeats fail together when the stream cannot be opened, however long the dialTimeout is (R9)",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const proxy = yield* makeProxy(server)
+        yield* proxy.blackhole()
+        const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint], dialTimeout: "10 seconds" })
+        const ids = Array.from({ length: 10 }, (_, index) => BigInt(index + 1))
+        const [failures, millis] = yield* timed(
+          Effect.forEach(ids, (id) => failureOf(etcd.leaseKeepAlive({ id, timeout: "500 millis" })), {
+            concurrency: "unbounded"
+          })
+        )
+        assert.deepEqual(failures.map(({ reason }) => reason), ids.map(() => "DeadlineExceeded"))
+        // One after the other would be 5 seconds, and with the dialTimeout 10 seconds or more.
+        assert.ok(millis >= 499 && millis < 5000, `${millis} ms`)
+      })
+  )
+
+  live("heartbeats without a deadline of their own share one failed opening", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const proxy = yield* makeProxy(server)
+      yield* proxy.blackhole()
+      const etcd = yield* EtcdGrpc.make({
+        endpoints: [proxy.endpoint],
+        dialTimeout: "500 millis",
+        requestTimeout: "1 minute"
+      })
+      const ids = Array.from({ length: 10 }, (_, index) => BigInt(index + 1))
+      const failures = yield* Effect.forEach(ids, (id) => failureOf(etcd.leaseKeepAlive({ id })), {
+        concurrency: "unbounded"
+      })
+      assert.deepEqual(failures.map(({ detail }) => detail), ids.map(() => "no answer within 500 ms"))
+      // The proxy counts the connection of the one attempt.
+      assert.equal(yield* proxy.accepted, 1)
+    }))
+})
+
+describe("EtcdGrpc with one endpoint that is a load balancer", () => {
+  live("a call that exceeds its deadline makes the next one use a new connection", () =>
+    Effect.gen(function* () {
+      const hung = yield* startEtcd()
+      const healthy = yield* startEtcd()
+      const balancer = yield* makeProxy(hung)
+      const etcd = yield* EtcdGrpc.make({ endpoints: [balancer.endpoint], requestTimeout: "500 millis" })
+      yield* etcd.put({ key: "a", value: "1" })
+      yield* hung.pause
+      yield* balancer.retarget(healthy.endpoint)
+      assert.equal((yield* failureOf(etcd.put({ key: "a", value: "2" }))).reason, "DeadlineExceeded")
+      yield* etcd.put({ key: "a", value: "3" })
+      yield* hung.resume
+    }))
+
+  live("a member without a leader makes the next call use a new connection", () =>
+    Effect.gen(function* () {
+      const cluster = yield* startCluster(3)
+      const [lonely, ...others] = cluster.members
+      const healthy = yield* startEtcd()
+      assert.ok(lonely !== undefined)
+      const balancer = yield* makeProxy(lonely)
+      const etcd = yield* EtcdGrpc.make({ endpoints: [balancer.endpoint] })
+      const watch = yield* watching(etcd, { key: "a" })
+      yield* watch.created
+      yield* balancer.retarget(healthy.endpoint)
+      yield* Effect.forEach(others, (member) => member.kill("SIGKILL"))
+      assert.match((yield* watch.failure).message, /no leader/)
+      yield* etcd.put({ key: "a", value: "1" })
+      const next = yield* watching(etcd, { key: "a" })
+      yield* next.created
+    }), { timeout: 120_000 })
+
+  live(
+    "a watch goes on and calls move to a second connection if the front allows one stream each",
+    () =>
+      Effect.gen(function* () {
+        let send: (response: object) => void = () => {}
+        let id = ""
+        const server = yield* startFake(({ create_request }, respond) => {
+          if (!create_request) return
+          send = respond
+          id = create_request.watch_id
+          respond({ header: header(10), watch_id: id, created: true })
+        }, { maxStreams: 1 })
+        const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint], requestTimeout: "500 millis" })
+        const watch = yield* watching(etcd, { key: "a" })
+        yield* watch.created
+        assert.equal((yield* failureOf(etcd.range({ key: "a" }))).reason, "DeadlineExceeded")
+        yield* etcd.range({ key: "a" })
+        send({ header: header(11), watch_id: id, events: [event("a", 11)] })
+        yield* watch.until(({ _tag }) => _tag === "Events")
+        assert.deepEqual([watch.error, server.streams()], [undefined, 1])
+      })
+  )
+})
+
+describe("Etcd.recovered", () => {
+  live("recovered completes when etcd answers again, without any other call (D12)", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
+      yield* etcd.put({ key: "a", value: "1" })
+      yield* server.kill("SIGKILL")
+      assert.equal((yield* failureOf(etcd.put({ key: "a", value: "2" }))).reason, "Unavailable")
+      const waiting = yield* Effect.forEach(
+        Array.from({ length: 3 }),
+        () => Effect.forkChild(etcd.recovered, { startImmediately: true })
+      )
+      yield* Effect.sleep("1 second")
+      assert.deepEqual(waiting.map((fiber) => fiber.pollUnsafe()), [undefined, undefined, undefined])
+      yield* server.start
+      yield* Effect.forEach(waiting, Fiber.join)
+      yield* etcd.put({ key: "a", value: "3" })
+    }))
+
+  live("recovered completes at the first answer of any call, also at a refusal (D12)", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const proxy = yield* makeProxy(server)
+      const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint], requestTimeout: "300 millis" })
+      yield* etcd.status
+      yield* proxy.blackhole()
+      assert.equal((yield* failureOf(etcd.status)).reason, "DeadlineExceeded")
+      const waiting = yield* Effect.forkChild(etcd.recovered, { startImmediately: true })
+      yield* proxy.heal
+      const refusal = Effect.map(failureOf(etcd.leaseRevoke(99n)), ({ reason }) => reason)
+      yield* eventually(Effect.filterOrFail(refusal, (reason) => reason === "LeaseNotFound", (reason) => reason))
+      yield* Fiber.join(waiting)
+    }))
+
+  live(
+    "recovered finds the endpoint that works, past silent ones, and calls use it from then on (D12)",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const silent = yield* Effect.forEach([1, 2], () => makeProxy(server))
+        const last = yield* makeProxy(server)
+        const endpoints = [...silent, last].map(({ endpoint }) => endpoint)
+        const etcd = yield* EtcdGrpc.make({ endpoints, dialTimeout: "2 seconds", requestTimeout: "2 seconds" })
+        yield* etcd.status
+        yield* Effect.forEach([...silent, last], (proxy) => proxy.blackhole())
+        yield* failureOf(etcd.status)
+        const waiting = yield* Effect.forkChild(etcd.recovered, { startImmediately: true })
+        yield* last.heal
+        yield* Fiber.join(waiting)
+        yield* etcd.put({ key: "a", value: "1" })
+      })
+  )
+
+  live(
+    "recovered does not complete while etcd answers, and interrupting it ends the probing (D11)",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const proxy = yield* makeProxy(server)
+        const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint] })
+        yield* etcd.status
+        const idle = yield* Effect.forkChild(etcd.recovered, { startImmediately: true })
+        yield* Effect.sleep("500 millis")
+        assert.equal(idle.pollUnsafe(), undefined)
+        yield* server.kill("SIGKILL")
+        yield* failureOf(etcd.status)
+        yield* Fiber.interrupt(idle)
+        yield* Effect.sleep("500 millis")
+        const probes = yield* proxy.accepted
+        yield* Effect.sleep("1 second")
+        assert.equal(yield* proxy.accepted, probes)
+      })
+  )
+})
