@@ -1,0 +1,70 @@
+import { Effect, Exit, Scope } from "effect"
+import assert from "node:assert/strict"
+import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
+import { startEtcd } from "../../harness/EtcdServer.ts"
+import { describe, live } from "../../harness/it.ts"
+import { makeProxy, type Proxy } from "../../harness/Proxy.ts"
+import { eventually } from "../../harness/real.ts"
+import { makeAuthority } from "./certificates.ts"
+
+/** Opens clients one after the other and closes each while it connects, at a moment that moves on. */
+const closeWhileConnecting = (options: EtcdGrpc.Options, count: number) =>
+  Effect.forEach(Array.from({ length: count }, (_, index) => index), (index) =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const etcd = yield* EtcdGrpc.make(options).pipe(Scope.provide(scope))
+      yield* Effect.forkDetach(Effect.ignore(etcd.put({ key: "a", value: "1" })), { startImmediately: true })
+      yield* Effect.forkDetach(Effect.ignore(etcd.leaseKeepAlive({ id: 1n })), { startImmediately: true })
+      yield* Effect.sleep(index % 40)
+      yield* Scope.close(scope, Exit.void)
+    }), { concurrency: 20, discard: true })
+
+const awaitNone = (proxy: Proxy) =>
+  eventually(Effect.filterOrFail(proxy.connections, (open) => open === 0, (open) => `${open} connections are open`))
+
+describe("EtcdGrpc sockets", () => {
+  live("500 clients that close while they connect leave no socket (D11)", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const proxy = yield* makeProxy(server)
+      yield* closeWhileConnecting({ endpoints: [proxy.endpoint] }, 500)
+      assert.ok((yield* proxy.accepted) > 0)
+      yield* awaitNone(proxy)
+    }), { timeout: 120_000 })
+
+  live("clients that close during the TLS handshake leave no socket (D11)", () =>
+    Effect.gen(function* () {
+      const authority = yield* makeAuthority
+      const server = yield* startEtcd({ tls: yield* authority.sign("IP:127.0.0.1") })
+      const proxy = yield* makeProxy(server)
+      yield* closeWhileConnecting({ endpoints: [proxy.endpoint], tls: { ca: authority.ca } }, 200)
+      assert.ok((yield* proxy.accepted) > 0)
+      yield* awaitNone(proxy)
+    }), { timeout: 120_000 })
+
+  live("clients that close while the server is silent leave no socket (D11)", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const proxy = yield* makeProxy(server)
+      yield* proxy.blackhole("down")
+      yield* closeWhileConnecting({ endpoints: [proxy.endpoint] }, 50)
+      yield* proxy.heal
+      yield* awaitNone(proxy)
+    }), { timeout: 120_000 })
+
+  live("a client that gives a silent connection up leaves no socket (D11)", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const proxy = yield* makeProxy(server)
+      yield* Effect.scoped(Effect.gen(function* () {
+        const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint], requestTimeout: "1 second" })
+        const { id } = yield* etcd.leaseGrant({ ttl: 60 })
+        yield* etcd.leaseKeepAlive({ id })
+        yield* proxy.blackhole()
+        yield* Effect.flip(etcd.leaseKeepAlive({ id }))
+        yield* Effect.flip(etcd.put({ key: "a", value: "1" }))
+        yield* proxy.heal
+      }))
+      yield* awaitNone(proxy)
+    }))
+})
