@@ -8,6 +8,8 @@ import type { Etcd } from "../../etcd/Etcd.ts"
 import type { FollowOptions } from "../../etcd/follow.ts"
 import * as Session from "../../etcd/Session.ts"
 import { Timers } from "../../internal/time/Timers.ts"
+import type { ClaimOptions } from "./claim.ts"
+import * as ClaimBatch from "./claimBatch.ts"
 import * as Recovery from "./recovery.ts"
 import { makeScopes, type Scopes } from "./scopes.ts"
 import { SharedLeases } from "./SharedLeases.ts"
@@ -16,6 +18,8 @@ import { SharedLeases } from "./SharedLeases.ts"
 export interface Registrar {
   readonly etcd: Etcd
   readonly sessions: Session.Sessions
+  /** Sends the Txns of claims in batches. */
+  readonly putIf: ClaimOptions["putIf"]
   readonly recovery: Recovery.Recovery
   readonly timers: Timers
   readonly followOptions: Omit<FollowOptions, "range" | "knownAt">
@@ -37,6 +41,7 @@ export const make = Effect.fnUntraced(function* (
   return {
     etcd,
     sessions,
+    putIf: ClaimBatch.make(etcd),
     shared: new SharedLeases(sessions),
     sharedKeys: new Set(),
     recovery: Recovery.make(),

@@ -10,6 +10,7 @@ import { follow, type FollowOptions } from "../../etcd/follow.ts"
 import { leaseAgeMillis, type Session } from "../../etcd/Session.ts"
 import type { Ttl } from "../../etcd/Ttl.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
+import { type PutIf, txnOf } from "./claimBatch.ts"
 import { holderOf, instanceIn } from "./holder.ts"
 import type { Held } from "./phase.ts"
 import type { RegistrationPlan } from "./RegisterOptions.ts"
@@ -31,19 +32,19 @@ export interface Claimant<M> {
   readonly isOwn: (id: LeaseId) => boolean
 }
 
+/** Where to claim, and how. */
+export interface ClaimOptions {
+  readonly etcd: Etcd
+  readonly followOptions: Follow
+  /** Sends the Txn of a claim. */
+  readonly putIf: (request: PutIf) => Effect.Effect<TxnResponse, EtcdError>
+}
+
 /** etcd frees the keys of a lease up to about a second after it has expired. */
 const expiryGraceMillis = 1000
 
 /** Txns that a claim sends at once when the key changes under it. Then the backoff of the registration applies. */
 const maxImmediateAttempts = 4
-
-/** Puts the key if its mod revision is `expected` (`0n`: if it does not exist), and reads it otherwise. */
-const putIf = (etcd: Etcd, key: string, expected: bigint, value: Uint8Array, lease: LeaseId) =>
-  etcd.txn({
-    compare: [{ target: "mod", key, result: "equal", value: expected }],
-    then: [{ _tag: "Put", request: { key, value, lease } }],
-    else: [{ _tag: "Range", request: { key } }]
-  })
 
 /** What a Txn that replaces the value of a held key did or found. */
 export type Replaced =
@@ -58,7 +59,7 @@ export const replace = (
   value: Uint8Array
 ): Effect.Effect<Replaced, EtcdError> =>
   Effect.map(
-    putIf(etcd, key, lastRevision, value, leaseId),
+    etcd.txn(txnOf({ key, expected: lastRevision, value, lease: leaseId })),
     (response) =>
       response.succeeded ?
         { _tag: "Written", revision: response.header.revision } :
@@ -152,8 +153,7 @@ const millisUntilTakeover = Effect.fnUntraced(function* (etcd: Etcd, key: string
  * the policy forbids taking it over, or if it was taken while this registration was away.
  */
 export const make = Effect.fnUntraced(function* <M>(
-  etcd: Etcd,
-  followOptions: Follow,
+  { etcd, followOptions, putIf }: ClaimOptions,
   claimant: Claimant<M>,
   { leaseId, lost }: Session
 ): Effect.fn.Return<bigint, EtcdError | InstanceIdTaken> {
@@ -163,7 +163,7 @@ export const make = Effect.fnUntraced(function* <M>(
   let hasPaused = false
   for (let attempt = 1; attempt <= maxImmediateAttempts; attempt++) {
     const value = claimant.value()
-    const response: TxnResponse = yield* putIf(etcd, key, expected, value, leaseId)
+    const response: TxnResponse = yield* putIf({ key, expected, value, lease: leaseId })
     if (response.succeeded) return response.header.revision
     const holder = readBack(response)
     if (holder === undefined) {

@@ -29,6 +29,7 @@ import { drainingAt, removeKey, step } from "./held.ts"
 import { forkFor, type Owner } from "./Owner.ts"
 import { followKey, type SeenKey } from "./ownKey.ts"
 import * as Phase from "./phase.ts"
+import type { Registrar } from "./Registrar.ts"
 import { type InstanceIdTaken, RegistrationRefused } from "./RegistrationError.ts"
 import { type AnySession, isShared } from "./SharedLeases.ts"
 
@@ -150,17 +151,24 @@ const openSession = Effect.fnUntraced(function* <M>(
   return session
 })
 
+/**
+ * An interrupted claim under a shared lease waits for its answer, so that the key can be removed. A lease of its own is
+ * revoked instead, and with it what the claim may have put.
+ */
+const waited = (putIf: Registrar["putIf"]): Registrar["putIf"] => (request) => Effect.uninterruptible(putIf(request))
+
 /** Grants a lease and puts the key under it. */
 const claim = Effect.fnUntraced(function* <M>(
   owner: Owner<M>
 ): Effect.fn.Return<AnySession, EtcdError | InstanceIdTaken, Scope.Scope> {
-  const { plan: { key }, registrar: { etcd, followOptions, recovery } } = owner
+  const { plan: { key }, registrar } = owner
+  const { etcd, followOptions, recovery } = registrar
   const session = yield* openSession(owner)
   const { leaseId } = session
   const previousLease = owner.ownLeases.at(-1)
   owner.addLease(leaseId)
   const revision = yield* Effect.retry(
-    Claim.make(etcd, followOptions, owner, session),
+    Claim.make(isShared(session) ? { ...registrar, putIf: waited(registrar.putIf) } : registrar, owner, session),
     retrying(owner, session.lost)
   ).pipe(Effect.catchIf(
     // etcd demands permission on all keys of the lease: the refusal may be about another one. The next lease is new.
