@@ -54,10 +54,10 @@ export const warn = (message: string): Effect.Effect<void> =>
 export const followScoped = (
   etcd: Etcd,
   options: FollowOptions,
-  tell: (followed: Followed) => Effect.Effect<void>,
+  report: (followed: Followed) => Effect.Effect<void>,
   onEnd: (cause: Cause.Cause<EtcdError>, error: EtcdError) => Effect.Effect<void>
 ): Effect.Effect<void, never, Scope.Scope> =>
-  follow(etcd, options, tell).pipe(
+  follow(etcd, options, report).pipe(
     Effect.catchCause((cause) => {
       if (Cause.hasInterruptsOnly(cause)) return Effect.failCause(cause)
       const failure = Cause.squash(cause)

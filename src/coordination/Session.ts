@@ -60,8 +60,8 @@ const maxMarginMillis = 1000
  * Everything that is held under the session is lost when its lease is. Two locks of one name on one session wait for
  * each other inside this process, since both would use the same key.
  *
- * Fails with `InvalidOption` before anything is sent, and with the `EtcdError` that etcd answered. Interrupting it leaves
- * no lease behind. One fiber starts, which watches the deadline; it ends with the scope.
+ * Fails with `InvalidOption` before anything is sent, and with the `EtcdError` that etcd answered. Interrupting it
+ * leaves no lease behind. One fiber starts, which watches the deadline; it ends with the scope.
  *
  * @example
  * ```ts
@@ -95,7 +95,7 @@ export const make = (options: Options = {}): Effect.Effect<Session, InvalidOptio
 export const defaultTtl: Duration.Duration = Duration.seconds(10)
 
 /**
- * Grants the lease of a session, repeatedly if etcd cannot be reached.
+ * Grants the lease of a session, repeatedly while etcd is unreachable.
  *
  * @internal
  */

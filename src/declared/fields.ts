@@ -1,5 +1,5 @@
 /**
- * The fields that declarations are made of, as schemas whose refusals are the rules to tell.
+ * The fields of declarations, as schemas whose errors are the rules.
  *
  * What comes out of a variable is text, so numbers and truth values may be given as text, too, and lists as text with
  * commas. Text must be text: a number would lose what it was written like (`1.10`).

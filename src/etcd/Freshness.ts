@@ -12,7 +12,7 @@ import type { EtcdError } from "./EtcdError.ts"
  *
  * **Details**
  *
- * `Live` data follows etcd. `Stale` data is the last that is known: etcd cannot be reached since `since` (milliseconds
+ * `Live` data follows etcd. `Stale` data is the last known: etcd has been unreachable since `since` (milliseconds
  * of the epoch), with `cause` as the newest failure.
  *
  * @since 0.1.0

@@ -1,10 +1,10 @@
 /**
  * Watching a key or a prefix: its state, and then every change.
  *
- * A slow reader blocks nothing and costs constant memory. When {@link capacity} events wait for it, the watch is closed.
- * Once the reader has taken them, it is opened again at the revision after the last of them, and etcd's history supplies
- * what happened in between, response by response (etcd puts at most 1,000 revisions into one). If that history was
- * compacted, the range is listed again.
+ * A slow reader blocks nothing and costs constant memory. When {@link capacity} events wait for it, the watch is
+ * closed. Once the reader has taken them, it is opened again at the revision after the last of them, and etcd's history
+ * supplies what happened in between, response by response (etcd puts at most 1,000 revisions into one). If that history
+ * was compacted, the range is listed again.
  *
  * @module
  */
@@ -48,7 +48,9 @@ export type Event<A> =
     readonly _tag: "Put"
     readonly revision: bigint
     readonly entry: Entry<A>
-    /** The entry before. None without the option `previous`, for a new key, or if it is compacted or does not decode. */
+    /**
+     * The entry before. None without the option `previous`, for a new key, or if it is compacted or does not decode.
+     */
     readonly previous: Option.Option<Entry<A>>
   }
   /** A key was deleted, or its lease ended. */
@@ -98,8 +100,8 @@ const capacity = 1024
  * gone, it emits another `Listed` with `relisted`. While etcd is unreachable it emits nothing and logs a warning.
  *
  * It never ends by itself. It fails with `InvalidOption` or `InvalidArgument` before anything is sent, if etcd refuses
- * the first read (permission denied, authentication refused), and when a finite `retry` runs out. A later refusal counts
- * as an outage. A value that does not decode is a `Rejected` event, or in `rejected` of a `Listed`.
+ * the first read (permission denied, authentication refused), and when a finite `retry` runs out. A later refusal
+ * counts as an outage. A value that does not decode is a `Rejected` event, or in `rejected` of a `Listed`.
  *
  * One fiber starts. It and the watch end when the stream ends. A slow reader costs constant memory: about a thousand
  * events wait for it, and later ones stay in etcd's history until it has caught up.
@@ -160,7 +162,7 @@ export const watch = <T extends KeyLike | PrefixLike>(
     const run = Stream.callback<Event<ValueOf<T>>, EtcdError>(Effect.fnUntraced(function* (queue) {
       const full = yield* Deferred.make<void>()
       // Never wait for the reader here: the transport bounds what waits for `follow`.
-      const tell = (followed: Followed) =>
+      const report = (followed: Followed) =>
         Effect.suspend(() => {
           if (followed._tag === "Interrupted") return warn(followed.cause)
           if (followed._tag === "Resumed") return Effect.void
@@ -174,7 +176,7 @@ export const watch = <T extends KeyLike | PrefixLike>(
           return Effect.andThen(Deferred.succeed(full, undefined), Effect.never)
         })
       const known = knownAt === undefined ? {} : { knownAt }
-      yield* follow(etcd, { ...settings, range, isAccepted, ...known }, tell).pipe(
+      yield* follow(etcd, { ...settings, range, isAccepted, ...known }, report).pipe(
         Effect.raceFirst(Deferred.await(full))
       )
       yield* Queue.end(queue)

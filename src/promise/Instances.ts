@@ -16,7 +16,7 @@ import type { Labels, ServiceInstance } from "../registry/model/Instance.ts"
  */
 export interface Instances<M = Labels> extends Iterable<ServiceInstance<M>> {
   readonly revision: bigint
-  /** True while etcd cannot be reached: the set is the last one known. */
+  /** True while etcd is unreachable. The set is then the last one known. */
   readonly isStale: boolean
   /** All instances, ordered by id. */
   readonly instances: ReadonlyArray<ServiceInstance<M>>

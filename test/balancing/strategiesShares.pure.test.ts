@@ -43,7 +43,7 @@ describe("random", () => {
   test("random with equal weights gives all instances the same share (seed 12)", () => {
     const ids = picks(balancerOf(Balancer.random, equal(10)), many, { now: 0, random: seeded(12) })
     assertProportional(ids, equal(10))
-    // The statistic tells equal from unequal shares.
+    // The statistic distinguishes equal from unequal shares.
     assert.ok(chiSquare(counted(ids), uneven) > 100 * critical(uneven))
   })
 })

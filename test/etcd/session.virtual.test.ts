@@ -23,25 +23,28 @@ import {
 } from "../harness/virtual.ts"
 
 describe("heartbeats", () => {
-  verify("R9: heartbeats go out every third of the TTL, and only they keep the lease", () =>
-    Effect.gen(function* () {
-      const { operator, process } = yield* world
-      const one = yield* process()
-      const { registration } = yield* register(one, { ...a, ttl: "15 seconds" })
-      const lease = yield* registration.leaseId
-      yield* elapse("60 seconds")
-      assert.deepEqual(
-        yield* timesOf(one, "leaseKeepAlive"),
-        [5000, 10_000, 15_000, 20_000, 25_000, 30_000, 35_000, 40_000, 45_000, 50_000, 55_000, 60_000]
-      )
-      assert.deepEqual(yield* registration.leaseId, lease)
-      assert.deepEqual(yield* timesOf(one, "leaseGrant"), [0])
-      assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
-      assert.equal(yield* counted("etcd_discovery_heartbeats"), 12)
-    }))
+  verify(
+    "a session sends heartbeats every third of the TTL, and only they keep the lease (R9)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const { registration } = yield* register(one, { ...a, ttl: "15 seconds" })
+        const lease = yield* registration.leaseId
+        yield* elapse("60 seconds")
+        assert.deepEqual(
+          yield* timesOf(one, "leaseKeepAlive"),
+          [5000, 10_000, 15_000, 20_000, 25_000, 30_000, 35_000, 40_000, 45_000, 50_000, 55_000, 60_000]
+        )
+        assert.deepEqual(yield* registration.leaseId, lease)
+        assert.deepEqual(yield* timesOf(one, "leaseGrant"), [0])
+        assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
+        assert.equal(yield* counted("etcd_discovery_heartbeats"), 12)
+      })
+  )
 
   verify(
-    "R9: an explicit heartbeat is kept to, and counts from when the last one was sent",
+    "a session respects an explicit heartbeat, counted from the last send (R9)",
     () =>
       Effect.gen(function* () {
         const { process } = yield* world
@@ -53,7 +56,7 @@ describe("heartbeats", () => {
       })
   )
 
-  verify("R9: a heartbeat without an answer is repeated while the lease still runs", () =>
+  verify("a session repeats an unanswered heartbeat while the lease runs (R9)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const one = yield* process()
@@ -70,7 +73,7 @@ describe("heartbeats", () => {
     }))
 
   verify(
-    "R9: a lease is lost one TTL after the last acknowledged heartbeat was sent, not earlier, not later",
+    "a lease is lost exactly one TTL after the send time of the last acknowledged heartbeat (R9)",
     () =>
       Effect.gen(function* () {
         const { process } = yield* world
@@ -91,7 +94,7 @@ describe("heartbeats", () => {
   )
 
   verify(
-    "R9: a lease is lost at that moment, too, when etcd refuses connections instead of staying silent",
+    "a lease is lost at the same time if etcd refuses connections (R9)",
     () =>
       Effect.gen(function* () {
         const { process } = yield* world
@@ -106,7 +109,7 @@ describe("heartbeats", () => {
       })
   )
 
-  verify("R9: a lease is lost at once when etcd says that it is gone", () =>
+  verify("a lease is lost at once if etcd reports that it does not exist (R9)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const one = yield* process()
@@ -124,12 +127,12 @@ describe("heartbeats", () => {
 
   for (
     const { title, expired } of [
-      { title: "finds the lease alive, the registration never left", expired: false },
-      { title: "finds the lease gone, it registers again", expired: true }
+      { title: "finds the lease, the registration never left", expired: false },
+      { title: "does not find it, it registers again", expired: true }
     ]
   ) {
     verify(
-      `R9: waking after a pause longer than the TTL asks etcd before anything is written; when it ${title}`,
+      `a session checks with etcd after a pause longer than the TTL before it writes; if etcd ${title} (R9)`,
       () =>
         Effect.gen(function* () {
           const { operator, process } = yield* world

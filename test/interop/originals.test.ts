@@ -38,7 +38,7 @@ describe("the originals", () => {
     }
 
     live(
-      "go-kit: its Instancer sees ours come and go, and we see what its Registrar does",
+      "go-kit's Instancer reads our registrations, and we read those of its Registrar",
       () =>
         Effect.gen(function* () {
           const service = Service.make("/services/go-kit", { codec: goKit })
@@ -84,7 +84,7 @@ describe("the originals", () => {
     )
 
     live(
-      "etcd's naming: its manager and resolver see ours come and go, and we see what its manager does",
+      "etcd's naming manager and resolver read our registrations, and we read the manager's",
       () =>
         Effect.gen(function* () {
           const target = "foo/bar/my-service"

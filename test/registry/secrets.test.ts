@@ -36,7 +36,7 @@ const listening = () => {
 }
 
 /** An error in every textual form. */
-const told = (error: unknown): ReadonlyArray<string> => [
+const textsOf = (error: unknown): ReadonlyArray<string> => [
   String(error),
   show(error),
   JSON.stringify(error) ?? "",
@@ -98,7 +98,7 @@ describe("secrets", () => {
         }).pipe(Effect.provide(layer))
 
         const { lines, metrics, spans } = yield* all
-        const everything = [...lines, ...spans, metrics, ...failures.flatMap(told)]
+        const everything = [...lines, ...spans, metrics, ...failures.flatMap(textsOf)]
         const secrets = [password, ...key.split("\n").slice(1, -2).map((line) => line.slice(0, 20))]
         for (const secret of secrets) {
           assert.deepEqual(everything.filter((text) => text.includes(secret)).map((text) => text.slice(0, 2000)), [])

@@ -46,9 +46,9 @@ export interface Registration<M = Labels> {
   readonly health: Effect.Effect<Option.Option<Health.HealthState>>
   /**
    * Changes the instance in one Txn, so that it is never absent, and completes once the change is in etcd. During an
-   * outage it waits. Fails with `InvalidOption` before anything is sent, with `RegistrationRefused` if etcd refuses (the
-   * instance stays as it was), and with the failure of the registration if that ends first. An interrupted update may
-   * still be applied.
+   * outage it waits. Fails with `InvalidOption` before anything is sent, with `RegistrationRefused` if etcd refuses
+   * (the instance stays as it was), and with the failure of the registration if that ends first. An interrupted update
+   * may still be applied.
    */
   readonly update: (patch: InstancePatch<M>) => Effect.Effect<void, RegistrationError>
   /**
@@ -81,7 +81,7 @@ export const make = <M>(
     return registrationOf(owner)
   }))
 
-/** Reserves a key for a shared lease: the lease could not tell two registrations of it apart (R13). */
+/** Reserves a key for a shared lease, because two registrations of one key on one lease are indistinguishable (R13). */
 const reserveKey = Effect.fnUntraced(function* <M>(
   { sharedKeys }: Registrar,
   { instance, key, lease }: RegistrationPlan<M>

@@ -120,7 +120,7 @@ describe("EtcdGrpc calls", () => {
       ]
     ]
     for (const [reason, detail, method, key, call] of failing) {
-      live(`an EtcdError of ${method} has the reason ${reason} for "${detail}"`, () =>
+      live(`EtcdGrpc ${method} fails with the reason ${reason} for "${detail}"`, () =>
         Effect.gen(function* () {
           const { endpoint, ...failure } = yield* call(yield* connect)
           assert.deepEqual(failure, { reason, detail, method, key })
@@ -128,7 +128,7 @@ describe("EtcdGrpc calls", () => {
         }))
     }
 
-    live("range fails with Compacted for a revision that is gone", () =>
+    live("range fails with Compacted for a compacted revision", () =>
       Effect.gen(function* () {
         const etcd = yield* connect
         yield* etcd.put({ key: "c", value: "1" })
@@ -144,7 +144,7 @@ describe("EtcdGrpc calls", () => {
       }))
 
     live(
-      "range fails with TooLarge for an answer over maxReceiveBytes, and rangeAll asks for less",
+      "range fails with TooLarge for a response over maxReceiveBytes, and rangeAll requests less",
       () =>
         Effect.gen(function* () {
           const etcd = yield* EtcdGrpc.make({ endpoints: [server().endpoint], maxReceiveBytes: 64 * 1024 })
@@ -160,7 +160,7 @@ describe("EtcdGrpc calls", () => {
         })
     )
 
-    live("keys and values are plain bytes, also those that are no text", () =>
+    live("EtcdGrpc returns keys and values as plain bytes", () =>
       Effect.gen(function* () {
         const etcd = yield* connect
         const key = Uint8Array.of(0x62, 0x00, 0xff)
@@ -170,7 +170,7 @@ describe("EtcdGrpc calls", () => {
         assert.deepEqual({ key: kv?.key, value: kv?.value }, { key, value })
       }))
 
-    live("interrupting a call ends it at once", () =>
+    live("an interrupted call ends at once", () =>
       Effect.gen(function* () {
         const proxy = yield* makeProxy(server())
         const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint], requestTimeout: "1 minute" })
@@ -183,7 +183,7 @@ describe("EtcdGrpc calls", () => {
       }))
 
     live(
-      "a client whose scope has closed fails what is pending and what follows with Cancelled",
+      "a closed client fails pending and later calls with Cancelled",
       () =>
         Effect.gen(function* () {
           const proxy = yield* makeProxy(server())
@@ -232,7 +232,7 @@ describe("EtcdGrpc calls", () => {
     }), { timeout: 120_000 })
 
   live(
-    "an operation finds the endpoint that works, past one that refuses and one that is silent",
+    "a call finds the working endpoint behind one that refuses and one that is silent",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -251,7 +251,7 @@ describe("EtcdGrpc calls", () => {
   )
 
   live(
-    "an operation without any endpoint that works fails with Unavailable, silent ones within the dialTimeout",
+    "a call without a working endpoint fails with Unavailable within dialTimeout",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -280,7 +280,7 @@ describe("EtcdGrpc calls", () => {
   )
 
   live(
-    "a call that is not answered fails with DeadlineExceeded, and the next one goes to the next endpoint",
+    "an unanswered call fails with DeadlineExceeded, and the next one uses the next endpoint",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -340,7 +340,7 @@ describe("EtcdGrpc calls", () => {
       assert.deepEqual([yield* proxy.connections, yield* proxy.accepted], [1, 2])
     }))
 
-  live("clients of one process have a connection each", () =>
+  live("each client of a process has its own connection", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const proxy = yield* makeProxy(server)
@@ -352,7 +352,7 @@ describe("EtcdGrpc calls", () => {
     }))
 
   live(
-    "https works for an IP address and for a name that the certificate has, and for no other",
+    "https accepts exactly the IP addresses and names of the certificate",
     () =>
       Effect.gen(function* () {
         const { ca, cert, key } = yield* certificates("IP:127.0.0.1,DNS:etcd.test")
@@ -372,7 +372,7 @@ describe("EtcdGrpc calls", () => {
       })
   )
 
-  live("https presents the client's own certificate where the server asks for one", () =>
+  live("https presents the client's certificate if the server requests one", () =>
     Effect.gen(function* () {
       const { ca, cert, key } = yield* certificates("IP:127.0.0.1")
       const server = yield* startEtcd({ tls: { cert, key, clientCa: ca } })
@@ -385,7 +385,7 @@ describe("EtcdGrpc calls", () => {
       assert.equal((yield* failureOf(status({ ca }))).reason, "Unavailable")
     }))
 
-  live("a password is in no error", () =>
+  live("no EtcdError contains the password", () =>
     Effect.gen(function* () {
       const etcd = yield* EtcdGrpc.make({
         endpoints: [`http://127.0.0.1:${yield* freePort}`],

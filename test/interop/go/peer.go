@@ -43,7 +43,7 @@ func awaitEndOfInput() {
 	check(err)
 }
 
-// spy tells when the watch of an Instancer is there: go-kit itself misses what happens before.
+// spy reports when the watch of an Instancer is open. go-kit misses what happens before.
 type spy struct{ etcdv3.Client }
 
 func (s spy) WatchPrefix(prefix string, ch chan struct{}) {

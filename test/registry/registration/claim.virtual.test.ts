@@ -28,7 +28,7 @@ const elsewhere = { ...a, endpoints: ["http://10.0.0.9:80"] } as const
 
 describe("claim", () => {
   verify(
-    "R8: restart with the same endpoints takes over at once; the earlier run is Superseded and does not fight",
+    "claim restart with the same endpoints takes over at once, and the earlier run is Superseded (R8)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -53,7 +53,7 @@ describe("claim", () => {
   )
 
   verify(
-    "R8: restart with other endpoints waits for the old lease to end, and then takes the id",
+    "claim restart with other endpoints waits for the old lease, then takes the id (R8)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -73,7 +73,7 @@ describe("claim", () => {
   )
 
   verify(
-    "R8: restart with other endpoints fails with InstanceIdTaken when the old lease is still kept after the TTL",
+    "claim restart with other endpoints fails with InstanceIdTaken if the holder keeps its lease (R8)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -84,7 +84,7 @@ describe("claim", () => {
         const second = yield* start(register(young, { ...elsewhere, ttl: "6 seconds" }))
         yield* elapse("6 seconds")
         assert.equal(second.exit(), undefined)
-        // etcd may take up to a second to end a lease that has run out.
+        // etcd may take up to a second to end an expired lease.
         yield* elapse("1 second")
         assert.deepEqual(
           failureOf(second),
@@ -99,7 +99,7 @@ describe("claim", () => {
   )
 
   verify(
-    "R8: exclusive only creates: it fails at once, whatever the endpoints, and succeeds when the id is free",
+    "claim exclusive fails at once if the id exists, whatever the endpoints (R8)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -113,7 +113,7 @@ describe("claim", () => {
       })
   )
 
-  verify("R8: overwrite puts, whoever holds the id", () =>
+  verify("claim overwrite takes the id from any holder (R8)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const [old, young] = [yield* process(), yield* process()]
@@ -124,7 +124,7 @@ describe("claim", () => {
     }))
 
   for (const claim of ["restart", "exclusive", "overwrite"] as const) {
-    verify(`R8: of two claimants at the same moment never both win (${claim})`, () =>
+    verify(`claim ${claim} never lets two concurrent claimants win (R8)`, () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
         for (const delay of [0, 1, 2, 3, 5]) {
@@ -149,7 +149,7 @@ describe("claim", () => {
   }
 
   verify(
-    "R8: an owner whose id was taken while it was away becomes Superseded when it is back, and leaves it alone",
+    "a registration whose id was taken during its outage becomes Superseded and writes nothing (R8)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -171,7 +171,7 @@ describe("claim", () => {
       })
   )
 
-  verify("R8: a put of the key without any lease supersedes the owner as well", () =>
+  verify("a put of the key without a lease supersedes the owner (R8)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const first = yield* register(yield* process())
@@ -187,7 +187,7 @@ describe("claim", () => {
     }))
 
   verify(
-    "R8: an instance of an older snapshot that etcd was restored to is taken back, not yielded to",
+    "a registration takes its id back from its own older value in a restored snapshot (R8)",
     () =>
       Effect.gen(function* () {
         const { operator, process, replace } = yield* world
@@ -213,7 +213,7 @@ describe("claim", () => {
     })).pipe(Effect.ignore, Effect.andThen(Effect.sleep("10 millis")), Effect.forever)
 
   verify(
-    "two supervised processes with one id take it from each other at most once in a TTL, and say so (R8)",
+    "two processes with one id take it from each other at most once per TTL, and log it (R8)",
     (log) =>
       Effect.gen(function* () {
         const { process } = yield* world

@@ -36,7 +36,7 @@ const assertDied = (
   })
 
 describe("a defect in code of the user", () => {
-  verify("a schedule that dies ends the registration with its defect (R3)", (log) =>
+  verify("a retry schedule that dies ends the registration with its defect (R3)", (log) =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const one = yield* process()
@@ -52,7 +52,7 @@ describe("a defect in code of the user", () => {
     }))
 
   verify(
-    "a logger that throws once ends the registration or leaves it registered, never in between (R3)",
+    "a logger that throws ends the registration or leaves it registered, nothing in between (R3)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -75,7 +75,7 @@ describe("a defect in code of the user", () => {
   )
 
   verify(
-    "a codec that throws on the holder's value makes the holder another process (R8)",
+    "a claim treats the holder as another process if the codec throws on its value (R8)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -122,7 +122,7 @@ describe("a defect in code of the user", () => {
       })
   )
 
-  verify("a defect while etcd cannot be reached is not silent either", () =>
+  verify("a defect during an outage ends the registration with that defect", () =>
     Effect.gen(function* () {
       const { process } = yield* world
       const one: Process = yield* process()

@@ -29,7 +29,7 @@ import {
 
 describe("registerService", () => {
   verify(
-    "R1: once registerService has completed, a linearizable read shows the key under its lease",
+    "registerService completes when a linearizable read returns the key under its lease (R1)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -47,7 +47,7 @@ describe("registerService", () => {
   )
 
   verify(
-    "R1: registerService does not complete while the put hangs, and completes after it",
+    "registerService does not complete before the put (R1)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -64,7 +64,7 @@ describe("registerService", () => {
   )
 
   verify(
-    "R2: the key is never absent while etcd answers within the TTL: no leader, broken streams, update",
+    "the key is never missing while etcd answers within the TTL: no leader, broken streams, update (R2)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -98,7 +98,7 @@ describe("registerService", () => {
     ] as const
   ) {
     verify(
-      `R3, R10: after ${title} the instance is back within one backoff step, not at the next heartbeat`,
+      `a registration is back within one backoff step after ${title}, not at the next heartbeat (R3, R10)`,
       () =>
         Effect.gen(function* () {
           const { operator, process, replace } = yield* world
@@ -124,7 +124,7 @@ describe("registerService", () => {
 
   for (const hours of [0.1, 5]) {
     verify(
-      `R3: after ${hours} hours without etcd the instance is back within one backoff step of its answer`,
+      `a registration is back within one backoff step after ${hours} hours without etcd (R3)`,
       () =>
         Effect.gen(function* () {
           const { operator, process } = yield* world
@@ -143,7 +143,7 @@ describe("registerService", () => {
   }
 
   verify(
-    "R3: after an hour in which etcd does not even answer, the instance is back within one backoff step",
+    "a registration is back within one backoff step after an hour of silence (R3)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -160,7 +160,7 @@ describe("registerService", () => {
   )
 
   verify(
-    "R3: a finite retry that runs out ends in Failed and in awaitFailure, and leaves nothing",
+    "a registration ends in Failed and in awaitFailure if a finite retry ends, and leaves nothing (R3)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -185,7 +185,7 @@ describe("registerService", () => {
   )
 
   verify(
-    "R4: the backoff is 100 ms doubling up to 5 s, and its full jitter draws from nothing up to that",
+    "a registration retries after 100 ms doubling up to 5 s, with full jitter (R4)",
     () =>
       Effect.gen(function* () {
         const { process } = yield* world
@@ -204,7 +204,7 @@ describe("registerService", () => {
   )
 
   verify(
-    "R4: the backoff starts afresh after a healthy spell, and goes on after a short one",
+    "the backoff of a registration resets after a healthy period only (R4)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -231,7 +231,7 @@ describe("registerService", () => {
   )
 
   verify(
-    "R4: 1,000 registrations that lose one etcd come back soon after the first of them, and not in one burst",
+    "1,000 registrations come back soon after the first one, and not in one burst (R4)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -254,7 +254,8 @@ describe("registerService", () => {
           buckets.push(returned.seen.length - before)
         }
         assert.equal(Object.keys(yield* keysIn(operator)).length, count)
-        // Each waits for up to 5 seconds, the first of a thousand for some milliseconds, and then all for up to one second.
+        // Each waits for up to 5 seconds, the first of a thousand for some milliseconds, and then all for up to one
+        // second.
         const first = buckets.findIndex((size) => size > 0)
         const soon = buckets.slice(first, first + 11).reduce((sum, size) => sum + size, 0)
         assert.deepEqual([first <= 1, soon], [true, count], `within 1.1 s of the first, found ${buckets}`)
@@ -263,7 +264,7 @@ describe("registerService", () => {
   )
 
   verify(
-    "startupTimeout: registerService fails with the last failure when etcd does not take it, and leaves nothing",
+    "registerService fails after startupTimeout with the last failure, and leaves nothing",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -301,7 +302,7 @@ describe("registerService", () => {
   )
 
   verify(
-    "registerService is refused at once, without another try, when permission is denied",
+    "registerService fails at once if permission is denied, without a retry",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -316,7 +317,7 @@ describe("registerService", () => {
   )
 
   verify(
-    "a role that is away for a while does not end the watch of the own key, nor the registration (R3, R10)",
+    "a role that is revoked for a while ends neither the registration nor the watch of its key (R3, R10)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -377,40 +378,43 @@ describe("registerService", () => {
       assert.equal(started.exit()?._tag, "Success")
     }))
 
-  verify("R6: an acquire that is interrupted at any step leaves no lease and no key", () =>
-    Effect.gen(function* () {
-      const { operator, process } = yield* world
-      yield* putInstance(operator, "taken")
-      const held = [yield* keysIn(operator), yield* leasesIn(operator)]
-      const faults = {
-        hung: FaultyEtcd.hung,
-        slow: FaultyEtcd.slow("2 seconds"),
-        answerLost: FaultyEtcd.answerLost,
-        unavailable: FaultyEtcd.unavailable
-      }
-      for (const method of ["leaseGrant", "txn", "watch"] as const) {
-        for (const [name, fault] of Object.entries(faults)) {
-          for (const after of [0, 1000, 2000, 3100]) {
-            const one = yield* process()
-            yield* one.faults.set([{ method, fault, times: 1 }])
-            // The id is taken by another process, so that the claim has to wait with a watch, too.
-            const options = { ...a, id: method === "watch" ? "taken" : "a", startupTimeout: "1 hour" } as const
-            const started = yield* start(
-              Effect.scoped(Effect.andThen(one.registry.register(orders, options), Effect.never))
-            )
-            yield* elapse(after)
-            const interrupted = yield* start(started.interrupt)
-            yield* elapse("5 seconds")
-            const situation = `${method} ${name}, interrupted after ${after} ms`
-            assert.notEqual(interrupted.exit(), undefined, situation)
-            assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], held, situation)
+  verify(
+    "registerService leaves no lease and no key if it is interrupted at any step (R6)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        yield* putInstance(operator, "taken")
+        const held = [yield* keysIn(operator), yield* leasesIn(operator)]
+        const faults = {
+          hung: FaultyEtcd.hung,
+          slow: FaultyEtcd.slow("2 seconds"),
+          answerLost: FaultyEtcd.answerLost,
+          unavailable: FaultyEtcd.unavailable
+        }
+        for (const method of ["leaseGrant", "txn", "watch"] as const) {
+          for (const [name, fault] of Object.entries(faults)) {
+            for (const after of [0, 1000, 2000, 3100]) {
+              const one = yield* process()
+              yield* one.faults.set([{ method, fault, times: 1 }])
+              // The id is taken by another process, so that the claim has to wait with a watch, too.
+              const options = { ...a, id: method === "watch" ? "taken" : "a", startupTimeout: "1 hour" } as const
+              const started = yield* start(
+                Effect.scoped(Effect.andThen(one.registry.register(orders, options), Effect.never))
+              )
+              yield* elapse(after)
+              const interrupted = yield* start(started.interrupt)
+              yield* elapse("5 seconds")
+              const situation = `${method} ${name}, interrupted after ${after} ms`
+              assert.notEqual(interrupted.exit(), undefined, situation)
+              assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], held, situation)
+            }
           }
         }
-      }
-    }))
+      })
+  )
 
   verify(
-    "R6: an acquire that is interrupted between any two steps of its fibers leaves no lease and no key",
+    "registerService leaves no lease and no key if it is interrupted between any two fiber steps (R6)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -433,7 +437,7 @@ describe("registerService", () => {
       })
   )
 
-  verify("R6: a grant whose put failed is revoked", () =>
+  verify("registerService revokes a lease whose put failed (R6)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const one = yield* process()
@@ -445,7 +449,7 @@ describe("registerService", () => {
       assert.deepEqual(yield* leasesIn(operator), [])
     }))
 
-  verify("R7: a killed process disappears when its lease runs out, not earlier", () =>
+  verify("a killed process disappears when its lease expires, not earlier (R7)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const killed = yield* process()
@@ -492,7 +496,7 @@ describe("what a registration logs", () => {
 
 describe("a write whose answer is lost", () => {
   verify(
-    "registerService: a grant that was applied unheard is recognised by its id and becomes the lease",
+    "registerService recognises a grant whose answer was lost by its id",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -509,7 +513,7 @@ describe("a write whose answer is lost", () => {
   )
 
   verify(
-    "registerService: a claim that was applied unheard is recognised, also by an exclusive one",
+    "registerService recognises a claim whose answer was lost, even an exclusive one",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -533,7 +537,7 @@ describe("a write whose answer is lost", () => {
       })
   )
 
-  verify("update: one that was applied unheard is repeated, and completes", () =>
+  verify("Registration.update repeats an update whose answer was lost, and completes", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const one = yield* process()
@@ -548,7 +552,7 @@ describe("a write whose answer is lost", () => {
     }))
 
   verify(
-    "release: a revoke that was applied unheard is repeated, and release does not warn",
+    "release repeats a revoke whose answer was lost, without a warning",
     (log) =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -565,27 +569,30 @@ describe("a write whose answer is lost", () => {
 })
 
 describe("Registration.update", () => {
-  verify("R2: an update is one Txn under the same lease, and the status stays", () =>
-    Effect.gen(function* () {
-      const { operator, process } = yield* world
-      const one = yield* process()
-      const { registration, statuses } = yield* register(one)
-      yield* registration.update({ weight: 3, version: "2", metadata: { shard: "7" } })
-      assert.deepEqual(yield* valueOf(operator), {
-        id: "a",
-        name: "orders",
-        version: "2",
-        metadata: { shard: "7" },
-        endpoints: ["http://10.0.0.1:80"],
-        weight: 3,
-        status: "up"
+  verify(
+    "Registration.update is one transaction under the same lease, and keeps the status (R2)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const { registration, statuses } = yield* register(one)
+        yield* registration.update({ weight: 3, version: "2", metadata: { shard: "7" } })
+        assert.deepEqual(yield* valueOf(operator), {
+          id: "a",
+          name: "orders",
+          version: "2",
+          metadata: { shard: "7" },
+          endpoints: ["http://10.0.0.1:80"],
+          weight: 3,
+          status: "up"
+        })
+        assert.equal((yield* timesOf(one, "txn")).length, 2)
+        assert.deepEqual(statuses, [[0, "Registered"]])
       })
-      assert.equal((yield* timesOf(one, "txn")).length, 2)
-      assert.deepEqual(statuses, [[0, "Registered"]])
-    }))
+  )
 
   verify(
-    "an update during an outage completes after it, with the instance that is back",
+    "Registration.update during an outage completes after it",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -632,7 +639,7 @@ describe("Registration.update", () => {
       assert.deepEqual(statuses, [[0, "Registered"]])
     }))
 
-  verify("an update with a weight that cannot be fails before anything is sent", () =>
+  verify("Registration.update with an invalid weight fails before any I/O", () =>
     Effect.gen(function* () {
       const { process } = yield* world
       const one = yield* process()
@@ -646,7 +653,7 @@ describe("Registration.update", () => {
     }))
 
   verify(
-    "R10: a value that someone else wrote under the own lease is put right at once",
+    "a registration replaces a foreign value under its own lease at once (R10)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -661,21 +668,24 @@ describe("Registration.update", () => {
       })
   )
 
-  verify("status.changes gives a late reader the newest status, and ends with Released", () =>
-    Effect.gen(function* () {
-      const { process } = yield* world
-      const one = yield* process()
-      const { registration, release } = yield* register(one)
-      const slow: Array<string> = []
-      yield* registration.status.changes.pipe(
-        Stream.runForEach(({ _tag }) => Effect.delay(Effect.sync(() => slow.push(_tag)), "1 minute")),
-        Effect.andThen(Effect.sync(() => slow.push("end"))),
-        Effect.forkScoped({ startImmediately: true })
-      )
-      yield* elapse("1 second")
-      yield* registration.drain
-      yield* release
-      yield* elapse("10 minutes")
-      assert.deepEqual(slow, ["Registered", "Released", "end"])
-    }))
+  verify(
+    "Registration.status.changes gives a late reader the newest status, and ends with Released",
+    () =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const one = yield* process()
+        const { registration, release } = yield* register(one)
+        const slow: Array<string> = []
+        yield* registration.status.changes.pipe(
+          Stream.runForEach(({ _tag }) => Effect.delay(Effect.sync(() => slow.push(_tag)), "1 minute")),
+          Effect.andThen(Effect.sync(() => slow.push("end"))),
+          Effect.forkScoped({ startImmediately: true })
+        )
+        yield* elapse("1 second")
+        yield* registration.drain
+        yield* release
+        yield* elapse("10 minutes")
+        assert.deepEqual(slow, ["Registered", "Released", "end"])
+      })
+  )
 })

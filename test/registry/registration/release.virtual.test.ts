@@ -25,7 +25,7 @@ import {
 
 describe("release", () => {
   verify(
-    "R5: with drain, draining is published, drain passes, and the key is gone when release returns",
+    "release publishes draining, waits for drain, and the key is gone when it returns (R5)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -113,7 +113,7 @@ describe("release", () => {
     }))
 
   verify(
-    "R5: without drain nothing is published, the lease is revoked, and nothing is written after release began",
+    "release without drain revokes the lease and writes nothing else (R5)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -133,12 +133,12 @@ describe("release", () => {
   for (
     const { title, fault } of [
       { title: "is silent", fault: FaultyEtcd.hung },
-      { title: "cannot be reached", fault: FaultyEtcd.unavailable }
+      { title: "is unreachable", fault: FaultyEtcd.unavailable }
     ]
   ) {
     for (const drain of [0, 30_000]) {
       verify(
-        `R5: when etcd ${title}, release ends after releaseTimeout with a warning (drain ${drain} ms)`,
+        `release ends after releaseTimeout with a warning if etcd ${title} (drain ${drain} ms) (R5)`,
         (log) =>
           Effect.gen(function* () {
             const { operator, process } = yield* world
@@ -161,7 +161,7 @@ describe("release", () => {
   }
 
   verify(
-    "R5: release during an outage publishes nothing, even when etcd comes back in the middle of it",
+    "release during an outage publishes nothing, even if etcd returns meanwhile (R5)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -181,12 +181,12 @@ describe("release", () => {
       })
   )
 
-  verify("R5: release never deletes a key that belongs to someone else's lease", () =>
+  verify("release never deletes a key under another lease (R5)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const one = yield* process()
       const kept = yield* register(one)
-      // It does not hear of it, so it does not know that it was superseded.
+      // It receives no event, so its status is not Superseded.
       yield* one.faults.silenceWatches
       const lease = yield* putInstance(operator, "a")
       yield* kept.release
@@ -194,7 +194,7 @@ describe("release", () => {
     }))
 
   verify(
-    "R5: drain that was asked for earlier counts: release waits only for what is left of it",
+    "release waits only for the rest of an earlier drain (R5)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -219,7 +219,7 @@ describe("release", () => {
     ] as const
   ) {
     verify(
-      `R5: while an instance drains before it leaves and ${title}, release ends and puts nothing back`,
+      `release ends and puts nothing back if ${title} while it drains (R5)`,
       () =>
         Effect.gen(function* () {
           const { operator, process } = yield* world
@@ -240,7 +240,7 @@ describe("release", () => {
     )
   }
 
-  verify("R5: consumers see draining before the instance leaves", () =>
+  verify("discover emits draining before the instance leaves (R5)", () =>
     Effect.gen(function* () {
       const { process } = yield* world
       const [one, consumer] = [yield* process(), yield* process()]
@@ -257,7 +257,7 @@ describe("release", () => {
       assert.deepEqual(sets.seen, [[0, 1, 1], [0, 1, 0], [5000, 0, 0]])
     }))
 
-  verify("R5: a registration that drains keeps being drained after a loss", () =>
+  verify("a draining registration is still draining after a loss (R5)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const one = yield* process()
@@ -271,7 +271,7 @@ describe("release", () => {
 })
 
 describe("health", () => {
-  /** Checks that fail for as long as they are told to. */
+  /** A health check whose result the test controls. */
   const gated = Effect.fnUntraced(function* (options: { readonly healthThreshold?: number } = {}) {
     const { operator, process } = yield* world
     const one = yield* process()
@@ -293,7 +293,7 @@ describe("health", () => {
   })
 
   verify(
-    "R11: the key is put with starting, becomes up at the first success, and stays starting until then",
+    "health publishes starting until the first success, then up (R11)",
     () =>
       Effect.gen(function* () {
         const { check, one, status } = yield* gated()
@@ -311,7 +311,7 @@ describe("health", () => {
 
   for (const threshold of [undefined, 1, 5]) {
     verify(
-      `R11: up becomes down after exactly ${threshold ?? "the default of 3"} failures in a row, and up again`,
+      `health publishes down after exactly ${threshold ?? "the default of 3"} consecutive failures, and up again (R11)`,
       () =>
         Effect.gen(function* () {
           const { check, kept, status } = yield* gated(threshold === undefined ? {} : { healthThreshold: threshold })
@@ -338,7 +338,7 @@ describe("health", () => {
     )
   }
 
-  verify("R11: a check that does not answer counts as a failure after healthEvery", () =>
+  verify("a health check without a result fails after healthEvery (R11)", () =>
     Effect.gen(function* () {
       const { check, status } = yield* gated()
       check.fails = false
@@ -351,7 +351,7 @@ describe("health", () => {
       assert.equal(yield* status, "down")
     }))
 
-  verify("R11: a loss puts the instance back with its health of that moment", () =>
+  verify("a registration comes back after a loss with its current health (R11)", () =>
     Effect.gen(function* () {
       const { check, operator, status } = yield* gated()
       check.fails = false
@@ -367,7 +367,7 @@ describe("health", () => {
     }))
 
   verify(
-    "R11: a draining instance stays draining, whatever its health, and its checks end with the scope",
+    "a draining instance stays draining, whatever its health, and its checks end with the scope (R11)",
     () =>
       Effect.gen(function* () {
         const { check, kept, status } = yield* gated()

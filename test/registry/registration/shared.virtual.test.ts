@@ -36,7 +36,7 @@ const registerAll = (one: Process, ids: ReadonlyArray<string>) => Effect.forEach
 const statuses = (all: ReadonlyArray<Kept>) => Effect.forEach(all, statusOf)
 
 describe(`registrations with lease: "shared"`, () => {
-  verify("they share one lease, one grant and one heartbeat (R13)", () =>
+  verify("shared registrations have one lease, one grant and one heartbeat (R13)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const one = yield* process()
@@ -54,7 +54,7 @@ describe(`registrations with lease: "shared"`, () => {
     }))
 
   verify(
-    "each leaves alone: release deletes only its own key, and the last one revokes (R13, R5)",
+    "release of a shared registration deletes only its own key, and the last one revokes (R13, R5)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -73,7 +73,7 @@ describe(`registrations with lease: "shared"`, () => {
   )
 
   verify(
-    "release deletes a key that an operator has edited, and no key of another lease (R13, R5)",
+    "release of a shared registration deletes a key that an operator has edited, and no key of another lease (R13, R5)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -89,7 +89,7 @@ describe(`registrations with lease: "shared"`, () => {
       })
   )
 
-  verify("one that is superseded leaves the others registered (R13, R8)", () =>
+  verify("a superseded shared registration leaves the others registered (R13, R8)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const all = yield* registerAll(yield* process(), ["a", "b", "c"])
@@ -101,7 +101,7 @@ describe(`registrations with lease: "shared"`, () => {
     }))
 
   verify(
-    "the loss of the lease brings all of them back together on a new one (R13, R3)",
+    "shared registrations come back together on a new lease after a loss (R13, R3)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -174,16 +174,19 @@ describe(`registrations with lease: "shared"`, () => {
       })
   )
 
-  verify("the same key twice is InvalidOption, until the first one is released (R13)", () =>
-    Effect.gen(function* () {
-      const { process } = yield* world
-      const one = yield* process()
-      const [first] = yield* registerAll(one, ["a"])
-      const error = yield* Effect.flip(register(one, shared("a")))
-      assert.ok(error._tag === "InvalidOption" && error.option === "id")
-      yield* first?.release ?? Effect.void
-      yield* registerAll(one, ["a"])
-    }))
+  verify(
+    "registerService refuses the same shared key twice until the first one is released (R13)",
+    () =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const one = yield* process()
+        const [first] = yield* registerAll(one, ["a"])
+        const error = yield* Effect.flip(register(one, shared("a")))
+        assert.ok(error._tag === "InvalidOption" && error.option === "id")
+        yield* first?.release ?? Effect.void
+        yield* registerAll(one, ["a"])
+      })
+  )
 
   verify(
     "an interrupted first registration does not take the lease of the others (R6, R13)",
@@ -221,7 +224,7 @@ describe(`registrations with lease: "shared"`, () => {
 describe("the registrations of one scope", () => {
   for (const lease of ["own", "shared"] as const) {
     verify(
-      `they are released at the same time when their scope closes (R5, ${lease} lease)`,
+      `registrations of one scope are released at the same time (R5, ${lease} lease)`,
       () =>
         Effect.gen(function* () {
           const { operator, process } = yield* world
@@ -241,7 +244,7 @@ describe("the registrations of one scope", () => {
     )
   }
 
-  verify("they are drained at the same time (R5)", () =>
+  verify("registrations of one scope drain at the same time (R5)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
       const one = yield* process()

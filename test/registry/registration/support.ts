@@ -40,7 +40,7 @@ export const registryAt = (
 /** Runs effects with the registry of a process of its own, whose client lives as long as the scope. */
 export type Process = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, Registry.Registry>>
 
-/** Another process, as far as etcd can tell. */
+/** Another process, from etcd's point of view. */
 export const processAt = (
   endpoint: string,
   options: Parameters<typeof registryAt>[1] = {}
