@@ -22,7 +22,7 @@
  * @since 0.1.0
  * @module
  */
-import { type Duration, Effect, Layer, Option, RcMap, Scope } from "effect"
+import { Clock, Context, type Duration, Effect, Layer, RcMap, type Scope } from "effect"
 import {
   FetchHttpClient,
   HttpClient,
@@ -41,6 +41,7 @@ import { Hosts, type Target, urlOf } from "./hosts.ts"
 import { maxRedirects, redirected, redirectOf } from "./redirect.ts"
 import { discard } from "./retry.ts"
 import { serviceCalls } from "./serviceCalls.ts"
+import { SharedClients } from "./SharedClients.ts"
 
 /**
  * Options of {@link make}: those of `ServiceClient.make` that the HTTP client does not set itself.
@@ -151,13 +152,13 @@ export const make = <R, S extends Service.ServiceLike = string>(
       ...(services === undefined ? {} : { services })
     })
     // Options fail here, not with the first request.
-    yield* Effect.fromResult(checkOptions("DiscoveryHttpClient.make", (check) => {
+    const idle = yield* Effect.fromResult(checkOptions("DiscoveryHttpClient.make", (check) => {
       for (const service of hosts.services) checkName(check, service)
-      check.duration("idleTimeToLive", idleTimeToLive, { infinite: true })
+      return check.duration("idleTimeToLive", idleTimeToLive, { infinite: true })
     }))
     yield* Effect.fromResult(clientPlan("DiscoveryHttpClient.make", rest))
     yield* Effect.fromResult(Balancer.make<Service.MetadataOf<S>>(rest.strategy ?? Balancer.roundRobin))
-    const clients = yield* RcMap.make({
+    const values = yield* RcMap.make({
       lookup: (key: string) => {
         const { host, isSecure } = targetOfKey(key)
         return ServiceClient.make({
@@ -174,9 +175,9 @@ export const make = <R, S extends Service.ServiceLike = string>(
             ),
           connectKey: ({ endpoints }) => endpoints
         })
-      },
-      idleTimeToLive
+      }
     })
+    const clients = new SharedClients(values, idle, yield* Effect.scope, yield* Clock.Clock)
     const send = (request: HttpClientRequest.HttpClientRequest) => client.postprocess(Effect.succeed(request))
     const sendToService = serviceCalls(send, retryStatus, hashKey)
 
@@ -188,31 +189,29 @@ export const make = <R, S extends Service.ServiceLike = string>(
       const url = urlOf(request.url)
       const target = url && hosts.targetOf(url)
       if (url === undefined || target === undefined) return send(request)
-      return Effect.flatMap(requestInit, (init) => {
+      return Effect.withFiber((fiber) => {
+        const init = Context.getOrUndefined(fiber.context, FetchHttpClient.RequestInit) ?? {}
         const limit = init.redirect === undefined || init.redirect === "follow" ? maxRedirects : 0
-        // The scope holds the service client. The inner client must not see it.
-        return Effect.scopedWith((scope) =>
-          RcMap.get(clients, keyOf(target)).pipe(
-            Scope.provide(scope),
-            Effect.mapError((cause) => invalidUrl(request, cause)),
-            Effect.flatMap((service) => sendToService(service, request, url, limit)),
-            Effect.provideService(FetchHttpClient.RequestInit, { ...init, redirect: "manual" })
-          )
-        ).pipe(Effect.flatMap((response) => {
-          const next = redirectOf(response, response.request.url)
-          if (next === undefined || init.redirect === "manual") return Effect.succeed(response)
-          const refuse = (why: string) => Effect.andThen(discard(response), Effect.fail(refusedRedirect(request, why)))
-          if (init.redirect === "error") return refuse('redirect is "error"')
-          if (next.origin === new URL(response.request.url).origin || next.origin === url.origin) {
-            return refuse(`its body is a stream, or more than ${maxRedirects} redirects came before`)
-          }
-          if (init.redirect !== "follow") return Effect.succeed(response)
-          if (redirects >= maxRedirects) return refuse(`${maxRedirects} redirects came before`)
-          const again = redirected(response.request, response.status, next, false)
-          return again === undefined ?
-            refuse("its body is a stream") :
-            Effect.andThen(discard(response), route(again, redirects + 1))
-        }))
+        return clients.use(keyOf(target), (service) => sendToService(service, request, url, limit)).pipe(
+          Effect.mapError((error) => error._tag === "InvalidOption" ? invalidUrl(request, error) : error),
+          Effect.provideService(FetchHttpClient.RequestInit, { ...init, redirect: "manual" }),
+          Effect.flatMap((response) => {
+            const next = redirectOf(response, response.request.url)
+            if (next === undefined || init.redirect === "manual") return Effect.succeed(response)
+            const refuse = (why: string) =>
+              Effect.andThen(discard(response), Effect.fail(refusedRedirect(request, why)))
+            if (init.redirect === "error") return refuse('redirect is "error"')
+            if (next.origin === new URL(response.request.url).origin || next.origin === url.origin) {
+              return refuse(`its body is a stream, or more than ${maxRedirects} redirects came before`)
+            }
+            if (init.redirect !== "follow") return Effect.succeed(response)
+            if (redirects >= maxRedirects) return refuse(`${maxRedirects} redirects came before`)
+            const again = redirected(response.request, response.status, next, false)
+            return again === undefined ?
+              refuse("its body is a stream") :
+              Effect.andThen(discard(response), route(again, redirects + 1))
+          })
+        )
       })
     }
 
@@ -242,11 +241,6 @@ const targetOfKey = (key: string): Target => {
   const colon = key.indexOf(":")
   return { host: key.slice(colon + 1), isSecure: key.slice(0, colon) === "https" }
 }
-
-const requestInit: Effect.Effect<RequestInit> = Effect.map(
-  Effect.serviceOption(FetchHttpClient.RequestInit),
-  Option.getOrElse((): RequestInit => ({}))
-)
 
 const invalidUrl = (request: HttpClientRequest.HttpClientRequest, cause: InvalidOption) =>
   new HttpClientError.HttpClientError({

@@ -65,5 +65,4 @@ export class Hosts {
 }
 
 /** The URL of a request, which may be relative. `undefined` if it is invalid. */
-export const urlOf = (text: string): URL | undefined =>
-  URL.canParse(text, relativeBase) ? new URL(text, relativeBase) : undefined
+export const urlOf = (text: string): URL | undefined => URL.parse(text, relativeBase) ?? undefined

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Effect } from "effect"
+import { Effect, Tracer } from "effect"
 import { HttpClientError, HttpClientRequest, type HttpClientResponse } from "effect/http"
 import type { ServiceClient } from "../balancing/mod.ts"
 import { type Base, join } from "./base.ts"
@@ -22,6 +22,21 @@ export type SendToService<R> = (
   maxRedirects: number
 ) => Sent<R>
 
+type AttemptError = HttpClientError.HttpClientError | Unavailable
+
+const isFailure = (error: AttemptError): boolean =>
+  error._tag === "Unavailable" || error.reason._tag === "TransportError"
+
+/** What is retried: repeatable requests after each failure, others only if nothing was sent. */
+const ofRepeatable: ServiceClient.CallOptions<AttemptError> = {
+  isFailure,
+  retryable: (error) => error._tag === "TimedOut" || isFailure(error)
+}
+const ofOthers: ServiceClient.CallOptions<AttemptError> = {
+  isFailure,
+  retryable: (error) => error._tag === "HttpClientError" && isRefusedConnection(error)
+}
+
 /** Requests to services, each attempt sent with `send`. */
 export const serviceCalls = <R>(
   send: (request: Request) => Sent<R>,
@@ -30,7 +45,7 @@ export const serviceCalls = <R>(
 ): SendToService<R> =>
 (service, request, url, maxRedirects) =>
   Effect.suspend(() => {
-    const mayRepeat = isRepeatable(request)
+    const options = isRepeatable(request) ? ofRepeatable : ofOthers
     const key = hashKey?.(request)
     /** Responses with a status of `retryStatus`. */
     const refused: Array<Response> = []
@@ -42,22 +57,16 @@ export const serviceCalls = <R>(
           discard: true
         })
     const answer = service.call((base, instance) =>
-      discardRefused().pipe(
-        Effect.andThen(sendTo(send, base, withAuthorization(request, base), url, maxRedirects)),
-        Effect.annotateSpans({ "discovery.service": service.service, "discovery.instance": instance.id }),
+      annotated(
+        Effect.andThen(discardRefused(), sendTo(send, base, withAuthorization(request, base), url, maxRedirects)),
+        { "discovery.service": service.service, "discovery.instance": instance.id }
+      ).pipe(
         Effect.flatMap((response) => {
           if (!retryStatus.includes(response.status)) return Effect.succeed(response)
           refused.push(response)
           return Effect.fail(new Unavailable(response))
         })
-      ), {
-      ...(key === undefined ? {} : { key }),
-      isFailure: (error) => error._tag === "Unavailable" || error.reason._tag === "TransportError",
-      retryable: (error) => {
-        if (error._tag !== "HttpClientError") return mayRepeat
-        return mayRepeat ? error.reason._tag === "TransportError" : isRefusedConnection(error)
-      }
-    })
+      ), key === undefined ? options : { ...options, key })
     return answer.pipe(
       Effect.catch((error) => {
         const last = error._tag === "CallFailed" ? error.last : error
@@ -67,6 +76,15 @@ export const serviceCalls = <R>(
       Effect.onExit((exit) => discardRefused(exit._tag === "Success" ? exit.value : undefined))
     )
   })
+
+/** Annotates spans unless the tracer is Effect's built-in one, which exports nothing. */
+const annotated = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  attributes: Record<string, string>
+): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) =>
+    fiber.getRef(Tracer.Tracer) === Tracer.nativeTracer ? effect : Effect.annotateSpans(effect, attributes)
+  )
 
 const failed = (request: Request, cause: Error) =>
   new HttpClientError.HttpClientError({
