@@ -14,8 +14,8 @@ const said = (name: string) =>
     })
     assert.deepEqual(yield* program.exit, { code: 0, signal: null })
     assert.equal((yield* etcdctl(etcd, "get", "--prefix", "/services/", "--keys-only")).trim(), "")
-    // That an instance is ejected is logged as a warning.
-    return (yield* program.stdout).split("\n").filter((line) => !line.includes("WARN")).join("\n")
+    // Registrations and ejections are logged.
+    return (yield* program.stdout).split("\n").filter((line) => !/ (?:INFO|WARN) /.test(line)).join("\n")
   })
 
 describe("examples", () => {
@@ -39,6 +39,17 @@ describe("examples", () => {
         assert.deepEqual(lines.slice(0, 2).map((line) => line.replace(/ from [ab]$/, "")), ["/1", "/2"])
         assert.deepEqual(new Set(lines.slice(0, 2).map((line) => line.slice(-1))), new Set(["a", "b"]))
         assert.deepEqual(lines.slice(2), ["10 of 10 requests were answered by a", "/3 from c"])
+      })
+  )
+
+  live(
+    "examples/custom_strategies.ts uses a subset of three instances, and all ten without one",
+    () =>
+      Effect.gen(function* () {
+        assert.equal(
+          (yield* said("custom_strategies")).trim(),
+          "client 7 uses 3 of 10 instances\nwithout a subset, a client uses 10 instances"
+        )
       })
   )
 })
