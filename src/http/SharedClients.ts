@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { Clock, Duration, Effect, Exit, RcMap, Scope } from "effect"
+import { type Clock, Duration, Effect, Exit, RcMap, Scope } from "effect"
 
 interface Entry<A> {
   readonly value: A
