@@ -35,6 +35,7 @@ export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
       program: "picks",
       contenders: [by("ours")],
       parameters: { instances: 1000 },
+      rounds: 3,
       limits: ["roundRobin", "random", "leastRequests", "peakEwma", "consistentHash"]
         .map((name) => ({ figure: `ns of ${name}`, atMost: 1000 }))
     }
