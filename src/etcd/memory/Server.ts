@@ -1,13 +1,12 @@
 /**
- * What an etcd server of one member does with a request, without the waiting: each method is one step from request to
- * answer, and nothing else happens in between.
+ * An etcd server of one member, without waiting: each method is one step from request to response.
  *
- * It reads no clock. Before each step {@link Server.advance} tells the time, in milliseconds that never go back; that
- * ends the leases which have run out by then, so that no answer shows a key whose lease is over.
- * {@link Server.deadlines} tells when time has to be told next if no request comes.
+ * It reads no clock. The caller passes the time to {@link Server.advance} before each step, in milliseconds that never
+ * go back. That expires leases, so no response contains a key of an expired lease. {@link Server.deadlines} has the
+ * next time at which to advance if no request arrives.
  *
- * A transaction is settled before it is applied, as in etcd: the branches of nested transactions are chosen, and what
- * may be refused is refused, against the state before the first of its writes. After that nothing fails.
+ * A transaction is checked before it is applied, as in etcd: the branches of nested transactions are chosen, and
+ * refusals are raised, against the state before its first write. After that nothing fails.
  *
  * @module
  */
@@ -36,7 +35,7 @@ import {
 import { exists, Store, type Transaction } from "./Store.ts"
 import { type Change, type Message, type Watch, Watchers } from "./Watchers.ts"
 
-/** What distinguishes one server from another. */
+/** The options of a server. */
 export interface ServerOptions {
   readonly clusterId: bigint
   readonly memberId: bigint
@@ -48,7 +47,7 @@ export interface ServerOptions {
   readonly keysOnlyLeases: boolean
 }
 
-/** The answer to a request, or why it is refused. */
+/** The response to a request, or the reason of its refusal. */
 export type Answer<A> = Result.Result<A, EtcdErrorReason>
 
 /** The branch of a transaction that will run. */
@@ -81,7 +80,7 @@ export class Server {
   readonly #leases = new Leases(this.deadlines, (lease) => this.#end(lease))
   readonly #watchers = new Watchers(this.#store, this.deadlines)
   #now = 0
-  /** Number of changes that a cluster would have had to agree on. */
+  /** Number of changes that a cluster would have agreed on. */
   #raftIndex = 0
   #leasesNamed = 0n
 
@@ -89,7 +88,7 @@ export class Server {
     this.#options = options
   }
 
-  /** Lets time pass. */
+  /** Moves the time forward. */
   advance(now: number): void {
     this.#now = now
     this.deadlines.run(now)
@@ -213,7 +212,7 @@ export class Server {
     }, this.#now))
   }
 
-  /** What a watch has to say now, perhaps nothing. */
+  /** The messages of a watch so far, perhaps none. */
   takeFrom(watch: Watch): Answer<ReadonlyArray<Etcd.WatchResponse>> {
     const messages = watch.take(this.#now)
     if (messages !== "compacted") return Result.succeed(messages.map((message) => this.#toWatchResponse(message)))
@@ -280,13 +279,13 @@ export class Server {
     return lease !== 0n && this.#leases.get(lease) === undefined ? leaseNotFound : undefined
   }
 
-  /** Refuses to keep what a key has that does not exist. */
+  /** Refuses to keep the value or the lease of a missing key. */
   #refuseKeeping({ ignoreLease = false, ignoreValue = false, key }: Etcd.PutRequest): Refusal {
     if (!ignoreLease && !ignoreValue) return undefined
     return this.#store.at(toText(key), this.#store.revision) === undefined ? keyNotFound : undefined
   }
 
-  /** What a put inside a transaction is refused for; one by itself is asked for its lease first. */
+  /** The refusal of a put inside a transaction. A put alone checks its lease first. */
   #refusePut(request: Etcd.PutRequest): Refusal {
     return this.#refuseKeeping(request) ?? this.#refuseLease(request)
   }
@@ -342,7 +341,7 @@ export class Server {
   }
 }
 
-/** etcd fills in no more than the revision in the answers inside a transaction, and not even that in nested ones. */
+/** etcd sets only the revision in the responses inside a transaction, and nothing in nested ones. */
 const innerHeader = (revision: number): Etcd.ResponseHeader => ({
   clusterId: 0n,
   memberId: 0n,
