@@ -30,12 +30,25 @@ export const fullJitter = (
   )
 
 /**
- * The default after a lost registration or watch: 100 ms doubling up to 5 s, endless.
+ * The default after a lost registration: 100 ms doubling up to 5 s, endless.
  *
  * @since 0.1.0
  * @category schedules
  */
 export const reregister: Schedule.Schedule<unknown> = fullJitter("100 millis", "5 seconds")
+
+/**
+ * The default after a lost watch: 100 ms growing by 10 % up to 5 s, endless.
+ *
+ * **Details**
+ *
+ * With a factor f a delay is at most about (f − 1)/f of the time waited so far. So a small factor keeps the wait short that
+ * is left when etcd returns.
+ *
+ * @since 0.1.0
+ * @category schedules
+ */
+export const rewatch: Schedule.Schedule<unknown> = fullJitter("100 millis", "5 seconds", 1.1)
 
 /**
  * After a heartbeat or a revoke without a response, while the lease lasts: 50 ms doubling up to 500 ms.

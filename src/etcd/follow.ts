@@ -78,8 +78,10 @@ export const follow = Effect.fnUntraced(function* (
   etcd: Etcd,
   options: FollowOptions,
   report: (followed: Followed) => Effect.Effect<void>
-): Effect.fn.Return<never, EtcdError> {
+): Effect.fn.Return<never, EtcdError, Scope.Scope> {
   const backoff = new Steps(options.retry)
+  const scope = yield* Effect.scope
+  let recovering: Fiber.Fiber<void> | undefined
   let state = initial(options.knownAt, options.isAccepted ?? false)
 
   const advance = (input: Input, now: number): Effect.Effect<Retry | undefined> => {
@@ -131,6 +133,16 @@ export const follow = Effect.fnUntraced(function* (
     }
   }, Effect.scoped)
 
+  /**
+   * Completes when etcd is back, so that nothing sleeps through its return (D12). The fiber stays over the attempts in
+   * between: a return that comes during an attempt that fails counts, too.
+   */
+  const recovery = Effect.gen(function* () {
+    recovering ??= yield* Effect.forkIn(etcd.recovered, scope, { startImmediately: true })
+    yield* Fiber.await(recovering)
+    recovering = undefined
+  })
+
   const pause = (retry: Retry | undefined, error: EtcdError): Effect.Effect<void, EtcdError> => {
     switch (retry) {
       case "never":
@@ -140,7 +152,7 @@ export const follow = Effect.fnUntraced(function* (
           backoff.next(error),
           Option.match({
             onNone: () => Effect.fail(error),
-            onSome: Effect.sleep
+            onSome: (delay) => Effect.raceFirst(Effect.sleep(delay), recovery)
           })
         )
       case "slowly":
@@ -162,7 +174,7 @@ export const follow = Effect.fnUntraced(function* (
     if (now - startedAt >= healthySpellMillis) backoff.reset()
     yield* pause(yield* advance({ _tag: "Failed", error }, now), error)
   }
-})
+}, Effect.scoped)
 
 /** Whether etcd still has a write, as far as it can say: it cannot if the write is compacted. */
 const hasWrite = (etcd: Etcd, write: Write | undefined): Effect.Effect<boolean, EtcdError> => {

@@ -591,10 +591,35 @@ describe("discover", () => {
           yield* one.faults.outage
           yield* elapse("15 seconds")
           const times = (yield* timesOf(one, "watch")).slice(before).map((time) => time - Math.round(from))
-          assert.deepEqual(times, [100, 300, 700, 1500, 3100, 6300, 11_300])
+          const expected: Array<number> = []
+          for (let delay = 100, at = 100; at <= 15_000; at += delay) {
+            expected.push(at)
+            delay = Math.min(delay * 1.1, 5000)
+          }
+          assert.equal(times.length, expected.length)
+          times.forEach((time, index) => assert.ok(Math.abs(time - (expected[index] ?? 0)) <= 30, `${times}`))
           yield* one.faults.clear
           yield* elapse("10 seconds")
         }
+      }).pipe(withDraw(1))
+  )
+
+  verify(
+    "discover is Live again as soon as etcd answers, whatever is left of its backoff (D12)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process({ reconcileEvery: "10 hours" })
+        const sets = yield* collect(timed(one.registry.discover(orders)))
+        yield* one.faults.outage
+        // Long enough for delays of 5 seconds.
+        yield* elapse("10 minutes")
+        yield* putInstance(operator, "a")
+        yield* one.faults.clear
+        // Another call shows that etcd is back.
+        yield* one.registry.getInstances(orders)
+        yield* settle
+        assert.deepEqual(sets.seen.at(-1), [600_000, "Live a"])
       }).pipe(withDraw(1))
   )
 
