@@ -17,6 +17,14 @@ import { Duration, Effect, Random, Schedule } from "effect"
  *
  * The step starts at `base`, is multiplied by `factor` (default 2) each time, and is at most `cap`.
  *
+ * @example
+ * ```ts
+ * import { Backoff, Registry } from "@effect-etcd/discovery"
+ *
+ * // 200 ms, 300 ms, 450 ms, … up to 10 s, each times a random factor below 1
+ * const registry = Registry.layerMemory({ retry: Backoff.fullJitter("200 millis", "10 seconds", 1.5) })
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */

@@ -114,6 +114,18 @@ const make = Effect.fnUntraced(function* (
  * Building the layer sends nothing: etcd may be down. Closing its scope ends what is discovered through it. Fails with
  * `InvalidOption`.
  *
+ * @example
+ * ```ts
+ * import { getInstances, Registry } from "@effect-etcd/discovery"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
+ * import { Effect, Layer } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const registry = Registry.layer({ namespace: "/staging" }).pipe(Layer.provide(EtcdMemory.layer()))
+ * const set = await Effect.runPromise(Effect.provide(getInstances("orders"), registry))
+ * assert.equal(set.size, 0)
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -128,6 +140,19 @@ export const layer = (options: Options = {}): Layer.Layer<Registry, InvalidOptio
  * Building the layer sends nothing: etcd may be down. Closing its scope ends what is discovered through it and what is
  * still registered, then the connections. Fails with `InvalidOption`, and with an `EtcdError` for an invalid option of
  * the client.
+ *
+ * @example
+ * ```ts
+ * import { Registry } from "@effect-etcd/discovery"
+ * import { Redacted } from "effect"
+ *
+ * const registry = Registry.layerEtcd({
+ *   endpoints: ["https://etcd-0:2379", "https://etcd-1:2379", "https://etcd-2:2379"],
+ *   tls: { ca: "/etc/etcd/ca.pem" },
+ *   username: "orders",
+ *   password: Redacted.make("secret")
+ * })
+ * ```
  *
  * @since 0.1.0
  * @category layers
@@ -144,6 +169,20 @@ export const layerEtcd = (
  *
  * It is shared with no other process and no other build of the layer, and nothing remains when its scope closes.
  *
+ * @example
+ * ```ts
+ * import { getInstances, registerService, Registry } from "@effect-etcd/discovery"
+ * import { Effect } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* registerService("orders", { endpoints: ["http://10.0.0.5:8080"] })
+ *   assert.equal((yield* getInstances("orders")).size, 1)
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
+ * ```
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -157,6 +196,16 @@ export const layerMemory = (options: Options = {}): Layer.Layer<Registry, Invali
  *
  * It reads `ETCD_ENDPOINTS` (separated by commas), `ETCD_USERNAME`, `ETCD_PASSWORD`, `ETCD_CA_CERT`, `ETCD_CERT`,
  * `ETCD_KEY`, `ETCD_DIAL_TIMEOUT` and `ETCD_NAMESPACE` from the `ConfigProvider`. The options take precedence.
+ *
+ * @example
+ * ```ts
+ * import { Registry } from "@effect-etcd/discovery"
+ * import { ConfigProvider, Effect, Layer } from "effect"
+ *
+ * const env = ConfigProvider.fromEnv({ env: { ETCD_ENDPOINTS: "http://127.0.0.1:2379" } })
+ * const registry = Registry.layerConfig().pipe(Layer.provide(ConfigProvider.layer(env)))
+ * await Effect.runPromise(Effect.scoped(Layer.build(registry)))
+ * ```
  *
  * @since 0.1.0
  * @category layers

@@ -20,10 +20,12 @@ import { Registry } from "./Registry.ts"
  * it is `Stale`, and one that it is `Live` again.
  *
  * All consumers of a service with the same options share one watch in etcd, kept by one fiber and compared with etcd by
- * another every `reconcileEvery`. It is closed a second after the last consumer has left. Nothing is written.
+ * another every `reconcileEvery`. It is closed a second after the last consumer has left. Interruption leaves
+ * the stream. Nothing is written, so nothing remains in etcd.
  *
- * Fails with `InvalidOption` before anything is sent, and with `DiscoveryRefused` if retrying cannot help: permission
- * denied, authentication refused, an invalid request. Everything else is retried with the backoff of `retry`.
+ * Fails with `InvalidOption` before anything is sent. Before its first set it fails with `DiscoveryRefused` if retrying
+ * cannot help: permission denied, authentication refused, an invalid request. Everything else is retried with the
+ * backoff of `retry`. After its first set it does not fail: it stays `Stale` with the cause, and retries.
  *
  * @example
  * ```ts

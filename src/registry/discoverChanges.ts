@@ -20,6 +20,23 @@ import type { Registry } from "./Registry.ts"
  * A slow consumer gets at most one change for each instance that changed since its last element. Fails as `discover`
  * does.
  *
+ * @example
+ * ```ts
+ * import { discoverChanges, registerService, Registry } from "@effect-etcd/discovery"
+ * import { Effect, Stream } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* registerService("orders", { id: "a", endpoints: ["http://10.0.0.5:8080"] })
+ *   yield* discoverChanges("orders").pipe(
+ *     Stream.take(1),
+ *     Stream.runForEach(({ _tag, instance }) => Effect.sync(() => assert.deepEqual([_tag, instance.id], ["Added", "a"])))
+ *   )
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
+ * ```
+ *
  * @since 0.1.0
  * @category discovery
  */

@@ -18,6 +18,17 @@ import { Registry } from "./Registry.ts"
  * Fails with `InvalidOption` before anything is sent, and with `DiscoveryRefused` if etcd does not answer or refuses. It
  * does not retry. No fiber starts and nothing is written.
  *
+ * @example
+ * ```ts
+ * import { getInstances, Registry } from "@effect-etcd/discovery"
+ * import { Effect } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.map(getInstances("orders"), (set) => set.size)
+ *
+ * assert.equal(await Effect.runPromise(Effect.provide(program, Registry.layerMemory())), 0)
+ * ```
+ *
  * @since 0.1.0
  * @category discovery
  */

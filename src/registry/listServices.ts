@@ -17,6 +17,20 @@ import { Registry } from "./Registry.ts"
  * lease, whether or not their values decode. Fails with `DiscoveryRefused` if etcd does not answer or refuses. It does
  * not retry. No fiber starts and nothing is written.
  *
+ * @example
+ * ```ts
+ * import { listServices, registerService, Registry } from "@effect-etcd/discovery"
+ * import { Effect } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* registerService("orders", { endpoints: ["http://10.0.0.5:8080"] })
+ *   assert.deepEqual(yield* listServices(), [{ name: "orders", instances: 1 }])
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
+ * ```
+ *
  * @since 0.1.0
  * @category discovery
  */

@@ -16,35 +16,41 @@ import { Registry } from "./Registry.ts"
  *
  * **Details**
  *
- * A lease is granted, the key is put in one Txn under the rule of `claim`, and supervised fibers (the registration's
- * own, one for the heartbeats, one that watches the key, one for `health`) keep it there and put it back after any loss,
- * with the backoff of `retry`. With `startup: "await"` it completes once the key is in etcd.
+ * With `startup: "await"` it completes once the key is in etcd, so that a linearizable read returns it. It grants a
+ * lease and puts the key in one Txn under the rule of `claim`. Fibers then keep it there until the scope closes: one of
+ * the registration, one that watches the key, one for `health`, and one for the heartbeats of the process. After any loss
+ * they put it back, with the backoff of `retry`.
  *
- * Fails with `InvalidOption` before anything is sent, `InstanceIdTaken`, `RegistrationRefused` if etcd refuses or a
- * finite `retry` ends, and `StartupTimeout`. If it fails or is interrupted, no lease and no key remain.
+ * Fails with `InvalidOption` before anything is sent, with `InstanceIdTaken`, with `RegistrationRefused` if etcd refuses
+ * or a finite `retry` ends, and with `StartupTimeout`. If it fails or is interrupted, no lease and no key remain.
  *
- * Closing the scope publishes `"draining"` and waits for `drain` (if it is above 0), then revokes the lease, which
- * deletes the key. If etcd does not answer within `releaseTimeout`, that is logged and the lease expires. A process that
- * is killed disappears when its lease expires: after up to about twice the TTL, since etcd extends leases when its
- * leader changes.
+ * Closing the scope publishes `"draining"` and waits for `drain`, if that is above 0. Then it revokes the lease, which
+ * deletes the key. If etcd does not answer within `releaseTimeout`, the release ends with a warning and the lease
+ * expires. A killed process disappears when its lease expires. That can take about twice the TTL, because etcd extends
+ * leases when its leader changes.
  *
  * **Gotchas**
  *
- * The registration ends with its scope. `Effect.scoped(registerService(…))` alone registers and deregisters at once: put
- * `Effect.scoped` around the whole program.
+ * The registration ends with its scope, so the scope must be open for as long as the process serves. `Effect.scoped`
+ * around `registerService` alone registers and releases at once. Put it around the whole program.
  *
- * @example
+ * @example A server that is registered for as long as it runs
  * ```ts
- * import { Effect } from "effect"
  * import { getInstances, registerService, Registry } from "@effect-etcd/discovery"
+ * import { Effect } from "effect"
+ * import assert from "node:assert/strict"
  *
- * const program = Effect.gen(function*() {
- *   yield* registerService("orders", { endpoints: ["http://10.0.0.5:8080"] })
- *   const set = yield* getInstances("orders")
- *   return set.endpoints // ["http://10.0.0.5:8080"]
+ * // A real server ends with `yield* Effect.never` here.
+ * const serve = Effect.gen(function* () {
+ *   assert.deepEqual((yield* getInstances("orders")).endpoints, ["http://10.0.0.5:8080"])
  * })
  *
- * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
+ * const main = Effect.gen(function* () {
+ *   yield* registerService("orders", { endpoints: ["http://10.0.0.5:8080"] })
+ *   yield* serve
+ * }).pipe(Effect.scoped) // not around `registerService`
+ *
+ * await Effect.runPromise(main.pipe(Effect.provide(Registry.layerMemory())))
  * ```
  *
  * @since 0.1.0

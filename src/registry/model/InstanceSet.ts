@@ -169,6 +169,17 @@ export const make = <M>(members: Members<M>): InstanceSet<M> => new InstanceSetI
  *
  * It is `Live` and nothing in it is rejected or held. `revision` is 0 by default.
  *
+ * @example
+ * ```ts
+ * import { InstanceSet } from "@effect-etcd/discovery"
+ * import assert from "node:assert/strict"
+ *
+ * const set = InstanceSet.fromInstances([
+ *   { id: "a", name: "orders", metadata: {}, endpoints: ["http://10.0.0.5:8080"], weight: 1, status: "draining" }
+ * ])
+ * assert.deepEqual([set.size, set.available.length], [1, 0])
+ * ```
+ *
  * @since 0.1.0
  * @category constructors
  */
@@ -205,6 +216,23 @@ const changedIds = <M>(from: InstanceSet<M>, to: InstanceSet<M>): ReadonlySet<st
  *
  * Without a set to compare with, each instance is `Added`. For two sets of one watch it costs O(changed instances), up
  * to 1,024 sets back, and otherwise O(set size).
+ *
+ * @example
+ * ```ts
+ * import { InstanceSet, type ServiceInstance } from "@effect-etcd/discovery"
+ * import assert from "node:assert/strict"
+ *
+ * const instance: ServiceInstance = {
+ *   id: "a",
+ *   name: "orders",
+ *   metadata: {},
+ *   endpoints: ["http://10.0.0.5:8080"],
+ *   weight: 1,
+ *   status: "up"
+ * }
+ * const changes = InstanceSet.diff(InstanceSet.fromInstances([]), InstanceSet.fromInstances([instance]))
+ * assert.deepEqual(changes, [{ _tag: "Added", instance }])
+ * ```
  *
  * @since 0.1.0
  * @category combinators

@@ -249,6 +249,14 @@ describe("bad input", () => {
           value: "-1 second",
           rule: durationRule("-1 second", "of at least 1 ms")
         })
+        const short = yield* Effect.flip(Layer.build(registryAt(endpoint, { ttl: 15 })))
+        assert.deepEqual({ ...(short as object) }, {
+          _tag: "InvalidOption",
+          of: "Registry.layer",
+          option: "ttl",
+          value: 15,
+          rule: durationRule(15, ttlBounds)
+        })
         for (const namespace of ["", "/", "//", "/a//b", "/a\n", "/a/.."]) {
           const error = yield* Effect.flip(Layer.build(registryAt(endpoint, { namespace })))
           assert.deepEqual({ ...(error as object) }, {
