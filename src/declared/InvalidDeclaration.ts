@@ -1,7 +1,7 @@
 import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 /**
- * One thing that is wrong with a declaration. It never contains a value of the file, which may be secret.
+ * One problem of a declaration. It contains no value of the file, which may be secret.
  *
  * @since 0.1.0
  * @category errors

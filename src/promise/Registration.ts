@@ -33,7 +33,13 @@ export type RegisterOptions<M = Labels> =
   }
   & (Record<never, never> extends M ? { readonly metadata?: M } : { readonly metadata: M })
 
-type DurationOption = "ttl" | "heartbeat" | "startupTimeout" | "drain" | "releaseTimeout" | "healthEvery"
+/**
+ * The options of a registration that are durations.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export type DurationOption = "ttl" | "heartbeat" | "startupTimeout" | "drain" | "releaseTimeout" | "healthEvery"
 
 /**
  * Where a registration stands.

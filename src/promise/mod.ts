@@ -8,4 +8,4 @@
 export { ClientError } from "./ClientError.ts"
 export { type Client, connect, type ConnectOptions } from "./connect.ts"
 export type { Instances } from "./Instances.ts"
-export type { RegisterOptions, Registration, Status } from "./Registration.ts"
+export type { DurationOption, RegisterOptions, Registration, Status } from "./Registration.ts"
