@@ -115,7 +115,7 @@ describe(`a process on ${currentRuntime}`, () => {
           const doneAt = performance.now()
           assert.deepEqual(yield* running.exit, { code: 0, signal: null })
           const elapsed = performance.now() - doneAt
-          assert.ok(elapsed < 3000, `it took ${elapsed} ms to end`)
+          assert.ok(elapsed < 10_000, `it took ${elapsed} ms to end`)
           assert.deepEqual(
             (yield* running.stdout).split("\n").filter((line) => !/ (INFO|WARN) /.test(line)),
             ["3 instances, 1 service", "StartupTimeout", "done", ""]

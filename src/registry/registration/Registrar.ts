@@ -10,6 +10,7 @@ import * as Session from "../../etcd/Session.ts"
 import { Timers } from "../../internal/time/Timers.ts"
 import type { ClaimOptions } from "./claim.ts"
 import * as ClaimBatch from "./claimBatch.ts"
+import * as OwnKeys from "./ownKeys.ts"
 import * as Recovery from "./recovery.ts"
 import { makeScopes, type Scopes } from "./scopes.ts"
 import { SharedLeases } from "./SharedLeases.ts"
@@ -20,6 +21,7 @@ export interface Registrar {
   readonly sessions: Session.Sessions
   /** Sends the Txns of claims in batches. */
   readonly putIf: ClaimOptions["putIf"]
+  readonly ownKeys: OwnKeys.OwnKeys
   readonly recovery: Recovery.Recovery
   readonly timers: Timers
   readonly followOptions: Omit<FollowOptions, "range" | "knownAt">
@@ -44,6 +46,7 @@ export const make = Effect.fnUntraced(function* (
     putIf: ClaimBatch.make(etcd),
     shared: new SharedLeases(sessions),
     sharedKeys: new Set(),
+    ownKeys: OwnKeys.make(etcd, followOptions, context),
     recovery: Recovery.make(),
     timers,
     followOptions,

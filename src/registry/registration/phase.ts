@@ -16,7 +16,7 @@ import { Data } from "effect"
 import type { KeyValue, LeaseId } from "../../etcd/Etcd.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import { holderOf, type KeyOwner } from "./holder.ts"
-import type { SeenKey } from "./ownKey.ts"
+import type { SeenKey } from "./ownKeys.ts"
 import { withJson } from "../../internal/json.ts"
 import { InstanceIdTaken, type RegistrationError, RegistrationLost } from "./RegistrationError.ts"
 
@@ -244,8 +244,12 @@ export type Meaning =
   | { readonly _tag: "Unsure" }
 
 /** The meaning of what the watch of the key reports. */
-export const meaningOf = <M>(phase: Held, owner: KeyOwner<M>, { kv, listed, revision }: SeenKey): Meaning => {
-  if (revision <= phase.seenAt) return { _tag: listed ? "Unsure" : "Old" }
+export const meaningOf = <M>(
+  phase: Held,
+  owner: KeyOwner<M>,
+  { isNewHistory, kv, listed, revision }: SeenKey
+): Meaning => {
+  if (revision <= phase.seenAt && !isNewHistory) return { _tag: listed ? "Unsure" : "Old" }
   return meaningOfRead(listed ? { ...phase, seenAt: revision } : phase, owner, kv)
 }
 

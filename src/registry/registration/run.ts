@@ -27,7 +27,6 @@ import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import * as Claim from "./claim.ts"
 import { drainingAt, removeKey, step } from "./held.ts"
 import { forkFor, type Owner } from "./Owner.ts"
-import { followKey, type SeenKey } from "./ownKey.ts"
 import * as Phase from "./phase.ts"
 import type { Registrar } from "./Registrar.ts"
 import { type InstanceIdTaken, RegistrationRefused } from "./RegistrationError.ts"
@@ -162,11 +161,16 @@ const claim = Effect.fnUntraced(function* <M>(
   owner: Owner<M>
 ): Effect.fn.Return<AnySession, EtcdError | InstanceIdTaken, Scope.Scope> {
   const { plan: { key }, registrar } = owner
-  const { etcd, followOptions, recovery } = registrar
+  const { etcd, ownKeys, recovery } = registrar
   const session = yield* openSession(owner)
   const { leaseId } = session
   const previousLease = owner.ownLeases.at(-1)
   owner.addLease(leaseId)
+  const watchFrom = yield* ownKeys.enter(key, session.grantedAt, (seen) => {
+    const { phase } = owner
+    const isKnown = !seen.listed && phase._tag === "Held" && seen.revision <= phase.seenAt
+    if (!isKnown) owner.offer({ _tag: "KeySeen", leaseId, seen })
+  })
   const revision = yield* Effect.retry(
     Claim.make(isShared(session) ? { ...registrar, putIf: waited(registrar.putIf) } : registrar, owner, session),
     retrying(owner, session.lost)
@@ -200,10 +204,9 @@ const claim = Effect.fnUntraced(function* <M>(
     Effect.map((cause) => owner.offer({ _tag: "LeaseLost", leaseId, cause })),
     Effect.forkScoped
   )
-  const onSeen = (seen: SeenKey) => owner.offer({ _tag: "KeySeen", leaseId, seen })
   yield* forkFor(
     owner,
-    followKey(etcd, followOptions, key, revision, onSeen).pipe(
+    watchFrom(revision).pipe(
       Effect.tapError((error) => Effect.logWarning(`cannot watch ${JSON.stringify(key)}; retrying`, error)),
       // A role may come back. The watch resumes from the claim, so that nothing is missed.
       Effect.retry(Backoff.refused)

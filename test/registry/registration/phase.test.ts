@@ -5,7 +5,7 @@ import { EtcdError, Unavailable } from "../../../src/etcd/EtcdError.ts"
 import { strings } from "../../../src/registry/model/Codec.ts"
 import type { Labels } from "../../../src/registry/model/Instance.ts"
 import { holderOf, type KeyOwner } from "../../../src/registry/registration/holder.ts"
-import type { SeenKey } from "../../../src/registry/registration/ownKey.ts"
+import type { SeenKey } from "../../../src/registry/registration/ownKeys.ts"
 import * as Phase from "../../../src/registry/registration/phase.ts"
 import { RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
 import {
@@ -125,15 +125,42 @@ const kv = (lease: bigint, modRevision: bigint): KeyValue => ({
 describe("meaningOf", () => {
   const written = Phase.afterWrite(held, 25n, undefined)
   const observations: ReadonlyArray<readonly [string, SeenKey, string]> = [
-    ["the event of the last own write", { kv: kv(7n, 25n), revision: 25n, listed: false }, "Old"],
-    ["an event from before it", { kv: undefined, revision: 19n, listed: false }, "Old"],
-    ["a list from before it", { kv: kv(7n, 20n), revision: 20n, listed: true }, "Unsure"],
-    ["a deletion", { kv: undefined, revision: 26n, listed: false }, "Lost"],
-    ["a list without the key", { kv: undefined, revision: 26n, listed: true }, "Lost"],
-    ["a later write under another lease", { kv: kv(9n, 26n), revision: 26n, listed: false }, "Taken"],
-    ["an older write under another lease", { kv: kv(9n, 5n), revision: 26n, listed: true }, "Lost"],
-    ["a later write under the own lease", { kv: kv(7n, 26n), revision: 26n, listed: false }, "Own"],
-    ["a later list with the key as it was written", { kv: kv(7n, 25n), revision: 99n, listed: true }, "Own"]
+    ["the event of the last own write", { kv: kv(7n, 25n), revision: 25n, listed: false, isNewHistory: false }, "Old"],
+    ["an event from before it", { kv: undefined, revision: 19n, listed: false, isNewHistory: false }, "Old"],
+    ["a list from before it", { kv: kv(7n, 20n), revision: 20n, listed: true, isNewHistory: false }, "Unsure"],
+    [
+      "a list of another history without the key",
+      { kv: undefined, revision: 3n, listed: true, isNewHistory: true },
+      "Lost"
+    ],
+    [
+      "a list of another history with the key",
+      { kv: kv(7n, 2n), revision: 3n, listed: true, isNewHistory: true },
+      "Own"
+    ],
+    ["a deletion", { kv: undefined, revision: 26n, listed: false, isNewHistory: false }, "Lost"],
+    ["a list without the key", { kv: undefined, revision: 26n, listed: true, isNewHistory: false }, "Lost"],
+    [
+      "a later write under another lease",
+      { kv: kv(9n, 26n), revision: 26n, listed: false, isNewHistory: false },
+      "Taken"
+    ],
+    [
+      "an older write under another lease",
+      { kv: kv(9n, 5n), revision: 26n, listed: true, isNewHistory: false },
+      "Lost"
+    ],
+    [
+      "a later write under the own lease",
+      { kv: kv(7n, 26n), revision: 26n, listed: false, isNewHistory: false },
+      "Own"
+    ],
+    ["a later list with the key as it was written", {
+      kv: kv(7n, 25n),
+      revision: 99n,
+      listed: true,
+      isNewHistory: false
+    }, "Own"]
   ]
   for (const [title, seen, expected] of observations) {
     it(`meaningOf is ${expected} for ${title}`, () =>
@@ -141,7 +168,8 @@ describe("meaningOf", () => {
   }
 
   it("a later list moves the revision below which events are ignored, an event does not", () => {
-    const of = (listed: boolean) => Phase.meaningOf(written, owner, { kv: kv(7n, 25n), revision: 99n, listed })
+    const of = (listed: boolean) =>
+      Phase.meaningOf(written, owner, { kv: kv(7n, 25n), revision: 99n, listed, isNewHistory: false })
     const seenAt = (meaning: Phase.Meaning) => meaning._tag === "Own" ? meaning.phase.seenAt : undefined
     assert.deepEqual([seenAt(of(true)), seenAt(of(false))], [99n, 25n])
   })

@@ -8,6 +8,7 @@ import {
   keysIn,
   type Process,
   register,
+  settle,
   statusOf,
   verify,
   withDraw,
@@ -27,14 +28,14 @@ const changesOf = ({ statuses }: Kept) => statuses.map(([, tag]) => tag)
 
 describe("the watch of the own key", () => {
   verify(
-    "registerService watches exactly its own key, and brings back the one that was deleted (R10)",
+    "the first eight keys have a watch each, the others share one, and a deleted key comes back (R10)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
         const one = yield* process()
         const all = yield* registerMany(one, 12)
         const watched = (yield* one.faults.calls("watch")).map(({ key = "" }) => key)
-        assert.deepEqual(watched, all.map(({ registration }) => registration.key))
+        assert.deepEqual(watched.toSorted(), [folder, ...all.slice(0, 8).map(({ registration }) => registration.key)])
         yield* operator.deleteRange({ key: `${folder}i03` })
         yield* operator.deleteRange({ key: `${folder}i11` })
         // One step of the backoff, and a millisecond for the other one that comes back.
@@ -108,4 +109,53 @@ describe("the watch of the own key", () => {
       yield* first?.release ?? Effect.void
       assert.deepEqual((yield* one.faults.openWatches).map(({ key }) => key), [second?.registration.key])
     }))
+
+  verify(
+    "each key has its own watch where the service may not be watched as a whole (R10)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* one.faults.set([{ method: "watch", key: folder, fault: FaultyEtcd.permissionDenied }])
+        const all = yield* registerMany(one, 11)
+        yield* settle
+        yield* operator.deleteRange({ key: `${folder}i09` })
+        yield* elapse("1 second")
+        const watched = (yield* one.faults.openWatches).map(({ key = "" }) => key)
+        assert.deepEqual(watched.toSorted(), all.map(({ registration }) => registration.key))
+        assert.deepEqual(yield* statuses(all), all.map(() => "Registered"))
+        assert.equal(Object.keys(yield* keysIn(operator)).length, 11)
+      }).pipe(withDraw(1))
+  )
+
+  verify("a wipe costs one list of the shared watch, and no read of each key (R3)", () =>
+    Effect.gen(function* () {
+      const { process, replace } = yield* world
+      const one = yield* process()
+      const all = yield* registerMany(one, 40)
+      yield* elapse("1 second")
+      const before = (yield* one.faults.calls("range")).length
+      yield* replace({ clusterId: 7n })
+      yield* elapse("2 seconds")
+      assert.deepEqual(yield* statuses(all), all.map(() => "Registered"))
+      // A list for each of the eight single watches, and one for all the others.
+      assert.equal((yield* one.faults.calls("range")).length - before, 9)
+    }).pipe(withDraw(1)))
+
+  verify(
+    "the shared watch ends with the last key that needs it, and the next key opens another (D11)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const all = yield* registerMany(one, 10)
+        for (const kept of all.slice(8)) yield* kept.release
+        yield* settle
+        assert.equal((yield* one.faults.openWatches).some(({ key }) => key === folder), false)
+        const late = yield* register(one, { id: "late", endpoints: ["http://10.0.0.1:80"] })
+        yield* operator.deleteRange({ key: `${folder}late` })
+        yield* elapse("1 second")
+        assert.deepEqual(changesOf(late), ["Registered", "Recovering", "Registered"])
+      }).pipe(withDraw(1))
+  )
 })
