@@ -59,7 +59,7 @@ export const limitsTable = (verdicts: ReadonlyArray<Verdict>): string =>
       const sign = comparedWith === undefined ? "" : comparedWith.as === "difference" ? "+" : "×"
       return [
         scenario,
-        limit.of === undefined ? limit.figure : `${limit.figure} of ${limit.of}`,
+        limit.of === undefined || limit.of === "ours" ? limit.figure : `${limit.figure} of ${limit.of}`,
         runtime,
         show(ours),
         theirs === undefined ? "" : `${comparedWith?.scenario ?? comparedWith?.contender}: ${show(theirs)}`,

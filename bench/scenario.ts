@@ -32,6 +32,8 @@ export interface Contender {
 export const ours: Contender = { name: "ours", file: "ours", typed: true }
 /** With metadata of strings. */
 export const strings: Contender = { name: "ours, strings", file: "ours" }
+/** All registrations on one lease. */
+export const shared: Contender = { ...ours, name: "ours, shared", parameters: { sharedLease: 1 } }
 /** npm `etcd3`. */
 export const raw: Contender = { name: "raw", file: "raw", typed: true }
 /** `node:http2` alone. */

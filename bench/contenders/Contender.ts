@@ -12,6 +12,8 @@ export interface Options {
   readonly ttl: number
   /** Metadata of strings and numbers behind a schema; otherwise strings only. */
   readonly typed: boolean
+  /** Registrations share one lease; default: each has its own. */
+  readonly sharedLease?: boolean
 }
 
 export interface Client {

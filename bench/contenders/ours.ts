@@ -14,7 +14,7 @@ const typedService = Service.make(service, {
   })
 })
 
-export const connect: Connect = ({ endpoint, ttl, typed }) => {
+export const connect: Connect = ({ endpoint, sharedLease = false, ttl, typed }) => {
   const scope = Effect.runSync(Scope.make())
   const layer = Registry.layerEtcd({ endpoints: endpoint.split(",") })
   const context = Effect.runPromise(Layer.buildWithScope(layer, scope))
@@ -40,7 +40,12 @@ export const connect: Connect = ({ endpoint, ttl, typed }) => {
           })))
     }
   }
-  const policy = { ...options, ttl: `${ttl} seconds`, startupTimeout: "60 seconds" } as const
+  const policy = {
+    ...options,
+    ttl: `${ttl} seconds`,
+    startupTimeout: "60 seconds",
+    lease: sharedLease ? "shared" : "own"
+  } as const
   const stringService = Service.make(service)
   return typed ?
     clientOf(

@@ -7,4 +7,5 @@ const { endpoint, file, parameters, typed } = readArguments()
 const connect = await load(file)
 
 /** Connects; the first call opens the connection. */
-export const makeClient = (): Client => connect({ endpoint, typed, ttl: parameters["ttl"] ?? 15 })
+export const makeClient = (): Client =>
+  connect({ endpoint, typed, ttl: parameters["ttl"] ?? 15, sharedLease: parameters["sharedLease"] === 1 })

@@ -2,10 +2,11 @@
 import { Effect } from "effect"
 import { counters, since } from "../etcd.ts"
 import { figuresOf } from "../turn.ts"
-import { floor, type Limit, ours, raw, type Scenario, strings } from "../scenario.ts"
+import { floor, type Limit, ours, raw, type Scenario, shared, strings } from "../scenario.ts"
 
-const versusRaw = (figure: string, atMost: Limit["atMost"]): Limit => ({
+const versusRaw = (figure: string, atMost: Limit["atMost"], of = "ours"): Limit => ({
   figure,
+  of,
   atMost,
   comparedWith: { contender: "raw" }
 })
@@ -17,7 +18,7 @@ export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
       name: "registrations",
       about: `${many} registrations at once by a new process, and their release`,
       program: "bulk",
-      contenders: [ours, raw, floor, strings],
+      contenders: [ours, raw, floor, strings, shared],
       parameters: { count: many },
       drive: Effect.fnUntraced(function* ({ before, program, server }) {
         yield* program.awaitLine(/^ready$/)
@@ -29,6 +30,8 @@ export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
       limits: [
         versusRaw("ms to register", { deno: 1.0, node: 0.8, bun: 0.8 }),
         versusRaw("ms to release", 1.3),
+        versusRaw("ms to register", 0.4, shared.name),
+        versusRaw("ms to release", 0.3, shared.name),
         { figure: "connections", atMost: 1, always: true },
         { figure: "watch streams", atMost: 1, always: true }
       ]
@@ -45,7 +48,7 @@ export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
       name: "heartbeats",
       about: `${smoke ? 1 : 10} s of heartbeats of ${many} registrations, contenders beside each other`,
       program: "heartbeats",
-      contenders: [ours, raw, floor],
+      contenders: [ours, raw, floor, shared],
       parameters: { count: many, settleMillis: smoke ? 500 : 2000, millis: smoke ? 1000 : 10_000 },
       // What is compared is the CPU of processes that do little: they need not wait for each other.
       servers: "together",
@@ -54,7 +57,11 @@ export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
         const { keepAliveStreams } = since(yield* counters(server), before)
         return { ...figures, "keepalive streams": keepAliveStreams }
       }),
-      limits: [versusRaw("CPU ms", 0.8), { figure: "keepalive streams", atMost: 1, always: true }]
+      limits: [versusRaw("CPU ms", 0.8), versusRaw("CPU ms", 0.05, shared.name), {
+        figure: "keepalive streams",
+        atMost: 1,
+        always: true
+      }]
     }
   ]
 }
