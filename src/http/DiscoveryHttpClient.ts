@@ -22,7 +22,7 @@
  * @since 0.1.0
  * @module
  */
-import { Clock, Context, type Duration, Effect, Layer, RcMap, type Scope } from "effect"
+import { Clock, Context, type Duration, Effect, Layer, RcMap, Scope } from "effect"
 import {
   FetchHttpClient,
   HttpClient,
@@ -158,10 +158,11 @@ export const make = <R, S extends Service.ServiceLike = string>(
     }))
     yield* Effect.fromResult(clientPlan("DiscoveryHttpClient.make", rest))
     yield* Effect.fromResult(Balancer.make<Service.MetadataOf<S>>(rest.strategy ?? Balancer.roundRobin))
+    const context = yield* Effect.context<Registry.Registry>()
     const values = yield* RcMap.make({
       lookup: (key: string) => {
         const { host, isSecure } = targetOfKey(key)
-        return ServiceClient.make({
+        const created = ServiceClient.make({
           ...rest,
           // The name of a host stands for a service with strings as metadata, for which `strategy` must be fit, too.
           service: hosts.serviceOf(host) as Service.Service<Service.MetadataOf<S>>,
@@ -175,6 +176,12 @@ export const make = <R, S extends Service.ServiceLike = string>(
             ),
           connectKey: ({ endpoints }) => endpoints
         })
+        // `RcMap` runs this in the context of the first request, whose registry, span and log annotations are its own.
+        return Effect.flatMap(
+          Effect.scope,
+          (scope) =>
+            Effect.updateContext(created, (_: Context.Context<never>) => Context.add(context, Scope.Scope, scope))
+        )
       }
     })
     const clients = new SharedClients(values, idle, yield* Effect.scope, yield* Clock.Clock)

@@ -457,6 +457,43 @@ describe("ServiceClient", () => {
         })
     )
 
+    verify("NoInstanceAvailable lists the instances that take no traffic, and why", (fake) =>
+      Effect.gen(function* () {
+        yield* fake.set(
+          { id: "a", status: "starting" },
+          ...["b", "c", "d", "e"].map((id) => ({ id, status: "draining" as const })),
+          { id: "f", status: "down" },
+          { id: "g", weight: 0 }
+        )
+        const { client } = yield* clientOf()
+        const error = yield* Effect.flip(client.call(ok))
+        assert.ok(error instanceof ServiceClient.NoInstanceAvailable)
+        const { draining, down, starting, weightless } = error.census
+        assert.deepEqual([starting, draining, down, weightless], [["a"], ["b", "c", "d", "e"], ["f"], ["g"]])
+        assert.equal(
+          error.message,
+          'cannot call "orders": no instance takes traffic (1 starting: a; 4 draining: b, c, d, …; 1 down: f; ' +
+            "1 with weight 0: g); waited 0 ms, see waitFor"
+        )
+      }))
+
+    verify(
+      "ServiceClient.endpointOf selects the first endpoint by scheme, or fails the connect",
+      (fake) =>
+        Effect.gen(function* () {
+          yield* fake.set({ id: "a", endpoints: ["http://a:80", "GRPC://a:90", "grpcs://a:91"] }, "b")
+          const { client } = yield* clientOf({
+            failureAccrual: false,
+            backoff: Schedule.spaced(0),
+            connect: (instance) => ServiceClient.endpointOf(instance, "grpcs", "grpc")
+          })
+          const called = yield* Effect.replicateEffect(client.call(ok), 4)
+          assert.deepEqual(new Set(called), new Set(["GRPC://a:90"]))
+          const b = (yield* client.state).instances.find(({ instance }) => instance.id === "b")
+          assert.deepEqual([b?.client, b?.health], ["failed", "out"])
+        })
+    )
+
     verify(
       "ServiceClient.call waits for the first set up to discoveryTimeout: unknown is not empty",
       (fake) =>

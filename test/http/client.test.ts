@@ -1,4 +1,4 @@
-import { Effect, Exit, Layer, ManagedRuntime, Option, Schedule, Schema, type Scope, Tracer } from "effect"
+import { Effect, Exit, Layer, ManagedRuntime, Option, Schedule, Schema, type Scope, Stream, Tracer } from "effect"
 import {
   FetchHttpClient,
   HttpBody,
@@ -206,6 +206,47 @@ describe("DiscoveryHttpClient", () => {
       )
       assert.deepEqual(fake.sent.map(({ url }) => url), ["http://o1/1"])
     }))
+
+  verify(
+    "DiscoveryHttpClient stops following a service after idleTimeToLive without requests, and starts again",
+    () =>
+      Effect.gen(function* () {
+        const fake = fakeFetch()
+        const log: Array<string> = []
+        const counting = Effect.map(Registry.Registry, (inner): Registry.Registry => ({
+          ...inner,
+          discover: (service, options) =>
+            Stream.suspend(() => {
+              log.push("follow")
+              return Stream.ensuring(inner.discover(service, options), Effect.sync(() => void log.push("stop")))
+            })
+        }))
+        yield* Effect.gen(function* () {
+          const inner = yield* HttpClient.HttpClient
+          const client = yield* Effect.provideServiceEffect(
+            DiscoveryHttpClient.make(inner, { idleTimeToLive: "1 minute" }),
+            Registry.Registry,
+            counting
+          )
+          yield* Effect.all([client.get("http://orders/1"), client.get("http://orders/2")], { concurrency: 2 })
+          yield* elapse("59 seconds")
+          yield* client.get("http://orders/3")
+          yield* elapse("59 seconds")
+          assert.deepEqual(log, ["follow"])
+          yield* elapse("1 second")
+          assert.deepEqual(log, ["follow", "stop"])
+          yield* client.get("http://orders/4")
+          assert.deepEqual(log, ["follow", "stop", "follow"])
+        }).pipe(
+          Effect.scoped,
+          Effect.provide(FetchHttpClient.layer),
+          Effect.provide(three),
+          Effect.provideService(FetchHttpClient.Fetch, fake.fetch)
+        )
+        assert.deepEqual(log, ["follow", "stop", "follow", "stop"])
+        assert.equal(fake.sent.length, 4)
+      })
+  )
 
   verify(
     "DiscoveryHttpClient with service resolves relative URLs and its name, and nothing else",
