@@ -3,15 +3,24 @@
  *
  * @module
  */
-import { Effect, Redacted, Semaphore } from "effect"
+import { Effect, Redacted } from "effect"
 import { Unavailable } from "../EtcdError.ts"
 import type { Connection } from "./Connections.ts"
 import { type Failure, messageOf } from "./failures.ts"
 import { encode } from "./messages.ts"
 import type { Credentials } from "./settings.ts"
+import { SharedAttempt } from "./SharedAttempt.ts"
 
-/** Sends an authentication request over a connection and returns the token. */
-export type Authenticate = (connection: Connection, request: Uint8Array) => Effect.Effect<string, Failure>
+/** What authentication is made from. */
+export interface AuthenticationConfig {
+  readonly credentials: Credentials
+  /** Sends an authentication request over a connection and returns the token. */
+  readonly authenticate: (connection: Connection, request: Uint8Array) => Effect.Effect<string, Failure>
+  /** Monotonic milliseconds. */
+  readonly now: () => number
+  /** Runs an effect for as long as the client lives. */
+  readonly run: (effect: Effect.Effect<void>) => void
+}
 
 /** Milliseconds between two warnings about a refused password: the first gap, and the longest. */
 const firstWarningGapMillis = 60_000
@@ -19,26 +28,21 @@ const maxWarningGapMillis = 3_600_000
 
 /** See the module's description. */
 export class Authentication {
-  readonly #credentials: Credentials
-  readonly #authenticate: Authenticate
-  readonly #now: () => number
-  readonly #turn = Semaphore.makeUnsafe(1)
+  readonly #config: AuthenticationConfig
+  readonly #fetching: SharedAttempt<string>
   #token: string | undefined
   #warnsAt = -Infinity
   #warningGap = firstWarningGapMillis
 
-  constructor(credentials: Credentials, authenticate: Authenticate, now: () => number) {
-    this.#credentials = credentials
-    this.#authenticate = authenticate
-    this.#now = now
+  constructor(config: AuthenticationConfig) {
+    this.#config = config
+    this.#fetching = new SharedAttempt(config.run)
   }
 
   /** The token; empty if the cluster has no authentication. */
   token(connection: Connection): Effect.Effect<string, Failure> {
     return Effect.suspend(() =>
-      this.#token === undefined ?
-        Semaphore.withPermit(this.#turn, Effect.suspend(() => this.#fetch(connection))) :
-        Effect.succeed(this.#token)
+      this.#token === undefined ? this.#fetching.join(this.#fetch(connection)) : Effect.succeed(this.#token)
     )
   }
 
@@ -48,8 +52,7 @@ export class Authentication {
   }
 
   #fetch(connection: Connection): Effect.Effect<string, Failure> {
-    if (this.#token !== undefined) return Effect.succeed(this.#token)
-    const { password, username } = this.#credentials
+    const { authenticate, credentials: { password, username } } = this.#config
     return Effect.mapError(password, (cause): Failure => ({
       reason: new Unavailable({
         detail: `cannot read the password of ${JSON.stringify(username)}: ${messageOf(cause)}`
@@ -57,7 +60,7 @@ export class Authentication {
       cause
     })).pipe(
       Effect.flatMap((password) =>
-        this.#authenticate(connection, encode.authenticate({ name: username, password: Redacted.value(password) }))
+        authenticate(connection, encode.authenticate({ name: username, password: Redacted.value(password) }))
       ),
       Effect.catchIf(
         (failure) => failure.reason.detail.includes("authentication is not enabled"),
@@ -76,10 +79,11 @@ export class Authentication {
 
   /** Warns at once, and again with a growing gap for as long as etcd refuses the password. */
   #warn({ endpoint, reason }: Failure): Effect.Effect<void> {
-    if (this.#now() < this.#warnsAt) return Effect.void
-    this.#warnsAt = this.#now() + this.#warningGap
+    const now = this.#config.now()
+    if (now < this.#warnsAt) return Effect.void
+    this.#warnsAt = now + this.#warningGap
     this.#warningGap = Math.min(2 * this.#warningGap, maxWarningGapMillis)
-    const user = JSON.stringify(this.#credentials.username)
+    const user = JSON.stringify(this.#config.credentials.username)
     return Effect.logWarning(`etcd at ${endpoint} refuses the user name or password of ${user}: ${reason.detail}`)
   }
 }

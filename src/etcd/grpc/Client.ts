@@ -72,7 +72,7 @@ export class Client {
     if (settings.credentials !== undefined) {
       const authenticate = (connection: Connection, request: Uint8Array) =>
         this.#invoke({ connection, headers: {} }, methods.authenticate, request)
-      this.#authentication = new Authentication(settings.credentials, authenticate, now)
+      this.#authentication = new Authentication({ credentials: settings.credentials, authenticate, now, run })
     }
   }
 
@@ -111,20 +111,25 @@ export class Client {
       )
   }
 
+  /** Connecting, authentication and a second request take together no longer than the two limits. */
   #send<Response>(method: methods.Method<Response>, request: Uint8Array): Effect.Effect<Response, Failure> {
     const isStale = ({ reason }: Failure) => this.isStaleToken(reason.detail)
-    return Effect.flatMap(
-      this.access,
-      (access) =>
-        Effect.catchIf(this.#invoke(access, method, request), isStale, () => {
+    const { dialTimeoutMillis, requestTimeoutMillis } = this.settings
+    return Effect.suspend(() => {
+      const until = this.now() + dialTimeoutMillis + requestTimeoutMillis
+      const invoke = (access: Access) =>
+        Effect.suspend(() =>
+          this.#invoke(access, method, request, Math.min(requestTimeoutMillis, Math.max(1, until - this.now())))
+        )
+      return Effect.flatMap(this.access, (access) =>
+        Effect.catchIf(invoke(access), isStale, () => {
           this.dropToken(access)
-          return Effect.flatMap(this.#authorize(access.connection), (again) =>
-            Effect.mapError(
-              this.#invoke(again, method, request),
-              (failure) => isStale(failure) ? tokenRenewed(failure) : failure
-            ))
-        })
-    )
+          return Effect.flatMap(
+            this.#authorize(access.connection),
+            (again) => Effect.mapError(invoke(again), (failure) => isStale(failure) ? tokenRenewed(failure) : failure)
+          )
+        }))
+    })
   }
 
   /** Sends a request once, over a given connection. */

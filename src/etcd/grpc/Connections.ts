@@ -8,12 +8,13 @@
  *
  * @module
  */
-import { Deferred, Effect, Exit } from "effect"
+import { Deferred, Effect } from "effect"
 import { Unavailable } from "../EtcdError.ts"
 import { type Channel, connect, type Grpc } from "./Channel.ts"
 import { type DialFailure, schemeAdvice } from "./dial.ts"
 import { clientClosed, type Failure } from "./failures.ts"
 import type { Address, Settings } from "./settings.ts"
+import { SharedAttempt } from "./SharedAttempt.ts"
 
 interface Endpoint {
   readonly address: Address
@@ -51,12 +52,13 @@ export class Connections {
   readonly #config: ConnectionsConfig
   readonly #endpoints: ReadonlyArray<Endpoint>
   #current = 0
-  #connecting: Deferred.Deferred<Connection, Failure> | undefined
+  readonly #connecting: SharedAttempt<Connection>
   #startedAt = -Infinity
   #isClosed = false
 
   constructor(config: ConnectionsConfig) {
     this.#config = config
+    this.#connecting = new SharedAttempt(config.run)
     this.#endpoints = config.settings.addresses.map((address) => ({
       address,
       connection: undefined,
@@ -125,15 +127,7 @@ export class Connections {
 
   #connect(): Effect.Effect<Connection, Failure> {
     if (this.#isClosed) return Effect.fail(clientClosed)
-    if (this.#connecting !== undefined) return Deferred.await(this.#connecting)
-    const connecting = this.#connecting = Deferred.makeUnsafe<Connection, Failure>()
-    const attempt = Effect.onExit(this.#connectAny, (exit) =>
-      Effect.sync(() => {
-        this.#connecting = undefined
-        Deferred.doneUnsafe(connecting, Exit.hasInterrupts(exit) ? Exit.fail(clientClosed) : exit)
-      }))
-    this.#config.run(Effect.ignore(attempt))
-    return Deferred.await(connecting)
+    return this.#connecting.join(this.#connectAny)
   }
 
   readonly #connectAny: Effect.Effect<Connection, Failure> = Effect.gen({ self: this }, function* () {

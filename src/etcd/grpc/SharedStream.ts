@@ -12,6 +12,7 @@ import { DeadlineExceeded, type EtcdErrorReason, Unknown } from "../EtcdError.ts
 import type { Access, Client } from "./Client.ts"
 import { clientClosed, type Failure, GrpcStatus, messageOf, tokenRenewed } from "./failures.ts"
 import type { Method } from "./methods.ts"
+import { SharedAttempt } from "./SharedAttempt.ts"
 
 /** One open stream, as its session uses it. */
 export interface Line {
@@ -47,7 +48,7 @@ export const sharedStream = <Message, S extends Session<Message>>(
   method: Method<Message>,
   makeSession: (line: Line) => S
 ): <A, E>(use: (session: S) => Effect.Effect<A, E>, limitMillis?: number) => Effect.Effect<A, E | Failure> => {
-  let opening: Deferred.Deferred<S, Failure> | undefined
+  const opening = new SharedAttempt<S>(client.run)
   let current: S | undefined
   let openedAt = -Infinity
 
@@ -82,22 +83,12 @@ export const sharedStream = <Message, S extends Session<Message>>(
     return session
   })
 
-  const awaitOpening = Effect.suspend(() => {
-    if (client.isClosed) return Effect.fail(clientClosed)
-    if (opening !== undefined) return Deferred.await(opening)
-    const started = opening = Deferred.makeUnsafe<S, Failure>()
-    client.run(Effect.ignore(Effect.onExit(open, (exit) =>
-      Effect.sync(() => {
-        opening = undefined
-        Deferred.doneUnsafe(started, Exit.hasInterrupts(exit) ? Exit.fail(clientClosed) : exit)
-      }))))
-    return Deferred.await(started)
-  })
-
   return (use, limitMillis) =>
     Effect.suspend(() => {
       if (current !== undefined) return use(current)
-      const opened = limitMillis === undefined ? awaitOpening : Effect.timeoutOrElse(awaitOpening, {
+      if (client.isClosed) return Effect.fail(clientClosed)
+      const joined = opening.join(open)
+      const opened = limitMillis === undefined ? joined : Effect.timeoutOrElse(joined, {
         duration: limitMillis,
         orElse: () =>
           Effect.fail({ reason: new DeadlineExceeded({ detail: `no stream within ${Math.round(limitMillis)} ms` }) })

@@ -1,0 +1,32 @@
+import { Deferred, Effect, Exit } from "effect"
+import { clientClosed, type Failure } from "./failures.ts"
+
+/**
+ * Runs an attempt once for all that wait for it. Its failure is the failure of each of them.
+ *
+ * The attempt belongs to the client: interrupting a waiter does not interrupt it. After its end, the next one that needs
+ * it starts another.
+ */
+export class SharedAttempt<A> {
+  readonly #run: (effect: Effect.Effect<void>) => void
+  #pending: Deferred.Deferred<A, Failure> | undefined
+
+  /** `run` runs an effect for as long as the client lives. */
+  constructor(run: (effect: Effect.Effect<void>) => void) {
+    this.#run = run
+  }
+
+  /** Waits for the pending attempt, or starts this one. */
+  join(attempt: Effect.Effect<A, Failure>): Effect.Effect<A, Failure> {
+    return Effect.suspend(() => {
+      if (this.#pending !== undefined) return Deferred.await(this.#pending)
+      const started = this.#pending = Deferred.makeUnsafe<A, Failure>()
+      this.#run(Effect.ignore(Effect.onExit(attempt, (exit) =>
+        Effect.sync(() => {
+          this.#pending = undefined
+          Deferred.doneUnsafe(started, Exit.hasInterrupts(exit) ? Exit.fail(clientClosed) : exit)
+        }))))
+      return Deferred.await(started)
+    })
+  }
+}
