@@ -15,6 +15,7 @@ import type { Client } from "./Client.ts"
 import { type Failure, toError } from "./failures.ts"
 import { encode } from "./messages.ts"
 import * as methods from "./methods.ts"
+import { pendingInput } from "./pendingInput.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
 
@@ -70,26 +71,38 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
 
   readonly guard: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
     this.#wake.closeUnsafe()
+    const left = this.#earliest() - this.#client.now()
+    if (left === Infinity) return Latch.await(this.#wake)
+    if (left > 0) return Effect.raceFirst(Effect.sleep(Math.ceil(left)), Latch.await(this.#wake))
+    return Effect.flatMap(pendingInput, () => this.#giveUp())
+  }))
+
+  /** The deadline of the heartbeat that is due first. */
+  #earliest(): number {
+    this.#looksAt = Infinity
+    for (const waiting of this.#waiting.values()) {
+      for (const { until } of waiting) this.#looksAt = Math.min(this.#looksAt, until)
+    }
+    return this.#looksAt
+  }
+
+  /** Ends the stream if a heartbeat is still late, and fails all that are pending. */
+  #giveUp(): Effect.Effect<void> {
     const now = this.#client.now()
     const all = Array.from(this.#waiting.values()).flat()
     const late = all.find(({ until }) => until <= now)
-    if (late !== undefined) {
-      const detailOf = ({ timeout }: Waiting) => `no answer to a heartbeat within ${timeout} ms`
-      const another = new Unavailable({ detail: `another heartbeat: ${detailOf(late)}` })
-      // Before any failure is reported: its receiver may send again at once.
-      this.#waiting.clear()
-      this.#line.abandon(another)
-      for (const one of all) {
-        const reason = one.until <= now ? new DeadlineExceeded({ detail: detailOf(one) }) : another
-        one.resume(Effect.fail(this.#failureOf(reason)))
-      }
-      return Effect.never
+    if (late === undefined) return Effect.void
+    const detailOf = ({ timeout }: Waiting) => `no answer to a heartbeat within ${timeout} ms`
+    const another = new Unavailable({ detail: `another heartbeat: ${detailOf(late)}` })
+    // Before any failure is reported: its receiver may send again at once.
+    this.#waiting.clear()
+    this.#line.abandon(another)
+    for (const one of all) {
+      const reason = one.until <= now ? new DeadlineExceeded({ detail: detailOf(one) }) : another
+      one.resume(Effect.fail(this.#failureOf(reason)))
     }
-    this.#looksAt = all.reduce((earliest, { until }) => Math.min(earliest, until), Infinity)
-    return this.#looksAt === Infinity ?
-      Latch.await(this.#wake) :
-      Effect.raceFirst(Effect.sleep(Math.ceil(this.#looksAt - now)), Latch.await(this.#wake))
-  }))
+    return Effect.never
+  }
 
   #failureOf(reason: Failure["reason"]): Failure {
     return { reason, endpoint: this.#line.endpoint }

@@ -40,6 +40,7 @@ import { type Client, sendable } from "./Client.ts"
 import { type Failure, isTransport, reasonOfText, toError } from "./failures.ts"
 import { encode, type WatchMessage } from "./messages.ts"
 import * as methods from "./methods.ts"
+import { pendingInput } from "./pendingInput.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
 import { type EventCheck, eventCheck } from "./watchRange.ts"
@@ -172,10 +173,7 @@ class WatchSession implements Session<WatchMessage> {
       return this.#isProxy ? this.#read(timeout) : Effect.sync(() => this.#probe(watches))
     }
     const left = this.#probedAt + timeout - now
-    if (left <= 0) {
-      this.#line.abandon(new DeadlineExceeded({ detail: `no answer on the watch stream within ${timeout} ms` }))
-      return Effect.never
-    }
+    if (left <= 0) return Effect.flatMap(pendingInput, () => this.#giveUp(timeout))
     const [watch] = watches
     if (!this.#isProgressRequested || watch === undefined) return this.#wait(left)
     const untilDoubt = left - timeout / 2
@@ -185,6 +183,12 @@ class WatchSession implements Session<WatchMessage> {
       this.#doubt = this.#create(encode.silentWatch(watch.request), undefined)
     })
   }))
+
+  #giveUp(timeout: number): Effect.Effect<void> {
+    if (this.#probedAt === undefined) return Effect.void
+    this.#line.abandon(new DeadlineExceeded({ detail: `no answer on the watch stream within ${timeout} ms` }))
+    return Effect.never
+  }
 
   #wait(millis: number): Effect.Effect<void> {
     const sleep = millis === Infinity ? Effect.never : Effect.sleep(Math.ceil(millis))

@@ -19,7 +19,7 @@ describe("EtcdGrpc and the end of the process", () => {
         yield* child.awaitLine("closed")
         const [exit, millis] = yield* timed(child.exit)
         assert.deepEqual(exit, { code: 0, signal: null })
-        assert.ok(millis < 1000, `${millis} ms`)
+        assert.ok(millis < 10_000, `${millis} ms`)
         assert.equal(yield* child.stderr, "")
       }))
   }
@@ -33,7 +33,7 @@ describe("EtcdGrpc and the end of the process", () => {
       yield* child.awaitLine("closed")
       const [exit, millis] = yield* timed(child.exit)
       assert.deepEqual(exit, { code: 0, signal: null })
-      assert.ok(millis < 1000, `${millis} ms`)
+      assert.ok(millis < 10_000, `${millis} ms`)
       yield* server.resume
     }))
 
@@ -51,7 +51,7 @@ describe("EtcdGrpc and the end of the process", () => {
           yield* child.awaitLine("closed")
           const [exit, millis] = yield* timed(child.exit)
           assert.deepEqual(exit, { code: 0, signal: null })
-          assert.ok(millis < 1000, `${scheme} ${millis} ms`)
+          assert.ok(millis < 10_000, `${scheme} ${millis} ms`)
         }
       })
   )
