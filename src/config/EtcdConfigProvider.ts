@@ -7,8 +7,9 @@ import { Cause, ConfigProvider, Effect, Exit, HashMap, type Layer, Option, type 
 import { Etcd, type KeyValue, prefix as prefixRange } from "../etcd/Etcd.ts"
 import type { Followed } from "../etcd/follow.ts"
 import { Latest } from "../internal/Latest.ts"
+import { logSafely } from "../internal/logSafely.ts"
 import { type ConfigRefError, ConfigRefused } from "./ConfigRefError.ts"
-import { followScoped, settingsOf, warn, type WatchOptions } from "./settings.ts"
+import { followScoped, settingsOf, type WatchOptions } from "./settings.ts"
 
 /**
  * The options of {@link make} and {@link layer}.
@@ -120,11 +121,11 @@ export const make: (options: Options) => Effect.Effect<EtcdConfigProvider, Confi
           )
           break
         case "Interrupted":
-          return yield* warn(
+          return yield* logSafely(Effect.logWarning(
             `lost the watch on ${
               JSON.stringify(prefix)
             }; serving the last known values and reconnecting: ${followed.cause.message}`
-          )
+          ))
         case "Resumed":
           return
       }

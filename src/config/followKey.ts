@@ -9,11 +9,12 @@ import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { Followed } from "../etcd/follow.ts"
 import { Freshness } from "../etcd/Freshness.ts"
 import { Latest } from "../internal/Latest.ts"
+import { logSafely } from "../internal/logSafely.ts"
 import type { InvalidOption } from "../internal/options.ts"
 import { type ConfigRefError, ConfigRefused } from "./ConfigRefError.ts"
 import type { ConfigState } from "./ConfigState.ts"
 import { type ConfigFormat, type ConfigSchema, decoderOf } from "./decode.ts"
-import { followScoped, settingsOf, warn, type WatchOptions } from "./settings.ts"
+import { followScoped, settingsOf, type WatchOptions } from "./settings.ts"
 
 /**
  * How a key is followed and read.
@@ -76,7 +77,7 @@ export const followKey = Effect.fnUntraced(function* <A>(
       state = present(decoded.success, kv.modRevision)
       return
     }
-    yield* warn(decoded.failure.message)
+    yield* logSafely(Effect.logWarning(decoded.failure.message))
     yield* Metric.update(rejectedValues, 1)
     // Since the last state the key may have been deleted and put again, or have had good values. A list shows neither.
     const kept = state !== undefined && kv.createRevision <= state.revision ? state : absent(kv.createRevision)
@@ -131,11 +132,11 @@ export const followKey = Effect.fnUntraced(function* <A>(
         }
         break
       case "Interrupted":
-        yield* warn(
+        yield* logSafely(Effect.logWarning(
           `lost the watch on ${
             JSON.stringify(key)
           }; serving the last known value and reconnecting: ${followed.cause.message}`
-        )
+        ))
         return yield* publish(followed.cause)
     }
     yield* publish()

@@ -8,6 +8,7 @@ import * as Backoff from "../etcd/Backoff.ts"
 import type { Etcd } from "../etcd/Etcd.ts"
 import { EtcdError, Unknown } from "../etcd/EtcdError.ts"
 import { follow, type Followed, type FollowOptions } from "../etcd/follow.ts"
+import { logSafely } from "../internal/logSafely.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 
 /**
@@ -41,10 +42,6 @@ export const settingsOf = (
     }
   })
 
-/** Logs a warning. A logger that throws does not affect the fiber. */
-export const warn = (message: string): Effect.Effect<void> =>
-  Effect.catchDefect(Effect.logWarning(message), () => Effect.void)
-
 /**
  * Follows a range until the scope closes.
  *
@@ -68,7 +65,7 @@ export const followScoped = (
         cause: failure
       })
       return Effect.andThen(
-        Effect.catchDefect(Effect.logError(error.message, cause), () => Effect.void),
+        logSafely(Effect.logError(error.message, cause)),
         onEnd(cause, error)
       )
     }),

@@ -1,8 +1,8 @@
 /**
  * The fields of declarations, as schemas whose errors are the rules.
  *
- * What comes out of a variable is text, so numbers and truth values may be given as text, too, and lists as text with
- * commas. Text must be text: a number would lose what it was written like (`1.10`).
+ * The value of a variable is text. So numbers and booleans may be text, and lists may be text with commas. Text must be
+ * text: a number would lose its spelling (`1.10`).
  *
  * @module
  */

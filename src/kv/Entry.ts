@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { Cause, Result } from "effect"
+import { Effect, Result } from "effect"
 import type { KeyValue, LeaseId } from "../etcd/Etcd.ts"
+import { mapInSlices } from "../internal/time/slices.ts"
 import { invalid, type InvalidValue, keyText, type ValueCodec } from "./Key.ts"
 
 /**
@@ -44,33 +45,37 @@ export interface Listing<A> {
 export const readEntry = <A>(codec: ValueCodec<A>, kv: KeyValue): Result.Result<Entry<A>, InvalidValue> => {
   const { createRevision, lease, modRevision: revision, version } = kv
   return Result.flatMap(keyText(kv.key, revision), (key) =>
-    Result.mapBoth(decodeWith(codec, kv.value), {
+    Result.mapBoth(codec.decode(kv.value), {
       onSuccess: (value) => ({ key, value, revision, createRevision, version, lease }),
       onFailure: (cause) => invalid(key, cause, revision)
     }))
 }
 
-/** `codec.decode` with what it throws as its failure. A schema may throw, or overflow the stack on a deep value. */
-const decodeWith = <A>(codec: ValueCodec<A>, value: Uint8Array): Result.Result<A, Error> => {
-  try {
-    return codec.decode(value)
-  } catch (thrown) {
-    // The adapters of `Schema` wrap what a schema throws.
-    const cause = thrown instanceof Error && Cause.isCause(thrown.cause) ? Cause.squash(thrown.cause) : thrown
-    return Result.fail(cause instanceof Error ? cause : new Error("the codec threw an exception", { cause }))
-  }
-}
-
-/** Decodes many keys. */
+/** Decodes many keys at once: those of one response inside of a transaction. */
 export const readListing = <A>(
   codec: ValueCodec<A>,
   kvs: ReadonlyArray<KeyValue>,
   revision: bigint
+): Listing<A> => listingOf(kvs.map((kv) => readEntry(codec, kv)), revision)
+
+/** Decodes many keys, in slices of a few milliseconds. */
+export const readListingInSlices = <A>(
+  codec: ValueCodec<A>,
+  kvs: ReadonlyArray<KeyValue>,
+  revision: bigint
+): Effect.Effect<Listing<A>> =>
+  Effect.map(
+    mapInSlices(kvs, (kv) => readEntry(codec, kv), ({ value }) => value.length),
+    (entries) => listingOf(entries, revision)
+  )
+
+const listingOf = <A>(
+  read: ReadonlyArray<Result.Result<Entry<A>, InvalidValue>>,
+  revision: bigint
 ): Listing<A> => {
   const entries: Array<Entry<A>> = []
   const rejected: Array<InvalidValue> = []
-  for (const kv of kvs) {
-    const entry = readEntry(codec, kv)
+  for (const entry of read) {
     if (Result.isSuccess(entry)) entries.push(entry.success)
     else rejected.push(entry.failure)
   }

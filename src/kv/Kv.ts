@@ -46,7 +46,7 @@ import { after, Etcd, rangeAll } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import * as Compare from "./Compare.ts"
-import { type Entry, type Listing, readListing } from "./Entry.ts"
+import { type Entry, type Listing, readListingInSlices } from "./Entry.ts"
 import { codecFor, type InvalidValue, type KeyLike, type PrefixLike, toPrefix, type ValueOf } from "./Key.ts"
 import * as Op from "./Op.ts"
 import { rangeRequest, run } from "./requests.ts"
@@ -125,7 +125,7 @@ export const getPrefix = <P extends PrefixLike>(
   Effect.gen(function* () {
     const request = yield* Effect.fromResult(rangeRequest(toPrefix(prefix), options))
     const { header, kvs } = yield* rangeAll(yield* Etcd, request)
-    return readListing(codecFor(prefix), kvs, options.revision ?? header.revision)
+    return yield* readListingInSlices(codecFor(prefix), kvs, options.revision ?? header.revision)
   })
 
 /**
@@ -183,13 +183,13 @@ export const pages = <P extends PrefixLike>(
     const codec = codecFor(prefix)
     return Stream.paginate({ ...request, limit }, (request) =>
       etcd.range(request).pipe(
-        Effect.map(({ header, kvs, more }) => {
+        Effect.flatMap(({ header, kvs, more }) => {
           const revision = request.revision ?? header.revision
           const last = kvs.at(-1)
           const next = more && last !== undefined ?
             Option.some({ ...request, key: after(last.key), revision }) :
             Option.none()
-          return [[readListing(codec, kvs, revision)], next] as const
+          return Effect.map(readListingInSlices(codec, kvs, revision), (listing) => [[listing], next] as const)
         }),
         Effect.catchIf(
           ({ reason }) => reason._tag === "TooLarge" && request.limit > 1,

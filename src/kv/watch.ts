@@ -12,10 +12,11 @@ import { Deferred, type Duration, Effect, Option, Queue, Result, type Schedule, 
 import * as Backoff from "../etcd/Backoff.ts"
 import { Etcd, type KeyValue, type WatchEvent } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
-import { follow, type Followed } from "../etcd/follow.ts"
+import { follow, type Followed, type FollowOptions } from "../etcd/follow.ts"
 import { logSafely } from "../internal/logSafely.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
-import { type Entry, type Listing, readEntry, readListing } from "./Entry.ts"
+import { mapInSlices } from "../internal/time/slices.ts"
+import { type Entry, type Listing, readEntry, readListingInSlices } from "./Entry.ts"
 import {
   codecFor,
   type InvalidValue,
@@ -153,8 +154,8 @@ export const watch = <T extends KeyLike | PrefixLike>(
     const range = yield* Effect.fromResult(rangeOf("watch", target))
     const etcd = yield* Etcd
     const codec = codecFor(target)
-    let knownAt = options.revision === undefined ? undefined : options.revision - 1n
-    // With a revision of the future `follow` lists the present state first. Nothing before that revision is emitted.
+    let knownAt = options.revision === undefined ? undefined : yield* startAt(etcd, range, options.revision, settings)
+    // Nothing before the first revision is emitted.
     let firstRevision = options.revision ?? 0n
     let isAccepted = false
 
@@ -163,17 +164,18 @@ export const watch = <T extends KeyLike | PrefixLike>(
       const full = yield* Deferred.make<void>()
       // Never wait for the reader here: the transport bounds what waits for `follow`.
       const report = (followed: Followed) =>
-        Effect.suspend(() => {
-          if (followed._tag === "Interrupted") return warn(followed.cause)
-          if (followed._tag === "Resumed") return Effect.void
+        Effect.gen(function* () {
+          if (followed._tag === "Interrupted") return yield* warn(followed.cause)
+          if (followed._tag === "Resumed") return
           isAccepted = true
-          const events = eventsOf(codec, followed, firstRevision, knownAt !== undefined)
+          const events = yield* eventsOf(codec, followed, firstRevision, knownAt !== undefined)
           knownAt = followed.revision
-          if (events.length === 0) return Effect.void
+          if (events.length === 0) return
           firstRevision = 0n
           Queue.offerAllUnsafe(queue, events)
-          if (Queue.sizeUnsafe(queue) < capacity) return Effect.void
-          return Effect.andThen(Deferred.succeed(full, undefined), Effect.never)
+          if (Queue.sizeUnsafe(queue) < capacity) return
+          yield* Deferred.succeed(full, undefined)
+          return yield* Effect.never
         })
       const known = knownAt === undefined ? {} : { knownAt }
       yield* follow(etcd, { ...settings, range, isAccepted, ...known }, report).pipe(
@@ -187,17 +189,37 @@ export const watch = <T extends KeyLike | PrefixLike>(
 const warn = ({ message }: EtcdError): Effect.Effect<void> =>
   logSafely(Effect.logWarning(`lost a watch; reconnecting: ${message}`))
 
+/**
+ * The revision after which to watch, to receive all changes from `first` on.
+ *
+ * If `first` is in the future, that is the present one: `follow` takes a server that is behind `first` for another history.
+ */
+const startAt = (
+  etcd: Etcd,
+  range: Pick<FollowOptions, "range">["range"],
+  first: bigint,
+  { retry }: Pick<FollowOptions, "retry">
+): Effect.Effect<bigint, EtcdError> =>
+  etcd.range({ ...range, countOnly: true }).pipe(
+    Effect.retry({ schedule: retry, while: ({ retryable }) => retryable }),
+    Effect.map(({ header: { revision } }) => revision < first - 1n ? revision : first - 1n)
+  )
+
+/** Decodes in slices: a list may be long, and a codec slow. */
 const eventsOf = <A>(
   codec: ValueCodec<A>,
   followed: Extract<Followed, { readonly _tag: "Listed" | "Changed" }>,
   firstRevision: bigint,
   relisted: boolean
-): ReadonlyArray<Event<A>> => {
+): Effect.Effect<ReadonlyArray<Event<A>>> => {
   if (followed._tag === "Changed") {
-    return followed.events.filter(({ kv }) => kv.modRevision >= firstRevision).map((event) => eventOf(codec, event))
+    const events = followed.events.filter(({ kv }) => kv.modRevision >= firstRevision)
+    return mapInSlices(events, (event) => eventOf(codec, event), ({ kv }) => kv.value.length)
   }
   const { kvs, revision } = followed
-  return revision < firstRevision ? [] : [{ _tag: "Listed", relisted, ...readListing(codec, kvs, revision) }]
+  return revision < firstRevision ?
+    Effect.succeed([]) :
+    Effect.map(readListingInSlices(codec, kvs, revision), (listing) => [{ _tag: "Listed", relisted, ...listing }])
 }
 
 const eventOf = <A>(codec: ValueCodec<A>, { kv, prevKv, type }: WatchEvent): Event<A> => {
