@@ -23,9 +23,10 @@ import { Registry } from "./Registry.ts"
  * another every `reconcileEvery`. It is closed a second after the last consumer has left. Interruption leaves
  * the stream. Nothing is written, so nothing remains in etcd.
  *
- * Fails with `InvalidOption` before anything is sent. Before its first set it fails with `DiscoveryRefused` if retrying
- * cannot help: permission denied, authentication refused, an invalid request. Everything else is retried with the
- * backoff of `retry`. After its first set it does not fail: it stays `Stale` with the cause, and retries.
+ * Fails with `InvalidOption` before anything is sent. Fails with `DiscoveryRefused` if etcd refuses before the first set
+ * (permission denied, authentication refused, an invalid request), and when a finite `retry` runs out. A refusal after the
+ * first set makes it `Stale` and is retried every few seconds. Everything else is retried with the backoff of `retry`.
+ * A defect, such as one of the `retry` schedule, ends the stream with its cause.
  *
  * @example
  * ```ts

@@ -16,7 +16,8 @@ import { Registry } from "./Registry.ts"
  * **Details**
  *
  * Fails with `InvalidOption` before anything is sent, and with `DiscoveryRefused` if etcd does not answer or refuses. It
- * does not retry. No fiber starts and nothing is written.
+ * does not retry. `leaseless` and `maxValueBytes` decide which values are instances; the defaults are those of the
+ * registry. No fiber starts and nothing is written.
  *
  * @example
  * ```ts
