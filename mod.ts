@@ -57,6 +57,6 @@ export {
   RegistrationRefused,
   StartupTimeout
 } from "./src/registry/registration/RegistrationError.ts"
-export { type Registration, RegistrationStatus } from "./src/registry/registration/Registration.ts"
+export { type HealthState, type Registration, RegistrationStatus } from "./src/registry/registration/Registration.ts"
 export * as Registry from "./src/registry/Registry.ts"
 export { runMain } from "./src/registry/runMain.ts"

@@ -1,9 +1,9 @@
-import { Effect, Layer, Redacted } from "effect"
+import { Effect, Layer, Option, Redacted } from "effect"
 import assert from "node:assert/strict"
 import { discover, getInstances, listServices, registerService, Registry } from "../../mod.ts"
-import { eachEtcd, etcdctl, type EtcdServer, startEtcd } from "../harness/EtcdServer.ts"
+import { eachEtcd, etcdctl, type EtcdServer, startEtcd, versions } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
-import { ids, quiet, recorded } from "./registration/support.ts"
+import { ids, quiet, recorded, statusesOf } from "./registration/support.ts"
 
 /** Two users, each with a role for its own service. */
 const protect = (server: EtcdServer) =>
@@ -65,6 +65,57 @@ describe("Registry with a role for one service", () => {
           yield* alice(registerService("orders", { ...orders, id: "b" }))
           assert.deepEqual(ids(yield* followed.until((set) => set.size === 2)), ["a", "b"])
           assert.ok(followed.all.every(({ freshness }) => freshness._tag === "Live"))
+        })
+    )
+
+    const root = (server: EtcdServer, command: string) => etcdctl(server, "--user", "root:root", ...command.split(" "))
+
+    live(
+      "a registration survives a role that is away for 2 s, and notices a deletion after it (R3, R10)",
+      () =>
+        Effect.gen(function* () {
+          const server = yield* startEtcd({ version })
+          yield* protect(server)
+          const alice = yield* as(server, "alice")
+          const registration = yield* alice(registerService("orders", { ...orders, ttl: "6 seconds" }))
+          yield* root(server, "role revoke-permission orders /services/orders/ --prefix=true")
+          yield* Effect.sleep("2 seconds")
+          yield* root(server, "role grant-permission orders readwrite /services/orders/ --prefix=true")
+          const statuses = yield* alice(statusesOf(registration))
+          const since = statuses.all.length
+          yield* root(server, "del /services/orders/a")
+          yield* statuses.until(({ _tag }) => _tag === "Recovering", { since })
+          yield* statuses.until(({ _tag }) => _tag === "Registered", { since })
+          const [shown] = (yield* root(server, "get --prefix /services/orders/ --keys-only")).split("\n")
+          assert.equal(shown, "/services/orders/a")
+        })
+    )
+
+    live(
+      "a shared lease with one key that is no longer permitted moves the others without a gap (R13)",
+      () =>
+        Effect.gen(function* () {
+          const server = yield* startEtcd({ version })
+          yield* protect(server)
+          for (const id of ["a", "b"]) {
+            yield* root(server, `role grant-permission orders readwrite /services/orders/${id}`)
+          }
+          yield* root(server, "role revoke-permission orders /services/orders/ --prefix=true")
+          const alice = yield* as(server, "alice")
+          const register = (id: string) =>
+            alice(registerService("orders", { ...orders, id, lease: "shared", ttl: "3 seconds" }))
+          const [a, b] = [yield* register("a"), yield* register("b")]
+          const before = yield* a.leaseId
+          const ofA = yield* alice(statusesOf(a))
+          const ofB = yield* alice(statusesOf(b))
+          yield* root(server, "role revoke-permission orders /services/orders/b")
+          yield* ofB.until(({ _tag }) => _tag === "Recovering")
+          yield* ofA.until((status) => status._tag === "Registered" && Option.getOrUndefined(before) !== status.leaseId)
+          const { kvs: [kv] } = JSON.parse(yield* root(server, "get /services/orders/a -w json"))
+          // It was never absent: the key still has its first version's create revision.
+          assert.ok(kv.version > 1)
+          yield* root(server, "role grant-permission orders readwrite /services/orders/b")
+          yield* ofB.until(({ _tag }) => _tag === "Registered")
         })
     )
   })

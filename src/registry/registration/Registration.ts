@@ -21,6 +21,7 @@ import type { Registrar } from "./Registrar.ts"
 import { run } from "./run.ts"
 import * as Wanted from "./wanted.ts"
 
+export type { HealthState } from "./health.ts"
 export { RegistrationStatus } from "./phase.ts"
 
 /**
