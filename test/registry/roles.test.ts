@@ -91,6 +91,8 @@ describe("Registry with a role for one service", () => {
         })
     )
 
+    // Older versions accept heartbeats of a lease whatever its keys: nothing has to move.
+    if (version !== versions[0]) return
     live(
       "a shared lease with one key that is no longer permitted moves the others without a gap (R13)",
       () =>
