@@ -90,7 +90,7 @@ const wipes = (count: number): Drive =>
 const registrations = (count: number, downMillis: number): Drive =>
   Effect.fnUntraced(function* ({ etcd, program, server }) {
     const range = prefix(prefixOf())
-    yield* program.awaitLine(/^settled$/)
+    yield* program.awaitLine(/^settled$/, 60_000)
     yield* server.stop
     yield* server.wipe
     yield* Effect.sleep(downMillis)

@@ -23,7 +23,7 @@ export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
       drive: Effect.fnUntraced(function* ({ before, program, server }) {
         yield* program.awaitLine(/^ready$/)
         yield* program.endInput
-        yield* program.awaitLine(/^registered$/)
+        yield* program.awaitLine(/^registered$/, 60_000)
         const { connections, watchStreams } = since(yield* counters(server), before)
         return { ...yield* figuresOf(program), "connections": connections, "watch streams": watchStreams }
       }),
