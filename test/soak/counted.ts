@@ -1,6 +1,6 @@
 /**
  * Counts what is alive in this process. Imported before anything else, so that every timer is counted, and so
- * that `effect` finds no `AsyncResource` on Deno, which keeps each of them (README, "Memory grows on Deno").
+ * that `effect` finds no `AsyncResource` on Deno, which keeps each of them (docs/guide/troubleshooting.md, "Memory grows on Deno").
  *
  * @module
  */
