@@ -59,7 +59,7 @@ describe("demo", () => {
         env: { ETCD_ENDPOINTS: "" },
         ...(currentRuntime === "deno" ? { runtimeArgs: ["--no-prompt", "--no-check"] } : {})
       })
-      yield* program.awaitLine("0 instances at revision 1", 3000)
+      yield* program.awaitLine("0 instances at revision 1")
       assert.deepEqual(yield* program.exit, success)
       const said = yield* program.stdout
       assert.match(said, /^Service discovery on the embedded engine/)
