@@ -15,15 +15,16 @@ import type { Client } from "./Client.ts"
 import { type Failure, toError } from "./failures.ts"
 import { encode } from "./messages.ts"
 import * as methods from "./methods.ts"
-import { pendingInput } from "./pendingInput.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
+import { isStall, pendingInput } from "./stall.ts"
 
 /** A pending heartbeat. */
 interface Waiting {
   /** Milliseconds from the call to its deadline, which covers the opening of the stream. */
   readonly timeout: number
-  readonly until: number
+  until: number
+  isPostponed: boolean
   readonly resume: (answer: Effect.Effect<LeaseKeepAliveResponse, Failure>) => void
 }
 
@@ -45,7 +46,7 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
   send(id: LeaseId, timeout: number, until: number): Effect.Effect<LeaseKeepAliveResponse, Failure> {
     return Effect.callback((resume) => {
       if (this.#failure !== undefined) return resume(Effect.fail(this.#failure))
-      const one = { timeout, until, resume }
+      const one = { timeout, until, isPostponed: false, resume }
       const waiting = this.#waiting.get(id)
       if (waiting === undefined) this.#waiting.set(id, [one])
       else waiting.push(one)
@@ -74,8 +75,20 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
     const left = this.#earliest() - this.#client.now()
     if (left === Infinity) return Latch.await(this.#wake)
     if (left > 0) return Effect.raceFirst(Effect.sleep(Math.ceil(left)), Latch.await(this.#wake))
+    if (isStall(-left) && this.#postpone()) return Effect.void
     return Effect.flatMap(pendingInput, () => this.#giveUp())
   }))
+
+  /** Gives each heartbeat that is late its whole time once more. Returns whether there was one. */
+  #postpone(): boolean {
+    const now = this.#client.now()
+    const late = Array.from(this.#waiting.values()).flat().filter((one) => one.until <= now && !one.isPostponed)
+    for (const one of late) {
+      one.until = now + one.timeout
+      one.isPostponed = true
+    }
+    return late.length > 0
+  }
 
   /** The deadline of the heartbeat that is due first. */
   #earliest(): number {

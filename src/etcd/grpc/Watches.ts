@@ -40,9 +40,9 @@ import { type Client, sendable } from "./Client.ts"
 import { type Failure, isTransport, reasonOfText, toError } from "./failures.ts"
 import { encode, type WatchMessage } from "./messages.ts"
 import * as methods from "./methods.ts"
-import { pendingInput } from "./pendingInput.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
+import { isStall, pendingInput } from "./stall.ts"
 import { type EventCheck, eventCheck } from "./watchRange.ts"
 
 /** `watch_id` of the answer to a progress request, and of a refused creation. */
@@ -90,6 +90,8 @@ class WatchSession implements Session<WatchMessage> {
   #identity: Client["identity"]
   #heardAt: number
   #probedAt: number | undefined
+  /** Whether the pending probe got its time once more, after this process was held up. */
+  #isPostponed = false
   /** Whether the pending probe is a progress request. */
   #isProgressRequested = false
   /** The creation that was sent after a progress request stayed unanswered for a while. */
@@ -173,6 +175,11 @@ class WatchSession implements Session<WatchMessage> {
       return this.#isProxy ? this.#read(timeout) : Effect.sync(() => this.#probe(watches))
     }
     const left = this.#probedAt + timeout - now
+    if (isStall(-left) && !this.#isPostponed) {
+      this.#isPostponed = true
+      this.#probedAt = now
+      return Effect.void
+    }
     if (left <= 0) return Effect.flatMap(pendingInput, () => this.#giveUp(timeout))
     const [watch] = watches
     if (!this.#isProgressRequested || watch === undefined) return this.#wait(left)
@@ -213,6 +220,7 @@ class WatchSession implements Session<WatchMessage> {
   #heard(): void {
     this.#heardAt = this.#client.now()
     this.#isProgressRequested = false
+    this.#isPostponed = false
     if (this.#probedAt === undefined) return
     this.#probedAt = undefined
     this.#wake.openUnsafe()

@@ -47,6 +47,29 @@ describe("EtcdGrpc deadlines", () => {
       // The proxy counts the connection of the one attempt.
       assert.equal(yield* proxy.accepted, 1)
     }))
+
+  live(
+    "heartbeats and watches survive a process that is busy for longer than their deadlines",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
+        const { id } = yield* etcd.leaseGrant({ ttl: 60 })
+        yield* etcd.leaseKeepAlive({ id })
+        const watch = yield* watching(etcd, { key: "a", progressEvery: "50 millis", progressTimeout: "500 millis" })
+        yield* watch.created
+        for (let round = 0; round < 3; round++) {
+          const beat = yield* Effect.forkChild(etcd.leaseKeepAlive({ id, timeout: "500 millis" }), {
+            startImmediately: true
+          })
+          yield* Effect.sleep(0)
+          const end = performance.now() + 1000
+          while (performance.now() < end);
+          assert.equal((yield* Fiber.join(beat)).ttl, 60)
+          assert.equal(watch.error, undefined)
+        }
+      })
+  )
 })
 
 describe("EtcdGrpc with one endpoint that is a load balancer", () => {
