@@ -7,6 +7,7 @@
 import { Effect } from "effect"
 import http from "node:http"
 import net from "node:net"
+import process from "node:process"
 
 export const toError = (cause: unknown): Error => cause instanceof Error ? cause : new Error(String(cause))
 
@@ -61,13 +62,17 @@ const isFree = (port: number): Promise<boolean> =>
 
 const handedOut = new Set<number>()
 
+/** Ports of one process: its own hundred, so that test files that run side by side do not take each other's. */
+const portsPerProcess = 100
+const firstPort = 16_000 + (process.pid % 160) * portsPerProcess
+
 /**
  * A port of 127.0.0.1 that is free now. Always below 32768: above that, a connection of our own can take the port while
  * its server is down.
  */
 export const freePort: Effect.Effect<number, Error> = attempt(async () => {
-  for (let attempts = 0; attempts < 200; attempts++) {
-    const port = 16_000 + Math.floor(Math.random() * 16_000)
+  for (let offset = 0; offset < 16_000; offset++) {
+    const port = 16_000 + (firstPort - 16_000 + offset) % 16_000
     if (handedOut.has(port) || !(await isFree(port))) continue
     handedOut.add(port)
     return port
