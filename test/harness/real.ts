@@ -5,9 +5,11 @@
  * @module
  */
 import { Effect } from "effect"
+import { closeSync, mkdirSync, openSync, rmSync, statSync } from "node:fs"
 import http from "node:http"
 import net from "node:net"
-import process from "node:process"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 
 export const toError = (cause: unknown): Error => cause instanceof Error ? cause : new Error(String(cause))
 
@@ -60,22 +62,33 @@ const isFree = (port: number): Promise<boolean> =>
     server.listen({ port, host: "127.0.0.1" }, () => server.close(() => resolve(true)))
   })
 
-const handedOut = new Set<number>()
+/** A file for each port that a test has taken lately, since test files run side by side in processes and threads. */
+const claims = join(tmpdir(), "effect-etcd-test-ports")
+const claimMillis = 30 * 60_000
 
-/** Ports of one process: its own hundred, so that test files that run side by side do not take each other's. */
-const portsPerProcess = 100
-const firstPort = 16_000 + (process.pid % 160) * portsPerProcess
+/** Whether the port is now this caller's: no other test has taken it within the last half hour. */
+const claim = (port: number): boolean => {
+  const file = join(claims, String(port))
+  mkdirSync(claims, { recursive: true })
+  if ((statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? Infinity) < Date.now() - claimMillis) {
+    rmSync(file, { force: true })
+  }
+  try {
+    closeSync(openSync(file, "wx"))
+    return true
+  } catch {
+    return false
+  }
+}
 
 /**
  * A port of 127.0.0.1 that is free now. Always below 32768: above that, a connection of our own can take the port while
  * its server is down.
  */
 export const freePort: Effect.Effect<number, Error> = attempt(async () => {
-  for (let offset = 0; offset < 16_000; offset++) {
-    const port = 16_000 + (firstPort - 16_000 + offset) % 16_000
-    if (handedOut.has(port) || !(await isFree(port))) continue
-    handedOut.add(port)
-    return port
+  for (let attempts = 0; attempts < 1000; attempts++) {
+    const port = 16_000 + Math.floor(Math.random() * 16_000)
+    if (claim(port) && await isFree(port)) return port
   }
   throw new Error("no free port between 16000 and 32000 on 127.0.0.1")
 })
