@@ -65,6 +65,8 @@ export const startFront = Effect.fnUntraced(function* (
     const { host } = new URL(target.endpoint)
     const args = [
       ...[kind, "start", `--endpoints=${host}`, `--listen-addr=127.0.0.1:${port}`],
+      // The proxy connects to the address that it advertises, and ends if nothing answers there within 5 seconds.
+      ...(kind === "grpc-proxy" ? [`--advertise-client-url=127.0.0.1:${port}`] : []),
       // The gateway looks for a lost server once a minute otherwise.
       ...(kind === "gateway" ? ["--retry-delay=200ms"] : [])
     ]
