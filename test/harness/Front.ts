@@ -53,7 +53,8 @@ export const startFront = Effect.fnUntraced(function* (
     new Promise<void>((resolve) => {
       const ending = child
       child = undefined
-      if (ending === undefined) return resolve()
+      // One that has ended by itself emits no second "exit".
+      if (ending === undefined || ending.exitCode !== null || ending.signalCode !== null) return resolve()
       ending.once("exit", () => {
         alive.delete(ending)
         resolve()
