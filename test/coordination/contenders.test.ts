@@ -56,7 +56,7 @@ const deafContender = Effect.fnUntraced(function* (etcd: Etcd, name: string) {
         { method: "leaseKeepAlive", times: 1000, fault: FaultyEtcd.hung },
         { method: "watch", times: 1000, fault: FaultyEtcd.hung }
       ])
-      const write = deaf.put({ key: "/work/deaf", value: held.key })
+      const write = deaf.put({ key: "/written/deaf", value: held.key })
       yield* Effect.repeat(Effect.andThen(write, Effect.sleep("20 millis")), { times: 250 })
     })
   ).pipe(
@@ -192,9 +192,9 @@ describe("Lock among other clients", () => {
         const { id } = yield* etcd.leaseGrant({ ttl: 60 })
         const key = `/locks/contest/${id.toString(16)}`
         yield* etcd.put({ key, value: "", lease: id })
-        yield* etcd.put({ key: "/work/a", value: key })
+        yield* etcd.put({ key: "/written/a", value: key })
         yield* etcd.leaseRevoke(id)
-        yield* etcd.put({ key: "/work/a", value: key })
+        yield* etcd.put({ key: "/written/a", value: key })
         const { turns, violations } = judge("/locks/contest", yield* historyOf(etcd))
         assert.deepEqual(turns, { a: 1 })
         assert.equal(violations.length, 1)

@@ -18,8 +18,8 @@ export interface Verdict {
 }
 
 /**
- * Checks events below `<name>/` and `/work/`. The holder is the key with the smallest create revision. Every value below
- * `/work/` must be the key of the holder at that revision, and holders must follow each other by create revision.
+ * Checks events below `<name>/` and `/written/`. The holder is the key with the smallest create revision. Every value below
+ * `/written/` must be the key of the holder at that revision, and holders must follow each other by create revision.
  */
 export const judge = (name: string, events: ReadonlyArray<WatchEvent>): Verdict => {
   const line = new Map<string, bigint>()
@@ -33,8 +33,8 @@ export const judge = (name: string, events: ReadonlyArray<WatchEvent>): Verdict 
       else line.delete(key)
       continue
     }
-    if (type !== "put" || !key.startsWith("/work/")) continue
-    const who = key.slice("/work/".length)
+    if (type !== "put" || !key.startsWith("/written/")) continue
+    const who = key.slice("/written/".length)
     const claimed = decoder.decode(kv.value)
     const [holder] = [...line].sort(([, a], [, b]) => a < b ? -1 : 1)
     if (holder === undefined || holder[0] !== claimed) {

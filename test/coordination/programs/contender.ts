@@ -1,5 +1,5 @@
 /**
- * A contender in a process of its own: takes the lock, writes its key under `/work/<who>` while it believes to hold it,
+ * A contender in a process of its own: takes the lock, writes its key under `/written/<who>` while it believes to hold it,
  * and releases, again and again, until the end of its input.
  *
  * Arguments: endpoint, name, who, TTL in seconds, `guarded` or `unguarded` (writes with or without the fence).
@@ -20,7 +20,7 @@ const main = Effect.gen(function* () {
   const write = (held: Lock.Held) =>
     etcd.txn({
       ...(mode === "guarded" ? { compare: [held.fence] } : {}),
-      then: [{ _tag: "Put", request: { key: `/work/${who}`, value: held.key } }]
+      then: [{ _tag: "Put", request: { key: `/written/${who}`, value: held.key } }]
     }).pipe(Effect.andThen(Effect.sleep("20 millis")))
   const work = (held: Lock.Held) =>
     Effect.andThen(Effect.sync(() => console.log(`holds ${held.revision}`)), Effect.repeat(write(held), { times: 9 }))

@@ -1,6 +1,6 @@
 // A contender of the tests of coordination: etcd's own clientv3/concurrency, unchanged.
 //
-//	contender ENDPOINT NAME WHO TTL    takes the lock, writes its key under /work/WHO a few times, unlocks, again and
+//	contender ENDPOINT NAME WHO TTL    takes the lock, writes its key under /written/WHO a few times, unlocks, again and
 //	                                   again, until the end of input
 package main
 
@@ -57,7 +57,7 @@ func turn(client *clientv3.Client, name, who string, ttl int) {
 	}
 	for range 3 {
 		// Guarded, as clientv3's users do it: IsOwner is the comparison with the fencing token.
-		_, err := client.Txn(ctx).If(mutex.IsOwner()).Then(clientv3.OpPut("/work/"+who, mutex.Key())).Commit()
+		_, err := client.Txn(ctx).If(mutex.IsOwner()).Then(clientv3.OpPut("/written/"+who, mutex.Key())).Commit()
 		if err != nil {
 			return
 		}
