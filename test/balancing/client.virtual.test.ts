@@ -284,7 +284,9 @@ describe("ServiceClient", () => {
             const error = yield* Effect.flip(client.call(ok))
             assert.equal(error._tag, "CallFailed")
           })))
-          yield* elapse("4 seconds")
+          // In two steps: the close begins when the connect times out.
+          yield* elapse("2 seconds")
+          yield* elapse("2 seconds")
           assert.deepEqual([closed.exit(), log], [Exit.void, []])
           yield* Deferred.succeed(gate, undefined)
           yield* settle
