@@ -19,7 +19,8 @@ import { root } from "./runtimes.ts"
  */
 const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   ["mod"],
-  ["cli", "console"],
+  ["cli"],
+  ["console"],
   ["promise"],
   ["declared", "http", "rpc", "grpc", "monitoring"],
   ["balancing", "interop", "config", "cluster", "persistence"],
@@ -44,7 +45,7 @@ const packages: ReadonlyArray<Package> = [
   { name: /^etcd3(?:\/|$)/, folders: /^src\/admin\//, lazily: true },
   { name: /^@bufbuild\/protobuf\/wire$/, folders: /^src\/etcd\/grpc\// },
   { name: /^yaml$/, folders: /^src\/declared\//, lazily: true },
-  { name: /^node:/, folders: /^src\/(?:etcd\/grpc|registry|declared|promise|cli|console)\// }
+  { name: /^node:/, folders: /^src\/(?:etcd\/grpc|registry|declared|promise|monitoring|cli|console)\// }
 ]
 
 interface Import {

@@ -6,6 +6,7 @@
  * | --- | --- | --- | --- |
  * | pure | `*.virtual.test.ts`, `*.pure.test.ts` | Node | every runtime |
  * | tools | `test/harness/`, `test/faults/` | Node, the newest etcd | every runtime |
+ * | system | `*.system.test.ts`: foreign programs, several processes, long | not | every runtime, the newest etcd |
  * | bundles | `test/bundles/` | not | Node, which runs each bundle on its own runtime |
  * | platform | transport, processes, HTTP, examples, … | every runtime, the newest etcd | and older etcds |
  * | any | all the rest | every runtime, the newest etcd; older etcds on Node | and older etcds |
@@ -39,11 +40,14 @@ const classes: ReadonlyArray<Class> = [
   { files: /\.(?:virtual|pure)\.test\.ts$/, everyday: onNode(newest), all: newest },
   // The harness tests itself; of the faults a sample runs here, `deno task faults` is the whole.
   { files: /^test\/(?:harness|faults)\//, everyday: onNode(newest), all: newest },
+  // Slow: starts foreign programs or fleets of processes.
+  { files: /\.system\.test\.ts$/, everyday: [], all: newest },
   // Slow: installs bundlers.
   { files: /^test\/bundles\//, everyday: [], all: onNode(newest) },
   // What the runtime does, not the version of etcd, decides whether these pass.
   {
-    files: /^test\/(?:etcd\/grpc|http|grpc|rpc|promise|examples|interop)\/|\/(?:process|exit)\.test\.ts$/,
+    files:
+      /^test\/(?:etcd\/grpc|http|grpc|rpc|promise|examples|interop|cli|console|monitoring|cluster|persistence)\/|\/(?:process|exit)\.test\.ts$/,
     everyday: newest,
     all: [...newest, ...older]
   },
