@@ -234,6 +234,8 @@ describe("registerService and discover", () => {
       () =>
         Effect.gen(function* () {
           const namespace = freshNamespace()
+          // A silent stream is probed, maybe with one more watch for a moment. This one is not silent for that long.
+          const progressEvery = "30 seconds"
           const proxy = yield* makeProxy(server())
           const streams = (name: string, what: string) =>
             server().metric(`grpc_server_${what}_total`, `grpc_method="${name}"`)
@@ -265,7 +267,7 @@ describe("registerService and discover", () => {
               yield* Effect.scoped(Effect.gen(function* () {
                 const readers = yield* Effect.forEach(
                   Array.from({ length: 50 }),
-                  () => recorded(discover("orders")),
+                  () => recorded(discover("orders", { progressEvery })),
                   { concurrency: "unbounded" }
                 )
                 for (const reader of readers) {
@@ -297,7 +299,7 @@ describe("registerService and discover", () => {
               )
             }).pipe(Effect.scoped)
             yield* assertNothingLeft(server(), namespace)
-          }).pipe(Effect.provide(registryAt(proxy.endpoint, { namespace })))
+          }).pipe(Effect.provide(registryAt(proxy.endpoint, { namespace, progressEvery })))
           yield* untilWatchers(0)
           yield* eventually(
             Effect.flatMap(proxy.connections, (left) => left === 0 ? Effect.void : Effect.fail(`${left} connections`))
