@@ -103,13 +103,15 @@ const takeTurn = (
   { cluster, etcd, server }: Prepared
 ): Effect.Effect<Figures, unknown> =>
   Effect.scoped(Effect.gen(function* () {
+    const { built } = contender
+    const file = built === undefined ?
+      new URL(`programs/${scenario.program}.ts`, import.meta.url) :
+      yield* Effect.promise(() => bundleOf(built))
     loads.push(os.loadavg()[0] ?? 0)
     const before = yield* counters(server)
     const parameters = { ...scenario.parameters, ...contender.parameters, startedAt: now() }
     const program = yield* runProgram({
-      file: contender.bundled === undefined ?
-        new URL(`programs/${scenario.program}.ts`, import.meta.url) :
-        bundleOf(contender.bundled),
+      file,
       runtime,
       args: [JSON.stringify(
         {

@@ -8,6 +8,7 @@ import type { Etcd } from "../src/etcd/mod.ts"
 import type { EtcdCluster, EtcdServer } from "../test/harness/EtcdServer.ts"
 import type { Program } from "../test/harness/program.ts"
 import type { RuntimeName } from "../tools/runtimes.ts"
+import type { Built } from "./bundle.ts"
 import type { Counters } from "./etcd.ts"
 
 /** Numbers by what they are; the unit is part of the name. */
@@ -18,8 +19,8 @@ export interface Contender {
   readonly name: string
   /** The module in `contenders/`, or what the program makes of it; `"go"` for a program in `go/`. */
   readonly file: string
-  /** Runs this program, bundled into one file, instead of the scenario's. */
-  readonly bundled?: string
+  /** Runs this program, built as a user would have it, instead of the scenario's. */
+  readonly built?: Built
   /** Typed metadata; default: strings. */
   readonly typed?: boolean
   /** Added to the scenario's parameters. */

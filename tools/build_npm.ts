@@ -1,10 +1,12 @@
 /**
- * Compiles the package for npm into `dist/`: JavaScript and declarations. `deno task build:npm`, then `npm pack`.
+ * Builds the package for npm into `dist/`: `deno task build:npm`, then `npm pack`.
  *
- * Node does not strip types inside `node_modules`, and Bun and Deno read JavaScript as well.
+ * esbuild makes one file for each entry point, and chunks for what they share: a process that loads hundreds of small
+ * files starts later. `tsc` writes the declarations, one for each source. docs/adr/0160-one-file-per-entry-point.md.
  *
  * @module
  */
+import { build, type Plugin } from "esbuild"
 import { execFileSync } from "node:child_process"
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
@@ -13,9 +15,30 @@ import { obtainRuntime, root } from "./runtimes.ts"
 
 const dist = join(root, "dist")
 
-export const buildNpm = (): void => {
-  checkManifests()
-  rmSync(dist, { recursive: true, force: true })
+/**
+ * One import of the barrel `effect` as imports of its modules. The barrel loads every module of Effect, also in programs
+ * that import only `effect/Effect`.
+ */
+const withoutBarrel = (_: string, names: string): string =>
+  names.split(",").map((name) => name.trim()).filter((name) => name !== "" && !name.startsWith("type ")).map((name) => {
+    const [exported = "", local = exported] = name.split(" as ")
+    // Functions such as `pipe` are those of `effect/Function`; every other name is a module.
+    return /^[a-z]/.test(exported) ?
+      `import { ${name} } from "effect/Function"` :
+      `import * as ${local} from "effect/${exported}"`
+  }).join(";")
+
+const modulesOfEffect: Plugin = {
+  name: "modules of effect",
+  setup({ onLoad }) {
+    onLoad({ filter: /\.ts$/ }, ({ path }) => ({
+      contents: readFileSync(path, "utf8").replace(/^import \{([^}]*)\} from "effect"$/gm, withoutBarrel),
+      loader: "ts"
+    }))
+  }
+}
+
+const writeDeclarations = (): void => {
   const tsc = join(root, "node_modules", "typescript", "bin", "tsc")
   execFileSync(obtainRuntime("node"), [tsc, "-p", "tsconfig.build.json"], { cwd: root, stdio: "inherit" })
   // tsc rewrites the extensions of imports in JavaScript only.
@@ -27,7 +50,30 @@ export const buildNpm = (): void => {
   }
 }
 
+export const buildNpm = async (): Promise<void> => {
+  checkManifests()
+  rmSync(dist, { recursive: true, force: true })
+  writeDeclarations()
+  const { exports }: { readonly exports: Readonly<Record<string, string>> } = JSON.parse(
+    readFileSync(join(root, "deno.json"), "utf8")
+  )
+  await build({
+    absWorkingDir: root,
+    entryPoints: Object.values(exports),
+    outbase: ".",
+    outdir: "dist",
+    chunkNames: "chunks/[name]-[hash]",
+    bundle: true,
+    splitting: true,
+    packages: "external",
+    format: "esm",
+    target: "es2022",
+    sourcemap: true,
+    plugins: [modulesOfEffect]
+  })
+}
+
 if (import.meta.main) {
-  buildNpm()
-  console.log(`compiled to ${dist}`)
+  await buildNpm()
+  console.log(`built ${dist}`)
 }

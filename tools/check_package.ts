@@ -82,7 +82,7 @@ const asUserWrites = (source: string): string =>
   source.replaceAll('"../mod.ts"', `"${manifest.name}"`)
     .replaceAll(/"\.\.\/src\/(\w+)\/mod\.ts"/g, `"${manifest.name}/$1"`)
 
-buildNpm()
+await buildNpm()
 obtainEtcd()
 const folder = mkdtempSync(join(tmpdir(), "package-"))
 try {

@@ -157,7 +157,7 @@ const run = (command: string, args: ReadonlyArray<string>, cwd: string): Effect.
 /** A project that has the packed package, the bundlers and the program. */
 const install = (project: string) =>
   Effect.gen(function* () {
-    yield* Effect.try({ try: buildNpm, catch: toError })
+    yield* Effect.tryPromise({ try: buildNpm, catch: toError })
     const packed = yield* run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", project], root)
     const [{ filename }] = JSON.parse(packed) as [{ readonly filename: string }]
     copyFileSync(join(root, ".npmrc"), join(project, ".npmrc"))
