@@ -1,0 +1,181 @@
+/**
+ * A child process as a scoped resource, on `node:child_process`, which Deno, Bun and Node have.
+ *
+ * @module
+ */
+import { Deferred, Duration, Effect, Exit, type Scope } from "effect"
+import { spawn } from "node:child_process"
+import { constants } from "node:os"
+import process from "node:process"
+import { checkOptions, type InvalidOption } from "../../internal/options.ts"
+import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
+
+/** The command of a child, and how the child is ended. */
+export interface ChildOptions {
+  readonly command: string
+  readonly args?: ReadonlyArray<string>
+  /** Variables in addition to the environment of this process. */
+  readonly env?: Readonly<Record<string, string>>
+  /** How long the child may take to end after SIGTERM until it is killed. Default: 10 seconds. */
+  readonly killAfter?: Duration.Input
+}
+
+/** How a child has ended: `code` is `null` if a signal ended it. */
+export interface ChildExit {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+/** A running child. It shares the standard streams and the terminal of this process. */
+export interface Child {
+  readonly pid: number
+  /** Sends a signal. Does nothing if the child has ended. */
+  readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
+  /** Waits for the end of the child. */
+  readonly exit: Effect.Effect<ChildExit>
+  /** Sends SIGTERM, or another signal, then SIGKILL after `killAfter`. Completes when the child has ended. */
+  readonly terminate: (signal?: NodeJS.Signals) => Effect.Effect<ChildExit>
+}
+
+const CommandNotStartedBase: TaggedErrorClass<"CommandNotStarted", {
+  readonly command: string
+  readonly cause: unknown
+}> = TaggedErrorClass("CommandNotStarted")
+
+/** A command that could not be started. */
+export class CommandNotStarted extends CommandNotStartedBase {
+  /** What a shell exits with: 127 if the command does not exist, 126 if it cannot be executed. */
+  get exitCode(): 126 | 127 {
+    return codeOf(this.cause) === "ENOENT" ? 127 : 126
+  }
+  override get message(): string {
+    const command = JSON.stringify(this.command)
+    switch (codeOf(this.cause)) {
+      case "ENOENT":
+        return `cannot start ${command}: there is no such command. Check its spelling and PATH.`
+      case "EACCES":
+        return `cannot start ${command}: it is not executable. Check the file mode.`
+      default:
+        return `cannot start ${command}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+    }
+  }
+}
+
+const codeOf = (cause: unknown): unknown => cause instanceof Error && "code" in cause ? cause.code : undefined
+
+/** The exit code that stands for the end of a child: its own, or 128 plus the number of the signal that ended it. */
+export const exitCode = ({ code, signal }: ChildExit): number =>
+  signal === null ? code ?? 1 : 128 + constants.signals[signal]
+
+/** Checks the options of a child before anything is started. */
+export const checkChild = (of: string, { command, killAfter = Duration.seconds(10) }: ChildOptions) =>
+  checkOptions(of, (check) => {
+    if (command === "") check.refuse("command", command, "it must name a program")
+    return { killAfter: check.duration("killAfter", killAfter, { min: Duration.zero }) }
+  })
+
+/**
+ * Starts a child for a scope.
+ *
+ * **Details**
+ *
+ * Completes once the child runs. Fails with `InvalidOption` before anything is started, and with `CommandNotStarted`.
+ * Closing the scope terminates the child and waits for its end. If this process exits without closing the scope, the
+ * child is killed.
+ *
+ * **Gotchas**
+ *
+ * SIGKILL of this process leaves the child running: no runtime can prevent that.
+ */
+export const make = (options: ChildOptions): Effect.Effect<Child, InvalidOption | CommandNotStarted, Scope.Scope> =>
+  Effect.flatMap(
+    Effect.fromResult(checkChild("Child.make", options)),
+    ({ killAfter }) => Effect.acquireRelease(start(options, killAfter), (child) => child.terminate())
+  )
+
+const start = (
+  { args = [], command, env }: ChildOptions,
+  killAfter: Duration.Duration
+): Effect.Effect<Child, CommandNotStarted> =>
+  Effect.callback((resume) => {
+    const ended = Deferred.makeUnsafe<ChildExit>()
+    const child = spawn(command, args, { stdio: "inherit", ...(env && { env: { ...process.env, ...env } }) })
+    let isRunning = child.pid !== undefined
+    // Not `child.kill`: under Deno it reports the child as ended, and sends SIGTERM for signals it does not know.
+    const send = (signal: NodeJS.Signals) => {
+      if (!isRunning || child.pid === undefined) return
+      try {
+        process.kill(child.pid, signal)
+      } catch {
+        // It has just ended, or it runs as another user.
+      }
+    }
+    const kill = () => send("SIGKILL")
+    process.on("exit", kill)
+    const onEnd = () => {
+      isRunning = false
+      process.off("exit", kill)
+    }
+    child.once("error", (cause) => {
+      onEnd()
+      resume(Effect.fail(new CommandNotStarted({ command, cause })))
+    })
+    child.once("exit", (code, signal) => {
+      onEnd()
+      Deferred.doneUnsafe(ended, Exit.succeed({ code, signal }))
+    })
+    child.once("spawn", () => {
+      const exit = Deferred.await(ended)
+      const signal = (signal: NodeJS.Signals) => Effect.sync(() => send(signal))
+      resume(Effect.succeed({
+        pid: child.pid ?? 0,
+        signal,
+        exit,
+        terminate: (first = "SIGTERM") =>
+          signal(first).pipe(
+            // A stopped process handles a signal once it continues.
+            Effect.andThen(signal("SIGCONT")),
+            Effect.andThen(Effect.timeoutOrElse(exit, {
+              duration: killAfter,
+              orElse: () => Effect.andThen(signal("SIGKILL"), exit)
+            }))
+          )
+      }))
+    })
+  })
+
+/** The signals that a supervisor passes on to its child. */
+export const forwarded: ReadonlyArray<NodeJS.Signals> = [
+  "SIGTERM",
+  "SIGINT",
+  "SIGHUP",
+  "SIGQUIT",
+  "SIGUSR1",
+  "SIGUSR2",
+  "SIGWINCH"
+]
+
+/** The signals that a terminal sends to the child as well as to this process. */
+const fromTerminal: ReadonlySet<NodeJS.Signals> = new Set<NodeJS.Signals>(["SIGINT", "SIGQUIT", "SIGWINCH"])
+
+/** Whether the child receives a signal without this process: from the terminal that both share. */
+export const isShared = (signal: NodeJS.Signals): boolean => process.stdin.isTTY === true && fromTerminal.has(signal)
+
+/** Calls the listener for each of these signals until the scope closes. Until then they do not end this process. */
+export const onSignals = (
+  signals: ReadonlyArray<NodeJS.Signals>,
+  listener: (signal: NodeJS.Signals) => void
+): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => signals.forEach((signal) => void process.on(signal, listener))),
+    () => Effect.sync(() => signals.forEach((signal) => void process.off(signal, listener)))
+  )
+
+/** Passes signals on to a child until the scope closes, except those that the child receives from the terminal. */
+export const forwardSignals = (
+  child: Child,
+  signals: ReadonlyArray<NodeJS.Signals> = forwarded
+): Effect.Effect<void, never, Scope.Scope> =>
+  onSignals(signals, (signal) => {
+    if (!isShared(signal)) Effect.runSync(child.signal(signal))
+  })
