@@ -8,7 +8,7 @@
  */
 import { build, type Plugin } from "esbuild"
 import { execFileSync } from "node:child_process"
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { checkManifests } from "./check_manifests.ts"
 import { obtainRuntime, root } from "./runtimes.ts"
@@ -47,6 +47,14 @@ const writeDeclarations = (): void => {
     const path = join(dist, file)
     const text = readFileSync(path, "utf8")
     writeFileSync(path, text.replace(/((?:\bfrom |\bimport\(|^import )"\.{1,2}\/[^"]+)\.ts"/gm, '$1.js"'))
+  }
+  const { bin }: { readonly bin: Readonly<Record<string, string>> } = JSON.parse(
+    readFileSync(join(root, "package.json"), "utf8")
+  )
+  for (const file of Object.values(bin)) {
+    const path = join(root, file)
+    if (!readFileSync(path, "utf8").startsWith("#!/usr/bin/env node\n")) throw new Error(`${file} has no #! line`)
+    chmodSync(path, 0o755)
   }
 }
 

@@ -37,7 +37,11 @@ const pinned = (name: string) => `${name}@${manifest.devDependencies[name]}`
 const program = `
 import { Effect, Stream } from "effect"
 import { discover, Registry, registerService } from "${manifest.name}"
-${Object.keys(manifest.exports).map((entry) => `import "${manifest.name}${entry.slice(1)}"`).join("\n")}
+${
+  Object.keys(manifest.exports).filter((entry) => entry !== "./cli").map((entry) =>
+    `import "${manifest.name}${entry.slice(1)}"`
+  ).join("\n")
+}
 
 const main = Effect.gen(function*() {
   yield* registerService("orders", { endpoints: ["http://127.0.0.1:8080"] })

@@ -1,0 +1,85 @@
+/**
+ * The command line: all commands, their shared flags, and how their failures end the process.
+ *
+ * To add a command:
+ *
+ * 1. write `commands/<name>.ts`, which exports one `Command` with a description and an example;
+ * 2. read `Registry`, `Etcd` and `Connection` from the context, fail with any error of this package or `CommandFailed`;
+ * 3. add it to `commands` below. Import what is heavy inside the handler (`load.ts`).
+ *
+ * @module
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as CliConfig from "effect/cli/CliConfig"
+import type * as CliError from "effect/cli/CliError"
+import * as CliOutput from "effect/cli/CliOutput"
+import * as Command from "effect/cli/Command"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Layer from "effect/Layer"
+import { instances } from "./commands/instances.ts"
+import { services } from "./commands/services.ts"
+import * as Connection from "./connection.ts"
+import { defectOf, type Ending, endingOf, exitCodes } from "./failure.ts"
+import * as Logs from "./logs.ts"
+import { Json, printNote } from "./output.ts"
+import { version } from "./version.ts"
+
+const commands = [services, instances] as const
+
+/** The command with all its subcommands. The function makes the layers of a command from the shared flags. */
+export const rootWith = (connect: typeof Connection.layer) =>
+  Command.make("etcd-discovery").pipe(
+    Command.withDescription("Looks at and changes what is registered in etcd"),
+    Command.withSharedFlags(Connection.flags),
+    Command.withSubcommands(commands),
+    Command.withGlobalFlags([Json]),
+    Command.provide(connect)
+  )
+
+/** No wizard: it would need prompts. */
+const config = CliConfig.layer({
+  builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions, GlobalFlag.LogLevel]
+})
+
+/** An invalid command line is one sentence on the standard error instead of the whole help. */
+const presenter = CliOutput.layerPresenter({
+  present: (event) => event._tag === "InvalidInvocation" ? Effect.void : CliOutput.defaultPresenter.present(event)
+})
+
+const isShowHelp = (error: unknown): error is CliError.ShowHelp =>
+  typeof error === "object" && error !== null && "_tag" in error && error._tag === "ShowHelp"
+
+const usageOf = ({ commandPath, errors }: CliError.ShowHelp): Ending =>
+  errors.length === 0 ? { message: "", exitCode: exitCodes.success } : {
+    message: `${
+      errors.map(({ message }) => message.replace(/\.?\s*$/, "").replaceAll(/\s*\n\s*/g, " ")).join(". ")
+    }. ` +
+      `See ${commandPath.join(" ")} --help.`,
+    exitCode: exitCodes.usage
+  }
+
+const endingOfCause = (cause: Cause.Cause<unknown>): Ending => {
+  const failure = cause.reasons.find(Cause.isFailReason)
+  if (failure === undefined) return defectOf(Cause.squash(cause))
+  const { error } = failure
+  return isShowHelp(error) ? usageOf(error) : endingOf(error)
+}
+
+/**
+ * Runs a command line and returns the exit code. Prints a failure as one sentence. It is interrupted as its effects are,
+ * and never fails.
+ */
+export const run = (
+  args: ReadonlyArray<string>,
+  connect: typeof Connection.layer = Connection.layer
+): Effect.Effect<number, never, Command.Environment> =>
+  Command.runWith(rootWith(connect), { version })(args).pipe(
+    Effect.as(exitCodes.success),
+    Effect.catchCause((cause) => {
+      if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
+      const { exitCode, message } = endingOfCause(cause)
+      return message === "" ? Effect.succeed(exitCode) : Effect.as(printNote(`etcd-discovery: ${message}`), exitCode)
+    }),
+    Effect.provide(Layer.mergeAll(Logs.layer, config, presenter))
+  )

@@ -1,0 +1,89 @@
+#!/usr/bin/env node
+/**
+ * The executable `etcd-discovery`. `cli.ts` has the commands, and says how one is added.
+ *
+ * @module
+ */
+import * as Cause from "effect/Cause"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Runtime from "effect/Runtime"
+import process from "node:process"
+import { run } from "./cli.ts"
+import { defectOf } from "./failure.ts"
+import * as Platform from "./platform.ts"
+import { type Handler, Signals } from "./signals.ts"
+
+/** A further signal within this time is the same one: a task runner and the terminal both send it. */
+const duplicateSignalMillis = 1000
+
+/** The signals that end a command, and their numbers. */
+const ending = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const
+type Ending = keyof typeof ending
+const isEnding = (signal: NodeJS.Signals): signal is Ending => Object.hasOwn(ending, signal)
+
+/** The signals that only a command with a child is interested in. */
+const others: ReadonlyArray<NodeJS.Signals> = ["SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH"]
+
+const handlers: Array<Handler> = []
+
+const signals: Signals = {
+  handle: (handler) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        handlers.push(handler)
+        const onOther = (signal: NodeJS.Signals) => handler(signal)
+        for (const signal of others) process.on(signal, onOther)
+        return onOther
+      }),
+      (onOther) =>
+        Effect.sync(() => {
+          handlers.splice(handlers.indexOf(handler), 1)
+          for (const signal of others) process.off(signal, onOther)
+        })
+    )
+}
+
+const runMain = Runtime.makeRunMain(({ fiber }) => {
+  let first: { readonly signal: Ending; readonly at: number } | undefined
+  const onSignal = (signal: NodeJS.Signals) => {
+    const handler = handlers.at(-1)
+    if (handler !== undefined) return handler(signal)
+    if (!isEnding(signal)) return
+    if (first === undefined) {
+      first = { signal, at: performance.now() }
+      fiber.interruptUnsafe(fiber.id)
+    } else if (performance.now() - first.at > duplicateSignalMillis) process.exit(128 + ending[signal])
+  }
+  for (const signal of Object.keys(ending)) process.on(signal, onSignal)
+  // A reader such as `head` has read enough.
+  process.stdout.on("error", () => fiber.interruptUnsafe(fiber.id))
+  fiber.addObserver((exit) => {
+    // `run` has set the code.
+    if (Exit.isSuccess(exit)) return process.exit()
+    if (Cause.hasInterruptsOnly(exit.cause)) {
+      return process.exit(first === undefined || first.signal === "SIGTERM" ? 0 : 128 + ending[first.signal])
+    }
+    const { exitCode, message } = defectOf(Cause.squash(exit.cause))
+    console.error(message)
+    process.exit(exitCode)
+  })
+})
+
+/** Writes to the streams of the process on every runtime, so that a closed pipe is an error of the stream. */
+const streams: Console.Console = Object.assign(Object.create(console) as typeof console, {
+  log: (...parts: ReadonlyArray<unknown>) => void process.stdout.write(`${parts.join(" ")}\n`),
+  error: (...parts: ReadonlyArray<unknown>) => void process.stderr.write(`${parts.join(" ")}\n`)
+})
+
+runMain(
+  Effect.suspend(() => run(process.argv.slice(2))).pipe(
+    Effect.map((exitCode) => {
+      process.exitCode = exitCode
+    }),
+    Effect.provide(Platform.layer),
+    Effect.provideService(Console.Console, streams),
+    Effect.provideService(Signals, signals)
+  )
+)

@@ -1,0 +1,156 @@
+/**
+ * What commands print: JSON, aligned tables and lines. Colour is used on a terminal only.
+ *
+ * Names and values come from etcd, where anyone may have written them. {@link printable} and {@link jsonText} keep
+ * control characters and escape sequences from the terminal. Everything that a command prints goes through one of them.
+ *
+ * @module
+ */
+import * as Console from "effect/Console"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Flag from "effect/cli/Flag"
+import * as GlobalFlag from "effect/cli/GlobalFlag"
+import process from "node:process"
+import { jsonOf } from "../internal/json.ts"
+
+/** Whether to print JSON: `yield* Json` in a command. */
+export const Json: GlobalFlag.Setting<"json", boolean> = GlobalFlag.Setting("json")({
+  flag: Flag.Boolean("json").pipe(
+    Flag.withDescription("Print JSON: one document, or one object per line for a stream"),
+    Flag.withDefault(false)
+  )
+})
+
+/** Where a command prints. */
+export interface Screen {
+  readonly isTerminal: boolean
+  readonly hasColour: boolean
+  readonly columns: () => number
+  readonly rows: () => number
+}
+
+const isSet = (value: string | undefined): boolean => value !== undefined && value !== ""
+
+/** The service of the {@link Screen}; by default that of the process. `NO_COLOR` turns colour off. */
+export const Screen: Context.Reference<Screen> = Context.Reference("@effect-etcd/discovery/cli/Screen", {
+  defaultValue: (): Screen => {
+    const isTerminal = process.stdout.isTTY === true && process.env["TERM"] !== "dumb"
+    return {
+      isTerminal,
+      hasColour: isTerminal && !isSet(process.env["NO_COLOR"]),
+      columns: () => process.stdout.columns ?? 80,
+      rows: () => process.stdout.rows ?? 24
+    }
+  }
+})
+
+/** Control characters, invisible formatting such as bidirectional overrides, line separators, and lone surrogates. */
+// deno-lint-ignore no-control-regex -- control characters are what it looks for
+const unsafe = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]|\p{Cs}/gu
+
+const escape = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
+
+/** A text on one line that does nothing to a terminal: a control character becomes `\u001b`. */
+export const printable = (text: string): string => text.replace(unsafe, escape)
+
+/** A value as JSON that does nothing to a terminal. A `bigint` is a decimal string. */
+export const jsonText = (value: unknown): string => JSON.stringify(jsonOf(value)).replace(unsafe, escape)
+
+/** Prints a value as one line of JSON. */
+export const printJson = (value: unknown): Effect.Effect<void> => Console.log(jsonText(value))
+
+/** Prints lines of text. */
+export const printLines = (lines: ReadonlyArray<string>): Effect.Effect<void> =>
+  lines.length === 0 ? Effect.void : Console.log(lines.join("\n"))
+
+/** How a text stands out. */
+export type Style = "bold" | "dim" | "green" | "yellow" | "red"
+
+const codes: Readonly<Record<Style, number>> = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33 }
+
+/** A cell of a table: a text, or a text with a style. */
+export type Cell = string | { readonly text: string; readonly style: Style }
+
+/** A text with a style. */
+export const styled = (style: Style, text: string): Cell => ({ text, style })
+
+/** The style of the status of an instance. */
+export const statusCell = (status: string): Cell =>
+  styled(status === "up" ? "green" : status === "down" ? "red" : "yellow", status)
+
+const mark = /\p{M}/u
+const wide =
+  /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u
+
+/** How many columns of a terminal a text takes. */
+export const widthOf = (text: string): number => {
+  let width = 0
+  for (const character of text) width += mark.test(character) ? 0 : wide.test(character) ? 2 : 1
+  return width
+}
+
+/** The beginning of a text that fits into a number of columns. */
+const cut = (text: string, columns: number): string => {
+  if (widthOf(text) <= columns) return text
+  let width = 1
+  let kept = ""
+  for (const character of text) {
+    width += widthOf(character)
+    if (width > columns) break
+    kept += character
+  }
+  return `${kept}…`
+}
+
+const paint = (style: Style | undefined, text: string, hasColour: boolean): string =>
+  style === undefined || !hasColour || text === "" ? text : `\u001b[${codes[style]}m${text}\u001b[0m`
+
+/** Options of {@link tableLines}. */
+export interface TableOptions {
+  readonly hasColour?: boolean
+  /** Lines are cut to this width. Default: no limit. */
+  readonly columns?: number
+}
+
+/** The lines of a table: columns are as wide as their widest cell and two blanks apart. */
+export const tableLines = (
+  header: ReadonlyArray<string>,
+  rows: ReadonlyArray<ReadonlyArray<Cell>>,
+  { columns = Infinity, hasColour = false }: TableOptions = {}
+): ReadonlyArray<string> => {
+  const cells = [header.map((text) => styled("bold", text)), ...rows].map((row) =>
+    row.map((cell) => typeof cell === "string" ? { text: printable(cell) } : { ...cell, text: printable(cell.text) })
+  )
+  const widths = header.map((_, column) => Math.max(...cells.map((row) => widthOf(row[column]?.text ?? ""))))
+  return cells.map((row) => {
+    let line = ""
+    let at = 0
+    for (const [column, cell] of row.entries()) {
+      const text = cut(cell.text, Math.max(0, columns - at))
+      const isLast = row.slice(column + 1).every(({ text }) => text === "")
+      line += paint("style" in cell ? cell.style : undefined, text, hasColour)
+      if (isLast) break
+      const padding = Math.min((widths[column] ?? 0) - widthOf(text) + 2, Math.max(0, columns - at - widthOf(text)))
+      line += " ".repeat(padding)
+      at += widthOf(text) + padding
+    }
+    return line
+  })
+}
+
+/** Prints a table. */
+export const printTable = (
+  header: ReadonlyArray<string>,
+  rows: ReadonlyArray<ReadonlyArray<Cell>>
+): Effect.Effect<void> => Effect.flatMap(Screen, ({ hasColour }) => printLines(tableLines(header, rows, { hasColour })))
+
+/** Prints a line of text with a style. The text is made {@link printable}. */
+export const printLine = (cell: Cell): Effect.Effect<void> =>
+  Effect.flatMap(Screen, ({ hasColour }) => {
+    const { style, text } = typeof cell === "string" ? { style: undefined, text: cell } : cell
+    return Console.log(paint(style, printable(text), hasColour))
+  })
+
+/** Prints a line to the standard error, which carries everything but the result. */
+export const printNote = (text: string): Effect.Effect<void> => Console.error(printable(text))
