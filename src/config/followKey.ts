@@ -35,7 +35,7 @@ export interface FollowedKey<A> {
   readonly changes: Stream.Stream<ConfigState<A>, ConfigRefError>
 }
 
-const rejectedValues = Metric.counter("etcd_config_rejected", {
+const rejectedValues = Metric.counter("etcd_discovery_config_rejected_total", {
   description: "Values of configuration keys that did not decode, counted once per revision",
   incremental: true
 })
@@ -53,6 +53,7 @@ export const followKey = Effect.fnUntraced(function* <A>(
   const settings = yield* Effect.fromResult(settingsOf(of, ["key", key], options))
   const decode = yield* decoderOf(key, schema, options.format ?? "json")
   const etcd = yield* Etcd
+  yield* Metric.update(rejectedValues, 0)
   const keyBytes = toBytes(key)
   const states = new Latest<ConfigState<A>, ConfigRefError>()
 

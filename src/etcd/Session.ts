@@ -87,7 +87,7 @@ const coalesceFraction = 0.05
 /** A deadline that is handled later than this means that the process was held up. */
 const heldUpMillis = 1000
 
-const heartbeats = Metric.counter("etcd_discovery_heartbeats", {
+const heartbeats = Metric.counter("etcd_discovery_heartbeats_total", {
   description: "Heartbeats that etcd acknowledged",
   incremental: true
 })
@@ -258,6 +258,7 @@ class Keeper {
 /** The sessions of an etcd; their heartbeats are sent in this context. Nothing runs while there is no session. */
 export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>): Sessions => {
   const keeper = new Keeper(etcd, timers, context)
+  heartbeats.updateUnsafe(0, context)
   return {
     open: Effect.fnUntraced(function* (options) {
       const { releaseTimeout, retry, ttl } = options

@@ -944,7 +944,7 @@ describe("ServiceClient", () => {
           ])
           const series = Effect.map(Metric.snapshot, (all) =>
             all.filter(({ id }) =>
-              id === "etcd_discovery_instance_requests"
+              id === "etcd_discovery_instance_requests_total"
             ).map(({ attributes, state }) => [
               attributes?.["instance"],
               attributes?.["app"],
@@ -959,7 +959,7 @@ describe("ServiceClient", () => {
           yield* settle
           yield* Effect.all([client.call(ok), client.call(ok), client.call(ok)])
           assert.equal((yield* series).length, 2)
-          assert.deepEqual(yield* counted("etcd_discovery_calls"), 6)
+          assert.deepEqual(yield* counted("etcd_discovery_calls_total"), 6)
         })
     )
 
@@ -976,7 +976,7 @@ describe("ServiceClient", () => {
               all.filter(({ attributes }) =>
                 attributes?.["instance"] === id
               ).map((metric) => [
-                metric.id.slice("etcd_discovery_instance_".length),
+                metric.id.slice("etcd_discovery_instance_".length).replace("_total", ""),
                 metric.type === "Counter" ? metric.state.count : metric.type === "Gauge" ? metric.state.value : metric
               ]))
           const metrics = Effect.map(
@@ -991,10 +991,10 @@ describe("ServiceClient", () => {
 
           yield* both((id) => id === "a" ? ok(id) : Effect.fail("no"))
           yield* elapse(19)
-          const busy = { requests: 1, failures: 0, in_flight: 1, ewma_ms: 0, ejected: 0 }
+          const busy = { requests: 1, failures: 0, in_flight: 1, ewma_seconds: 0, ejected: 0 }
           assert.deepEqual(yield* metrics, [busy, busy])
           yield* elapse(1)
-          const good = { ...busy, in_flight: 0, ewma_ms: 20 }
+          const good = { ...busy, in_flight: 0, ewma_seconds: 0.02 }
           // How soon it failed is no latency.
           const bad = { ...busy, in_flight: 0, failures: 1, ejected: 1 }
           assert.deepEqual(yield* metrics, [good, bad])
@@ -1010,7 +1010,7 @@ describe("ServiceClient", () => {
           yield* elapse(1)
           assert.deepEqual(yield* metrics, [
             { ...good, requests: 2 },
-            { ...bad, requests: 2, ewma_ms: 20, ejected: 0 }
+            { ...bad, requests: 2, ewma_seconds: 0.02, ejected: 0 }
           ])
         })
     )

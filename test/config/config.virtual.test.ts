@@ -94,7 +94,7 @@ describe("ConfigRef.stream", () => {
           `Warn "/config/limits" at revision 4 is not used: it is not JSON`,
           `Warn "/config/limits" at revision 5 is not used: it is not UTF-8`
         ])
-        assert.equal(yield* counted("etcd_config_rejected"), 3)
+        assert.equal(yield* counted("etcd_discovery_config_rejected_total"), 3)
       })
   )
 

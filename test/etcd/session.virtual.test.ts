@@ -39,7 +39,7 @@ describe("heartbeats", () => {
         assert.deepEqual(yield* registration.leaseId, lease)
         assert.deepEqual(yield* timesOf(one, "leaseGrant"), [0])
         assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
-        assert.equal(yield* counted("etcd_discovery_heartbeats"), 12)
+        assert.equal(yield* counted("etcd_discovery_heartbeats_total"), 12)
       })
   )
 

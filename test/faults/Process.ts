@@ -58,7 +58,7 @@ export interface ProcessOptions {
 export const mended: Effect.Effect<number> = Effect.map(
   Metric.snapshot,
   (metrics) =>
-    metrics.filter(({ id }) => id === "etcd_discovery_reconciliation_mended")
+    metrics.filter(({ id }) => id === "etcd_discovery_reconciliation_repairs_total")
       .reduce((sum, { state }) => sum + Number("count" in state ? state.count : 0), 0)
 )
 

@@ -235,12 +235,13 @@ export const timesOf = (
 export const steps = (times: ReadonlyArray<number>): ReadonlyArray<number> =>
   times.slice(1).map((time, index) => time - (times[index] ?? 0))
 
-/** The count of a counter of this package; 0 when it was never touched. */
+/** The count of a counter of this package over all services; 0 when it was never touched. */
 export const counted = (id: string): Effect.Effect<number | bigint> =>
-  Effect.map(Metric.snapshot, (metrics) => {
-    const metric = metrics.find((metric) => metric.id === id)
-    return metric?.type === "Counter" ? metric.state.count : 0
-  })
+  Effect.map(Metric.snapshot, (metrics) =>
+    metrics.reduce(
+      (sum, metric) => metric.id === id && metric.type === "Counter" ? sum + Number(metric.state.count) : sum,
+      0
+    ))
 
 /** An instance as another process puts it, under a new lease unless one is given. */
 export const putInstance = Effect.fnUntraced(function* (

@@ -63,6 +63,7 @@ export class Members<A, M> {
   readonly service: string
   readonly totals: Metrics.Totals = Metrics.zero()
   readonly latencies = new Latencies()
+  readonly #durations = new Metrics.Durations()
   readonly #options: MembersOptions<A, M>
   readonly #clock: Clock.Clock
   readonly #random: () => number
@@ -90,7 +91,7 @@ export class Members<A, M> {
     const random = Context.get(context, Random.Random)
     this.#random = () => random.nextDoubleUnsafe()
     this.#accrual = plan.accrual && new FailureAccrual(plan.accrual)
-    this.#removeMetrics = Metrics.ofService(context, { ...attributes, service }, this.totals)
+    this.#removeMetrics = Metrics.ofService(context, { ...attributes, service }, this.totals, this.#durations)
   }
 
   /** Milliseconds on a monotonic clock. */
@@ -211,6 +212,7 @@ export class Members<A, M> {
       member.inFlight -= 1
       if (end === "success") this.#measure(member, endedAt - now, endedAt)
       else if (end !== "interrupted") member.failures += 1
+      if (end !== "interrupted") this.#durations.add(endedAt - now)
       // If another process took its place meanwhile, the end is not that of the new one.
       if (this.#accrual !== undefined && this.#members.get(id) === member && member.connection === connection) {
         if (this.#accrual.end(id, isProbe, outcomeOf(end, isProbe), endedAt)) this.#ejected(id)

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Clock, Effect, FiberSet, type Scope } from "effect"
+import { Clock, type Context, Effect, FiberSet, type Scope } from "effect"
 import { traced } from "../../internal/traced.ts"
 import type { ResponseHeader } from "../Etcd.ts"
 import { DeadlineExceeded, type EtcdError, InvalidArgument } from "../EtcdError.ts"
@@ -24,6 +24,7 @@ import {
 } from "./failures.ts"
 import { encode, Unsendable } from "./messages.ts"
 import * as methods from "./methods.ts"
+import { connections, ofMethod } from "./metrics.ts"
 import type { Settings } from "./settings.ts"
 
 /** A connection, and what each call on it must carry. */
@@ -48,6 +49,7 @@ export class Client {
   /** Runs an effect for as long as the client lives. */
   readonly run: (effect: Effect.Effect<void>) => void
   readonly #clock: Clock.Clock
+  readonly #context: Context.Context<never>
   /** Ends each call that is pending. */
   readonly #calls = new Set<() => void>()
   readonly #authentication: Authentication | undefined
@@ -57,14 +59,28 @@ export class Client {
   static readonly make: (settings: Settings, grpc: Grpc) => Effect.Effect<Client, never, Scope.Scope> = Effect
     .fnUntraced(function* (settings: Settings, grpc: Grpc) {
       const run = yield* FiberSet.makeRuntime<never, void, never>()
-      const client = new Client(settings, grpc, yield* Clock.Clock, run)
-      yield* Effect.addFinalizer(() => Effect.sync(() => client.#close()))
+      const context = yield* Effect.context<never>()
+      const client = new Client(settings, grpc, yield* Clock.Clock, context, run)
+      const removeGauge = connections.add(context, {}, client.reachability)
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          removeGauge()
+          client.#close()
+        })
+      )
       return client
     })
 
-  private constructor(settings: Settings, grpc: Grpc, clock: Clock.Clock, run: (effect: Effect.Effect<void>) => void) {
+  private constructor(
+    settings: Settings,
+    grpc: Grpc,
+    clock: Clock.Clock,
+    context: Context.Context<never>,
+    run: (effect: Effect.Effect<void>) => void
+  ) {
     this.settings = settings
     this.#clock = clock
+    this.#context = context
     this.run = run
     const now = () => this.now()
     this.connections = new Connections({ settings, grpc, now, run })
@@ -96,19 +112,25 @@ export class Client {
    */
   calls<Response extends { readonly header: ResponseHeader }>(name: string, method: methods.Method<Response>) {
     const inSpan = traced(`etcd.${name}`, { kind: "client" })
+    const metrics = ofMethod(name, this.#context)
     return (
       encode: () => Uint8Array,
       { key, requiresLeader = true }: { readonly key?: () => string; readonly requiresLeader?: boolean } = {}
     ): Effect.Effect<Response, EtcdError> =>
-      inSpan(
-        Effect.mapError(
-          Effect.tap(
-            Effect.flatMap(sendable(encode), (request) => this.#send(method, request)),
-            ({ header }) => Effect.sync(() => this.observe(header, requiresLeader))
-          ),
-          (failure) => toError(failure, name, key?.())
-        )
-      )
+      inSpan(Effect.suspend(() => {
+        const startedAt = this.now()
+        return Effect.mapBoth(Effect.flatMap(sendable(encode), (request) => this.#send(method, request)), {
+          onSuccess: (response) => {
+            metrics.succeeded(this.now() - startedAt)
+            this.observe(response.header, requiresLeader)
+            return response
+          },
+          onFailure: (failure) => {
+            metrics.failed(this.now() - startedAt)
+            return toError(failure, name, key?.())
+          }
+        })
+      }))
   }
 
   /** Connecting, authentication and a second request take together no longer than the two limits. */

@@ -14,6 +14,7 @@ import type { Labels } from "../model/Instance.ts"
 import * as Service from "../model/Service.ts"
 import * as Catalog from "./Catalog.ts"
 import type { Settings } from "./DiscoverOptions.ts"
+import type { Track } from "./metrics.ts"
 import type { Commit, KeysReport, Model } from "./Model.ts"
 import { ServiceModel } from "./ServiceModel.ts"
 
@@ -29,7 +30,12 @@ export class CatalogModel implements Model<Catalog.Catalog> {
   #rejected: HashMap.HashMap<string, Rejected> = HashMap.empty()
   #freshness: Freshness | undefined
 
-  constructor(keyspace: Keyspace, settings: Settings) {
+  /** Removes the gauges of a service. */
+  readonly #tracked = new Map<string, () => void>()
+  readonly #track: Track
+
+  constructor(keyspace: Keyspace, settings: Settings, track: Track) {
+    this.#track = track
     this.#keyspace = keyspace
     this.#settings = settings
   }
@@ -121,10 +127,22 @@ export class CatalogModel implements Model<Catalog.Catalog> {
     })
   }
 
+  /** Removes the gauges of all services. */
+  untrack(): void {
+    for (const remove of this.#tracked.values()) remove()
+    this.#tracked.clear()
+  }
+
   #touch(name: string, service: ServiceModel<Labels>): void {
-    if (service.isEmpty) this.#services.delete(name)
-    else this.#services.set(name, service)
     this.#changed.add(name)
+    if (service.isEmpty) {
+      this.#services.delete(name)
+      this.#tracked.get(name)?.()
+      this.#tracked.delete(name)
+    } else if (!this.#services.has(name)) {
+      this.#services.set(name, service)
+      this.#tracked.set(name, this.#track(name, this.#keyspace.servicePrefix(name), () => service.newest))
+    }
   }
 
   #newService(name: string): ServiceModel<Labels> {

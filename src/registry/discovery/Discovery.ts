@@ -28,6 +28,7 @@ import {
   type Settings
 } from "./DiscoverOptions.ts"
 import { type DiscoveryError, DiscoveryRefused } from "./DiscoveryError.ts"
+import { allServices, tracker } from "./metrics.ts"
 import { RejectionLog } from "./RejectionLog.ts"
 import { ServiceModel } from "./ServiceModel.ts"
 import * as SharedWatch from "./SharedWatch.ts"
@@ -100,34 +101,45 @@ export const make = Effect.fnUntraced(function* (
   const rejections = new RejectionLog()
 
   const watches: RcMap.RcMap<WatchKey<Service<unknown>>, Values<InstanceSet<unknown>>> = yield* RcMap.make({
-    lookup: (key: WatchKey<Service<unknown>>) => {
+    lookup: Effect.fnUntraced(function* (key: WatchKey<Service<unknown>>) {
       const { service, settings } = key
       const layout = layoutOf(service, keyspace)
       const servicePrefix = layout.servicePrefix(service.name)
-      return SharedWatch.make({
+      const model = new ServiceModel(service, layout, settings, settings.protect)
+      const track = yield* tracker
+      yield* Effect.acquireRelease(
+        Effect.sync(() => track(service.name, servicePrefix, () => model.newest)),
+        (remove) => Effect.sync(remove)
+      )
+      return yield* SharedWatch.make({
         etcd,
+        service: service.name,
         prefix: servicePrefix,
         range: prefix(servicePrefix),
         settings,
-        model: new ServiceModel(service, layout, settings, settings.protect),
+        model,
         rejections,
         onEnd: Effect.suspend(() => RcMap.invalidate(watches, key))
       })
-    },
+    }),
     idleTimeToLive
   })
 
   const catalogs: RcMap.RcMap<WatchKey<undefined>, Values<Catalog>> = yield* RcMap.make({
-    lookup: (key: WatchKey<undefined>) =>
-      SharedWatch.make({
+    lookup: Effect.fnUntraced(function* (key: WatchKey<undefined>) {
+      const model = new CatalogModel(keyspace, key.settings, yield* tracker)
+      yield* Effect.addFinalizer(() => Effect.sync(() => model.untrack()))
+      return yield* SharedWatch.make({
         etcd,
+        service: allServices,
         prefix: keyspace.prefix,
         range: prefix(keyspace.prefix),
         settings: key.settings,
-        model: new CatalogModel(keyspace, key.settings),
+        model,
         rejections,
         onEnd: Effect.suspend(() => RcMap.invalidate(catalogs, key))
-      }),
+      })
+    }),
     idleTimeToLive
   })
 

@@ -6,11 +6,7 @@
 import { Effect, Metric } from "effect"
 import { logSafely } from "../../internal/logSafely.ts"
 import type { Rejected } from "../model/InstanceSet.ts"
-
-const rejectedValues = Metric.counter("etcd_discovery_rejected", {
-  description: "Values that are no instance, counted once per revision",
-  incremental: true
-})
+import { rejectedValues } from "./metrics.ts"
 
 const maxLines = 20
 const windowMillis = 60_000
@@ -21,8 +17,8 @@ export class RejectionLog {
   #lines = 0
   #suppressed = 0
 
-  /** Counts and logs what a change rejected; `now` is milliseconds of the monotonic clock. */
-  report(rejected: ReadonlyArray<Rejected>, now: number): Effect.Effect<void> {
+  /** Counts and logs what a change of a service rejected; `now` is milliseconds of the monotonic clock. */
+  report(service: string, rejected: ReadonlyArray<Rejected>, now: number): Effect.Effect<void> {
     const lines: Array<string> = []
     if (now - this.#windowFrom >= windowMillis) {
       if (this.#suppressed > 0) lines.push(`${this.#suppressed} more rejected values were not logged`)
@@ -40,7 +36,7 @@ export class RejectionLog {
       }
     }
     return Effect.andThen(
-      Metric.update(rejectedValues, rejected.length),
+      Metric.update(rejectedValues(service), rejected.length),
       Effect.forEach(lines, (line) => logSafely(Effect.logWarning(line)), { discard: true })
     )
   }

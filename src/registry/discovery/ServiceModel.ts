@@ -23,6 +23,7 @@ export class ServiceModel<M> implements Model<InstanceSet<M>> {
   #protection: Protection.Protection<M> = Protection.initial
   /** The ids that changed since the last value. */
   #changed: Array<string> = []
+  #newest: InstanceSet<M> | undefined
 
   constructor(
     service: Service<M>,
@@ -32,6 +33,11 @@ export class ServiceModel<M> implements Model<InstanceSet<M>> {
   ) {
     this.#view = new ServiceView(service, layout, settings)
     this.#protect = protect
+  }
+
+  /** The last value. `undefined` before the first one. */
+  get newest(): InstanceSet<M> | undefined {
+    return this.#newest
   }
 
   /** Whether the service has no key, and nothing of it is held. */
@@ -50,7 +56,7 @@ export class ServiceModel<M> implements Model<InstanceSet<M>> {
   value(revision: bigint, freshness: Freshness): InstanceSet<M> {
     const changed = this.#changed
     this.#changed = []
-    return this.#view.set(revision, freshness, changed, Protection.held(this.#protection))
+    return this.#newest = this.#view.set(revision, freshness, changed, Protection.held(this.#protection))
   }
 
   release(now: number): boolean {

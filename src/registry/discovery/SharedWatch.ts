@@ -16,22 +16,16 @@ import { logSafely } from "../../internal/logSafely.ts"
 import { monotonicMillis, sleepUntil } from "../../internal/time/monotonic.ts"
 import { type DiscoveryError, DiscoveryRefused } from "./DiscoveryError.ts"
 import type { Settings } from "./DiscoverOptions.ts"
+import { lists, rejectedValues, repairs } from "./metrics.ts"
 import type { KeysReport, Model } from "./Model.ts"
 import { findDifferences } from "./reconcile.ts"
 import type { RejectionLog } from "./RejectionLog.ts"
 
-const lists = Metric.counter("etcd_discovery_lists", {
-  description: "Complete reads of a service by its watch, the first one included",
-  incremental: true
-})
-const mended = Metric.counter("etcd_discovery_reconciliation_mended", {
-  description: "Keys in which a live watch was wrong; anything but 0 is a defect, or a replaced history",
-  incremental: true
-})
-
 /** What is watched, and for what. */
 export interface SharedWatchOptions<A> {
   readonly etcd: Etcd
+  /** The label of its counters. */
+  readonly service: string
   /** The beginning of all keys that are watched. */
   readonly prefix: string
   readonly range: Required<KeyRange>
@@ -44,8 +38,9 @@ export interface SharedWatchOptions<A> {
 
 /** Watches for the lifetime of a scope. Returns the values, for any number of consumers. */
 export const make = Effect.fnUntraced(function* <A>(
-  { etcd, model, onEnd, prefix, range, rejections, settings }: SharedWatchOptions<A>
+  { etcd, model, onEnd, prefix, range, rejections, service, settings }: SharedWatchOptions<A>
 ): Effect.fn.Return<Stream.Stream<A, DiscoveryError>, never, Scope.Scope> {
+  for (const counter of [lists, rejectedValues, repairs]) yield* Metric.update(counter(service), 0)
   const values = new Latest<A, DiscoveryError>()
   const following = yield* FiberHandle.make()
   const releasing = yield* FiberHandle.make()
@@ -73,8 +68,8 @@ export const make = Effect.fnUntraced(function* <A>(
     freshness = Freshness.Live()
     publish()
     if (model.nextRelease() !== undefined) yield* FiberHandle.run(releasing, releases, { onlyIfMissing: true })
-    if (report._tag === "Listed") yield* Metric.update(lists, 1)
-    if (rejected.length > 0) yield* rejections.report(rejected, now)
+    if (report._tag === "Listed") yield* Metric.update(lists(service), 1)
+    if (rejected.length > 0) yield* rejections.report(service, rejected, now)
   })
 
   const interrupt = Effect.fnUntraced(function* (cause: EtcdError) {
@@ -127,7 +122,7 @@ export const make = Effect.fnUntraced(function* <A>(
       isLive: () => Freshness.$is("Live")(freshness)
     })
     if (keys.size === 0) return
-    if (wasLive) yield* Metric.update(mended, keys.size)
+    if (wasLive) yield* Metric.update(repairs(service), keys.size)
     yield* logSafely(
       Effect.logWarning(`reconciliation found ${keys.size} stale keys under ${quoted}; relisting`, [...keys])
     )

@@ -9,7 +9,7 @@
 import { HashMap, Option } from "effect"
 import { Freshness } from "../../etcd/Freshness.ts"
 import type { InvalidInstance } from "./Codec.ts"
-import { byId, isAvailable, type Labels, type ServiceInstance } from "./Instance.ts"
+import { byId, type InstanceStatus, isAvailable, type Labels, type ServiceInstance } from "./Instance.ts"
 
 /**
  * A key that is not an instance, and why.
@@ -198,6 +198,15 @@ export const fromInstances = <M>(
     history: new History(),
     sequence: 0
   })
+
+/** How many instances of a set have each status. */
+export const countByStatus = (set: InstanceSet<unknown>): Readonly<Record<InstanceStatus, number>> => {
+  const counts: Record<InstanceStatus, number> = { up: 0, starting: 0, draining: 0, down: 0 }
+  // Not `instances`: it would be sorted for nothing.
+  const instances = set instanceof InstanceSetImpl ? HashMap.values(set.members.byId) : set
+  for (const { status } of instances as Iterable<ServiceInstance<unknown>>) counts[status] += 1
+  return counts
+}
 
 const idsOf = <M>(set: InstanceSet<M>): ReadonlySet<string> => new Set(Array.from(set, (instance) => instance.id))
 

@@ -68,6 +68,8 @@ export class Owner<M> implements Claimant<M> {
   readonly pace = new Pace()
   /** Whether a `Publish` message follows in its time. */
   isPublishPlanned = false
+  /** When the newest lease expires, in milliseconds of the monotonic clock. */
+  leaseExpiresAt: (() => number) | undefined
   /** The newest last. */
   ownLeases: ReadonlyArray<LeaseId> = []
   /** Changes that were about to be written when the lease was lost. The next claim writes them. */

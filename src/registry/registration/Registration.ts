@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { Deferred, Duration, Effect, Exit, Fiber, Option, Queue, Scope, type Stream } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Metric, Option, Queue, Scope, type Stream } from "effect"
 import type { LeaseId } from "../../etcd/Etcd.ts"
 import { EtcdError } from "../../etcd/EtcdError.ts"
 import * as Session from "../../etcd/Session.ts"
@@ -14,6 +14,7 @@ import { Deadline } from "../../internal/time/Deadlines.ts"
 import type { Labels, ServiceInstance } from "../model/Instance.ts"
 import * as Health from "./health.ts"
 import { forkFor, type Message, Owner } from "./Owner.ts"
+import { claims, losses, registrations } from "./metrics.ts"
 import * as Phase from "./phase.ts"
 import { checkPatch, encode, type InstancePatch, type RegistrationPlan } from "./RegisterOptions.ts"
 import { type RegistrationError, StartupTimeout } from "./RegistrationError.ts"
@@ -104,7 +105,14 @@ const reserveKey = Effect.fnUntraced(function* <M>(
 
 /** Starts the fiber of the registration and the check of health, until the scope closes. */
 const start = Effect.fnUntraced(function* <M>(owner: Owner<M>): Effect.fn.Return<void, never, Scope.Scope> {
-  const { health } = owner.plan
+  const { health, instance: { name } } = owner.plan
+  yield* Metric.update(claims(name), 0)
+  yield* Metric.update(losses(name), 0)
+  const context = yield* Effect.context<never>()
+  yield* Effect.acquireRelease(
+    Effect.sync(() => registrations.add(context, { service: name }, owner)),
+    (remove) => Effect.sync(remove)
+  )
   const fiber = yield* Effect.forkScoped(run(owner), { startImmediately: true })
   yield* Effect.addFinalizer(() => release(owner, fiber))
   if (Option.isSome(health)) {

@@ -13,15 +13,11 @@ import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import * as Claim from "./claim.ts"
 import { instanceIn } from "./holder.ts"
 import type { Message, Owner } from "./Owner.ts"
+import { losses } from "./metrics.ts"
 import * as Phase from "./phase.ts"
 import { encode } from "./RegisterOptions.ts"
 import { RegistrationRefused } from "./RegistrationError.ts"
 import * as Wanted from "./wanted.ts"
-
-const lost = Metric.counter("etcd_discovery_registrations_lost", {
-  description: "Registrations that were lost and had to be made again",
-  incremental: true
-})
 
 /** The phase that follows from a message. */
 export const step = <M>(
@@ -55,7 +51,7 @@ const lose = Effect.fnUntraced(function* <M>(owner: Owner<M>, phase: Phase.Held,
   const next = Phase.afterLoss(phase, cause, yield* Clock.currentTimeMillis)
   if (next._tag === "Claiming") {
     yield* Effect.logWarning(`lost the registration of ${JSON.stringify(owner.plan.key)}; registering again`, cause)
-    yield* Metric.update(lost, 1)
+    yield* Metric.update(losses(owner.plan.instance.name), 1)
   }
   return next
 })

@@ -27,15 +27,12 @@ import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import * as Claim from "./claim.ts"
 import { drainingAt, removeKey, step } from "./held.ts"
 import { forkFor, type Owner } from "./Owner.ts"
+import { claims } from "./metrics.ts"
 import * as Phase from "./phase.ts"
 import type { Registrar } from "./Registrar.ts"
 import { type InstanceIdTaken, RegistrationRefused } from "./RegistrationError.ts"
 import { type AnySession, isShared } from "./SharedLeases.ts"
 
-const registered = Metric.counter("etcd_discovery_registrations", {
-  description: "Claims that put an instance into etcd, first ones and after a loss",
-  incremental: true
-})
 /** Runs until the registration has ended. Interrupting it releases the lease. A defect ends it as well, as its error. */
 export const run = <M>(owner: Owner<M>): Effect.Effect<void> =>
   Effect.catchCause(live(owner), (cause) => {
@@ -166,6 +163,7 @@ const claim = Effect.fnUntraced(function* <M>(
   const { leaseId } = session
   const previousLease = owner.ownLeases.at(-1)
   owner.addLease(leaseId)
+  owner.leaseExpiresAt = session.expiresAt
   const watchFrom = yield* ownKeys.enter(key, session.grantedAt, (seen) => {
     const { phase } = owner
     const isKnown = !seen.listed && phase._tag === "Held" && seen.revision <= phase.seenAt
@@ -194,7 +192,7 @@ const claim = Effect.fnUntraced(function* <M>(
   owner.become(Phase.afterClaim(phase, leaseId, revision, yield* drainingAt(owner)))
   Deferred.doneUnsafe(owner.started, Exit.void)
   for (const done of owner.unwritten.splice(0)) Deferred.doneUnsafe(done, Exit.void)
-  yield* Metric.update(registered, 1)
+  yield* Metric.update(claims(owner.plan.instance.name), 1)
   const again = phase.lostAt === undefined ?
     "" :
     ` again, ${Math.round((yield* Clock.currentTimeMillis) - phase.lostAt)} ms after the loss`

@@ -181,7 +181,7 @@ describe("discoverAll", () => {
             })
             const revisions = catalogs.seen.map(({ revision }) => revision)
             assert.deepEqual(revisions, revisions.toSorted((a, b) => Number(a - b)))
-            assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
+            assert.equal(yield* counted("etcd_discovery_reconciliation_repairs_total"), 0)
           }))
         }
       }).pipe(Random.withSeed("catalog"))

@@ -56,7 +56,7 @@ describe("discover and code of the user", () => {
           const late = yield* collect(one.registry.discover(service))
           assert.deepEqual(late.seen.map(show), ["Live a,b,c,listed"])
           yield* elapse("1 hour")
-          assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
+          assert.equal(yield* counted("etcd_discovery_reconciliation_repairs_total"), 0)
         })
     )
   }
@@ -142,7 +142,7 @@ describe("discover and code of the user", () => {
         }
         yield* settle
         assert.equal(log.filter((line) => line.includes("is left out")).length, 20)
-        assert.equal(yield* counted("etcd_discovery_rejected"), 500)
+        assert.equal(yield* counted("etcd_discovery_rejected_values_total"), 500)
         yield* elapse("2 minutes")
         yield* putInstance(operator, "bad-1", { weight: -1 }, lease)
         yield* settle
@@ -323,7 +323,7 @@ describe("reconciliation", () => {
         yield* operator.deleteRange({ key: "/services/orders/a" })
         yield* elapse("4 minutes")
         assert.match(show(sets.seen.at(-1) ?? assert.fail()), /^\w+ b$/)
-        assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
+        assert.equal(yield* counted("etcd_discovery_reconciliation_repairs_total"), 0)
         assert.ok(log.some((line) => line.includes("reconciliation found 1 stale keys")))
         yield* one.faults.clear
         yield* elapse("10 seconds")

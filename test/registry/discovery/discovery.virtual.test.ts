@@ -147,7 +147,7 @@ describe("discover", () => {
             const expected = Object.keys(yield* keysIn(operator)).map((key) => key.slice("/services/orders/".length))
             assert.equal(last === undefined ? "" : show(last), `Live ${expected}`, `seed ${seed}`)
             assert.deepEqual([...apply(changes.seen).keys()].sort(), expected, `seed ${seed}`)
-            assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
+            assert.equal(yield* counted("etcd_discovery_reconciliation_repairs_total"), 0)
           }))
         }
       }).pipe(Random.withSeed("churn"))
@@ -168,7 +168,7 @@ describe("discover", () => {
         yield* one.faults.clear
         yield* elapse("10 seconds")
         assert.deepEqual(changes.seen.map(describeChange), ["Added a", "Added b", "Removed a"])
-        assert.equal(yield* counted("etcd_discovery_lists"), 1)
+        assert.equal(yield* counted("etcd_discovery_lists_total"), 1)
       })
   )
 
@@ -198,7 +198,7 @@ describe("discover", () => {
           "Updated kept"
         ])
         assert.deepEqual(sets.seen.map(show), ["Live a,kept", "Stale a,kept", "Live b,kept"])
-        assert.equal(yield* counted("etcd_discovery_lists"), 2)
+        assert.equal(yield* counted("etcd_discovery_lists_total"), 2)
       })
   )
 
@@ -284,7 +284,7 @@ describe("discover", () => {
           yield* putInstance(operator, "y")
           yield* settle
           assert.equal(changes.seen.map(describeChange).at(-1), "Added y")
-          assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
+          assert.equal(yield* counted("etcd_discovery_reconciliation_repairs_total"), 0)
         })
     )
   }
@@ -308,7 +308,7 @@ describe("discover", () => {
           for (let index = 0; index < 9; index++) yield* operator.put({ key: "elsewhere", value: String(index) })
           yield* elapse("1 minute")
           assert.deepEqual(sets.seen.map(show).at(-1), "Live z")
-          assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
+          assert.equal(yield* counted("etcd_discovery_reconciliation_repairs_total"), 0)
         }
       })
   )
@@ -348,7 +348,7 @@ describe("discover", () => {
         assert.deepEqual(sets.seen.map(show).at(-1), "Live a")
         yield* elapse("10 minutes")
         assert.deepEqual(sets.seen.map(show).at(-1), "Live z")
-        assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 2)
+        assert.equal(yield* counted("etcd_discovery_reconciliation_repairs_total"), 2)
         assert.equal(log.filter((line) => line.includes("reconciliation found 2 stale keys")).length, 1)
       })
   )
@@ -690,11 +690,11 @@ describe("discover", () => {
         // Two minutes, give or take the half, and then a second look that long after the first.
         yield* elapse("3 minutes")
         assert.deepEqual(sets.seen.map(show), ["Live a,gone", "Live a,b"])
-        assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 3)
+        assert.equal(yield* counted("etcd_discovery_reconciliation_repairs_total"), 3)
         yield* putInstance(operator, "c")
         yield* elapse("1 hour")
         assert.deepEqual(sets.seen.map(show).at(-1), "Live a,b,c")
-        assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 3)
+        assert.equal(yield* counted("etcd_discovery_reconciliation_repairs_total"), 3)
       })
   )
 
@@ -709,8 +709,8 @@ describe("discover", () => {
           yield* putInstance(operator, String(index % 50), { weight: index })
           yield* TestClock.adjust("10 seconds")
         }
-        assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
-        assert.equal(yield* counted("etcd_discovery_lists"), 1)
+        assert.equal(yield* counted("etcd_discovery_reconciliation_repairs_total"), 0)
+        assert.equal(yield* counted("etcd_discovery_lists_total"), 1)
         const waits = steps30(yield* timesOf(one, "range"))
         assert.ok(waits.length >= 15 && waits.every((wait) => wait >= 150_000 && wait <= 450_000), String(waits))
         assert.ok(new Set(waits).size > 10)
@@ -732,8 +732,8 @@ describe("discover", () => {
         assert.ok(changes >= 5, String(changes))
         yield* one.faults.clear
         yield* elapse("10 minutes")
-        assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
-        assert.equal(yield* counted("etcd_discovery_lists"), 1)
+        assert.equal(yield* counted("etcd_discovery_reconciliation_repairs_total"), 0)
+        assert.equal(yield* counted("etcd_discovery_lists_total"), 1)
         assert.equal(show(sets.seen.at(-1) ?? assert.fail()), "Live a,b")
       })
   )
@@ -771,7 +771,7 @@ describe("discover", () => {
           log.flatMap((line) => /^Warn (.*) is left out/.exec(line)?.[1] ?? []),
           [bad, unleased, bad].map((key) => JSON.stringify(key))
         )
-        assert.equal(yield* counted("etcd_discovery_rejected"), 3)
+        assert.equal(yield* counted("etcd_discovery_rejected_values_total"), 3)
       })
   )
 

@@ -56,8 +56,8 @@ describe("etcd 3.7, whose reads without values carry no leases", () => {
       const catalogs = yield* collect(one.registry.discoverAll())
       yield* elapse("2 hours")
       assert.deepEqual([sets.seen.length, catalogs.seen.length], [1, 1])
-      assert.equal(yield* counted("etcd_discovery_reconciliation_mended"), 0)
-      assert.equal(yield* counted("etcd_discovery_lists"), 2)
+      assert.equal(yield* counted("etcd_discovery_reconciliation_repairs_total"), 0)
+      assert.equal(yield* counted("etcd_discovery_lists_total"), 2)
       assert.deepEqual(log.filter((line) => line.includes("reconciliation")), [])
     }))
 
@@ -78,7 +78,7 @@ describe("etcd 3.7, whose reads without values carry no leases", () => {
         yield* settle
         assert.deepEqual(sets.seen.map(show), ["Live a", "Stale a", "Live a", "Live a,b"])
         assert.deepEqual(events.seen.map(({ _tag }) => _tag), ["Listed", "Put"])
-        assert.equal(yield* counted("etcd_discovery_lists"), 1)
+        assert.equal(yield* counted("etcd_discovery_lists_total"), 1)
       })
   )
 

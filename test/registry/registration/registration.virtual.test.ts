@@ -116,8 +116,8 @@ describe("registerService", () => {
           const [after = 0n] = yield* leasesIn(operator)
           assert.notEqual(after, lease)
           assert.deepEqual(yield* keysIn(operator), { [keyOfA]: after })
-          assert.equal(yield* counted("etcd_discovery_registrations_lost"), 1)
-          assert.equal(yield* counted("etcd_discovery_registrations"), 2)
+          assert.equal(yield* counted("etcd_discovery_registrations_lost_total"), 1)
+          assert.equal(yield* counted("etcd_discovery_claims_total"), 2)
         }).pipe(withDraw(1))
     )
   }
