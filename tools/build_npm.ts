@@ -48,6 +48,10 @@ const writeDeclarations = (): void => {
     const text = readFileSync(path, "utf8")
     writeFileSync(path, text.replace(/((?:\bfrom |\bimport\(|^import )"\.{1,2}\/[^"]+)\.ts"/gm, '$1.js"'))
   }
+}
+
+/** npm makes the file of `bin` executable itself; a package that is linked or run from here needs it, too. */
+const makeExecutable = (): void => {
   const { bin }: { readonly bin: Readonly<Record<string, string>> } = JSON.parse(
     readFileSync(join(root, "package.json"), "utf8")
   )
@@ -79,6 +83,7 @@ export const buildNpm = async (): Promise<void> => {
     sourcemap: true,
     plugins: [modulesOfEffect]
   })
+  makeExecutable()
 }
 
 if (import.meta.main) {

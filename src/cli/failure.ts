@@ -81,8 +81,11 @@ export const endingOf = (error: unknown): Ending => {
       return isEtcdError(error["cause"]) ?
         ofEtcd(error["cause"]) :
         { message: error.message, exitCode: exitCodes.failed }
-    default:
-      return { message: error.message, exitCode: exitCodes.failed }
+    default: {
+      // An error of a command may have a code of its own.
+      const { exitCode } = error
+      return { message: error.message, exitCode: typeof exitCode === "number" ? exitCode : exitCodes.failed }
+    }
   }
 }
 
