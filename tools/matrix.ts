@@ -1,6 +1,6 @@
 /**
  * Which test file runs on which runtime and against which etcd. The name or the folder of a file decides; a file that no
- * row names runs in the widest class.
+ * row names is in the last class.
  *
  * | class | its files | `deno task test` | `deno task test:all` |
  * | --- | --- | --- | --- |
@@ -8,8 +8,10 @@
  * | tools | `test/harness/`, `test/faults/` | Node, the newest etcd | every runtime |
  * | system | `*.system.test.ts`: foreign programs, several processes, long | not | every runtime, the newest etcd |
  * | bundles | `test/bundles/` | not | Node, which runs each bundle on its own runtime |
- * | platform | transport, processes, HTTP, examples, … | every runtime, the newest etcd | and older etcds |
- * | any | all the rest | every runtime, the newest etcd; older etcds on Node | and older etcds |
+ * | demo | `test/examples/demo.test.ts` | Deno, as the README does | every runtime |
+ * | platform | transport, processes, HTTP, examples, … | every runtime, the newest etcd | older etcds on Node |
+ * | contract | conformance, `./kv`, `./coordination`, `./admin` | every runtime; older etcds on Node | all |
+ * | any | all the rest | Node, the newest etcd | all |
  *
  * @module
  */
@@ -32,6 +34,7 @@ interface Class {
 
 const newest: ReadonlyArray<Cell> = runtimeNames.map((runtime) => ({ runtime, etcd: "newest" }))
 const older: ReadonlyArray<Cell> = runtimeNames.map((runtime) => ({ runtime, etcd: "older" }))
+const onDeno = (cells: ReadonlyArray<Cell>): ReadonlyArray<Cell> => cells.filter(({ runtime }) => runtime === "deno")
 const onNode = (cells: ReadonlyArray<Cell>): ReadonlyArray<Cell> => cells.filter(({ runtime }) => runtime === "node")
 
 /** The first class whose pattern matches the path is the file's. */
@@ -44,14 +47,21 @@ const classes: ReadonlyArray<Class> = [
   { files: /\.system\.test\.ts$/, everyday: [], all: newest },
   // Slow: installs bundlers.
   { files: /^test\/bundles\//, everyday: [], all: onNode(newest) },
+  { files: /^test\/examples\/demo\.test\.ts$/, everyday: onDeno(newest), all: newest },
   // What the runtime does, not the version of etcd, decides whether these pass.
   {
     files:
       /^test\/(?:etcd\/grpc|http|grpc|rpc|promise|examples|interop|cli|console|monitoring|cluster|persistence)\/|\/(?:process|exit)\.test\.ts$/,
     everyday: newest,
+    all: [...newest, ...onNode(older)]
+  },
+  // Where versions of etcd differ, these notice.
+  {
+    files: /^test\/(?:etcd\/(?:conformance|memory)|kv|coordination|admin)\//,
+    everyday: [...newest, ...onNode(older)],
     all: [...newest, ...older]
   },
-  { files: /^/, everyday: [...newest, ...onNode(older)], all: [...newest, ...older] }
+  { files: /^/, everyday: onNode(newest), all: [...newest, ...older] }
 ]
 
 /** The cells of a file: how a command of this scope runs it. */

@@ -11,11 +11,18 @@ const runs = (file: string, scope: Scope) =>
   runsOf([file], scope, versions).map(({ runtime, versions }) => `${runtime}: ${versions.join(" ")}`)
 
 describe("runsOf", () => {
-  it("runs a file that no row names on every runtime, and against older etcds on Node", () => {
+  it("runs a file that no row names on Node every day, and everywhere in the rest", () => {
     const file = "test/something/new.test.ts"
-    assert.deepEqual(runs(file, "everyday"), ["deno: 3.5.30", "bun: 3.5.30", `node: ${all}`])
+    assert.deepEqual(runs(file, "everyday"), ["node: 3.5.30"])
     assert.deepEqual(runs(file, "all"), [`deno: ${all}`, `bun: ${all}`, `node: ${all}`])
-    assert.deepEqual(runs(file, "rest"), [`deno: ${older}`, `bun: ${older}`])
+    assert.deepEqual(runs(file, "rest"), [`deno: ${all}`, `bun: ${all}`, `node: ${older}`])
+  })
+
+  it("runs what shows differences between versions of etcd on every runtime, and against older etcds on Node", () => {
+    for (const file of ["test/etcd/conformance/EtcdGrpc.test.ts", "test/kv/kv.test.ts", "test/admin/x.test.ts"]) {
+      assert.deepEqual(runs(file, "everyday"), ["deno: 3.5.30", "bun: 3.5.30", `node: ${all}`])
+      assert.deepEqual(runs(file, "rest"), [`deno: ${older}`, `bun: ${older}`])
+    }
   })
 
   it("runs pure and virtual files on Node only, and the other runtimes in the rest", () => {
@@ -28,7 +35,7 @@ describe("runsOf", () => {
   it("runs what depends on the platform on every runtime against the newest etcd", () => {
     for (const file of ["test/etcd/grpc/tls.test.ts", "test/registry/process.test.ts", "test/http/service.test.ts"]) {
       assert.deepEqual(runs(file, "everyday"), ["deno: 3.5.30", "bun: 3.5.30", "node: 3.5.30"])
-      assert.deepEqual(runs(file, "rest"), [`deno: ${older}`, `bun: ${older}`, `node: ${older}`])
+      assert.deepEqual(runs(file, "rest"), [`node: ${older}`])
     }
   })
 
@@ -39,13 +46,23 @@ describe("runsOf", () => {
     }
   })
 
+  it("leaves system tests to test:all", () => {
+    assert.deepEqual(runs("test/console/x.system.test.ts", "everyday"), [])
+    assert.deepEqual(runs("test/console/x.system.test.ts", "rest"), ["deno: 3.5.30", "bun: 3.5.30", "node: 3.5.30"])
+  })
+
+  it("runs the demo on Deno every day", () => {
+    assert.deepEqual(runs("test/examples/demo.test.ts", "everyday"), ["deno: 3.5.30"])
+    assert.deepEqual(runs("test/examples/demo.test.ts", "rest"), ["bun: 3.5.30", "node: 3.5.30"])
+  })
+
   it("leaves bundles to test:all", () => {
     assert.deepEqual(runs("test/bundles/esbuild.test.ts", "everyday"), [])
     assert.deepEqual(runs("test/bundles/esbuild.test.ts", "rest"), ["node: 3.5.30"])
   })
 
   it("puts files with the same versions into one run of a runtime", () => {
-    const files = ["test/a.test.ts", "test/b.test.ts", "test/c.pure.test.ts"]
+    const files = ["test/kv/a.test.ts", "test/kv/b.test.ts", "test/c.pure.test.ts"]
     assert.deepEqual(
       runsOf(files, "everyday", versions, ["node"]).map(({ files, versions }) => [versions.length, files.length]),
       [[3, 2], [1, 1]]
@@ -53,6 +70,6 @@ describe("runsOf", () => {
   })
 
   it("has nothing to run against older etcds when there is one", () => {
-    assert.deepEqual(runsOf(["test/a.test.ts"], "rest", ["3.5.30"]), [])
+    assert.deepEqual(runsOf(["test/kv/a.test.ts"], "rest", ["3.5.30"]), [])
   })
 })
