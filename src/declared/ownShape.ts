@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Duration, Result, Schema } from "effect"
+import { Duration, Result, Schema } from "effect"
 import type { Options as EtcdGrpcOptions } from "../etcd/grpc/EtcdGrpc.ts"
 import * as Service from "../registry/model/Service.ts"
 import * as Keyspace from "../registry/model/Keyspace.ts"
@@ -11,6 +11,7 @@ import { instanceId, serviceName } from "../registry/model/ServiceName.ts"
 import { checkOptions } from "../internal/options.ts"
 import * as Ttl from "../etcd/Ttl.ts"
 import type { RegisterOptions } from "../registry/registration/RegisterOptions.ts"
+import * as Probe from "./health/Probe.ts"
 import type { Problem } from "./document.ts"
 import { expand, ownSyntax } from "./environment.ts"
 import { duration, durationOf, field, list, number, oneOf, secret, text, textThat } from "./fields.ts"
@@ -56,6 +57,34 @@ const ttl = field((value) =>
   )
 )
 
+const probe = (read: (text: string) => Result.Result<Probe.Probe, string>): Schema.Codec<Probe.Probe, unknown> =>
+  field((value) => typeof value === "string" ? read(value) : Result.fail("it must be text"))
+
+/** Exactly one of `http`, `tcp` and `cmd`: {@link crossed}. */
+const Health = Schema.Struct({
+  http: optional(probe(Probe.fromUrl)),
+  tcp: optional(probe(Probe.fromAddress)),
+  cmd: optional(probe(Probe.fromCommand)),
+  interval: optional(duration(1)),
+  timeout: optional(duration(1)),
+  threshold: optional(number(
+    (count) => Number.isInteger(count) && count >= 1,
+    "it must be a whole number of at least 1"
+  ))
+})
+
+/** The options of `registerService` for a health check that is data. */
+const healthOptions = (
+  { cmd, http, interval = Probe.defaultInterval, tcp, threshold, timeout }: typeof Health.Type
+) => {
+  const probe = http ?? tcp ?? cmd
+  return probe === undefined ? {} : {
+    health: Probe.check(probe, timeout ?? interval),
+    healthEvery: interval,
+    ...(threshold === undefined ? {} : { healthThreshold: threshold })
+  }
+}
+
 const shapeOf = (endpoint: Schema.Codec<string, unknown>) =>
   Schema.Struct({
     etcd: optional(Etcd),
@@ -78,6 +107,8 @@ const shapeOf = (endpoint: Schema.Codec<string, unknown>) =>
       startupTimeout: optional(duration(1)),
       drain: optional(duration(0)),
       releaseTimeout: optional(duration(1)),
+      lease: optional(oneOf("own", "shared")),
+      health: optional(Health),
       healthEvery: optional(duration(1)),
       healthThreshold: optional(number(
         (count) => Number.isInteger(count) && count >= 1,
@@ -103,9 +134,9 @@ export const readOwnShape: ReadShape = (root, { decode, endpoint, variable }) =>
     parts: {
       ...(etcd === undefined ? {} : { etcd: etcd satisfies EtcdGrpcOptions }),
       ...(namespace === undefined ? {} : { namespace }),
-      services: services.map(({ name, ...options }, index) => ({
+      services: services.map(({ health, name, ...options }, index) => ({
         service: Service.make(name),
-        options: options satisfies RegisterOptions,
+        options: { ...options, ...(health && healthOptions(health)) } satisfies RegisterOptions,
         pathOf: (option: string) => ["services", index, option]
       })),
       discover: discover.map((name) => Service.make(name))
@@ -131,8 +162,9 @@ const crossed = (tree: Readonly<Record<string, unknown>>): ReadonlyArray<Problem
   const ids = new Set<string>()
   const services: ReadonlyArray<unknown> = Array.isArray(tree["services"]) ? tree["services"] : []
   services.forEach((service, index) => {
-    const { heartbeat, id, name, ttl } = recordOf(service)
+    const { health, heartbeat, id, name, ttl } = recordOf(service)
     const path = ["services", index]
+    if (health !== undefined) problems.push(...crossedHealth(recordOf(service), path))
     if (typeof name === "string" && typeof id === "string") {
       const pair = JSON.stringify([name, id])
       if (ids.has(pair)) {
@@ -149,5 +181,26 @@ const crossed = (tree: Readonly<Record<string, unknown>>): ReadonlyArray<Problem
       if (Result.isFailure(checked)) problems.push({ path: [...path, "heartbeat"], rule: checked.failure.rule })
     }
   })
+  return problems
+}
+
+/** The rules about more than one field of a health check. */
+const crossedHealth = (
+  service: Readonly<Record<string, unknown>>,
+  path: Problem["path"]
+): ReadonlyArray<Problem> => {
+  const problems: Array<Problem> = []
+  const health = recordOf(service["health"])
+  if (["http", "tcp", "cmd"].filter((kind) => kind in health).length !== 1) {
+    problems.push({ path: [...path, "health"], rule: "it must have one of http, tcp and cmd" })
+  }
+  for (const [option, member] of [["healthEvery", "interval"], ["healthThreshold", "threshold"]] as const) {
+    if (option in service) problems.push({ path: [...path, option], rule: `beside health it is health.${member}` })
+  }
+  const [interval, timeout] = [durationOf(health["interval"] ?? "5 seconds"), durationOf(health["timeout"])]
+  if (
+    Result.isSuccess(interval) && Result.isSuccess(timeout) &&
+    Duration.isGreaterThan(timeout.success, interval.success)
+  ) problems.push({ path: [...path, "health", "timeout"], rule: "it must be at most interval (5 seconds by default)" })
   return problems
 }
