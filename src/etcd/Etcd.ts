@@ -11,6 +11,7 @@
  * @module
  */
 import { Context, type Duration, Effect, type Stream } from "effect"
+import type { Administration } from "./Administration.ts"
 import { EtcdError, InvalidArgument, Unavailable, Unknown } from "./EtcdError.ts"
 
 /**
@@ -454,6 +455,19 @@ export interface StatusResponse {
   readonly leader: bigint
   readonly raftIndex: bigint
   readonly raftTerm: bigint
+  readonly raftAppliedIndex: bigint
+  /** Alarms, and whether the member has no leader, in etcd's own words. */
+  readonly errors: ReadonlyArray<string>
+  /** Bytes of `dbSize` that hold data. The rest is what a defragmentation frees. `0n` before etcd 3.4. */
+  readonly dbSizeInUse: bigint
+  /** Whether the member follows the leader without a vote. */
+  readonly isLearner: boolean
+  /** The version of the storage format, such as `3.6.0`. From etcd 3.6 on. */
+  readonly storageVersion?: string
+  /** The storage quota in bytes. From etcd 3.6 on. */
+  readonly dbSizeQuota?: bigint
+  /** The version that a downgrade leads to, while one is enabled. From etcd 3.6 on. */
+  readonly downgradeTarget?: string
 }
 
 /**
@@ -509,6 +523,8 @@ export interface Etcd {
    * something waits here, the client probes all endpoints.
    */
   readonly recovered: Effect.Effect<void>
+  /** The members of the cluster, and what an operator does with them. See `@effect-etcd/discovery/admin`. */
+  readonly administration: Administration
 }
 
 /**

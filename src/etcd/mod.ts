@@ -3,6 +3,17 @@
  *
  * @module
  */
+export type {
+  Administration,
+  Alarm,
+  AlarmResponse,
+  BrokenRule,
+  Calls,
+  Member,
+  MemberCalls,
+  MemberListResponse,
+  Rpc
+} from "./Administration.ts"
 export {
   type Bytes,
   type CompactRequest,

@@ -47,9 +47,10 @@
  *
  * @module
  */
-import { Clock, Context, Deferred, Duration, Effect, Latch, Layer, Stream } from "effect"
+import { Clock, Context, Deferred, Duration, Effect, Latch, Layer, Result, Stream } from "effect"
 import { formatDuration } from "../internal/time/format.ts"
 import { monotonicMillis, sleepUntil } from "../internal/time/monotonic.ts"
+import type { Calls } from "../etcd/Administration.ts"
 import { type Bytes, Etcd, type LeaseId, type RequestOp, type WatchRequest, type WatchResponse } from "../etcd/Etcd.ts"
 import { DeadlineExceeded, EtcdError, type EtcdErrorReason, Unavailable } from "../etcd/EtcdError.ts"
 import { type Call, type Fault, hung, type Method, unavailable } from "./Fault.ts"
@@ -275,6 +276,15 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
     openWatches: Effect.sync(() => Array.from(watches, ({ call }) => call))
   }
 
+  const administration = <A>(operation: Effect.Effect<A, EtcdError>) => unary("administration", {}, operation)
+
+  const faulty = (calls: Calls): Calls => ({
+    memberList: (request) => administration(calls.memberList(request)),
+    status: administration(calls.status),
+    alarms: administration(calls.alarms),
+    unary: (rpc) => administration(calls.unary(rpc))
+  })
+
   const etcd: Etcd = {
     range: (request) => unary("range", about(request), inner.range(request)),
     put: (request) => unary("put", about(request, request.lease), inner.put(request)),
@@ -305,7 +315,15 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
       const wake = () => resume(Effect.void)
       waiting.add(wake)
       return Effect.sync(() => waiting.delete(wake))
-    })
+    }),
+    administration: {
+      ...faulty(inner.administration),
+      at: (endpoint) =>
+        Result.map(inner.administration.at(endpoint), (calls) => ({
+          ...faulty(calls),
+          serverStream: (rpc) => Stream.unwrap(administration(Effect.succeed(calls.serverStream(rpc))))
+        }))
+    }
   }
 
   /** The watch with the fault. */

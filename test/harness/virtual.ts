@@ -76,7 +76,10 @@ export const world: Effect.Effect<World, never, Scope.Scope> = Effect.gen(functi
     watch: (request) => Stream.suspend(() => current.watch(request)),
     compact: (request) => Effect.suspend(() => current.compact(request)),
     status: Effect.suspend(() => current.status),
-    recovered: Effect.suspend(() => current.recovered)
+    recovered: Effect.suspend(() => current.recovered),
+    get administration() {
+      return current.administration
+    }
   }
   const processes: Array<Process> = []
   return {

@@ -155,13 +155,13 @@ export class Channel {
         request,
         this.#metadata(headers),
         options,
-        (error, response) => end(error === null ? decoded(decode, response) : Result.fail(statusOf(error)))
+        (error, response) => end(error === null ? decoded(decode, response) : Result.fail(GrpcStatus.of(error)))
       )
     }
     // grpc-js captures a stack for each call, in case the call fails. Nothing reads it.
     this.#calls += 1
     const call = Result.try(() => withoutStack(begin))
-    if (Result.isFailure(call)) queueMicrotask(() => end(Result.fail(statusOf(call.failure))))
+    if (Result.isFailure(call)) queueMicrotask(() => end(Result.fail(GrpcStatus.of(call.failure))))
     return {
       cancel: () => {
         if (!isOpen) return
@@ -199,12 +199,12 @@ export class Channel {
       })
       stream.on("end", () => end(ok))
       // The listener stays: a cancelled stream emits one more error, which would be uncaught otherwise.
-      stream.on("error", (error) => end(statusOf(error)))
+      stream.on("error", (error) => end(GrpcStatus.of(error)))
       return stream
     }
     this.#calls += 1
     const stream = Result.try(begin)
-    if (Result.isFailure(stream)) queueMicrotask(() => end(statusOf(stream.failure)))
+    if (Result.isFailure(stream)) queueMicrotask(() => end(GrpcStatus.of(stream.failure)))
     return {
       write: (message) => {
         if (isOpen && Result.isSuccess(stream)) stream.success.write(message)
@@ -215,6 +215,31 @@ export class Channel {
         finish()
       }
     }
+  }
+
+  /** Sends one request and reads a stream of responses, at the reader's pace. An iteration throws a {@link GrpcStatus}. */
+  serverStream<Response>(
+    { decode, path }: Method<Response>,
+    request: Uint8Array,
+    headers: Headers
+  ): AsyncIterable<Response> {
+    const begin = () => {
+      if (!this.isReady) throw connectionClosed
+      return this.#client.makeServerStreamRequest(path, toBuffer, identity, request, this.#metadata(headers))
+    }
+    const read = async function* () {
+      const stream = begin()
+      // The listener stays: a cancelled stream emits one more error, which would be uncaught otherwise.
+      stream.on("error", () => {})
+      try {
+        for await (const bytes of stream) yield Result.getOrThrow(decoded(decode, bytes))
+      } catch (error) {
+        throw GrpcStatus.of(error)
+      } finally {
+        stream.cancel()
+      }
+    }
+    return { [Symbol.asyncIterator]: read }
   }
 
   /** Lets no further call begin, and closes the connection once the last one has ended. */
@@ -264,13 +289,3 @@ const decoded = <Response>(
     try: () => decode(bytes ?? new Uint8Array()),
     catch: (error) => new GrpcStatus(14, `unreadable response: ${messageOf(error)}`)
   })
-
-/** The status of a call that failed with an error of grpc-js, or with whatever was thrown at its start. */
-const statusOf = (error: unknown): GrpcStatus => {
-  if (error instanceof GrpcStatus) return error
-  const { code, details } = Object(error) as { readonly code?: unknown; readonly details?: unknown }
-  return new GrpcStatus(
-    typeof code === "number" ? code : 14,
-    typeof details === "string" && details !== "" ? details : messageOf(error)
-  )
-}

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Clock, type Context, Effect, FiberSet, type Scope } from "effect"
+import { Clock, type Context, Effect, FiberSet, type Scope, Stream } from "effect"
 import { traced } from "../../internal/traced.ts"
 import type { ResponseHeader } from "../Etcd.ts"
 import { DeadlineExceeded, type EtcdError, InvalidArgument } from "../EtcdError.ts"
@@ -15,7 +15,7 @@ import {
   clientClosed,
   type Failure,
   failureOf,
-  type GrpcStatus,
+  GrpcStatus,
   isTransport,
   messageOf,
   namesStaleToken,
@@ -25,7 +25,7 @@ import {
 import { encode, Unsendable } from "./messages.ts"
 import * as methods from "./methods.ts"
 import { connections, ofMethod } from "./metrics.ts"
-import type { Settings } from "./settings.ts"
+import type { Address, Settings } from "./settings.ts"
 
 /** A connection, and what each call on it must carry. */
 export interface Access {
@@ -34,6 +34,9 @@ export interface Access {
   /** Is part of the headers, unless the cluster has no authentication. */
   readonly token?: string
 }
+
+/** The failure behind the status of a call. */
+type OnFailure = (access: Access, status: GrpcStatus) => Failure
 
 /** The identity of a cluster, which some proxies omit from their responses. */
 export type ClusterIdentity = Pick<ResponseHeader, "clusterId" | "raftTerm">
@@ -119,7 +122,7 @@ export class Client {
     ): Effect.Effect<Response, EtcdError> =>
       inSpan(Effect.suspend(() => {
         const startedAt = this.now()
-        return Effect.mapBoth(Effect.flatMap(sendable(encode), (request) => this.#send(method, request)), {
+        return Effect.mapBoth(Effect.flatMap(sendable(encode), (request) => this.send(method, request)), {
           onSuccess: (response) => {
             metrics.succeeded(this.now() - startedAt)
             this.observe(response.header, requiresLeader)
@@ -133,25 +136,112 @@ export class Client {
       }))
   }
 
-  /** Connecting, authentication and a second request take together no longer than the two limits. */
-  #send<Response>(method: methods.Method<Response>, request: Uint8Array): Effect.Effect<Response, Failure> {
-    const isStale = ({ reason }: Failure) => this.isStaleToken(reason.detail)
-    const { dialTimeoutMillis, requestTimeoutMillis } = this.settings
-    return Effect.suspend(() => {
-      const until = this.now() + dialTimeoutMillis + requestTimeoutMillis
-      const invoke = (access: Access) =>
-        Effect.suspend(() =>
-          this.#invoke(access, method, request, Math.min(requestTimeoutMillis, Math.max(1, until - this.now())))
+  /** Sends a request over the connection in use. */
+  send<Response>(
+    method: methods.Method<Response>,
+    request: Uint8Array,
+    timeoutMillis: number = this.settings.requestTimeoutMillis
+  ): Effect.Effect<Response, Failure> {
+    return this.#send(this.#connection, method, request, timeoutMillis, this.#recordFailure)
+  }
+
+  /**
+   * Sends a request to one member, over a connection of its own. Its failure is not recorded: another member may
+   * answer.
+   */
+  sendTo<Response>(
+    address: Address,
+    method: methods.Method<Response>,
+    request: Uint8Array,
+    timeoutMillis: number = this.settings.requestTimeoutMillis
+  ): Effect.Effect<Response, Failure> {
+    return Effect.scoped(Effect.flatMap(
+      this.#ownConnection(address),
+      (connection) => this.#send(Effect.succeed(connection), method, request, timeoutMillis, this.#failureOn)
+    ))
+  }
+
+  /** Opens a stream of responses from one member, over a connection of its own. */
+  streamFrom<Response>(
+    address: Address,
+    method: methods.Method<Response>,
+    request: Uint8Array
+  ): Stream.Stream<Response, Failure> {
+    const openOn = (connection: Connection) =>
+      Effect.map(this.#authorize(connection), (access) => ({
+        access,
+        responses: Stream.fromAsyncIterable(
+          connection.channel.serverStream(method, request, access.headers),
+          (error) => this.#failureOn(access, GrpcStatus.of(error))
         )
-      return Effect.flatMap(this.access, (access) =>
-        Effect.catchIf(invoke(access), isStale, () => {
-          this.dropToken(access)
-          return Effect.flatMap(
-            this.#authorize(access.connection),
-            (again) => Effect.mapError(invoke(again), (failure) => isStale(failure) ? tokenRenewed(failure) : failure)
-          )
-        }))
+      }))
+    return Stream.unwrap(Effect.gen({ self: this }, function* () {
+      const connection = yield* this.#ownConnection(address)
+      const { access, responses } = yield* openOn(connection)
+      // etcd checks the token before it sends anything.
+      return Stream.catchIf(responses, ({ reason }) => this.isStaleToken(reason.detail), () => {
+        this.dropToken(access)
+        return Stream.unwrap(Effect.map(openOn(connection), (again) => again.responses))
+      })
+    }))
+  }
+
+  /** A connection for one caller, which ends with the caller's scope or with the client. */
+  #ownConnection(address: Address): Effect.Effect<Connection, Failure, Scope.Scope> {
+    const open = Effect.map(this.connections.open(address), (connection) => {
+      const close = () => connection.channel.abort()
+      this.#calls.add(close)
+      return { connection, close }
     })
+    const owned = Effect.acquireRelease(open, ({ close }) =>
+      Effect.sync(() => {
+        this.#calls.delete(close)
+        close()
+      }), { interruptible: true })
+    return Effect.map(owned, ({ connection }) => connection)
+  }
+
+  /** Connecting, authentication and a second request take together no longer than the two limits. */
+  #send<Response>(
+    connection: Effect.Effect<Connection, Failure>,
+    method: methods.Method<Response>,
+    request: Uint8Array,
+    timeoutMillis: number,
+    onFailure: OnFailure
+  ): Effect.Effect<Response, Failure> {
+    return Effect.suspend(() => {
+      const until = this.now() + this.settings.dialTimeoutMillis + timeoutMillis
+      return Effect.flatMap(
+        connection,
+        (connection) =>
+          this.#withToken(connection, (access) =>
+            Effect.suspend(() =>
+              this.#invoke(
+                access,
+                method,
+                request,
+                Math.min(timeoutMillis, Math.max(1, until - this.now())),
+                onFailure
+              )
+            ))
+      )
+    })
+  }
+
+  /** Runs a call on a connection, and once more with a new token if the first was stale. */
+  #withToken<A>(
+    connection: Connection,
+    call: (access: Access) => Effect.Effect<A, Failure>
+  ): Effect.Effect<A, Failure> {
+    const isStale = ({ reason }: Failure) => this.isStaleToken(reason.detail)
+    return Effect.flatMap(this.#authorize(connection), (access) =>
+      Effect.catchIf(call(access), isStale, () => {
+        this.dropToken(access)
+        return Effect.flatMap(
+          this.#authorize(connection),
+          (again) => Effect.mapError(call(again), (failure) => isStale(failure) ? tokenRenewed(failure) : failure)
+        )
+      }))
   }
 
   /** Sends a request once, over a given connection. */
@@ -159,16 +249,15 @@ export class Client {
     access: Access,
     method: methods.Method<Response>,
     request: Uint8Array,
-    timeoutMillis: number = this.settings.requestTimeoutMillis
+    timeoutMillis: number = this.settings.requestTimeoutMillis,
+    onFailure: OnFailure = this.#recordFailure
   ): Effect.Effect<Response, Failure> {
     return Effect.callback((resume) => {
       const { connection: { channel }, headers } = access
       const call = channel.unary(method, request, headers, timeoutMillis, (outcome) => {
         this.#calls.delete(close)
         resume(
-          outcome._tag === "Success" ?
-            Effect.succeed(outcome.success) :
-            Effect.fail(this.failed(access, outcome.failure))
+          outcome._tag === "Success" ? Effect.succeed(outcome.success) : Effect.fail(onFailure(access, outcome.failure))
         )
       })
       const close = () => {
@@ -231,11 +320,18 @@ export class Client {
 
   /** A connection that is ready, and what each call on it must carry. */
   readonly access: Effect.Effect<Access, Failure> = Effect.suspend(() =>
-    Effect.flatMap(
-      Effect.tapError(this.connections.get, () => Effect.sync(() => this.reachability.failed())),
-      (connection) => this.#authorize(connection)
-    )
+    Effect.flatMap(this.#connection, (connection) => this.#authorize(connection))
   )
+
+  /** The connection in use. */
+  readonly #connection: Effect.Effect<Connection, Failure> = Effect.suspend(() =>
+    Effect.tapError(this.connections.get, () => Effect.sync(() => this.reachability.failed()))
+  )
+
+  readonly #failureOn: OnFailure = ({ connection }, status) =>
+    this.isClosed ? clientClosed : failureOf(status, connection.endpoint)
+
+  readonly #recordFailure: OnFailure = (access, status) => this.failed(access, status)
 
   /** Whether a text says that the server does not accept the token any more. */
   isStaleToken(detail: string): boolean {

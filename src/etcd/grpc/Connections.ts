@@ -164,6 +164,22 @@ export class Connections {
   })
 
   #connectTo(endpoint: Endpoint, timeoutMillis: number): Effect.Effect<Connection, Failure> {
+    return Effect.map(this.#dial(endpoint, timeoutMillis), (connection) => {
+      if (this.#isClosed) connection.channel.abort()
+      endpoint.connection?.channel.retire()
+      return endpoint.connection = connection
+    })
+  }
+
+  /** A connection for one caller, to any member of the cluster. The caller closes it. */
+  open(address: Address): Effect.Effect<Connection, Failure> {
+    const endpoint = { address, connection: undefined, advice: undefined }
+    return Effect.suspend(() =>
+      this.#isClosed ? Effect.fail(clientClosed) : this.#dial(endpoint, this.#config.settings.dialTimeoutMillis)
+    )
+  }
+
+  #dial(endpoint: Endpoint, timeoutMillis: number): Effect.Effect<Connection, Failure> {
     const { address } = endpoint
     const { grpc, settings } = this.#config
     const { tls: identity } = address
@@ -181,11 +197,7 @@ export class Connections {
         reason: new Unavailable({ detail: endpoint.advice ? `${detail}; ${endpoint.advice}` : detail }),
         endpoint: address.url
       })),
-      Effect.map((channel) => {
-        if (this.#isClosed) channel.abort()
-        endpoint.connection?.channel.retire()
-        return endpoint.connection = { endpoint: address.url, channel, streams: new Set() }
-      })
+      Effect.map((channel) => ({ endpoint: address.url, channel, streams: new Set() }))
     )
   }
 

@@ -25,6 +25,7 @@ import * as Setting from "../../internal/config.ts"
 import type { InvalidOption } from "../../internal/options.ts"
 import { Etcd, type LeaseId } from "../Etcd.ts"
 import { EtcdError, Unknown } from "../EtcdError.ts"
+import { makeAdministration } from "./administration.ts"
 import { Client } from "./Client.ts"
 import { messageOf } from "./failures.ts"
 import { makeKeepAlive } from "./KeepAlive.ts"
@@ -155,6 +156,7 @@ const etcdOf = (client: Client): Etcd => {
     watch: makeWatch(client),
     compact: (request) => compact(() => encode.compact(request)),
     status: status(encode.nothing, { requiresLeader: false }),
-    recovered: client.reachability.recovered
+    recovered: client.reachability.recovered,
+    administration: makeAdministration(client)
   }
 }

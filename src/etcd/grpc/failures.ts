@@ -48,6 +48,16 @@ export class GrpcStatus {
     this.code = code
     this.details = details
   }
+
+  /** The status of a call that failed with an error of grpc-js, or with whatever was thrown at its start. */
+  static of(error: unknown): GrpcStatus {
+    if (error instanceof GrpcStatus) return error
+    const { code, details } = Object(error) as { readonly code?: unknown; readonly details?: unknown }
+    return new GrpcStatus(
+      typeof code === "number" ? code : 14,
+      typeof details === "string" && details !== "" ? details : messageOf(error)
+    )
+  }
 }
 
 /** The failure of operations on a closed client. */

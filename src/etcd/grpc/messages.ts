@@ -7,6 +7,7 @@
  * @module
  */
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire"
+import type { Alarm, AlarmResponse, Member, MemberListResponse } from "../Administration.ts"
 import type {
   CompactRequest,
   Compare,
@@ -259,12 +260,17 @@ const readLeaseLeases = (reader: BinaryReader, end: number): LeaseLeasesResponse
 }
 
 const readStatus = (reader: BinaryReader, end: number): StatusResponse => {
+  const errors: Array<string> = []
   let header = noHeader
   let version = ""
   let dbSize = 0n
   let leader = 0n
   let raftIndex = 0n
   let raftTerm = 0n
+  let raftAppliedIndex = 0n
+  let dbSizeInUse = 0n
+  let isLearner = false
+  let newer: Pick<StatusResponse, "storageVersion" | "dbSizeQuota" | "downgradeTarget"> = {}
   while (reader.pos < end) {
     const tag = reader.uint32()
     if (tag === delimited(1)) header = nested(reader, readHeader)
@@ -273,9 +279,96 @@ const readStatus = (reader: BinaryReader, end: number): StatusResponse => {
     else if (tag === 4 << 3) leader = readUint64(reader)
     else if (tag === 5 << 3) raftIndex = readUint64(reader)
     else if (tag === 6 << 3) raftTerm = readUint64(reader)
+    else if (tag === 7 << 3) raftAppliedIndex = readUint64(reader)
+    else if (tag === delimited(8)) errors.push(reader.string())
+    else if (tag === 9 << 3) dbSizeInUse = readInt64(reader)
+    else if (tag === 10 << 3) isLearner = reader.bool()
+    else if (tag === delimited(11)) newer = { ...newer, storageVersion: reader.string() }
+    else if (tag === 12 << 3) newer = { ...newer, dbSizeQuota: readInt64(reader) }
+    else if (tag === delimited(13)) newer = { ...newer, ...nested(reader, readDowngrade) }
     else skip(reader, tag)
   }
-  return { header, version, dbSize, leader, raftIndex, raftTerm }
+  return {
+    header,
+    version,
+    dbSize,
+    leader,
+    raftIndex,
+    raftTerm,
+    raftAppliedIndex,
+    errors,
+    dbSizeInUse,
+    isLearner,
+    ...newer
+  }
+}
+
+const readDowngrade = (reader: BinaryReader, end: number): Pick<StatusResponse, "downgradeTarget"> => {
+  let isEnabled = false
+  let target = ""
+  while (reader.pos < end) {
+    const tag = reader.uint32()
+    if (tag === 1 << 3) isEnabled = reader.bool()
+    else if (tag === delimited(2)) target = reader.string()
+    else skip(reader, tag)
+  }
+  return isEnabled ? { downgradeTarget: target } : {}
+}
+
+const readMember = (reader: BinaryReader, end: number): Member => {
+  const peerUrls: Array<string> = []
+  const clientUrls: Array<string> = []
+  let id = 0n
+  let name = ""
+  let isLearner = false
+  while (reader.pos < end) {
+    const tag = reader.uint32()
+    if (tag === 1 << 3) id = readUint64(reader)
+    else if (tag === delimited(2)) name = reader.string()
+    else if (tag === delimited(3)) peerUrls.push(reader.string())
+    else if (tag === delimited(4)) clientUrls.push(reader.string())
+    else if (tag === 5 << 3) isLearner = reader.bool()
+    else skip(reader, tag)
+  }
+  return { id, name, peerUrls, clientUrls, isLearner }
+}
+
+const readMemberList = (reader: BinaryReader, end: number): MemberListResponse => {
+  const members: Array<Member> = []
+  let header = noHeader
+  while (reader.pos < end) {
+    const tag = reader.uint32()
+    if (tag === delimited(1)) header = nested(reader, readHeader)
+    else if (tag === delimited(2)) members.push(nested(reader, readMember))
+    else skip(reader, tag)
+  }
+  return { header, members }
+}
+
+const alarmTypes: ReadonlyArray<Alarm["type"]> = ["unknown", "nospace", "corrupt"]
+
+const readAlarm = (reader: BinaryReader, end: number): Alarm => {
+  let memberId = 0n
+  let type: Alarm["type"] = "unknown"
+  while (reader.pos < end) {
+    const tag = reader.uint32()
+    if (tag === 1 << 3) memberId = readUint64(reader)
+    else if (tag === 2 << 3) type = alarmTypes[reader.int32()] ?? "unknown"
+    else skip(reader, tag)
+  }
+  return { memberId, type }
+}
+
+const readAlarms = (reader: BinaryReader, end: number): AlarmResponse => {
+  const alarms: Array<Alarm> = []
+  let header = noHeader
+  while (reader.pos < end) {
+    const tag = reader.uint32()
+    if (tag === delimited(1)) header = nested(reader, readHeader)
+    else if (tag === delimited(2)) alarms.push(nested(reader, readAlarm))
+    else skip(reader, tag)
+  }
+  return { header, alarms }
 }
 
 const readToken = (reader: BinaryReader, end: number): string => {
@@ -340,6 +433,8 @@ export const decode: {
   readonly leaseTimeToLive: (bytes: Uint8Array) => LeaseTimeToLiveResponse
   readonly leaseLeases: (bytes: Uint8Array) => LeaseLeasesResponse
   readonly status: (bytes: Uint8Array) => StatusResponse
+  readonly memberList: (bytes: Uint8Array) => MemberListResponse
+  readonly alarms: (bytes: Uint8Array) => AlarmResponse
   /** The token of an `AuthenticateResponse`. */
   readonly token: (bytes: Uint8Array) => string
   readonly headerOnly: (bytes: Uint8Array) => { readonly header: ResponseHeader }
@@ -353,6 +448,8 @@ export const decode: {
   leaseTimeToLive: decodeWith(readLeaseTimeToLive),
   leaseLeases: decodeWith(readLeaseLeases),
   status: decodeWith(readStatus),
+  memberList: decodeWith(readMemberList),
+  alarms: decodeWith(readAlarms),
   token: decodeWith(readToken),
   headerOnly: decodeWith(readHeaderOnly),
   watch: decodeWith(readWatch)
@@ -550,6 +647,7 @@ export const encode: {
   readonly leaseRevoke: (id: LeaseId) => Uint8Array
   readonly leaseKeepAlive: (id: LeaseId) => Uint8Array
   readonly leaseTimeToLive: (request: LeaseTimeToLiveRequest) => Uint8Array
+  readonly memberList: (isLinearizable: boolean) => Uint8Array
   /** A request without fields. */
   readonly nothing: () => Uint8Array
   readonly authenticate: (credentials: { readonly name: string; readonly password: string }) => Uint8Array
@@ -569,6 +667,7 @@ export const encode: {
   leaseRevoke: encodeWith(writeLease),
   leaseKeepAlive: encodeWith(writeLease),
   leaseTimeToLive: encodeWith(writeLeaseTimeToLive),
+  memberList: encodeWith((writer, isLinearizable) => writeBool(writer, 1, isLinearizable)),
   nothing: encodeWith(writeNothing),
   authenticate: encodeWith(writeCredentials),
   watch: encodeWith(writeWatch),

@@ -30,3 +30,6 @@ export const leaseTimeToLive = method("Lease/LeaseTimeToLive", decode.leaseTimeT
 export const leaseLeases = method("Lease/LeaseLeases", decode.leaseLeases)
 export const watch = method("Watch/Watch", decode.watch)
 export const status = method("Maintenance/Status", decode.status)
+export const memberList = method("Cluster/MemberList", decode.memberList)
+/** The request without fields reads the alarms. */
+export const alarms = method("Maintenance/Alarm", decode.alarms)

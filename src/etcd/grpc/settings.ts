@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { Duration, Effect, Option, Redacted } from "effect"
+import { Duration, Effect, Option, Redacted, Result } from "effect"
 import { isIP } from "node:net"
 import { type Check, checkOptions, type InvalidOption } from "../../internal/options.ts"
+import type { BrokenRule } from "../Administration.ts"
 import * as Tls from "./Tls.ts"
 
 /**
@@ -65,6 +66,8 @@ export interface Credentials {
 /** The checked options. */
 export interface Settings {
   readonly addresses: readonly [Address, ...ReadonlyArray<Address>]
+  /** The address of another member of the cluster, or the rule that the endpoint breaks. */
+  readonly addressOf: (endpoint: string) => Result.Result<Address, BrokenRule>
   readonly credentials?: Credentials
   readonly tls?: Tls.SecureContexts
   readonly dialTimeoutMillis: number
@@ -102,7 +105,8 @@ export const settingsOf: (options: Options) => Effect.Effect<Settings, InvalidOp
       }
     }))
     const isSecure = checked.addresses[0].tls !== undefined
-    return isSecure ? { ...checked, tls: yield* Tls.make(options.tls ?? {}) } : checked
+    const settings = { ...checked, addressOf: addressOf(isSecure, options.tls?.serverName) }
+    return isSecure ? { ...settings, tls: yield* Tls.make(options.tls ?? {}) } : settings
   }
 )
 
@@ -133,6 +137,18 @@ const checkEndpoints = (check: Check, { endpoints, tls }: Options): Settings["ad
   const [first, ...rest] = urls.map((url) => toAddress(url, tls?.serverName))
   return first === undefined ? check.refuse("endpoints", endpoints, "it must have at least one") : [first, ...rest]
 }
+
+const addressOf = (isSecure: boolean, serverName: string | undefined): Settings["addressOf"] => (endpoint) =>
+  Result.mapError(
+    checkOptions("EtcdGrpc", (check) => {
+      const url = parse(check, endpoint, isSecure)
+      if (!isSecure && url.protocol === "https:") {
+        check.refuse("endpoint", endpoint, "it must be http://, as the client's own endpoints")
+      }
+      return toAddress(url, serverName)
+    }),
+    ({ rule }) => ({ rule, value: withoutUserInfo(endpoint) })
+  )
 
 const parse = (check: Check, endpoint: string, isSecure: boolean): URL => {
   const refuse = (rule: string): never => check.refuse("endpoints", withoutUserInfo(endpoint), rule)

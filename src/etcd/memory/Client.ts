@@ -4,9 +4,10 @@
  * @module
  */
 import { Array, Effect, type Pull, Result, type Scope, Stream } from "effect"
+import type { MemberCalls } from "../Administration.ts"
 import { type Etcd, type KeyRange, type LeaseId, toBytes, type WatchRequest, type WatchResponse } from "../Etcd.ts"
-import { Cancelled, EtcdError } from "../EtcdError.ts"
-import type { Answer, Server } from "./Server.ts"
+import { Cancelled, EtcdError, Unimplemented } from "../EtcdError.ts"
+import { type Answer, memberUrl, type Server } from "./Server.ts"
 import type { Timekeeper } from "./Timekeeper.ts"
 import type { Watch } from "./Watchers.ts"
 
@@ -50,7 +51,14 @@ class Client {
       compact: (request) => this.#call("compact", undefined, (server) => server.compact(request)),
       status: this.#call("status", undefined, (server) => server.status()),
       // The engine is in this process: it always answers.
-      recovered: Effect.never
+      recovered: Effect.never,
+      administration: {
+        ...this.#calls,
+        at: (endpoint) =>
+          endpoint === memberUrl ?
+            Result.succeed(this.#calls) :
+            Result.fail({ value: endpoint, rule: `it must be ${memberUrl}` })
+      }
     }
   }
 
@@ -79,6 +87,19 @@ class Client {
       const error = { reason: answer.failure, method }
       return Effect.fail(new EtcdError(key === undefined ? error : { ...error, key: key() }))
     })
+  }
+
+  /** The engine answers what a single member would, and has no other RPC. */
+  get #calls(): MemberCalls {
+    const unimplemented = (method: string): EtcdError =>
+      new EtcdError({ reason: new Unimplemented({ detail: "the embedded engine is not a server" }), method })
+    return {
+      memberList: () => this.#call("memberList", undefined, (server) => server.memberList()),
+      status: this.#call("status", undefined, (server) => server.status()),
+      alarms: this.#call("alarms", undefined, (server) => server.alarms()),
+      unary: ({ name }) => Effect.fail(unimplemented(name)),
+      serverStream: ({ name }) => Stream.fail(unimplemented(name))
+    }
   }
 
   #watch(request: WatchRequest): Stream.Stream<WatchResponse, EtcdError> {

@@ -11,6 +11,7 @@
  * @module
  */
 import { Duration, Result } from "effect"
+import type { AlarmResponse, MemberListResponse } from "../Administration.ts"
 import type * as Etcd from "../Etcd.ts"
 import { Compacted, type EtcdErrorReason, InvalidArgument, LeaseExists, LeaseNotFound } from "../EtcdError.ts"
 import { Deadlines } from "../../internal/time/Deadlines.ts"
@@ -34,6 +35,9 @@ import {
 } from "./requests.ts"
 import { exists, Store, type Transaction } from "./Store.ts"
 import { type Change, type Message, type Watch, Watchers } from "./Watchers.ts"
+
+/** The client URL of the only member, in the form of an endpoint. */
+export const memberUrl = "memory://engine"
 
 /** The options of a server. */
 export interface ServerOptions {
@@ -191,8 +195,24 @@ export class Server {
       dbSize: BigInt(this.#store.bytes),
       leader: this.#options.memberId,
       raftIndex: BigInt(this.#raftIndex),
-      raftTerm
+      raftTerm,
+      raftAppliedIndex: BigInt(this.#raftIndex),
+      errors: [],
+      dbSizeInUse: BigInt(this.#store.bytes),
+      isLearner: false
     })
+  }
+
+  /** The engine is a cluster of one member. */
+  memberList(): Answer<MemberListResponse> {
+    const { memberId } = this.#options
+    const member = { id: memberId, name: "memory", peerUrls: [], clientUrls: [memberUrl], isLearner: false }
+    return Result.succeed({ header: this.#header(), members: [member] })
+  }
+
+  /** An engine has no quota and no second copy of its data: nothing raises an alarm. */
+  alarms(): Answer<AlarmResponse> {
+    return Result.succeed({ header: this.#header(), alarms: [] })
   }
 
   /** Starts a watch, which lasts until it is closed. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Effect } from "effect"
+import { Effect, Result } from "effect"
 import assert from "node:assert/strict"
 import { all, assertEqual, assertRefused, type Check, keysIn, kv } from "./subject.ts"
 
@@ -85,12 +85,45 @@ export const maintenanceChecks: ReadonlyArray<Check> = [
     body: ({ etcd, root, revision, header }) =>
       Effect.gen(function* () {
         yield* etcd.put({ key: root, value: "1" })
-        const { version, dbSize, raftIndex, ...rest } = yield* etcd.status
+        const { dbSize, dbSizeInUse, errors, isLearner, leader, raftAppliedIndex, raftIndex, version, ...rest } =
+          yield* etcd.status
         assert.match(version, /^\d+\.\d+\.\d+/)
-        assert.ok(dbSize > 0n && raftIndex > 0n)
+        assert.ok(dbSize >= dbSizeInUse && dbSizeInUse > 0n && raftIndex > 0n && raftAppliedIndex > 0n)
+        assert.deepEqual([isLearner, errors], [false, []])
         const { memberId, raftTerm } = header()
-        assertEqual(rest, { header: header(1), leader: memberId, raftTerm })
+        assert.equal(leader, memberId)
+        assertEqual(rest.header, header(1))
+        assert.equal(rest.raftTerm, raftTerm)
         assert.ok(raftTerm > 0n && header().clusterId > 0n && memberId > 0n && revision > 0n)
+      })
+  },
+  {
+    title: "administration lists the members, and answers at the client URL of each",
+    body: ({ etcd, header }) =>
+      Effect.gen(function* () {
+        const { administration } = etcd
+        const { members } = yield* administration.memberList()
+        assert.deepEqual(members.map(({ id, isLearner }) => [id, isLearner]), [[header().memberId, false]])
+        const [url = ""] = members.flatMap(({ clientUrls }) => clientUrls)
+        const calls = Result.getOrThrow(administration.at(url))
+        assert.equal((yield* calls.status).header.memberId, header().memberId)
+        assert.deepEqual((yield* calls.memberList({ serializable: true })).members, members)
+      })
+  },
+  {
+    title: "administration has no alarms on a healthy cluster",
+    body: ({ etcd }) =>
+      Effect.gen(function* () {
+        assert.deepEqual((yield* etcd.administration.alarms).alarms, [])
+      })
+  },
+  {
+    title: "administration refuses an endpoint that is none",
+    body: ({ etcd }) =>
+      Effect.sync(() => {
+        for (const endpoint of ["", "ftp://127.0.0.1:2379", "http://127.0.0.1:2379/path", "two words:1"]) {
+          assert.ok(Result.isFailure(etcd.administration.at(endpoint)), endpoint)
+        }
       })
   }
 ]
