@@ -5,8 +5,8 @@
  * @module
  */
 import type { Duration, Effect, Result, Stream } from "effect"
-import type { ResponseHeader, StatusResponse } from "./Etcd.ts"
 import type { EtcdError } from "./EtcdError.ts"
+import type { ResponseHeader } from "./ResponseHeader.ts"
 
 /**
  * A member of a cluster.
@@ -58,6 +58,37 @@ export interface Alarm {
 export interface AlarmResponse {
   readonly header: ResponseHeader
   readonly alarms: ReadonlyArray<Alarm>
+}
+
+/**
+ * The state of a member.
+ *
+ * @since 0.1.0
+ * @category responses
+ */
+export interface StatusResponse {
+  readonly header: ResponseHeader
+  /** The version of the server, such as `3.5.16`. */
+  readonly version: string
+  /** Bytes. */
+  readonly dbSize: bigint
+  /** The member id of the leader; `0n` if there is none. */
+  readonly leader: bigint
+  readonly raftIndex: bigint
+  readonly raftTerm: bigint
+  readonly raftAppliedIndex: bigint
+  /** Alarms, and whether the member has no leader, in etcd's own words. */
+  readonly errors: ReadonlyArray<string>
+  /** Bytes of `dbSize` that hold data. The rest is what a defragmentation frees. `0n` before etcd 3.4. */
+  readonly dbSizeInUse: bigint
+  /** Whether the member follows the leader without a vote. */
+  readonly isLearner: boolean
+  /** The version of the storage format, such as `3.6.0`. From etcd 3.6 on. */
+  readonly storageVersion?: string
+  /** The storage quota in bytes. From etcd 3.6 on. */
+  readonly dbSizeQuota?: bigint
+  /** The version that a downgrade leads to, while one is enabled. From etcd 3.6 on. */
+  readonly downgradeTarget?: string
 }
 
 /**

@@ -11,8 +11,12 @@
  * @module
  */
 import { Context, type Duration, Effect, type Stream } from "effect"
-import type { Administration } from "./Administration.ts"
+import type { Administration, StatusResponse } from "./Administration.ts"
 import { EtcdError, InvalidArgument, Unavailable, Unknown } from "./EtcdError.ts"
+import type { ResponseHeader } from "./ResponseHeader.ts"
+
+export type { StatusResponse } from "./Administration.ts"
+export type { ResponseHeader } from "./ResponseHeader.ts"
 
 /**
  * A key or a value: bytes, or text that stands for its UTF-8 bytes.
@@ -29,20 +33,6 @@ export type Bytes = string | Uint8Array
  * @category models
  */
 export type LeaseId = bigint
-
-/**
- * The cluster, the member and the revision that answered a request.
- *
- * @since 0.1.0
- * @category responses
- */
-export interface ResponseHeader {
-  readonly clusterId: bigint
-  readonly memberId: bigint
-  /** The revision of the store at the time of the response. */
-  readonly revision: bigint
-  readonly raftTerm: bigint
-}
 
 /**
  * A key with its value, its revisions and its lease.
@@ -437,37 +427,6 @@ export interface CompactRequest {
  */
 export interface CompactResponse {
   readonly header: ResponseHeader
-}
-
-/**
- * The state of a member.
- *
- * @since 0.1.0
- * @category responses
- */
-export interface StatusResponse {
-  readonly header: ResponseHeader
-  /** The version of the server, such as `3.5.16`. */
-  readonly version: string
-  /** Bytes. */
-  readonly dbSize: bigint
-  /** The member id of the leader; `0n` if there is none. */
-  readonly leader: bigint
-  readonly raftIndex: bigint
-  readonly raftTerm: bigint
-  readonly raftAppliedIndex: bigint
-  /** Alarms, and whether the member has no leader, in etcd's own words. */
-  readonly errors: ReadonlyArray<string>
-  /** Bytes of `dbSize` that hold data. The rest is what a defragmentation frees. `0n` before etcd 3.4. */
-  readonly dbSizeInUse: bigint
-  /** Whether the member follows the leader without a vote. */
-  readonly isLearner: boolean
-  /** The version of the storage format, such as `3.6.0`. From etcd 3.6 on. */
-  readonly storageVersion?: string
-  /** The storage quota in bytes. From etcd 3.6 on. */
-  readonly dbSizeQuota?: bigint
-  /** The version that a downgrade leads to, while one is enabled. From etcd 3.6 on. */
-  readonly downgradeTarget?: string
 }
 
 /**
