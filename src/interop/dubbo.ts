@@ -70,6 +70,7 @@ export const dubbo: Format<Readonly<Record<string, string>>, AddressOptions> = f
     newId: (_, endpoints) => authorityOf(endpoints[0] ?? ""),
     defaultWeight
   },
+  members: { weight: { path: ["Weight"], toJson: (weight) => weight } },
   encode: (instance) =>
     Result.gen(function* () {
       const address = yield* onlyAddress(scheme, instance)

@@ -23,7 +23,7 @@ export interface Format<M, Options> extends Codec<M> {
 }
 
 /** The parts of a format. */
-export interface FormatParts<M> extends Pick<Codec<M>, "encode" | "decode"> {
+export interface FormatParts<M> extends Pick<Codec<M>, "encode" | "decode" | "members"> {
   /** The name of the format in messages. */
   readonly title: string
   readonly layout: LayoutParts
@@ -37,10 +37,13 @@ export const format = <M, Options extends object>(
 ): Format<M, Partial<Options>> =>
   Object.assign((options: Partial<Options>) => lossless(make(options)), lossless(make({})))
 
-const members = ["endpoints", "status", "weight", "zone", "version", "metadata"] as const
+const stored = ["endpoints", "status", "weight", "zone", "version", "metadata"] as const
 
 /** A codec that refuses to write what it would not read back the same. */
-const lossless = <M>({ title, layout, normal = (same) => same, encode, decode }: FormatParts<M>): Codec<M> => ({
+const lossless = <M>(
+  { decode, encode, layout, members, normal = (same) => same, title }: FormatParts<M>
+): Codec<M> => ({
+  ...(members === undefined ? {} : { members }),
   layout: { ...Layout.make(layout), idOf: (name, key) => idIn(layout.servicePrefix(name), key) },
   decode,
   encode: (instance) =>
@@ -50,7 +53,7 @@ const lossless = <M>({ title, layout, normal = (same) => same, encode, decode }:
       if (value.length > maxValueBytes) return value
       const read = yield* decode(instance.name, instance.id, value)
       const expected = normal(instance)
-      for (const member of members) {
+      for (const member of stored) {
         if (Equal.equals(read[member], expected[member])) continue
         const found = read[member] === undefined ? "nothing" : show(read[member])
         return yield* refuse(`${title} cannot keep this: it would be read as ${found}`, member)

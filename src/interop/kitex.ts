@@ -69,6 +69,7 @@ export const kitex: Format<Readonly<Record<string, string>>, KitexOptions> = for
     newId: (_, endpoints) => authorityOf(endpoints[0] ?? ""),
     defaultWeight
   },
+  members: { weight: { path: ["weight"], toJson: (weight) => weight } },
   encode: (instance) =>
     Result.gen(function* () {
       const address = yield* onlyAddress("tcp", instance)

@@ -94,6 +94,7 @@ export const kratos: Format<Readonly<Record<string, string>>, KratosOptions> = f
       newId: () => crypto.randomUUID(),
       defaultWeight
     },
+    members: { weight: { path: ["metadata", "weight"], toJson: String } },
     normal: (instance) => ({
       ...instance,
       metadata: withWeight(instance),

@@ -109,6 +109,7 @@ export const skydns: Format<Readonly<Record<string, string>>, SkydnsOptions> = f
       newId: (_, endpoints) => labelOf(endpoints[0] ?? ""),
       defaultWeight
     },
+    members: { weight: { path: ["weight"], toJson: (weight) => weight } },
     encode: (instance) =>
       Result.gen(function* () {
         if (ttl === undefined) return yield* refuse("recordTtl must be a whole number of seconds from 1 to 2147483647")

@@ -39,6 +39,23 @@ export class InvalidInstance extends InvalidInstanceBase {
 export const maxValueBytes: number = 1024 * 1024
 
 /**
+ * Where a format that is JSON keeps the members that an operator may edit. A member that is missing does not exist in the
+ * format.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface JsonMembers {
+  /** The path of the status. */
+  readonly status?: readonly [string, ...ReadonlyArray<string>]
+  readonly weight?: {
+    readonly path: readonly [string, ...ReadonlyArray<string>]
+    /** The weight as the format writes it. */
+    readonly toJson: (weight: number) => unknown
+  }
+}
+
+/**
  * The codec of a service of any metadata.
  *
  * @since 0.1.0
@@ -46,6 +63,7 @@ export const maxValueBytes: number = 1024 * 1024
  */
 export interface AnyCodec {
   readonly layout?: Layout
+  readonly members?: JsonMembers
   readonly encode: (instance: ServiceInstance<never>) => Result.Result<Uint8Array, InvalidInstance>
   readonly decode: (
     name: string,
@@ -63,6 +81,8 @@ export interface AnyCodec {
 export interface Codec<M> extends AnyCodec {
   /** Where the instances are in etcd. Default: `<namespace>/<service>/<id>`, in the namespace of the registry. */
   readonly layout?: Layout
+  /** Where an operator may edit the value. Default: nowhere. */
+  readonly members?: JsonMembers
   /** Returns the value to put, or why the instance cannot be written. */
   readonly encode: (instance: ServiceInstance<M>) => Result.Result<Uint8Array, InvalidInstance>
   /** Returns the instance that the key and the value describe, or why they describe none. */
@@ -178,6 +198,7 @@ export const json = <M>(metadata: MetadataSchema<M>): Codec<M> => {
 const make = <M>(metadata: MetadataSchema<M>, decodeMetadata: (found: unknown) => DecodedMetadata<M>): Codec<M> => {
   const encodeMetadata = Schema.encodeResult(Schema.toCodecJson(metadata))
   return {
+    members: { status: ["status"], weight: { path: ["weight"], toJson: (weight) => weight } },
     encode: (instance) => {
       const encoded = attempt(
         "the schema of the metadata",

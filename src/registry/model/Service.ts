@@ -7,7 +7,7 @@
 import * as Codec from "./Codec.ts"
 import type { Labels } from "./Instance.ts"
 
-export { type AnyCodec, type Codec, InvalidInstance, type MetadataSchema } from "./Codec.ts"
+export { type AnyCodec, type Codec, InvalidInstance, type JsonMembers, type MetadataSchema } from "./Codec.ts"
 export type { Layout } from "./Layout.ts"
 
 /**
