@@ -17,6 +17,7 @@ import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Layer from "effect/Layer"
+import { exec } from "./commands/exec.ts"
 import { instances } from "./commands/instances.ts"
 import { services } from "./commands/services.ts"
 import * as Connection from "./connection.ts"
@@ -25,7 +26,7 @@ import * as Logs from "./logs.ts"
 import { Json, printNote } from "./output.ts"
 import { version } from "./version.ts"
 
-const commands = [services, instances] as const
+const commands = [services, instances, exec] as const
 
 /** The command with all its subcommands. The function makes the layers of a command from the shared flags. */
 export const rootWith = (connect: typeof Connection.layer) =>

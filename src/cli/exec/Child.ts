@@ -9,6 +9,7 @@ import { constants } from "node:os"
 import process from "node:process"
 import { checkOptions, type InvalidOption } from "../../internal/options.ts"
 import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
+import { Signals } from "../signals.ts"
 
 /** The command of a child, and how the child is ended. */
 export interface ChildOptions {
@@ -144,38 +145,15 @@ const start = (
     })
   })
 
-/** The signals that a supervisor passes on to its child. */
-export const forwarded: ReadonlyArray<NodeJS.Signals> = [
-  "SIGTERM",
-  "SIGINT",
-  "SIGHUP",
-  "SIGQUIT",
-  "SIGUSR1",
-  "SIGUSR2",
-  "SIGWINCH"
-]
-
 /** The signals that a terminal sends to the child as well as to this process. */
 const fromTerminal: ReadonlySet<NodeJS.Signals> = new Set<NodeJS.Signals>(["SIGINT", "SIGQUIT", "SIGWINCH"])
 
 /** Whether the child receives a signal without this process: from the terminal that both share. */
 export const isShared = (signal: NodeJS.Signals): boolean => process.stdin.isTTY === true && fromTerminal.has(signal)
 
-/** Calls the listener for each of these signals until the scope closes. Until then they do not end this process. */
-export const onSignals = (
-  signals: ReadonlyArray<NodeJS.Signals>,
-  listener: (signal: NodeJS.Signals) => void
-): Effect.Effect<void, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.sync(() => signals.forEach((signal) => void process.on(signal, listener))),
-    () => Effect.sync(() => signals.forEach((signal) => void process.off(signal, listener)))
-  )
-
 /** Passes signals on to a child until the scope closes, except those that the child receives from the terminal. */
-export const forwardSignals = (
-  child: Child,
-  signals: ReadonlyArray<NodeJS.Signals> = forwarded
-): Effect.Effect<void, never, Scope.Scope> =>
-  onSignals(signals, (signal) => {
-    if (!isShared(signal)) Effect.runSync(child.signal(signal))
-  })
+export const forwardSignals = (child: Child): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.flatMap(Signals, ({ handle }) =>
+    handle((signal) => {
+      if (!isShared(signal)) Effect.runSync(child.signal(signal))
+    }))

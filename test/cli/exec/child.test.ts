@@ -5,6 +5,7 @@ import { createServer } from "node:net"
 import process from "node:process"
 import { createInterface } from "node:readline"
 import * as Child from "../../../src/cli/exec/Child.ts"
+import { type Handler, Signals } from "../../../src/cli/signals.ts"
 import { describe, live } from "../../harness/it.ts"
 import { attempt } from "../../harness/real.ts"
 
@@ -141,23 +142,35 @@ describe("Child", () => {
       assert.equal((yield* child.terminate()).signal, "SIGTERM")
     }))
 
-  live(
-    "forwardSignals passes every signal of its list on, and nothing after its scope has closed",
-    () =>
-      Effect.gen(function* () {
-        const { awaitLine, port } = yield* reports
-        const child = yield* reporter(port, Child.forwarded, { killAfter: 0 })
-        yield* awaitLine("ready")
-        const scope = yield* Scope.make()
-        const before = Child.forwarded.map((name) => process.listenerCount(name))
-        yield* Child.forwardSignals(child).pipe(Scope.provide(scope))
-        // Node writes a diagnostic report when SIGUSR2 is emitted.
-        for (const name of Child.forwarded.filter((name) => name !== "SIGUSR2")) {
-          process.emit(name, name)
-          yield* awaitLine(name)
-        }
-        yield* Scope.close(scope, Exit.void)
-        assert.deepEqual(Child.forwarded.map((name) => process.listenerCount(name)), before)
-      })
-  )
+  live("forwardSignals passes every signal on until its scope closes", () =>
+    Effect.gen(function* () {
+      const names: ReadonlyArray<NodeJS.Signals> = [
+        "SIGTERM",
+        "SIGINT",
+        "SIGHUP",
+        "SIGQUIT",
+        "SIGUSR1",
+        "SIGUSR2",
+        "SIGWINCH"
+      ]
+      const { awaitLine, port } = yield* reports
+      const child = yield* reporter(port, names, { killAfter: 0 })
+      yield* awaitLine("ready")
+      const handlers = new Set<Handler>()
+      const signals = {
+        handle: (handler: Handler) =>
+          Effect.acquireRelease(
+            Effect.sync(() => void handlers.add(handler)),
+            () => Effect.sync(() => void handlers.delete(handler))
+          )
+      }
+      const scope = yield* Scope.make()
+      yield* Child.forwardSignals(child).pipe(Scope.provide(scope), Effect.provideService(Signals, signals))
+      for (const name of names) {
+        handlers.forEach((handler) => handler(name))
+        yield* awaitLine(name)
+      }
+      yield* Scope.close(scope, Exit.void)
+      assert.equal(handlers.size, 0)
+    }))
 })
