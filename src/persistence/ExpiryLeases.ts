@@ -1,0 +1,75 @@
+/**
+ * Leases that let etcd delete keys some time after they have expired. Keys with a similar time to live share a lease.
+ *
+ * One lease for each key would cost etcd a second write for each write. The TTLs of the leases therefore stand on a grid
+ * with the ratio 1.25. A lease that is 25 to 57 % longer than needed serves further keys until it is no longer than
+ * needed. So a key outlives its own time to live by at most 57 % (and a second or two), and nobody may take the existence
+ * of the key as proof that it is valid.
+ *
+ * @module
+ */
+import { Effect } from "effect"
+import type { Etcd, LeaseId } from "../etcd/Etcd.ts"
+import type { EtcdError } from "../etcd/EtcdError.ts"
+import { monotonicMillis } from "../internal/time/monotonic.ts"
+
+const ratio = 1.25
+
+/** The shortest TTL that a server with default settings grants, in seconds. */
+const minTtlSeconds = 2
+
+/** etcd's own limit, MaxLeaseTTL of its lease package. */
+const maxTtlSeconds = 9_000_000_000
+
+/** The TTL of the lease for a key, in seconds. */
+const ttlFor = (neededMillis: number): number => {
+  const step = Math.ceil(Math.log(Math.max(1, neededMillis / 1000) * ratio) / Math.log(ratio))
+  return Math.min(maxTtlSeconds, Math.max(minTtlSeconds, Math.ceil(ratio ** step)))
+}
+
+interface Shared {
+  readonly id: LeaseId
+  /** Milliseconds of the monotonic clock. etcd keeps the lease at least until then. */
+  readonly expiresAt: number
+}
+
+/** The leases of one store in this process. */
+export class ExpiryLeases {
+  readonly #etcd: Etcd
+  readonly #leases = new Map<number, Shared>()
+
+  constructor(etcd: Etcd) {
+    this.#etcd = etcd
+  }
+
+  /**
+   * Runs a write with a lease that lasts at least so long. If the lease is gone, for example revoked by an operator, the
+   * write runs once more with a new one.
+   */
+  use<A>(
+    neededMillis: number,
+    write: (lease: LeaseId) => Effect.Effect<A, EtcdError>
+  ): Effect.Effect<A, EtcdError> {
+    return Effect.flatMap(
+      this.#lease(neededMillis),
+      (lease) =>
+        Effect.catchIf(write(lease), (error) => error.reason._tag === "LeaseNotFound", () => {
+          for (const [ttl, { id }] of this.#leases) if (id === lease) this.#leases.delete(ttl)
+          return Effect.flatMap(this.#lease(neededMillis), write)
+        })
+    )
+  }
+
+  #lease(neededMillis: number): Effect.Effect<LeaseId, EtcdError> {
+    return Effect.flatMap(monotonicMillis, (now) => {
+      const ttl = ttlFor(neededMillis)
+      const shared = this.#leases.get(ttl)
+      if (shared !== undefined && shared.expiresAt - now >= neededMillis) return Effect.succeed(shared.id)
+      return Effect.map(this.#etcd.leaseGrant({ ttl }), (granted) => {
+        for (const [ttl, { expiresAt }] of this.#leases) if (expiresAt <= now) this.#leases.delete(ttl)
+        this.#leases.set(ttl, { id: granted.id, expiresAt: now + granted.ttl * 1000 })
+        return granted.id
+      })
+    })
+  }
+}

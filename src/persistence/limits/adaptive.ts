@@ -1,0 +1,143 @@
+/**
+ * The adaptive limit: what a server's 429 responses show of its rate limit.
+ *
+ * The first 429 starts a cooldown. After it the calls are counted until the next 429. Their number and that time are
+ * then the limit and the window, until another 429 starts a cooldown again. Each new phase of counting or limiting has a
+ * new epoch, and feedback of an older epoch is ignored.
+ *
+ * @module
+ */
+import { Schema } from "effect"
+import type { Step } from "./Step.ts"
+
+const Cooldown = Schema.TaggedStruct("Cooldown", { epoch: Schema.Finite, until: Schema.Finite })
+const Learning = Schema.TaggedStruct("Learning", {
+  epoch: Schema.Finite,
+  startedAt: Schema.Finite,
+  tokens: Schema.Finite,
+  expiresAt: Schema.Finite
+})
+const Learned = Schema.TaggedStruct("Learned", {
+  epoch: Schema.Finite,
+  limit: Schema.Finite,
+  windowMillis: Schema.Finite,
+  /** The tokens since the limit was idle, and the time until which they use it up. */
+  tokens: Schema.Finite,
+  busyUntil: Schema.Finite,
+  expiresAt: Schema.Finite
+})
+
+/** A phase. A key without one is inactive, with epoch 0. */
+export const State = Schema.Union([Cooldown, Learning, Learned])
+
+/** See {@link State}. */
+export type State = typeof State.Type
+
+/** What a call may do. */
+export interface Admission {
+  readonly delayMillis: number
+  readonly epoch: number
+  readonly phase: "inactive" | "cooldown" | "learning" | "learned"
+}
+
+/** A phase is forgotten so long after it has ended. */
+const graceMillis = 60_000
+
+const maxMillis = 60 * 60 * 1000
+
+const bounded = (millis: number): number => millis > 0 ? Math.min(millis, maxMillis) : 1
+
+const expiryOf = (state: State): number => state._tag === "Cooldown" ? state.until + graceMillis : state.expiresAt
+
+const present = (current: State | undefined, now: number): State | undefined =>
+  current === undefined || expiryOf(current) <= now ? undefined : current
+
+const to = (state: State): { readonly state: State; readonly expiresAt: number } => ({
+  state,
+  expiresAt: expiryOf(state)
+})
+
+/** Counts a call, and returns how long it has to wait. */
+export const consume = (
+  current: State | undefined,
+  { fallbackWindowMillis, tokens }: { readonly tokens: number; readonly fallbackWindowMillis: number },
+  now: number
+): Step<State, Admission> => {
+  const state = present(current, now)
+  switch (state?._tag) {
+    case undefined:
+      return { result: { delayMillis: 0, epoch: 0, phase: "inactive" } }
+    case "Cooldown": {
+      if (state.until > now) {
+        return { result: { delayMillis: state.until - now, epoch: state.epoch, phase: "cooldown" } }
+      }
+      const epoch = state.epoch + 1
+      const expiresAt = now + fallbackWindowMillis + graceMillis
+      return {
+        result: { delayMillis: 0, epoch, phase: "learning" },
+        next: to({ _tag: "Learning", epoch, startedAt: now, tokens, expiresAt })
+      }
+    }
+    case "Learning":
+      return {
+        result: { delayMillis: 0, epoch: state.epoch, phase: "learning" },
+        next: to({ ...state, tokens: state.tokens + tokens })
+      }
+    case "Learned": {
+      const millisPerToken = state.windowMillis / state.limit
+      const before = state.busyUntil <= now ? { tokens: 0, busyUntil: now } : state
+      const total = before.tokens + tokens
+      const busyUntil = before.busyUntil + millisPerToken * tokens
+      const elapsed = total * millisPerToken - (busyUntil - now)
+      const windows = Math.floor((total - 1) / state.limit)
+      return {
+        result: {
+          delayMillis: Math.max(0, windows * state.windowMillis - elapsed),
+          epoch: state.epoch,
+          phase: "learned"
+        },
+        next: to({ ...state, tokens: total, busyUntil })
+      }
+    }
+  }
+}
+
+/** Adopts a 429 response to a call of this epoch that took these tokens. */
+export const feedback = (
+  current: State | undefined,
+  { epoch, retryAfterMillis, tokens }: {
+    readonly epoch: number
+    readonly tokens: number
+    readonly retryAfterMillis: number
+  },
+  now: number
+): Step<State, void> => {
+  const state = present(current, now)
+  if ((state?.epoch ?? 0) !== epoch) return { result: undefined }
+  const retryMillis = bounded(retryAfterMillis)
+  const until = now + retryMillis
+  switch (state?._tag) {
+    case "Cooldown":
+      return { result: undefined, next: to({ ...state, until: Math.max(state.until, until) }) }
+    case "Learning": {
+      // The call that was refused is not part of the limit.
+      const limit = state.tokens - tokens
+      if (limit <= 0) return { result: undefined, next: to({ _tag: "Cooldown", epoch, until }) }
+      const windowMillis = bounded(now - state.startedAt + retryMillis)
+      return {
+        result: undefined,
+        next: to({
+          _tag: "Learned",
+          epoch: epoch + 1,
+          limit,
+          windowMillis,
+          tokens: limit,
+          busyUntil: state.startedAt + windowMillis,
+          expiresAt: now + windowMillis + graceMillis
+        })
+      }
+    }
+    default:
+      return { result: undefined, next: to({ _tag: "Cooldown", epoch, until }) }
+  }
+}
