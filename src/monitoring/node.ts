@@ -1,0 +1,163 @@
+/**
+ * Web handlers on `node:http`, which Node, Bun and Deno have.
+ *
+ * @module
+ */
+import { Effect, type Scope } from "effect"
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
+import type { AddressInfo } from "node:net"
+import { checkOptions, type InvalidOption } from "../internal/options.ts"
+import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
+
+/**
+ * A listener of `node:http`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type NodeListener = (request: IncomingMessage, response: ServerResponse) => void
+
+type WebHandler = (request: Request) => Promise<Response>
+
+/** The URL of a request, if it is one. */
+const urlOf = ({ url = "/" }: IncomingMessage): string | undefined => {
+  const absolute = `http://localhost${url}`
+  return url.startsWith("/") && URL.canParse(absolute) ? absolute : undefined
+}
+
+const respond = async (handler: WebHandler, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
+  const url = urlOf(incoming)
+  const { method = "GET" } = incoming
+  if (url === undefined || (method !== "GET" && method !== "HEAD")) {
+    outgoing.writeHead(url === undefined ? 400 : 405).end()
+    return
+  }
+  const aborted = new AbortController()
+  outgoing.once("close", () => aborted.abort())
+  const response = await handler(new Request(url, { method, signal: aborted.signal }))
+  const body = new Uint8Array(await response.arrayBuffer())
+  outgoing.writeHead(response.status, Object.fromEntries(response.headers)).end(body)
+}
+
+/**
+ * A web handler as a listener of `node:http`. It serves `GET` and `HEAD`.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Registry } from "@effect-etcd/discovery"
+ * import { Monitoring } from "@effect-etcd/discovery/monitoring"
+ * import { Effect } from "effect"
+ * import { createServer } from "node:http"
+ *
+ * const program = Effect.gen(function* () {
+ *   const handler = yield* Monitoring.webHandler()
+ *   return createServer(Monitoring.nodeListener(handler)) // then .listen(9090)
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
+ * ```
+ *
+ * @stability unstable
+ * @since 0.1.0
+ * @category constructors
+ */
+export const nodeListener =
+  (handler: (request: Request) => Promise<Response>): NodeListener => (incoming, outgoing) => {
+    respond(handler, incoming, outgoing).catch(() => {
+      if (outgoing.headersSent) outgoing.destroy()
+      else outgoing.writeHead(500).end()
+    })
+  }
+
+/**
+ * Where to serve.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface ServeOptions {
+  /** 0 takes a free port. */
+  readonly port: number
+  /** The address to bind. `0.0.0.0` accepts connections from other hosts. Default: `127.0.0.1`. */
+  readonly hostname?: string
+}
+
+const ServeFailedBase: TaggedErrorClass<"ServeFailed", {
+  readonly hostname: string
+  readonly port: number
+  readonly cause: Error
+}> = TaggedErrorClass("ServeFailed")
+
+/**
+ * The server cannot listen.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class ServeFailed extends ServeFailedBase {
+  override get message(): string {
+    return `cannot serve on ${this.hostname}:${this.port}: ${this.cause.message}. Choose another port or address.`
+  }
+}
+
+/**
+ * Serves a web handler on `node:http` until the scope closes, and returns the address.
+ *
+ * **Details**
+ *
+ * Closing the scope ends open connections. Fails with `InvalidOption`, and with `ServeFailed` if the server cannot listen.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { Registry } from "@effect-etcd/discovery"
+ * import { Monitoring } from "@effect-etcd/discovery/monitoring"
+ * import { Effect } from "effect"
+ * import assert from "node:assert/strict"
+ *
+ * const program = Effect.gen(function* () {
+ *   const { port } = yield* Monitoring.serve(yield* Monitoring.webHandler(), { port: 0 })
+ *   const response = yield* Effect.promise(() => fetch(`http://127.0.0.1:${port}/livez`))
+ *   assert.equal(response.status, 200)
+ * })
+ *
+ * await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(Registry.layerMemory())))
+ * ```
+ *
+ * @stability unstable
+ * @since 0.1.0
+ * @category constructors
+ */
+export const serve: (
+  handler: (request: Request) => Promise<Response>,
+  options: ServeOptions
+) => Effect.Effect<{ readonly hostname: string; readonly port: number }, InvalidOption | ServeFailed, Scope.Scope> =
+  Effect.fnUntraced(function* (handler: WebHandler, { hostname = "127.0.0.1", port }: ServeOptions) {
+    yield* Effect.fromResult(
+      checkOptions("Monitoring.serve", (check) => check.number("port", port, { min: 0, max: 65_535, whole: true }))
+    )
+    const server = yield* Effect.acquireRelease(
+      listen(createServer(nodeListener(handler)), hostname, port),
+      (server) =>
+        Effect.callback<void>((resume) => {
+          server.close(() => resume(Effect.void))
+          server.closeAllConnections()
+        })
+    )
+    // A server that listens on a port has an address.
+    const { address, port: bound } = server.address() as AddressInfo
+    return { hostname: address, port: bound }
+  })
+
+const listen = (server: Server, hostname: string, port: number): Effect.Effect<Server, ServeFailed> =>
+  Effect.callback((resume) => {
+    const onError = (cause: Error) => resume(Effect.fail(new ServeFailed({ hostname, port, cause })))
+    server.once("error", onError)
+    server.listen({ host: hostname, port }, () => {
+      server.off("error", onError)
+      // An error of a connection that comes later is that connection's alone.
+      server.on("error", () => {})
+      resume(Effect.succeed(server))
+    })
+  })
