@@ -19,6 +19,7 @@ import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Layer from "effect/Layer"
 import { exec } from "./commands/exec.ts"
 import { instances } from "./commands/instances.ts"
+import { serve } from "./commands/serve.ts"
 import { services } from "./commands/services.ts"
 import * as Connection from "./connection.ts"
 import { defectOf, type Ending, endingOf, exitCodes } from "./failure.ts"
@@ -26,7 +27,7 @@ import * as Logs from "./logs.ts"
 import { Json, printNote } from "./output.ts"
 import { version } from "./version.ts"
 
-const commands = [services, instances, exec] as const
+const commands = [services, instances, exec, serve] as const
 
 /** The command with all its subcommands. The function makes the layers of a command from the shared flags. */
 export const rootWith = (connect: typeof Connection.layer) =>

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Clock, Deferred, Effect, Exit, type Scope, Stream } from "effect"
+import { Clock, Deferred, Effect, Exit, FiberSet, type Scope, Stream } from "effect"
 import * as Backoff from "../etcd/Backoff.ts"
 import type { Freshness } from "../etcd/Freshness.ts"
 import type { DiscoveryError } from "../registry/discovery/Discovery.ts"
@@ -29,7 +29,8 @@ export const make = Effect.fnUntraced(function* <A extends { readonly freshness:
   what: string,
   stream: Stream.Stream<A, DiscoveryError>
 ): Effect.fn.Return<Follower<A>, never, Scope.Scope> {
-  const scope = yield* Effect.scope
+  // In the context of this moment, not in that of the first request.
+  const run = yield* FiberSet.makeRuntime<never, void, never>()
   const first = Deferred.makeUnsafe<void>()
   let value: A | undefined
   /** When the stream ended. A value that follows nothing any more is not `Live`, whatever it says. */
@@ -56,7 +57,7 @@ export const make = Effect.fnUntraced(function* <A extends { readonly freshness:
     known: Effect.gen(function* () {
       if (!isStarted) {
         isStarted = true
-        yield* Effect.forkIn(following, scope)
+        run(following)
       }
       if (value === undefined) yield* Effect.timeoutOption(Deferred.await(first), firstValueMillis)
       const newest: A | undefined = value

@@ -44,8 +44,11 @@ export interface Options {
    * 5 minutes.
    */
   readonly maxStale?: Duration.Input
-  /** Whether the process is ready: `/readyz` answers 200 if it succeeds within 5 seconds. Default: always. */
-  readonly ready?: Effect.Effect<unknown, unknown>
+  /**
+   * Whether the process is ready: `/readyz` answers 200 if the effect succeeds within 5 seconds, or with `"targets"` while
+   * `/sd/prometheus` does. Default: always.
+   */
+  readonly ready?: Effect.Effect<unknown, unknown> | "targets"
   /** What all paths start with, such as `/internal`. Default: nothing. */
   readonly prefix?: string
 }
@@ -72,7 +75,7 @@ const unknown = (text: string): HttpServerResponse.HttpServerResponse =>
 interface Settings {
   readonly services: ReadonlyArray<ServiceLike> | undefined
   readonly maxStaleMillis: number
-  readonly ready: Effect.Effect<unknown, unknown>
+  readonly ready: Effect.Effect<unknown, unknown> | "targets"
   readonly prefix: string
 }
 
@@ -139,8 +142,23 @@ const parametersOf = (url: string): URLSearchParams => {
   return new URLSearchParams(at < 0 ? "" : url.slice(at))
 }
 
+/** The sets, unless they are not known or too old. The failure is the reason. */
+const current = (
+  known: Effect.Effect<Follower.Known<Sets> | undefined>,
+  maxStaleMillis: number
+): Effect.Effect<Sets, string> =>
+  Effect.flatMap(
+    known,
+    (found) =>
+      found === undefined ?
+        Effect.fail("the instances are not known yet") :
+        found.ageMillis > maxStaleMillis ?
+        Effect.fail("the last known instances are too old") :
+        Effect.succeed(found.value)
+  )
+
 /** The route of Prometheus' service discovery. */
-const targets = (known: Effect.Effect<Follower.Known<Sets> | undefined>, { maxStaleMillis, services }: Settings) => {
+const targets = (sets: Effect.Effect<Sets, string>, services: Settings["services"]) => {
   const followed = services && new Set(services.map((service) => fromLike(service).name))
   return Effect.fnUntraced(function* ({ url }: HttpServerRequest.HttpServerRequest) {
     const query = queryOf(parametersOf(url))
@@ -148,19 +166,20 @@ const targets = (known: Effect.Effect<Follower.Known<Sets> | undefined>, { maxSt
     for (const name of query.services) {
       if (followed?.has(name) === false) return answer(404, "a service of the request is not followed here")
     }
-    const found = yield* known
-    if (found === undefined) return unknown("the instances are not known yet")
-    if (found.ageMillis > maxStaleMillis) return unknown("the last known instances are too old")
-    // Prometheus refuses any other form of this content type.
-    return HttpServerResponse.text(JSON.stringify(groupsOf(found.value, query)), {
-      contentType: "application/json",
-      headers: noStore
+    return yield* Effect.match(sets, {
+      onFailure: unknown,
+      onSuccess: (found) =>
+        HttpServerResponse.text(JSON.stringify(groupsOf(found, query)), {
+          // Prometheus refuses other content types.
+          contentType: "application/json",
+          headers: noStore
+        })
     })
   })
 }
 
 /** The route of readiness. What is not ready is in the log, because anyone may see the answer. */
-const readiness = (ready: Settings["ready"]) => {
+const readiness = (ready: Effect.Effect<unknown, unknown>) => {
   let wasReady = true
   return Effect.gen(function* () {
     const exit = yield* Effect.exit(Effect.timeout(ready, readyTimeout))
@@ -181,9 +200,10 @@ const add = Effect.fnUntraced(function* (
   const root = yield* HttpRouter.HttpRouter
   const router = settings.prefix === "" ? root : root.prefixed(settings.prefix)
   const known = yield* followSets(yield* Registry, settings.services)
-  yield* router.add("GET", "/sd/prometheus", targets(known, settings))
+  const sets = current(known, settings.maxStaleMillis)
+  yield* router.add("GET", "/sd/prometheus", targets(sets, settings.services))
   yield* router.add("GET", "/livez", answer(200, "live"))
-  yield* router.add("GET", "/readyz", readiness(settings.ready))
+  yield* router.add("GET", "/readyz", readiness(settings.ready === "targets" ? sets : settings.ready))
   yield* Layer.build(Layer.provide(PrometheusMetrics.layerHttp(), Layer.succeed(HttpRouter.HttpRouter, router)))
 })
 
