@@ -23,8 +23,8 @@ const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   ["console"],
   ["promise"],
   ["declared", "http", "rpc", "grpc", "monitoring"],
-  ["balancing", "interop", "config", "cluster", "persistence"],
-  ["registry", "kv", "coordination", "admin", "testing"],
+  ["balancing", "interop", "config", "cluster", "persistence", "admin"],
+  ["registry", "kv", "coordination", "testing"],
   ["etcd"],
   // Helpers that do not depend on anything in this package.
   ["internal"]
@@ -45,7 +45,7 @@ const packages: ReadonlyArray<Package> = [
   { name: /^etcd3(?:\/|$)/, folders: /^src\/admin\//, lazily: true },
   { name: /^@bufbuild\/protobuf\/wire$/, folders: /^src\/etcd\/grpc\// },
   { name: /^yaml$/, folders: /^src\/declared\//, lazily: true },
-  { name: /^node:/, folders: /^src\/(?:etcd\/grpc|registry|declared|promise|monitoring|cli|console)\// }
+  { name: /^node:/, folders: /^src\/(?:etcd\/grpc|registry|admin|declared|promise|monitoring|cli|console)\// }
 ]
 
 interface Import {

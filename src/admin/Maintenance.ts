@@ -1,28 +1,35 @@
 /**
  * The state of each member, and its upkeep.
  *
+ * **Details**
+ *
+ * What concerns one member takes its endpoint, such as one of its `clientUrls`, and connects to that member alone, with
+ * the certificates and the user of the client. Such a function fails with `InvalidOption` if the endpoint is malformed,
+ * or is `http://` where the client uses `https://` or the other way round.
+ *
  * @since 0.1.0
  * @module
  */
-import { Effect } from "effect"
-import type { Alarm } from "../etcd/Administration.ts"
+import { Duration, Effect, Result } from "effect"
+import type { Alarm, MemberCalls } from "../etcd/Administration.ts"
 import { Etcd, type StatusResponse } from "../etcd/Etcd.ts"
-import type { EtcdError } from "../etcd/EtcdError.ts"
+import { EtcdError, FailedPrecondition, Unavailable } from "../etcd/EtcdError.ts"
 import type { InvalidOption } from "../internal/options.ts"
-import { callsTo } from "./calls.ts"
+import { call, callAt, callsTo, checked, checkMemberId, type MemberId } from "./calls.ts"
+import * as Etcd3 from "./etcd3.ts"
+
+export { snapshot } from "./snapshot.ts"
 
 /**
- * The state of the member at an endpoint, such as one of a member's `clientUrls`.
+ * The state of the member at an endpoint.
  *
  * **Details**
  *
- * Connects to that member alone, with the certificates and the user of the client. Fails with `InvalidOption` if the
- * endpoint is malformed, or is `http://` where the client uses `https://` or the other way round. The member needs
- * neither a leader nor a quorum to answer. The engine's only endpoint is `memory://engine`.
+ * The member needs neither a leader nor a majority to answer. The endpoint of the embedded engine is `memory://engine`.
  *
  * **Gotchas**
  *
- * With authentication on, etcd permits it to root only.
+ * If authentication is on, etcd allows it to root only.
  *
  * @since 0.1.0
  * @category state
@@ -31,7 +38,7 @@ export const status = (endpoint: string): Effect.Effect<StatusResponse, EtcdErro
   Effect.flatMap(callsTo("Maintenance.status", endpoint), ({ status }) => status)
 
 /**
- * The alarms of all members. Empty on the embedded engine.
+ * The alarms of all members. The embedded engine has none.
  *
  * @since 0.1.0
  * @category alarms
@@ -40,3 +47,183 @@ export const alarms: Effect.Effect<ReadonlyArray<Alarm>, EtcdError, Etcd> = Effe
   Etcd,
   ({ administration }) => Effect.map(administration.alarms, ({ alarms }) => alarms)
 )
+
+const alarmTypes = { nospace: "Nospace", corrupt: "Corrupt", unknown: "None" } as const
+
+/**
+ * Ends an alarm, which {@link alarms} has returned. Does nothing if it has ended already.
+ *
+ * **Gotchas**
+ *
+ * etcd never ends an alarm by itself. After `nospace`, compact and defragment first: otherwise the next write raises the
+ * alarm again.
+ *
+ * @since 0.1.0
+ * @category alarms
+ */
+export const disarm = (alarm: Alarm): Effect.Effect<void, EtcdError | InvalidOption, Etcd> =>
+  Effect.gen(function* () {
+    const request = yield* checked("Maintenance.disarm", (check) => ({
+      action: "Deactivate" as const,
+      memberID: String(checkMemberId(check, "memberId", alarm.memberId)),
+      alarm: alarmTypes[check.oneOf("type", alarm.type, ["nospace", "corrupt"])]
+    }))
+    yield* call("alarm", ({ maintenance }) => maintenance.alarm(request))
+  })
+
+/**
+ * Gives the space of a member's database that holds no data back to the file system.
+ *
+ * **Details**
+ *
+ * Waits until the member has finished. Interruption ends the wait, not the work.
+ *
+ * **Gotchas**
+ *
+ * The member blocks reads and writes meanwhile: a second for some hundred megabytes. Defragment one member after the
+ * other, the leader last.
+ *
+ * @since 0.1.0
+ * @category upkeep
+ */
+export const defragment = (endpoint: string): Effect.Effect<void, EtcdError | InvalidOption, Etcd> =>
+  Effect.asVoid(
+    callAt("Maintenance.defragment", endpoint, "defragment", ({ maintenance }) => maintenance.defragment())
+  )
+
+/**
+ * The hash of a member's whole database file. Only for tests of etcd: members differ although their data is the same.
+ *
+ * @since 0.1.0
+ * @category state
+ */
+export const hash = (endpoint: string): Effect.Effect<number, EtcdError | InvalidOption, Etcd> =>
+  Effect.map(
+    callAt("Maintenance.hash", endpoint, "hash", ({ maintenance }) => maintenance.hash()),
+    ({ hash }) => Number(hash)
+  )
+
+/**
+ * The hash of a member's keys up to a revision.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HashKv {
+  readonly hash: number
+  /** The revision up to which the hash goes. */
+  readonly revision: bigint
+  /** Hashes are comparable only if this is equal, too. */
+  readonly compactRevision: bigint
+}
+
+/**
+ * The hash of a member's keys up to a revision. Default: the newest of that member.
+ *
+ * **Details**
+ *
+ * Two members that differ at the same revision and the same `compactRevision` have different data.
+ *
+ * @since 0.1.0
+ * @category state
+ */
+export const hashKv = (
+  endpoint: string,
+  options: { readonly revision?: bigint } = {}
+): Effect.Effect<HashKv, EtcdError | InvalidOption, Etcd> =>
+  Effect.gen(function* () {
+    const { revision = 0n } = options
+    yield* checked("Maintenance.hashKv", (check) =>
+      typeof revision === "bigint" && BigInt.asIntN(63, revision) === revision && revision >= 0n ?
+        revision :
+        check.refuse("revision", revision, "it must be a bigint of 0n or more"))
+    const response = yield* callAt(
+      "Maintenance.hashKv",
+      endpoint,
+      "hashKv",
+      ({ maintenance }) =>
+        maintenance.hashKV({ revision: String(revision) })
+    )
+    return {
+      hash: Number(response.hash),
+      revision: revision === 0n ? BigInt(response.header.revision) : revision,
+      compactRevision: BigInt(response.compact_revision)
+    }
+  })
+
+/**
+ * Makes a member the leader.
+ *
+ * **Details**
+ *
+ * Only the leader can do that, so this asks it: the endpoint is one of the leader's `clientUrls`, or `leader`. Fails
+ * with `FailedPrecondition` if the member is a learner or does not exist.
+ *
+ * @since 0.1.0
+ * @category upkeep
+ */
+export const moveLeader = (
+  target: MemberId,
+  options: {
+    /** The endpoint of the leader, if clients do not reach it at its `clientUrls`. */
+    readonly leader?: string
+  } = {}
+): Effect.Effect<void, EtcdError | InvalidOption, Etcd> =>
+  Effect.gen(function* () {
+    const of = "Maintenance.moveLeader"
+    const targetID = String(yield* checked(of, (check) => checkMemberId(check, "target", target)))
+    const calls = options.leader === undefined ? yield* leaderCalls : yield* callsTo(of, options.leader, "leader")
+    yield* Etcd3.call(calls, "moveLeader", ({ maintenance }) => maintenance.moveLeader({ targetID }), transferTimeout)
+  })
+
+/** etcd gives up after its election timeout, which is a second by default. */
+const transferTimeout = Duration.seconds(15)
+
+const leaderCalls: Effect.Effect<MemberCalls, EtcdError, Etcd> = Effect.gen(function* () {
+  const { administration } = yield* Etcd
+  const fail = (reason: EtcdError["reason"]) => new EtcdError({ reason, method: "moveLeader" })
+  const { leader } = yield* administration.status
+  if (leader === 0n) return yield* fail(new Unavailable({ detail: "the cluster has no leader" }))
+  const { members } = yield* administration.memberList()
+  const urls = members.find(({ id }) => id === leader)?.clientUrls ?? []
+  const calls = urls.map(administration.at).find(Result.isSuccess)
+  if (calls !== undefined) return calls.success
+  const detail = `the leader ${leader.toString(16)} has no client URL that this client can use, but ${urls}`
+  return yield* fail(new FailedPrecondition({ detail }))
+})
+
+/**
+ * Checks, begins or cancels a downgrade of the cluster to the minor version before. Returns the cluster's version.
+ *
+ * **Details**
+ *
+ * From etcd 3.5 on; `Unimplemented` before. `enable` lets servers of the older version join, one after the other. A
+ * target that etcd does not allow fails with `InvalidArgument`, and a second downgrade with `FailedPrecondition`.
+ *
+ * **Gotchas**
+ *
+ * etcd 3.5 applies `enable` and `cancel`, but reports after 5 seconds that the request timed out. `validate` then fails
+ * with `FailedPrecondition` while a downgrade is enabled.
+ *
+ * @since 0.1.0
+ * @category upkeep
+ */
+export const downgrade = (options: {
+  readonly action: "validate" | "enable" | "cancel"
+  /** The version to go back to, such as `3.5.0`. Not for `cancel`. */
+  readonly version?: string
+}): Effect.Effect<string, EtcdError | InvalidOption, Etcd> =>
+  Effect.gen(function* () {
+    const request = yield* checked("Maintenance.downgrade", (check) => {
+      const action = downgradeActions[check.oneOf("action", options.action, ["validate", "enable", "cancel"])]
+      const { version = "" } = options
+      if (action !== "Cancel" && !/^\d+\.\d+(?:\.\d+)?$/.test(version)) {
+        check.refuse("version", options.version, "it must be a version, such as 3.5.0")
+      }
+      return { action, version }
+    })
+    const { version } = yield* call("downgrade", ({ maintenance }) => maintenance.downgrade(request))
+    return version
+  })
+
+const downgradeActions = { validate: "Validate", enable: "Enable", cancel: "Cancel" } as const

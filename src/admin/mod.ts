@@ -10,5 +10,7 @@
  * @module
  */
 export type { Alarm, Member } from "../etcd/Administration.ts"
+export * as Auth from "./Auth.ts"
+export type { MemberId } from "./calls.ts"
 export * as Maintenance from "./Maintenance.ts"
 export * as Members from "./Members.ts"

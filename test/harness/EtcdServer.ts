@@ -90,6 +90,13 @@ export interface EtcdCluster {
   readonly remove: (member: EtcdServer) => Effect.Effect<void, Error>
   /** A new member, healthy, for the lifetime of the cluster's scope. */
   readonly add: Effect.Effect<EtcdServer, Error>
+  /** A server that can start once its peer URL has been added to the cluster. */
+  readonly newcomer: Effect.Effect<Newcomer, Error>
+}
+
+export interface Newcomer {
+  readonly server: EtcdServer
+  readonly peerUrl: string
 }
 
 interface Plan {
@@ -365,6 +372,23 @@ export const startCluster = (
       return found === undefined ? Effect.fail(new Error("no other member runs")) : Effect.succeed(found.server)
     }
 
+    const newMember = Effect.gen(function* () {
+      const [first] = members
+      if (first === undefined) return yield* Effect.fail(new Error("a cluster without members"))
+      const address = yield* addresses(`m${++names}`, options.partitions === true)
+      const { binaries, options: { args = [] } } = first.plan
+      const initialCluster = [...members.map(({ plan }) => plan), address]
+        .map((member) => `${member.name}=${peerUrl(member)}`).join(",")
+      const plan: Plan = {
+        ...address,
+        binaries,
+        heartbeat,
+        initialCluster,
+        options: { ...options, args: [...args, "--initial-cluster-state=existing"] }
+      }
+      return { plan, server: yield* make(plan) }
+    }).pipe(Scope.provide(scope))
+
     return {
       get members() {
         return members.map(({ server }) => server)
@@ -402,27 +426,15 @@ export const startCluster = (
           yield* member.stop
         }),
       add: Effect.gen(function* () {
-        const [first] = members
-        if (first === undefined) return yield* Effect.fail(new Error("a cluster without members"))
-        const address = yield* addresses(`m${++names}`, options.partitions === true)
-        const { binaries, options: { args = [] } } = first.plan
-        const initialCluster = [...members.map(({ plan }) => plan), address]
-          .map((member) => `${member.name}=${peerUrl(member)}`).join(",")
-        const plan: Plan = {
-          ...address,
-          binaries,
-          heartbeat,
-          initialCluster,
-          options: { ...options, args: [...args, "--initial-cluster-state=existing"] }
-        }
-        const server = yield* make(plan)
-        const known = members.find((member) => member.server.running)?.server ?? first.server
+        const { plan, server } = yield* newMember
+        const known = members.find((member) => member.server.running)?.server ?? server
         // Refused while the cluster does not count itself healthy, for up to 5 seconds after a change.
         yield* eventually(etcdctl(known, "member", "add", plan.name, `--peer-urls=${peerUrl(plan)}`), { every: 200 })
         yield* server.start
         members = [...members, { plan, server }]
         return server
-      }).pipe(Scope.provide(scope))
+      }),
+      newcomer: Effect.map(newMember, ({ plan, server }) => ({ server, peerUrl: peerUrl(plan) }))
     }
   })
 

@@ -111,6 +111,13 @@ const texts: ReadonlyArray<readonly [string, Reason]> = [
   ["invalid auth token", (detail) => new Unauthenticated({ detail })],
   ["user name is empty", (detail) => new Unauthenticated({ detail })],
   ["revision of auth store is old", unavailable],
+  // etcd has the same code for a member without a leader.
+  ["unhealthy cluster", (detail) => new FailedPrecondition({ detail })],
+  ["name already exists", (detail) => new AlreadyExists({ detail })],
+  ["member ID already exist", (detail) => new AlreadyExists({ detail })],
+  ["Peer URLs already exists", (detail) => new AlreadyExists({ detail })],
+  ["user name not found", (detail) => new NotFound({ detail })],
+  ["role name not found", (detail) => new NotFound({ detail })],
   ["watcher range is empty", invalid]
 ]
 
