@@ -452,6 +452,7 @@ const oneServer = (server: EtcdServer): EtcdCluster => {
     cut: () => none,
     mend: Effect.void,
     remove: () => none,
-    add: none
+    add: none,
+    newcomer: none
   }
 }
