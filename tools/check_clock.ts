@@ -16,6 +16,7 @@ import { root } from "./runtimes.ts"
 /** The files that may use it, and why. */
 const allowed: ReadonlyMap<string, string> = new Map([
   ["src/etcd/grpc/Channel.ts", "a deadline of grpc-js is a date"],
+  ["src/cli/commands/changes.ts", "the time of a change is shown to people"],
   ["src/config/followKey.ts", "`since` of `Freshness.Stale` is shown to people"],
   ["src/registry/discovery/SharedWatch.ts", "`since` of `Freshness.Stale` is shown to people"],
   ["src/etcd/Session.ts", "a lease id contains the time of its grant, for other processes"],

@@ -17,17 +17,44 @@ import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Layer from "effect/Layer"
+import { changes } from "./commands/changes.ts"
+import { deregister } from "./commands/deregister.ts"
+import { drain, undrain, weight } from "./commands/edit.ts"
+import { elect } from "./commands/elect.ts"
 import { exec } from "./commands/exec.ts"
+import { instance } from "./commands/instance.ts"
 import { instances } from "./commands/instances.ts"
+import { kv } from "./commands/kv.ts"
+import { leases } from "./commands/leases.ts"
+import { lock } from "./commands/lock.ts"
+import { register } from "./commands/register.ts"
 import { serve } from "./commands/serve.ts"
 import { services } from "./commands/services.ts"
+import { watch } from "./commands/watch.ts"
 import * as Connection from "./connection.ts"
 import { defectOf, type Ending, endingOf, exitCodes } from "./failure.ts"
 import * as Logs from "./logs.ts"
 import { Json, printNote } from "./output.ts"
 import { version } from "./version.ts"
 
-const commands = [services, instances, exec, serve] as const
+const commands = [
+  services,
+  instances,
+  instance,
+  watch,
+  changes,
+  leases,
+  drain,
+  undrain,
+  weight,
+  register,
+  deregister,
+  lock,
+  elect,
+  exec,
+  serve,
+  kv
+] as const
 
 /** The command with all its subcommands. The function makes the layers of a command from the shared flags. */
 export const rootWith = (connect: typeof Connection.layer) =>

@@ -4,6 +4,7 @@
  * @module
  */
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { show } from "../internal/options.ts"
 import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 /** The exit codes of every command. A command that runs a child exits with the code of the child. */
@@ -70,9 +71,16 @@ export const endingOf = (error: unknown): Ending => {
     case "EtcdError":
       return ofEtcd(error as Tagged as EtcdError)
     case "InvalidOption":
+      return {
+        message: `invalid ${error["option"]} ${show(error["value"])}: ${error["rule"]}.`,
+        exitCode: exitCodes.usage
+      }
     case "ConfigError":
     case "InvalidDeclaration":
       return { message: error.message, exitCode: exitCodes.usage }
+    case "InstanceNotFound":
+      return { message: error.message, exitCode: exitCodes.notFound }
+    case "InstanceHasOwner":
     case "InstanceIdTaken":
       return { message: error.message, exitCode: exitCodes.conflict }
     case "DiscoveryRefused":

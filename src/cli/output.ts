@@ -113,16 +113,20 @@ export interface TableOptions {
   readonly columns?: number
 }
 
-/** The lines of a table: columns are as wide as their widest cell and two blanks apart. */
+/** The lines of a table: columns are as wide as their widest cell and two blanks apart. No header, no header line. */
 export const tableLines = (
   header: ReadonlyArray<string>,
   rows: ReadonlyArray<ReadonlyArray<Cell>>,
   { columns = Infinity, hasColour = false }: TableOptions = {}
 ): ReadonlyArray<string> => {
-  const cells = [header.map((text) => styled("bold", text)), ...rows].map((row) =>
+  const titles = header.length === 0 ? [] : [header.map((text) => styled("bold", text))]
+  const cells = [...titles, ...rows].map((row) =>
     row.map((cell) => typeof cell === "string" ? { text: printable(cell) } : { ...cell, text: printable(cell.text) })
   )
-  const widths = header.map((_, column) => Math.max(...cells.map((row) => widthOf(row[column]?.text ?? ""))))
+  const widths: Array<number> = []
+  for (const row of cells) {
+    for (const [column, { text }] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, widthOf(text))
+  }
   return cells.map((row) => {
     let line = ""
     let at = 0
@@ -130,7 +134,7 @@ export const tableLines = (
       const text = cut(cell.text, Math.max(0, columns - at))
       const isLast = row.slice(column + 1).every(({ text }) => text === "")
       line += paint("style" in cell ? cell.style : undefined, text, hasColour)
-      if (isLast) break
+      if (isLast || text !== cell.text) break
       const padding = Math.min((widths[column] ?? 0) - widthOf(text) + 2, Math.max(0, columns - at - widthOf(text)))
       line += " ".repeat(padding)
       at += widthOf(text) + padding

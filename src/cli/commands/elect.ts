@@ -1,0 +1,60 @@
+/**
+ * `etcd-discovery elect`
+ *
+ * @module
+ */
+import * as Effect from "effect/Effect"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import { hostname } from "node:os"
+import process from "node:process"
+import * as Holding from "../holding.ts"
+import { load } from "../load.ts"
+import { Json, printJson, printLine } from "../output.ts"
+import { reachable } from "../reachable.ts"
+
+export const elect = Command.make(
+  "elect",
+  {
+    name: Argument.String("name").pipe(
+      Argument.withDescription("The election, a key as it is, such as /elections/scheduler")
+    ),
+    command: Holding.command,
+    value: Flag.String("value").pipe(
+      Flag.withDescription("What the leader publishes. Default: host name and process id"),
+      Flag.withMetavar("text"),
+      Flag.optional
+    ),
+    observe: Flag.Boolean("observe").pipe(
+      Flag.withDescription("Take no part; print each leader"),
+      Flag.withDefault(false)
+    ),
+    ...Holding.flags
+  },
+  Effect.fnUntraced(function* ({ observe, value, ...options }) {
+    const { Election } = yield* load(() => import("../../coordination/mod.ts"))
+    yield* reachable(`${options.name}/`)
+    if (observe) {
+      const json = yield* Json
+      return yield* Stream.runForEach(Election.observe(options.name), (leader) => {
+        const found = Option.getOrNull(leader)
+        return json ?
+          printJson({ leader: found && { ...found, leaseId: found.leaseId.toString(16) } }) :
+          printLine(found === null ? "no leader" : `${found.value} (revision ${found.revision})`)
+      })
+    }
+    const own = Option.getOrElse(value, () => `${hostname()}:${process.pid}`)
+    yield* Holding.runHeld(options, Election.campaign(options.name, own, Holding.acquireOptions(options)))
+  })
+).pipe(
+  Command.withDescription(
+    "Run a command while leading. If the leadership is lost, the command is ended and the exit code is 75"
+  ),
+  Command.withExamples([
+    { command: "etcd-discovery elect /elections/scheduler -- ./scheduler", description: "Waits until it leads" },
+    { command: "etcd-discovery elect /elections/scheduler --observe", description: "Prints each leader" }
+  ])
+)

@@ -1,0 +1,39 @@
+/**
+ * `etcd-discovery lock`
+ *
+ * @module
+ */
+import * as Effect from "effect/Effect"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Holding from "../holding.ts"
+import { load } from "../load.ts"
+import { reachable } from "../reachable.ts"
+
+export const lock = Command.make(
+  "lock",
+  {
+    name: Argument.String("name").pipe(Argument.withDescription("The lock, a key as it is, such as /locks/migration")),
+    command: Holding.command,
+    ...Holding.flags
+  },
+  Effect.fnUntraced(function* (options) {
+    const { Lock } = yield* load(() => import("../../coordination/mod.ts"))
+    yield* reachable(`${options.name}/`)
+    yield* Holding.runHeld(options, Lock.acquire(options.name, Holding.acquireOptions(options)))
+  })
+).pipe(
+  Command.withDescription(
+    "Run a command while holding a lock. If the lock is lost, the command is ended and the exit code is 75"
+  ),
+  Command.withExamples([
+    {
+      command: "etcd-discovery lock /locks/migration -- ./migrate.sh",
+      description: "ETCD_LOCK_REV is the fencing token"
+    },
+    {
+      command: "etcd-discovery lock /locks/migration",
+      description: "Without a command: prints the key, holds until Ctrl-C"
+    }
+  ])
+)

@@ -1,0 +1,113 @@
+/**
+ * Running a command while something is held: a lock, or a leadership.
+ *
+ * @module
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Argument from "effect/cli/Argument"
+import * as Flag from "effect/cli/Flag"
+import type * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Option from "effect/Option"
+import type { Held, LockLost } from "../coordination/mod.ts"
+import type { InvalidOption } from "../internal/options.ts"
+import type { Child, CommandNotStarted } from "./exec/Child.ts"
+import { CommandFailed, exitCodes, ExitWith } from "./failure.ts"
+import { load } from "./load.ts"
+import { Json, printJson, printLine } from "./output.ts"
+import { Signals } from "./signals.ts"
+
+/** The flags of a command that holds something. */
+export const flags = {
+  ttl: Flag.String("ttl").pipe(
+    Flag.withDescription("How long the lease lasts without a heartbeat"),
+    Flag.withMetavar("duration"),
+    Flag.withDefault("10 seconds")
+  ),
+  timeout: Flag.String("timeout").pipe(
+    Flag.withDescription("How long to wait. Default: for ever"),
+    Flag.withMetavar("duration"),
+    Flag.optional
+  ),
+  killAfter: Flag.String("kill-after").pipe(
+    Flag.withDescription("How long the child may take to end after SIGTERM, before SIGKILL"),
+    Flag.withMetavar("duration"),
+    Flag.withDefault("5 seconds")
+  )
+}
+
+/** The command and its arguments, after `--`. */
+export const command = Argument.String("command").pipe(
+  Argument.withDescription("What to run meanwhile, after --"),
+  Argument.variadic()
+)
+
+/** The values of {@link flags} and {@link command}. */
+export interface Options {
+  readonly name: string
+  readonly command: ReadonlyArray<string>
+  readonly ttl: string
+  readonly timeout: Option.Option<string>
+  readonly killAfter: string
+}
+
+/** The options of `Lock` and `Election`, which check the durations. */
+export const acquireOptions = ({ timeout, ttl }: Options): { readonly ttl: never; readonly timeout?: never } => ({
+  ttl: ttl as never,
+  ...(Option.isSome(timeout) ? { timeout: timeout.value as never } : {})
+})
+
+/** The numbers of the signals that end this process while it waits. */
+const numbers: Readonly<Partial<Record<NodeJS.Signals, number>>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 }
+
+/**
+ * Acquires, then runs the command until it ends or what is held is lost; then the command is ended and this fails. Signals
+ * go to the command; while there is none, they end the wait. Without a command it holds until a signal.
+ */
+export const runHeld = <E, R>(
+  options: Options,
+  acquire: Effect.Effect<Held, E, R | Scope.Scope>
+): Effect.Effect<
+  void,
+  E | ExitWith | CommandFailed | InvalidOption | CommandNotStarted,
+  Exclude<R, Scope.Scope> | GlobalFlag.Setting.Identifier<"json">
+> =>
+  Effect.scoped(Effect.gen(function* () {
+    const { command: [program, ...args], killAfter, name } = options
+    const Child = yield* load(() => import("./exec/Child.ts"))
+    const signalled = yield* Deferred.make<never, ExitWith>()
+    const running: { child?: Child } = {}
+    yield* (yield* Signals).handle((signal) => {
+      if (running.child === undefined) {
+        const number = numbers[signal]
+        if (number !== undefined) Deferred.doneUnsafe(signalled, Effect.fail(new ExitWith({ exitCode: 128 + number })))
+      } else if (!Child.isShared(signal)) Effect.runFork(running.child.signal(signal))
+    })
+    const held = yield* Effect.raceFirst(acquire, Deferred.await(signalled))
+    const lost = Effect.mapError(held.lost, lossOf)
+    if (program === undefined) {
+      yield* (yield* Json) ?
+        printJson({ key: held.key, revision: held.revision, lease: held.leaseId.toString(16) }) :
+        printLine(held.key)
+      return yield* Effect.raceFirst(lost, Deferred.await(signalled))
+    }
+    const child = yield* Child.make({
+      command: program,
+      args,
+      killAfter: killAfter as never,
+      // The first two are those of etcdctl.
+      env: {
+        ETCD_LOCK_KEY: held.key,
+        ETCD_LOCK_REV: String(held.revision),
+        ETCD_LOCK_LEASE: held.leaseId.toString(16),
+        ETCD_LOCK_NAME: name
+      }
+    })
+    running.child = child
+    // If it is lost, the scope ends the child before this completes.
+    const exit = yield* Effect.raceFirst(child.exit, lost)
+    return yield* new ExitWith({ exitCode: Child.exitCode(exit) })
+  }))
+
+const lossOf = ({ message }: LockLost): CommandFailed => new CommandFailed({ message, exitCode: exitCodes.lost })
