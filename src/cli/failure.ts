@@ -72,7 +72,7 @@ export const endingOf = (error: unknown): Ending => {
       return ofEtcd(error as Tagged as EtcdError)
     case "InvalidOption":
       return {
-        message: `invalid ${error["option"]} ${show(error["value"])}: ${error["rule"]}.`,
+        message: `${error["option"]} is ${show(error["value"])}; ${error["rule"]}`,
         exitCode: exitCodes.usage
       }
     case "ConfigError":

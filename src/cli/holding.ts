@@ -4,37 +4,26 @@
  * @module
  */
 import * as Deferred from "effect/Deferred"
+import type { Input as DurationInput } from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Argument from "effect/cli/Argument"
-import * as Flag from "effect/cli/Flag"
 import type * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Option from "effect/Option"
-import type { Held, LockLost } from "../coordination/mod.ts"
+import type { AcquireOptions, Held, LockLost } from "../coordination/mod.ts"
 import type { InvalidOption } from "../internal/options.ts"
 import type { Child, CommandNotStarted } from "./exec/Child.ts"
 import { CommandFailed, exitCodes, ExitWith } from "./failure.ts"
+import { durationFlag, given } from "./instance.ts"
 import { load } from "./load.ts"
 import { Json, printJson, printLine } from "./output.ts"
 import { Signals } from "./signals.ts"
 
 /** The flags of a command that holds something. */
 export const flags = {
-  ttl: Flag.String("ttl").pipe(
-    Flag.withDescription("How long the lease lasts without a heartbeat"),
-    Flag.withMetavar("duration"),
-    Flag.withDefault("10 seconds")
-  ),
-  timeout: Flag.String("timeout").pipe(
-    Flag.withDescription("How long to wait. Default: for ever"),
-    Flag.withMetavar("duration"),
-    Flag.optional
-  ),
-  killAfter: Flag.String("kill-after").pipe(
-    Flag.withDescription("How long the child may take to end after SIGTERM, before SIGKILL"),
-    Flag.withMetavar("duration"),
-    Flag.withDefault("5 seconds")
-  )
+  ttl: durationFlag("ttl", "How long the lease lasts without a heartbeat [default: 10 seconds]"),
+  timeout: durationFlag("timeout", "How long to wait [default: for ever]"),
+  killAfter: durationFlag("kill-after", "How long the command may take to end after SIGTERM [default: 5 seconds]")
 }
 
 /** The command and its arguments, after `--`. */
@@ -47,16 +36,13 @@ export const command = Argument.String("command").pipe(
 export interface Options {
   readonly name: string
   readonly command: ReadonlyArray<string>
-  readonly ttl: string
-  readonly timeout: Option.Option<string>
-  readonly killAfter: string
+  readonly ttl: Option.Option<DurationInput>
+  readonly timeout: Option.Option<DurationInput>
+  readonly killAfter: Option.Option<DurationInput>
 }
 
-/** The options of `Lock` and `Election`, which check the durations. */
-export const acquireOptions = ({ timeout, ttl }: Options): { readonly ttl: never; readonly timeout?: never } => ({
-  ttl: ttl as never,
-  ...(Option.isSome(timeout) ? { timeout: timeout.value as never } : {})
-})
+/** The options of `Lock` and `Election`. */
+export const acquireOptions = ({ timeout, ttl }: Options): AcquireOptions => given({ timeout, ttl })
 
 /** The numbers of the signals that end this process while it waits. */
 const numbers: Readonly<Partial<Record<NodeJS.Signals, number>>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 }
@@ -95,7 +81,7 @@ export const runHeld = <E, R>(
     const child = yield* Child.make({
       command: program,
       args,
-      killAfter: killAfter as never,
+      killAfter: Option.getOrElse(killAfter, () => "5 seconds" as const),
       // The first two are those of etcdctl.
       env: {
         ETCD_LOCK_KEY: held.key,

@@ -65,8 +65,8 @@ describe("command line: acting", () => {
         assert.deepEqual(yield* ran(["drain", "orders", "10.0.0.1:80", "--format", "kitex"], { connect }), {
           exitCode: 2,
           stdout: "",
-          stderr: 'etcd-discovery: invalid status "draining": the format of this service has no status; ' +
-            "set its weight instead.\n"
+          stderr: 'etcd-discovery: status is "draining"; the format of this service has no status; ' +
+            "set its weight instead\n"
         })
         assert.equal((yield* ran(["weight", "orders", "a", "--", "-1"], { connect })).exitCode, 2)
       })
@@ -131,7 +131,7 @@ describe("command line: acting", () => {
       const { connect } = yield* registered
       const invalid = yield* ran(["register", "orders", "--endpoint", "http://x:1", "--ttl", "1 second"], { connect })
       assert.equal(invalid.exitCode, 2)
-      assert.match(invalid.stderr, /^etcd-discovery: invalid ttl "1 second": it must be a .*duration of at least 2 s/)
+      assert.match(invalid.stderr, /^etcd-discovery: ttl is "1 second"; it must be a .*duration of at least 2 s/)
       const taken = yield* ran(
         ["register", "orders", "--endpoint", "http://x:1", "--id", "a", "--claim", "exclusive"],
         { connect }
@@ -211,8 +211,8 @@ describe("command line: usage", () => {
             ["instances", "a", "--jsn"],
             /^etcd-discovery: Unrecognized flag: --jsn.* See etcd-discovery instances --help\.\n$/
           ],
-          [["services", "--namespace", "//"], /^etcd-discovery: invalid --namespace "\/\/": it must be segments/],
-          [["services", "--endpoints", "ftp://x"], /^etcd-discovery: invalid endpoints "ftp:\/\/x": each must be http/],
+          [["services", "--namespace", "//"], /^etcd-discovery: --namespace is "\/\/"; it must be segments/],
+          [["services", "--endpoints", "ftp://x"], /^etcd-discovery: endpoints is "ftp:\/\/x"; each must be http/],
           [["services", "--password-file", "/nowhere"], /^etcd-discovery: cannot read the password from "\/nowhere": /]
         ] as const
       ) {

@@ -125,8 +125,8 @@ describe("command line: looking", () => {
     Effect.gen(function* () {
       const { connect } = yield* populated
       const { stdout } = yield* ran(["instance", "payments", "static"], { connect })
-      assert.match(stdout, /^rejected  the key has no lease, so nothing would remove it$/m)
-      assert.match(stdout, /^lease     none; the key stays until somebody deletes it$/m)
+      assert.match(stdout, /^rejected {2}the key has no lease, so nothing would remove it$/m)
+      assert.match(stdout, /^lease {5}none; the key stays until somebody deletes it$/m)
       const { lease, rejected } = JSON.parse(
         (yield* ran(["instance", "orders", "broken", "--json"], { connect })).stdout
       )
@@ -261,6 +261,6 @@ describe("command line: untrusted text", () => {
       }
       const missing = yield* ran(["instances", "no\u001b[31mthing"], { connect })
       assert.equal(missing.exitCode, 2)
-      assert.doesNotMatch(missing.stderr, /\u001b/)
+      assert.ok(!missing.stderr.includes("\u001b"))
     }))
 })

@@ -5,59 +5,24 @@
  */
 import * as Effect from "effect/Effect"
 import * as Command from "effect/cli/Command"
-import * as Flag from "effect/cli/Flag"
 import * as Option from "effect/Option"
+import { durationFlag, flags, given, optionsOf } from "../instance.ts"
 import { library } from "../load.ts"
 import { Json, printJson, printLine } from "../output.ts"
 import * as Target from "../target.ts"
-
-const optional = (name: string, metavar: string, description: string) =>
-  Flag.String(name).pipe(Flag.withDescription(description), Flag.withMetavar(metavar), Flag.optional)
-
-const given = <Name extends string, A>(name: Name, value: Option.Option<A>): { readonly [N in Name]?: A } =>
-  Option.isSome(value) ? { [name]: value.value } as { readonly [N in Name]: A } : {}
 
 export const register = Command.make(
   "register",
   {
     service: Target.service,
-    endpoint: Flag.String("endpoint").pipe(
-      Flag.withDescription("A URL that the instance serves; may be repeated"),
-      Flag.withMetavar("url"),
-      Flag.atLeast(1)
-    ),
-    id: optional("id", "text", "The id of the instance. Default: a random one"),
-    version: optional("release", "text", "The version of the program"),
-    weight: Flag.Finite("weight").pipe(Flag.withDescription("The share of the traffic. Default: 1"), Flag.optional),
-    zone: optional("zone", "text", "Where the instance runs"),
-    metadata: Flag.KeyValuePair("metadata").pipe(
-      Flag.withDescription("A member of the metadata; may be repeated"),
-      Flag.optional
-    ),
-    ttl: optional("ttl", "duration", "How long the instance stays without a heartbeat. Default: 15 seconds"),
-    drain: optional("drain", "duration", "How long to publish draining before leaving. Default: 0"),
-    claim: Flag.Literals("claim", ["restart", "exclusive", "overwrite"]).pipe(
-      Flag.withDescription("What to do if the id is registered already"),
-      Flag.withDefault("restart")
-    ),
+    ...flags,
+    drain: durationFlag("drain", "How long draining is published before the instance leaves [default: 0 seconds]"),
     format: Target.format
   },
-  Effect.fnUntraced(function* (
-    { claim, drain, endpoint, format, id, metadata, service, ttl, version, weight, zone }
-  ) {
+  Effect.fnUntraced(function* ({ drain, format, service, ...flags }) {
     const { registerService } = yield* library
-    const registration = yield* registerService(yield* Target.serviceOf(service, format), {
-      claim,
-      endpoints: endpoint,
-      ...given("id", id),
-      ...given("version", version),
-      ...given("weight", weight),
-      ...given("zone", zone),
-      ...given("metadata", metadata),
-      // `registerService` checks durations.
-      ...given("ttl", ttl) as object,
-      ...given("drain", drain) as object
-    })
+    const target = yield* Target.serviceOf(service, format)
+    const registration = yield* registerService(target, { ...optionsOf(flags), ...given({ drain }) })
     const { instance, key } = registration
     const lease = Option.match(yield* registration.leaseId, { onNone: () => "none", onSome: (id) => id.toString(16) })
     yield* (yield* Json) ?
