@@ -1,0 +1,105 @@
+/**
+ * What pages read from etcd beside the catalog: leases, keys, members. All open pages share one read of each.
+ *
+ * A reading is refreshed while somebody looks at it, and is shown with its age meanwhile: a page never waits for etcd
+ * except for the first reading.
+ *
+ * @module
+ */
+import { Clock, Deferred, Effect, Scope } from "effect"
+import type { EtcdError } from "../etcd/EtcdError.ts"
+import { Knowledge } from "./Knowledge.ts"
+
+/** What a read returned, and at which revision. */
+export interface Read<A> {
+  readonly revision: bigint
+  readonly value: A
+}
+
+/** The newest that is known of a read. */
+export interface Reading<A> {
+  readonly knowledge: Knowledge
+  readonly value: A | undefined
+}
+
+interface Slot<A> {
+  readonly first: Deferred.Deferred<void>
+  read: Read<A> | undefined
+  confirmedAt: number
+  failure: string | undefined
+  startedAt: number
+  isRunning: boolean
+}
+
+/** A reading that is older is read again. */
+export const refreshMillis = 2000
+
+/** How many readings are kept. The one that was looked at longest ago is forgotten. */
+const maxSlots = 200
+
+/** See the module's description. `changed` is called after each read. */
+export class Readings {
+  readonly #scope: Scope.Scope
+  readonly #changed: () => void
+  readonly #slots = new Map<string, Slot<unknown>>()
+
+  constructor(scope: Scope.Scope, changed: () => void) {
+    this.#scope = scope
+    this.#changed = changed
+  }
+
+  /** Reads, or returns what is known and reads in the background. `key` identifies the read. */
+  get<A>(key: string, read: Effect.Effect<Read<A>, EtcdError>): Effect.Effect<Reading<A>> {
+    return Effect.gen({ self: this }, function* () {
+      const slot = this.#slot<A>(key)
+      const now = yield* Clock.currentTimeMillis
+      if (!slot.isRunning && now - slot.startedAt >= refreshMillis) {
+        slot.isRunning = true
+        slot.startedAt = now
+        yield* Effect.forkIn(this.#run(slot, read, now), this.#scope, { startImmediately: true })
+      }
+      yield* Deferred.await(slot.first)
+      const { confirmedAt, failure } = slot
+      return slot.read === undefined ? { knowledge: Knowledge.Unknown({ failure }), value: undefined } : {
+        knowledge: Knowledge.Known({ revision: slot.read.revision, confirmedAt, failure }),
+        value: slot.read.value
+      }
+    })
+  }
+
+  #slot<A>(key: string): Slot<A> {
+    const slot = (this.#slots.get(key) ?? {
+      first: Deferred.makeUnsafe<void>(),
+      read: undefined,
+      confirmedAt: 0,
+      failure: undefined,
+      startedAt: -Infinity,
+      isRunning: false
+    }) as Slot<A>
+    this.#slots.delete(key)
+    this.#slots.set(key, slot as Slot<unknown>)
+    for (const oldest of this.#slots.keys()) {
+      if (this.#slots.size <= maxSlots) break
+      this.#slots.delete(oldest)
+    }
+    return slot
+  }
+
+  #run<A>(slot: Slot<A>, read: Effect.Effect<Read<A>, EtcdError>, startedAt: number): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function* () {
+      const result = yield* Effect.result(read)
+      if (result._tag === "Success") {
+        slot.read = result.success
+        // What was read is what etcd held at the earliest when the read began.
+        slot.confirmedAt = startedAt
+        slot.failure = undefined
+      } else slot.failure = result.failure.message
+    }).pipe(
+      Effect.ensuring(Effect.suspend(() => {
+        slot.isRunning = false
+        this.#changed()
+        return Deferred.succeed(slot.first, undefined)
+      }))
+    )
+  }
+}

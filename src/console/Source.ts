@@ -1,0 +1,107 @@
+/**
+ * Where pages get their data: the catalog of the namespace from one watch, and shared readings of everything else.
+ *
+ * @module
+ */
+import { Clock, Effect, Schedule, type Scope, Stream } from "effect"
+import { Etcd, prefix } from "../etcd/Etcd.ts"
+import type { EtcdError } from "../etcd/EtcdError.ts"
+import { Latest } from "../internal/Latest.ts"
+import { discoverAll } from "../registry/discoverAll.ts"
+import { Registry } from "../registry/Registry.ts"
+import { Fleet, sampleMillis } from "./Fleet.ts"
+import { Knowledge } from "./Knowledge.ts"
+import { type Read, type Reading, Readings } from "./Readings.ts"
+import type { Settings } from "./options.ts"
+
+/** See the module's description. */
+export interface Source {
+  readonly etcd: Etcd
+  readonly settings: Settings
+  readonly fleet: Fleet
+  /** How current the fleet is. */
+  readonly knowledge: () => Knowledge
+  /** Reads something else; see `Readings.get`. */
+  readonly read: <A>(key: string, read: Effect.Effect<Read<A>, EtcdError>) => Effect.Effect<Reading<A>>
+  /** Grows whenever a page may have to be rendered again. */
+  readonly version: () => number
+  /** Emits the version now and when it grows. A slow reader skips. */
+  readonly versions: Stream.Stream<number>
+  /** Says that a page may have to be rendered again. */
+  readonly changed: () => void
+}
+
+/** How often etcd is asked whether it still answers. */
+const confirmEvery = "2 seconds"
+
+/** How long the console waits before it asks again for a catalog that etcd refused. */
+const refusedPause = "5 seconds"
+
+/** Starts the watch. It ends with the scope. */
+export const make = Effect.fnUntraced(function* (
+  settings: Settings
+): Effect.fn.Return<Source, never, Etcd | Registry | Scope.Scope> {
+  const etcd = yield* Etcd
+  const scope = yield* Effect.scope
+  const versions = new Latest<number>()
+  let version = 0
+  const changed = (): void => versions.set(++version)
+  changed()
+
+  const fleet = new Fleet(settings.prefix)
+  const readings = new Readings(scope, changed)
+  let confirmedAt = 0
+  let refusal: string | undefined
+  let probeFailure: string | undefined
+
+  // The watch proves every few seconds that it is alive, since pages show how old the newest confirmation is.
+  yield* discoverAll({ progressEvery: "3 seconds", progressTimeout: "2 seconds" }).pipe(
+    Stream.runForEach((catalog) =>
+      Effect.map(Clock.currentTimeMillis, (now) => {
+        refusal = undefined
+        fleet.apply(catalog, now)
+        if (catalog.freshness._tag === "Live") confirmedAt = now
+        changed()
+      })
+    ),
+    Effect.tapError((error) =>
+      Effect.sync(() => {
+        refusal = error.message
+        changed()
+      })
+    ),
+    Effect.ignore,
+    Effect.repeat(Schedule.spaced(refusedPause)),
+    Effect.forkScoped({ startImmediately: true })
+  )
+
+  // With `countOnly` etcd answers from its index.
+  const probe = Effect.gen(function* () {
+    const sentAt = yield* Clock.currentTimeMillis
+    const answer = yield* Effect.result(etcd.range({ ...prefix(settings.prefix), countOnly: true }))
+    probeFailure = answer._tag === "Failure" ? answer.failure.message : undefined
+    if (answer._tag === "Success" && fleet.catalog?.freshness._tag === "Live") {
+      confirmedAt = Math.max(confirmedAt, sentAt)
+    }
+    changed()
+  })
+  yield* Effect.forkScoped(Effect.repeat(probe, Schedule.spaced(confirmEvery)), { startImmediately: true })
+  yield* Effect.forkScoped(Effect.repeat(Effect.sync(() => fleet.sample()), Schedule.spaced(sampleMillis)))
+
+  return {
+    etcd,
+    settings,
+    fleet,
+    knowledge: () => {
+      const { catalog } = fleet
+      if (catalog === undefined) return Knowledge.Unknown({ failure: refusal ?? probeFailure })
+      const { freshness, revision } = catalog
+      const failure = freshness._tag === "Stale" ? freshness.cause.message : probeFailure
+      return Knowledge.Known({ revision, confirmedAt, failure })
+    },
+    read: (key, read) => readings.get(key, read),
+    version: () => version,
+    versions: versions.changes,
+    changed
+  }
+})

@@ -1,0 +1,175 @@
+/**
+ * The web console: pages about services, instances, leases, locks and the cluster, for a router of Effect.
+ *
+ * @stability unstable
+ * @since 0.1.0
+ * @module
+ */
+import { Clock, Effect, Layer, Stream } from "effect"
+import { Sse } from "effect/encoding"
+import { HttpRouter, type HttpServerRequest, HttpServerResponse } from "effect/http"
+import { gzipSync } from "node:zlib"
+import type { Etcd } from "../etcd/Etcd.ts"
+import { checkOptions, type InvalidOption } from "../internal/options.ts"
+import * as Registry from "../registry/Registry.ts"
+import { type Asset, asset } from "./assets/assets.ts"
+import * as Guard from "./guard.ts"
+import { document } from "./layout.ts"
+import { events, parse, Renderer } from "./live.ts"
+import { checkOptionsOf, type Options, type Settings } from "./options.ts"
+import * as Source from "./Source.ts"
+
+export type { Auth, Options } from "./options.ts"
+
+type Request = HttpServerRequest.HttpServerRequest
+type Response = HttpServerResponse.HttpServerResponse
+
+/** Smaller bodies do not gain from being compressed. */
+const minCompressed = 1024
+
+/** A response with the security headers, compressed if the browser accepts that. */
+const send = (
+  { headers }: Request,
+  body: string,
+  { contentType = "text/plain; charset=utf-8", headers: more = {}, status = 200 }: {
+    readonly status?: number
+    readonly contentType?: string
+    readonly headers?: Record<string, string>
+  } = {}
+): Response => {
+  const all = { ...noStore, ...more, vary: "accept-encoding" }
+  const isCompressed = body.length >= minCompressed && /\bgzip\b/.test(headers["accept-encoding"] ?? "")
+  return isCompressed ?
+    HttpServerResponse.uint8Array(gzipSync(body), {
+      status,
+      contentType,
+      headers: { ...all, "content-encoding": "gzip" }
+    }) :
+    HttpServerResponse.text(body, { status, contentType, headers: all })
+}
+
+const noStore = { ...Guard.securityHeaders, "cache-control": "no-store" }
+
+const sendAsset = (request: Request, { content, type }: Asset): Response =>
+  send(request, content, {
+    contentType: type,
+    headers: { "cache-control": "public, max-age=31536000, immutable" }
+  })
+
+const showPage = Effect.fnUntraced(function* (settings: Settings, renderer: Renderer, page: string, request: Request) {
+  const { segments, query } = parse(page)
+  const { version, view } = yield* renderer.render(page)
+  const status = view.status ?? 200
+  if (query.get("format") === "json") {
+    const { knowledge } = view
+    const known = knowledge._tag === "Known" ?
+      { revision: String(knowledge.revision), confirmedAt: new Date(knowledge.confirmedAt).toISOString() } :
+      { revision: null, confirmedAt: null }
+    const body = { ...known, failure: knowledge.failure ?? null, data: view.data ?? null }
+    return send(request, `${JSON.stringify(body, undefined, 2)}\n`, {
+      // Unknown is an error: a program must not take it for an empty list.
+      status: knowledge._tag === "Known" ? status : 503,
+      contentType: "application/json; charset=utf-8"
+    })
+  }
+  const now = yield* Clock.currentTimeMillis
+  const content = document(view, { settings, now, page: segments[0] ?? "", events: status === 200, version })
+  return send(request, content.text, { status, contentType: "text/html; charset=utf-8" })
+})
+
+const showEvents = (source: Source.Source, renderer: Renderer, query: URLSearchParams, lastId: string | undefined) =>
+  HttpServerResponse.stream(
+    events(source, renderer, query.get("page") ?? "/", lastId ?? query.get("from") ?? "").pipe(
+      Stream.pipeThroughChannel(Sse.encode()),
+      Stream.encodeText
+    ),
+    { contentType: "text/event-stream", headers: { ...noStore, "x-accel-buffering": "no" } }
+  )
+
+const respond = Effect.fnUntraced(function* (
+  settings: Settings,
+  source: Source.Source,
+  renderer: Renderer,
+  request: Request
+): Effect.fn.Return<Response> {
+  const refusal = Guard.refusalOf(settings, request)
+  if (refusal !== undefined) {
+    const ask = { "www-authenticate": `Basic realm="etcd discovery", charset="UTF-8"` }
+    const { reason, status } = refusal
+    return send(request, `${reason}\n`, { status, headers: status === 401 ? ask : {} })
+  }
+  if (request.method !== "GET" && request.method !== "HEAD") {
+    return send(request, "There is nothing to change here.\n", { status: 405, headers: { allow: "GET, HEAD" } })
+  }
+  const page = request.url.replace(/^https?:\/\/[^/]*/, "").slice(settings.path.length)
+  const { query, segments: [first] } = parse(page)
+  for (const one of [asset.style, asset.script]) if (first === one.name) return sendAsset(request, one)
+  if (first === "events") return showEvents(source, renderer, query, request.headers["last-event-id"])
+  return yield* showPage(settings, renderer, page === "" ? "/" : page, request)
+})
+
+/**
+ * The console as routes of an `HttpRouter`.
+ *
+ * **Details**
+ *
+ * All pages share one watch on the namespace, however many are open. What other pages show (leases, keys, locks, the
+ * cluster) is read while they are open, once for all who look. Building the layer sends nothing that must succeed: etcd
+ * may be down, and the pages say so. Three fibers live as long as the layer: the watch, a small read every 2 seconds
+ * that confirms that etcd answers, and a sample of the numbers every 15 seconds.
+ *
+ * Each page shows the revision and the age of the last confirmation, and turns stale after `staleAfter` and
+ * disconnected after `disconnectedAfter`. What is not known is never shown as empty.
+ *
+ * Everything from etcd is escaped, and the pages forbid scripts and styles from elsewhere. Fails with `InvalidOption`.
+ *
+ * **Gotchas**
+ *
+ * Whoever reaches the routes sees the instances, and the values of the namespace. Serve them on loopback, or set `auth`.
+ * `hosts` must name what browsers call the console.
+ *
+ * **Example** (Beside the routes of a program)
+ *
+ * ```ts
+ * import { WebConsole } from "@effect-etcd/discovery/console"
+ * import { EtcdMemory } from "@effect-etcd/discovery/etcd"
+ * import { Layer } from "effect"
+ * import { HttpRouter, HttpServer } from "effect/http"
+ * import assert from "node:assert/strict"
+ *
+ * const routes = WebConsole.layer({ path: "/console" }).pipe(Layer.provide(EtcdMemory.layer()))
+ * const { dispose, handler } = HttpRouter.toWebHandler(
+ *   routes.pipe(Layer.provide(HttpServer.layerServices)),
+ *   { disableLogger: true }
+ * )
+ * const headers = { host: "localhost" }
+ * const response = await handler(new Request("http://localhost/console/services", { headers }))
+ * assert.equal(response.status, 200)
+ * await response.text()
+ * await dispose()
+ * ```
+ *
+ * @stability unstable
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: Options = {}
+): Layer.Layer<never, InvalidOption, HttpRouter.HttpRouter | Etcd> =>
+  Layer.unwrap(
+    Effect.map(
+      Effect.fromResult(checkOptions("WebConsole.layer", (check) => checkOptionsOf(check, options))),
+      (settings) =>
+        HttpRouter.use(Effect.fnUntraced(function* (router) {
+          const source = yield* Source.make(settings)
+          const renderer = new Renderer(source)
+          yield* router.add(
+            "*",
+            `${settings.path === "" ? "" : toRoute(settings.path)}/*`,
+            (request) => respond(settings, source, renderer, request)
+          )
+        })).pipe(Layer.provide(Registry.layer({ namespace: settings.namespace })))
+    )
+  )
+
+const toRoute = (path: string): `/${string}` => `/${path.slice(1)}`

@@ -1,0 +1,188 @@
+/**
+ * One instance: its members, its key, its lease, the history of its value, and why it is rejected.
+ *
+ * @module
+ */
+import { Effect, Option, Result } from "effect"
+import type { KeyValue } from "../../etcd/Etcd.ts"
+import type { ServiceInstance } from "../../registry/model/Instance.ts"
+import { serviceName } from "../../registry/model/ServiceName.ts"
+import { stateOf } from "../Fleet.ts"
+import { type Html, html } from "../html.ts"
+import { href } from "../layout.ts"
+import { type KeyHistory, keyHistory } from "../reads.ts"
+import { bytes, count, foreign, grouped, leaseText, readable, state } from "../text.ts"
+import { fixed, join, live, rows } from "../view.ts"
+import { missing, type Page } from "./Context.ts"
+import { changeColumns, changeRow } from "./timeline.ts"
+
+const members = (instance: ServiceInstance): Html =>
+  html`
+    <dl class="facts">
+      <dt>State</dt><dd>${state(stateOf(instance))}</dd>
+      <dt>Endpoints</dt><dd class="mono">${join(instance.endpoints.map(foreign), html`<br>`)}</dd>
+      <dt>Version</dt><dd>${instance.version === undefined ?
+        html`<span class="quiet">none</span>` :
+        foreign(instance.version)}</dd>
+      <dt>Zone</dt><dd>${instance.zone === undefined ?
+        html`<span class="quiet">none</span>` :
+        foreign(instance.zone)}</dd>
+      <dt>Weight</dt><dd>${instance.weight}</dd>
+      ${Object.entries(instance.metadata).map(([name, value]) =>
+        html`
+          <dt>${foreign(name === "" ? "metadata" : name)}</dt>
+          <dd>${foreign(value)}</dd>
+        `
+      )}
+    </dl>
+  `
+
+/** The key, its revisions and its lease. */
+export const keyFacts = ({ current, lease }: KeyHistory): Html =>
+  current === undefined ? html`<p class="notice warn">etcd holds no such key at this revision.</p>` : html`
+    <dl class="facts">
+      <dt>Revisions</dt>
+      <dd>created at ${grouped(current.createRevision)}, last written at ${grouped(current.modRevision)}, ${count(
+        current.version,
+        "write"
+      )}</dd>
+      <dt>Size</dt>
+      <dd>${bytes(current.value.length)}</dd>
+      <dt>Lease</dt>
+      <dd>${lease === undefined ?
+        html`none: nothing removes this key when its owner is gone` :
+        lease.ttl < 0 ?
+        html`<span class="mono">${leaseText(lease.id)}</span>, expired` :
+        html`<span class="mono">${leaseText(lease.id)}</span>, ${lease.ttl} s left of ${lease.grantedTtl} s, ${
+          count(lease.keys.length, "key")
+        }`}</dd>
+    </dl>
+  `
+
+/** The lines that differ, the older ones first. Long values are compared by their first lines only. */
+const difference = (from: string, to: string): Html => {
+  const maxLines = 200
+  const [left, right] = [from.split("\n").slice(0, maxLines), to.split("\n").slice(0, maxLines)]
+  const gone = new Set(left.filter((line) => !right.includes(line)))
+  const lines: Array<Html> = []
+  let index = 0
+  for (const line of right) {
+    while (index < left.length && gone.has(left[index] ?? "")) lines.push(html`<del>${left[index++]}</del>`)
+    if (left.includes(line)) {
+      index++
+      lines.push(html`<span>${line}</span>`)
+    } else lines.push(html`<ins>${line}</ins>`)
+  }
+  while (index < left.length) {
+    if (gone.has(left[index] ?? "")) lines.push(html`<del>${left[index]}</del>`)
+    index++
+  }
+  return html`<pre tabindex="0">${lines}</pre>`
+}
+
+const maxShownValue = 20_000
+
+const valueText = ({ value }: KeyValue): string => {
+  const { text } = readable(value)
+  return text.length > maxShownValue ? `${text.slice(0, maxShownValue)}\n… ${bytes(value.length)} in all` : text
+}
+
+/** The values of a key, newest first, each with what it changed. */
+export const valueHistory = ({ isComplete, values }: KeyHistory): Html =>
+  values.length === 0 ? html`` : html`
+    <h2>Value</h2>
+    <pre tabindex="0">${valueText(values[0]!)}</pre>
+    <h2>History of the value</h2>
+    ${values.slice(0, -1).map((kv, index) => {
+      const previous = values[index + 1]!
+      return html`<details${
+        index === 0 ?
+          html`
+            open
+          ` :
+          ""
+      }><summary>Revision ${grouped(kv.modRevision)} changed that of ${grouped(previous.modRevision)}</summary>${
+        difference(valueText(previous), valueText(kv))
+      }</details>`
+    })}
+    <p class="quiet">${isComplete ?
+      values.length === 1 ? "It was written once." : "That is all since the key was created." :
+      "etcd keeps no older values, or there are more than 20."}</p>
+  `
+
+/** See the module's description. */
+export const instance: Page = Effect.fnUntraced(function* (context) {
+  const { segments: [, name = "", id = ""], source } = context
+  const { etcd, fleet, knowledge, settings } = source
+  const { catalog } = fleet
+  if (Result.isFailure(serviceName(name)) || id === "") return missing(context, "This is no valid name of an instance.")
+  const key = `${settings.prefix}${name}/${id}`
+  const set = fleet.setOf(name)
+  const found = set === undefined ? undefined : Option.getOrUndefined(set.get(id))
+  const rejected = set?.rejected.find((one) => one.key === key)
+  const changes = fleet.entries.filter((entry) => entry.service === name && entry.id === id)
+  const last = changes.find((entry) => entry.instance !== undefined)?.instance
+  const reading = yield* source.read(`history ${key}`, keyHistory(etcd, key))
+  const isGone = catalog !== undefined && found === undefined && rejected === undefined
+  const problem = reading.knowledge.failure
+  return {
+    title: `${name} / ${id}`,
+    knowledge: knowledge(),
+    hasReadings: true,
+    status: isGone && changes.length === 0 ? 404 : 200,
+    data: { key, instance: found, rejected: rejected?.error.detail },
+    blocks: [
+      fixed(html`
+        <p class="crumbs"><a href="${href(settings, ["services"])}">Services</a> / <a href="${href(settings, [
+          "services",
+          name
+        ])}">${foreign(name)}</a> /</p>
+        <h1>${foreign(id)}</h1>
+        <p class="lead mono">${foreign(key)}</p>
+      `),
+      live(
+        "instance",
+        catalog === undefined ?
+          html`
+            <div class="notice warn">
+              <p>Not known yet: etcd has not answered.</p>
+            </div>
+          ` :
+          found !== undefined ?
+          members(found) :
+          rejected !== undefined ?
+          html`
+            <div class="notice bad">
+              <p>${state("rejected")}: ${rejected.error.detail}.</p>
+              <p>Callers do not see this key. Its owner has to write another value, or an operator deletes the key.</p>
+            </div>
+          ` :
+          html`<div class="notice warn"><p>${
+            changes.length > 0 ?
+              "This instance has left: etcd no longer holds its key. Below is what the console saw last." :
+              "etcd holds no such key at this revision."
+          }</p></div>${last === undefined ? "" : members(last)}`
+      ),
+      live(
+        "key",
+        html`${
+          reading.value === undefined ?
+            html`<p class="notice warn">The key could not be read: ${problem}</p>` :
+            html`<h2>Key</h2>${
+              problem === undefined ?
+                "" :
+                html`<p class="notice warn">Read before etcd stopped answering: ${problem}</p>`
+            }${keyFacts(reading.value)}${valueHistory(reading.value)}`
+        }`
+      ),
+      fixed(html`<h2>Changes</h2>`),
+      rows({
+        id: "changes",
+        caption: html`Since this console has started`,
+        head: changeColumns,
+        rows: changes.slice(0, 50).map((entry) => changeRow(settings, entry)),
+        empty: html`No change since this console has started.`
+      })
+    ]
+  }
+})
