@@ -7,6 +7,7 @@
  * | pure | `*.virtual.test.ts`, `*.pure.test.ts` | Node | every runtime |
  * | tools | `test/harness/`, `test/faults/` | Node, the newest etcd | every runtime |
  * | system | `*.system.test.ts`: foreign programs, several processes, long | not | every runtime, the newest etcd |
+ * | browser | `test/console/*.system.test.ts` | not | Node, the newest etcd |
  * | bundles | `test/bundles/` | not | Node, which runs each bundle on its own runtime |
  * | demo | `test/examples/demo.test.ts` | Deno, as the README does | every runtime |
  * | platform | transport, processes, HTTP, examples, … | every runtime, the newest etcd | older etcds on Node |
@@ -43,6 +44,8 @@ const classes: ReadonlyArray<Class> = [
   { files: /\.(?:virtual|pure)\.test\.ts$/, everyday: onNode(newest), all: newest },
   // The harness tests itself; of the faults a sample runs here, `deno task faults` is the whole.
   { files: /^test\/(?:harness|faults)\//, everyday: onNode(newest), all: newest },
+  // Slow: a browser shows pages, whatever runs the server.
+  { files: /^test\/console\/.*\.system\.test\.ts$/, everyday: [], all: onNode(newest) },
   // Slow: starts foreign programs or fleets of processes.
   { files: /\.system\.test\.ts$/, everyday: [], all: newest },
   // Slow: installs bundlers.

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { Clock, Deferred, Effect, Scope } from "effect"
+import { Deferred, Effect, type Scope } from "effect"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { Knowledge } from "./Knowledge.ts"
 
@@ -40,11 +40,13 @@ const maxSlots = 200
 /** See the module's description. `changed` is called after each read. */
 export class Readings {
   readonly #scope: Scope.Scope
+  readonly #now: Effect.Effect<number>
   readonly #changed: () => void
   readonly #slots = new Map<string, Slot<unknown>>()
 
-  constructor(scope: Scope.Scope, changed: () => void) {
+  constructor(scope: Scope.Scope, now: Effect.Effect<number>, changed: () => void) {
     this.#scope = scope
+    this.#now = now
     this.#changed = changed
   }
 
@@ -52,7 +54,7 @@ export class Readings {
   get<A>(key: string, read: Effect.Effect<Read<A>, EtcdError>): Effect.Effect<Reading<A>> {
     return Effect.gen({ self: this }, function* () {
       const slot = this.#slot<A>(key)
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* this.#now
       if (!slot.isRunning && now - slot.startedAt >= refreshMillis) {
         slot.isRunning = true
         slot.startedAt = now

@@ -7,8 +7,9 @@ import { Clock, Effect, Schedule, type Scope, Stream } from "effect"
 import { Etcd, prefix } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { Latest } from "../internal/Latest.ts"
+import { monotonicMillis } from "../internal/time/monotonic.ts"
 import { discoverAll } from "../registry/discoverAll.ts"
-import { Registry } from "../registry/Registry.ts"
+import type { Registry } from "../registry/Registry.ts"
 import { Fleet, sampleMillis } from "./Fleet.ts"
 import { Knowledge } from "./Knowledge.ts"
 import { type Read, type Reading, Readings } from "./Readings.ts"
@@ -18,6 +19,8 @@ import type { Settings } from "./options.ts"
 export interface Source {
   readonly etcd: Etcd
   readonly settings: Settings
+  /** Milliseconds of the epoch that never jump: ages are computed from these. */
+  readonly now: Effect.Effect<number>
   readonly fleet: Fleet
   /** How current the fleet is. */
   readonly knowledge: () => Knowledge
@@ -43,13 +46,15 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Source, never, Etcd | Registry | Scope.Scope> {
   const etcd = yield* Etcd
   const scope = yield* Effect.scope
+  const epochMillis = (yield* Clock.currentTimeMillis) - (yield* monotonicMillis)
+  const now = Effect.map(monotonicMillis, (millis) => millis + epochMillis)
   const versions = new Latest<number>()
   let version = 0
   const changed = (): void => versions.set(++version)
   changed()
 
   const fleet = new Fleet(settings.prefix)
-  const readings = new Readings(scope, changed)
+  const readings = new Readings(scope, now, changed)
   let confirmedAt = 0
   let refusal: string | undefined
   let probeFailure: string | undefined
@@ -57,10 +62,10 @@ export const make = Effect.fnUntraced(function* (
   // The watch proves every few seconds that it is alive, since pages show how old the newest confirmation is.
   yield* discoverAll({ progressEvery: "3 seconds", progressTimeout: "2 seconds" }).pipe(
     Stream.runForEach((catalog) =>
-      Effect.map(Clock.currentTimeMillis, (now) => {
+      Effect.map(now, (at) => {
         refusal = undefined
-        fleet.apply(catalog, now)
-        if (catalog.freshness._tag === "Live") confirmedAt = now
+        fleet.apply(catalog, at)
+        if (catalog.freshness._tag === "Live") confirmedAt = at
         changed()
       })
     ),
@@ -77,7 +82,7 @@ export const make = Effect.fnUntraced(function* (
 
   // With `countOnly` etcd answers from its index.
   const probe = Effect.gen(function* () {
-    const sentAt = yield* Clock.currentTimeMillis
+    const sentAt = yield* now
     const answer = yield* Effect.result(etcd.range({ ...prefix(settings.prefix), countOnly: true }))
     probeFailure = answer._tag === "Failure" ? answer.failure.message : undefined
     if (answer._tag === "Success" && fleet.catalog?.freshness._tag === "Live") {
@@ -91,6 +96,7 @@ export const make = Effect.fnUntraced(function* (
   return {
     etcd,
     settings,
+    now,
     fleet,
     knowledge: () => {
       const { catalog } = fleet

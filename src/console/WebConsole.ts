@@ -5,7 +5,7 @@
  * @since 0.1.0
  * @module
  */
-import { Clock, Effect, Layer, Stream } from "effect"
+import { Effect, Layer, Stream } from "effect"
 import { Sse } from "effect/encoding"
 import { HttpRouter, type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { gzipSync } from "node:zlib"
@@ -56,26 +56,28 @@ const sendAsset = (request: Request, { content, type }: Asset): Response =>
     headers: { "cache-control": "public, max-age=31536000, immutable" }
   })
 
-const showPage = Effect.fnUntraced(function* (settings: Settings, renderer: Renderer, page: string, request: Request) {
-  const { segments, query } = parse(page)
-  const { version, view } = yield* renderer.render(page)
-  const status = view.status ?? 200
-  if (query.get("format") === "json") {
-    const { knowledge } = view
-    const known = knowledge._tag === "Known" ?
-      { revision: String(knowledge.revision), confirmedAt: new Date(knowledge.confirmedAt).toISOString() } :
-      { revision: null, confirmedAt: null }
-    const body = { ...known, failure: knowledge.failure ?? null, data: view.data ?? null }
-    return send(request, `${JSON.stringify(body, undefined, 2)}\n`, {
-      // Unknown is an error: a program must not take it for an empty list.
-      status: knowledge._tag === "Known" ? status : 503,
-      contentType: "application/json; charset=utf-8"
-    })
+const showPage = Effect.fnUntraced(
+  function* (settings: Settings, source: Source.Source, renderer: Renderer, page: string, request: Request) {
+    const { segments, query } = parse(page)
+    const { version, view } = yield* renderer.render(page)
+    const status = view.status ?? 200
+    if (query.get("format") === "json") {
+      const { knowledge } = view
+      const known = knowledge._tag === "Known" ?
+        { revision: String(knowledge.revision), confirmedAt: new Date(knowledge.confirmedAt).toISOString() } :
+        { revision: null, confirmedAt: null }
+      const body = { ...known, failure: knowledge.failure ?? null, data: view.data ?? null }
+      return send(request, `${JSON.stringify(body, undefined, 2)}\n`, {
+        // Unknown is an error: a program must not take it for an empty list.
+        status: knowledge._tag === "Known" ? status : 503,
+        contentType: "application/json; charset=utf-8"
+      })
+    }
+    const now = yield* source.now
+    const content = document(view, { settings, now, page: segments[0] ?? "", events: status === 200, version })
+    return send(request, content.text, { status, contentType: "text/html; charset=utf-8" })
   }
-  const now = yield* Clock.currentTimeMillis
-  const content = document(view, { settings, now, page: segments[0] ?? "", events: status === 200, version })
-  return send(request, content.text, { status, contentType: "text/html; charset=utf-8" })
-})
+)
 
 const showEvents = (source: Source.Source, renderer: Renderer, query: URLSearchParams, lastId: string | undefined) =>
   HttpServerResponse.stream(
@@ -105,7 +107,7 @@ const respond = Effect.fnUntraced(function* (
   const { query, segments: [first] } = parse(page)
   for (const one of [asset.style, asset.script]) if (first === one.name) return sendAsset(request, one)
   if (first === "events") return showEvents(source, renderer, query, request.headers["last-event-id"])
-  return yield* showPage(settings, renderer, page === "" ? "/" : page, request)
+  return yield* showPage(settings, source, renderer, page === "" ? "/" : page, request)
 })
 
 /**

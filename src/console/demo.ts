@@ -7,7 +7,7 @@ import { Effect, Exit, Random, Schedule, Scope } from "effect"
 import { Election, Lock } from "../coordination/mod.ts"
 import { Etcd } from "../etcd/Etcd.ts"
 import { registerService } from "../registry/registerService.ts"
-import { Registry } from "../registry/Registry.ts"
+import type { Registry } from "../registry/Registry.ts"
 import type { Registration } from "../registry/registration/Registration.ts"
 import type { Labels } from "../registry/model/Instance.ts"
 
@@ -36,14 +36,14 @@ interface Member {
   readonly registration: Registration
   readonly scope: Scope.Closeable
   /** What its health check finds. */
-  isHealthy: boolean
+  readonly check: { isHealthy: boolean }
 }
 
 /** The place of an instance in the fleet decides everything about it. */
 const start = Effect.fnUntraced(function* (template: Template, index: number) {
   const scope = yield* Effect.flatMap(Effect.scope, (parent) => Scope.fork(parent))
   const host = `10.4.${fleet.indexOf(template)}.${10 + index}`
-  let member: Member | undefined
+  const check = { isHealthy: true }
   const registration = yield* registerService(template.service, {
     id: `${template.service}-${(0x3a7f + index * 7919 + fleet.indexOf(template) * 104_729).toString(16).slice(-5)}`,
     endpoints: [`http://${host}:8080`],
@@ -51,11 +51,10 @@ const start = Effect.fnUntraced(function* (template: Template, index: number) {
     zone: zones[index % zones.length] ?? zones[0],
     metadata: template.metadata,
     ttl: "10 seconds",
-    health: Effect.suspend(() => member?.isHealthy === false ? Effect.fail("the check failed") : Effect.void),
+    health: Effect.suspend(() => check.isHealthy ? Effect.void : Effect.fail("the check failed")),
     healthEvery: "500 millis"
   }).pipe(Scope.provide(scope))
-  member = { template, registration, scope, isHealthy: true }
-  return member
+  return { template, registration, scope, check } satisfies Member
 })
 
 /** What is wrong with the fleet from the start, so that there is something to see. */
@@ -141,8 +140,8 @@ export const demo: Effect.Effect<void, never, Registry | Etcd | Scope.Scope> = E
     } else if (dice < 9) {
       const member = members[yield* Random.nextIntBetween(0, members.length)]
       if (member !== undefined) {
-        member.isHealthy = false
-        yield* Effect.forkScoped(Effect.delay(Effect.sync(() => member.isHealthy = true), "12 seconds"))
+        member.check.isHealthy = false
+        yield* Effect.forkScoped(Effect.delay(Effect.sync(() => member.check.isHealthy = true), "12 seconds"))
       }
     } else {
       const member = members[yield* Random.nextIntBetween(0, members.length)]

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { Clock, Effect, Stream } from "effect"
+import { Effect, Stream } from "effect"
 import type { Sse } from "effect/encoding"
 import { hash } from "../internal/hash.ts"
 import { standing } from "./layout.ts"
@@ -59,7 +59,7 @@ export class Renderer {
       }
       const context: Context = {
         source: this.#source,
-        now: yield* Clock.currentTimeMillis,
+        now: yield* this.#source.now,
         ...parse(page)
       }
       const view = yield* pageOf(context.segments)(context)
@@ -118,7 +118,7 @@ export const events = (source: Source, renderer: Renderer, page: string, from: s
     const changes = yield* Stream.toPull(source.versions)
     let shown = renderer.kept(from)
     let shownStanding = ""
-    let sentAt = yield* Clock.currentTimeMillis
+    let sentAt = yield* source.now
     let isFirst = true
 
     const wait = Effect.gen(function* () {
@@ -132,7 +132,7 @@ export const events = (source: Source, renderer: Renderer, page: string, from: s
         if (!isFirst) yield* wait
         isFirst = false
         const { parts, version, view } = yield* renderer.render(page)
-        const now = yield* Clock.currentTimeMillis
+        const now = yield* source.now
         if (shown === undefined || !isSameShape(shown, parts)) {
           shown = parts
           return event("reload", version, "")

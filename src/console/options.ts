@@ -9,8 +9,11 @@ import * as Keyspace from "../registry/model/Keyspace.ts"
 import type { Limits } from "./Knowledge.ts"
 
 /**
- * Who may open the console: the bearer of a token, or a user with a password. A browser asks for either; the token is
- * then the password of any user.
+ * Who may open the console: the bearer of a token, or a user with a password.
+ *
+ * **Details**
+ *
+ * A browser asks for user and password. A token is the password of any user.
  *
  * @stability unstable
  * @since 0.1.0

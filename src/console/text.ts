@@ -85,15 +85,15 @@ export const countsBar = ({ counts, total }: Summary): Html => {
   return html`<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">${segments}</svg>`
 }
 
-/** How the number of available instances went. */
+/** How the number of available instances went, on a scale that starts at 0. */
 export const sparkline = (samples: ReadonlyArray<number>, minutes: number): Html => {
   const low = Math.min(...samples)
   const high = Math.max(...samples)
   const last = samples.at(-1) ?? 0
-  const span = Math.max(1, high - low)
+  const span = Math.max(1, high)
   const step = 100 / Math.max(1, samples.length - 1)
   const points = samples.map((sample, index) =>
-    `${(samples.length === 1 ? 100 : index * step).toFixed(1)},${(18 - 16 * (sample - low) / span).toFixed(1)}`
+    `${(samples.length === 1 ? 100 : index * step).toFixed(1)},${(18 - 16 * sample / span).toFixed(1)}`
   )
   const line = samples.length === 1 ? `0,${points[0]?.split(",")[1] ?? 18} ${points[0] ?? ""}` : points.join(" ")
   const range = low === high ? `${low}` : `${low} to ${high}`

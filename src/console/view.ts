@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Child, Html, html } from "./html.ts"
+import { type Child, type Html, html } from "./html.ts"
 import type { Knowledge } from "./Knowledge.ts"
 
 /** A row of a table. */
