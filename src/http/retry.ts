@@ -5,6 +5,7 @@
  */
 import { Effect, Option, Stream } from "effect"
 import { type HttpClientError, type HttpClientRequest, HttpClientResponse } from "effect/http"
+import { isRefusedConnection as isRefused } from "../balancing/client/status.ts"
 import { isStream } from "./redirect.ts"
 
 /** A response whose status says that the instance does not serve now. */
@@ -25,20 +26,9 @@ const idempotent = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", 
 export const isRepeatable = (request: HttpClientRequest.HttpClientRequest): boolean =>
   (idempotent.has(request.method) || request.headers["idempotency-key"] !== undefined) && !isStream(request)
 
-const maxCauses = 5
-
-/** Whether the connection was refused, so that nothing was sent: as the `fetch` of Node, Bun and Deno reports it. */
-export const isRefusedConnection = (error: HttpClientError.HttpClientError): boolean => {
-  if (error.reason._tag !== "TransportError") return false
-  let { cause } = error.reason
-  for (let depth = 0; cause instanceof Error && depth < maxCauses; depth++) {
-    const code = "code" in cause ? cause.code : undefined
-    if (code === "ECONNREFUSED" || code === "ConnectionRefused") return true
-    if (/client error \(Connect\).*Connection refused/.test(cause.message)) return true
-    cause = cause.cause
-  }
-  return false
-}
+/** Whether the connection was refused, so that nothing was sent. */
+export const isRefusedConnection = (error: HttpClientError.HttpClientError): boolean =>
+  error.reason._tag === "TransportError" && isRefused(error.reason.cause)
 
 /** Releases the connection of a response without reading its body. */
 export const discard = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<void> =>

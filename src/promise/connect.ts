@@ -8,6 +8,7 @@ import { type Context, Effect, Exit, Layer, ManagedRuntime, Redacted, Result, Sc
 import { FetchHttpClient, type HttpClient } from "effect/http"
 import process from "node:process"
 import type * as EtcdGrpc from "../etcd/grpc/EtcdGrpc.ts"
+import * as GrpcResolver from "../grpc/GrpcResolver.ts"
 import * as DiscoveryHttpClient from "../http/DiscoveryHttpClient.ts"
 import { makeFetch } from "../http/fetch.ts"
 import { checkOptions } from "../internal/options.ts"
@@ -80,6 +81,11 @@ export interface Client extends AsyncDisposable {
   readonly services: () => Promise<ReadonlyArray<{ readonly name: string; readonly instances: number }>>
   /** `fetch` with service names as hosts: `client.fetch("http://orders/7")`. Balanced, with retries. */
   readonly fetch: typeof globalThis.fetch
+  /**
+   * Makes `discovery:///orders` a target of the clients of grpc-js: its channel follows the service `orders` until this
+   * client closes. Takes your own copy of the module: `import * as grpc from "@grpc/grpc-js"`.
+   */
+  readonly registerGrpcResolver: (grpc: GrpcResolver.GrpcJs, options?: GrpcResolver.Options) => Promise<void>
   /** Releases all registrations, ends all subscriptions and closes the connection. May be called twice. */
   readonly close: () => Promise<void>
 }
@@ -301,6 +307,9 @@ class ClientImpl implements Client {
       }
     }
   })
+
+  readonly registerGrpcResolver: Client["registerGrpcResolver"] = (grpc, options) =>
+    this.#run(Scope.provide(GrpcResolver.register(grpc, options), this.#scope))
 
   readonly close = (): Promise<void> =>
     this.#closing ??= (async () => {

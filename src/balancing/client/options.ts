@@ -13,6 +13,7 @@ import type { Strategy } from "../Strategy.ts"
 import type { TimedOut } from "./errors.ts"
 import type { AccrualRules } from "./FailureAccrual.ts"
 import type { RetryBudgetRules } from "./RetryBudget.ts"
+import { isFailureStatus, isRetryableStatus } from "./status.ts"
 
 /**
  * When a call sends a second attempt while the first is still running. For calls that may run twice.
@@ -41,13 +42,17 @@ export interface CallOptions<in E = unknown> {
   /** The time limit of one attempt, connecting included. Default: none. */
   readonly attemptTimeout?: Duration.Input
   /**
-   * Whether another attempt may follow this error. If not, the call fails with the error. Default: always true. A failed
-   * `connect` is always retried, because nothing was sent.
+   * Whether another attempt may follow this error. If not, the call fails with the error. Default: an error with a gRPC
+   * code (of grpc-js or ConnectRPC, also as a `cause`) only if that is `UNAVAILABLE`, an `HttpClientError` with a status
+   * only if that is 502, 503 or 504, any other error always. A failed `connect` is always retried, because nothing was
+   * sent.
    */
   readonly retryable?: (error: E | TimedOut) => boolean
   /**
    * Whether this error is a failure of the instance. If not, it is an answer and shows that the instance works. Default:
-   * what `retryable` returns. A timeout is always a failure.
+   * what a `retryable` of your own returns. Without one, an error with a gRPC code is a failure if that is `UNAVAILABLE`,
+   * `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`, `INTERNAL` or `DATA_LOSS`, and any other error if it is retryable. A
+   * timeout is always a failure.
    */
   readonly isFailure?: (error: E) => boolean
   /** The delays before the second attempt, the third, …. Default: 10 ms doubling up to 500 ms, full jitter. */
@@ -169,8 +174,8 @@ const defaults: CallPlan = {
   attempts: 3,
   timeout: Infinity,
   attemptTimeout: Infinity,
-  retryable: () => true,
-  isFailure: undefined,
+  retryable: (error) => isRetryableStatus(error) ?? true,
+  isFailure: (error) => isFailureStatus(error) ?? true,
   backoff: Backoff.fullJitter("10 millis", "500 millis"),
   waitFor: 0,
   hedge: undefined,

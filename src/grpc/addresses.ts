@@ -1,0 +1,65 @@
+/**
+ * The addresses that a gRPC channel gets for a set of instances.
+ *
+ * @module
+ */
+import { censusOf, describeCensus } from "../balancing/client/Census.ts"
+import type { InstanceSet } from "../registry/model/InstanceSet.ts"
+import type { ServiceInstance } from "../registry/model/Instance.ts"
+import { spread } from "./spread.ts"
+
+/** A TCP address, as grpc-js takes it. */
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+/** Which addresses a channel gets. */
+export interface AddressRules {
+  /** The schemes of endpoints that serve gRPC, best first. */
+  readonly schemes: ReadonlyArray<string>
+  readonly zone: string | undefined
+  readonly minLocal: number
+}
+
+/** The addresses of a set, and in words why it has no others. */
+export interface Resolution {
+  /** An address occurs as often as the weight of its instance demands. */
+  readonly addresses: ReadonlyArray<Address>
+  readonly note: string
+}
+
+const securePorts: Readonly<Record<string, number>> = { "https:": 443, "grpcs:": 443 }
+
+const addressOf = (instance: ServiceInstance<unknown>, schemes: ReadonlyArray<string>): Address | undefined => {
+  for (const scheme of schemes) {
+    const endpoint = instance.endpoints.find((text) => text.toLowerCase().startsWith(`${scheme}://`))
+    if (endpoint === undefined) continue
+    const { hostname, port, protocol } = new URL(endpoint)
+    return {
+      host: hostname.replace(/^\[(.*)\]$/, "$1"),
+      port: port === "" ? securePorts[protocol] ?? 80 : Number(port)
+    }
+  }
+  return undefined
+}
+
+/** The addresses of the instances that take traffic, in a fixed order. */
+export const resolutionOf = <M>(set: InstanceSet<M>, { minLocal, schemes, zone }: AddressRules): Resolution => {
+  const reachable: Array<{ readonly address: Address; readonly instance: ServiceInstance<M> }> = []
+  const unfit: Array<string> = []
+  for (const instance of set.available) {
+    const address = addressOf(instance, schemes)
+    if (address === undefined) unfit.push(`${instance.id} (${instance.endpoints.join(", ")})`)
+    else reachable.push({ address, instance })
+  }
+  const local = zone === undefined ? [] : reachable.filter(({ instance }) => instance.zone === zone)
+  const chosen = local.length >= minLocal && local.length > 0 ? local : reachable
+  const details = unfit.length === 0 ?
+    describeCensus(censusOf(set, new Map())) :
+    `no endpoint with ${schemes.join(", ")}: ${unfit.slice(0, 3).join("; ")}${unfit.length > 3 ? "; …" : ""}`
+  return {
+    addresses: spread(chosen.map(({ address, instance }) => ({ value: address, weight: instance.weight }))),
+    note: `at revision ${set.revision}: ${details}`
+  }
+}
