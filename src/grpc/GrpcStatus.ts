@@ -89,7 +89,11 @@ export const isRetryableIfIdempotent = (error: unknown): boolean => isRepeatable
 export const idempotent: CallOptions = { isFailure, retryable: isRetryableIfIdempotent }
 
 /**
- * Options for calls that must never run twice: retried only if the connection was refused, so that nothing was sent.
+ * Options for calls that must never run twice: retried only if the connection was refused.
+ *
+ * **Details**
+ *
+ * Nothing was sent then.
  *
  * @since 0.1.0
  * @category options
