@@ -28,6 +28,7 @@ import { kv } from "./commands/kv.ts"
 import { leases } from "./commands/leases.ts"
 import { lock } from "./commands/lock.ts"
 import { register } from "./commands/register.ts"
+import { render } from "./commands/render.ts"
 import { serve } from "./commands/serve.ts"
 import { services } from "./commands/services.ts"
 import { watch } from "./commands/watch.ts"
@@ -37,24 +38,7 @@ import * as Logs from "./logs.ts"
 import { Json, printNote } from "./output.ts"
 import { version } from "./version.ts"
 
-const commands = [
-  services,
-  instances,
-  instance,
-  watch,
-  changes,
-  leases,
-  drain,
-  undrain,
-  weight,
-  register,
-  deregister,
-  lock,
-  elect,
-  exec,
-  serve,
-  kv
-] as const
+const commands = [services, instances, instance, watch, changes, leases, drain, undrain, weight, register, deregister, lock, elect, exec, serve, kv, render] as const
 
 /** The command with all its subcommands. The function makes the layers of a command from the shared flags. */
 export const rootWith = (connect: typeof Connection.layer) =>

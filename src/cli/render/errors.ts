@@ -1,0 +1,22 @@
+/**
+ * Errors of `render`. The old file stays in place in every case.
+ *
+ * @module
+ */
+import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
+
+const RenderFailedBase: TaggedErrorClass<"RenderFailed", { readonly message: string }> = TaggedErrorClass(
+  "RenderFailed"
+)
+
+/** A file that could not be rendered, checked or written, or a reload that failed. */
+export class RenderFailed extends RenderFailedBase {}
+
+const EmptyServiceBase: TaggedErrorClass<"EmptyService", { readonly name: string }> = TaggedErrorClass("EmptyService")
+
+/** A service without an instance to write, with `onEmpty: "fail"`. */
+export class EmptyService extends EmptyServiceBase {
+  override get message(): string {
+    return `${JSON.stringify(this.name)} has no instance to write, and --on-empty is fail. The file was not changed.`
+  }
+}
