@@ -38,7 +38,25 @@ import * as Logs from "./logs.ts"
 import { Json, printNote } from "./output.ts"
 import { version } from "./version.ts"
 
-const commands = [services, instances, instance, watch, changes, leases, drain, undrain, weight, register, deregister, lock, elect, exec, serve, kv, render] as const
+const commands = [
+  services,
+  instances,
+  instance,
+  watch,
+  changes,
+  leases,
+  drain,
+  undrain,
+  weight,
+  register,
+  deregister,
+  lock,
+  elect,
+  exec,
+  serve,
+  kv,
+  render
+] as const
 
 /** The command with all its subcommands. The function makes the layers of a command from the shared flags. */
 export const rootWith = (connect: typeof Connection.layer) =>
