@@ -17,6 +17,7 @@ import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Layer from "effect/Layer"
+import { agent } from "./commands/agent.ts"
 import { changes } from "./commands/changes.ts"
 import { deregister } from "./commands/deregister.ts"
 import { drain, undrain, weight } from "./commands/edit.ts"
@@ -53,6 +54,7 @@ const commands = [
   lock,
   elect,
   exec,
+  agent,
   serve,
   kv,
   render

@@ -76,8 +76,10 @@ export const endingOf = (error: unknown): Ending => {
         exitCode: exitCodes.usage
       }
     case "ConfigError":
-    case "InvalidDeclaration":
       return { message: error.message, exitCode: exitCodes.usage }
+    case "InvalidDeclaration":
+      // One problem on each line of its message.
+      return { message: error.message.replaceAll(/\s*\n\s*/g, "; "), exitCode: exitCodes.usage }
     case "InstanceNotFound":
       return { message: error.message, exitCode: exitCodes.notFound }
     case "InstanceHasOwner":

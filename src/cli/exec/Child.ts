@@ -9,7 +9,6 @@ import { constants } from "node:os"
 import process from "node:process"
 import { checkOptions, type InvalidOption } from "../../internal/options.ts"
 import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
-import { Signals } from "../signals.ts"
 
 /** The command of a child, and how the child is ended. */
 export interface ChildOptions {
@@ -150,10 +149,3 @@ const fromTerminal: ReadonlySet<NodeJS.Signals> = new Set<NodeJS.Signals>(["SIGI
 
 /** Whether the child receives a signal without this process: from the terminal that both share. */
 export const isShared = (signal: NodeJS.Signals): boolean => process.stdin.isTTY === true && fromTerminal.has(signal)
-
-/** Passes signals on to a child until the scope closes, except those that the child receives from the terminal. */
-export const forwardSignals = (child: Child): Effect.Effect<void, never, Scope.Scope> =>
-  Effect.flatMap(Signals, ({ handle }) =>
-    handle((signal) => {
-      if (!isShared(signal)) Effect.runSync(child.signal(signal))
-    }))

@@ -5,7 +5,6 @@ import { createServer } from "node:net"
 import process from "node:process"
 import { createInterface } from "node:readline"
 import * as Child from "../../../src/cli/exec/Child.ts"
-import { type Handler, Signals } from "../../../src/cli/signals.ts"
 import { describe, live } from "../../harness/it.ts"
 import { attempt } from "../../harness/real.ts"
 
@@ -142,7 +141,7 @@ describe("Child", () => {
       assert.equal((yield* child.terminate()).signal, "SIGTERM")
     }))
 
-  live("forwardSignals passes every signal on until its scope closes", () =>
+  live("Child.signal sends every signal that a supervisor passes on", () =>
     Effect.gen(function* () {
       const names: ReadonlyArray<NodeJS.Signals> = [
         "SIGTERM",
@@ -156,21 +155,9 @@ describe("Child", () => {
       const { awaitLine, port } = yield* reports
       const child = yield* reporter(port, names, { killAfter: 0 })
       yield* awaitLine("ready")
-      const handlers = new Set<Handler>()
-      const signals = {
-        handle: (handler: Handler) =>
-          Effect.acquireRelease(
-            Effect.sync(() => void handlers.add(handler)),
-            () => Effect.sync(() => void handlers.delete(handler))
-          )
-      }
-      const scope = yield* Scope.make()
-      yield* Child.forwardSignals(child).pipe(Scope.provide(scope), Effect.provideService(Signals, signals))
       for (const name of names) {
-        handlers.forEach((handler) => handler(name))
+        yield* child.signal(name)
         yield* awaitLine(name)
       }
-      yield* Scope.close(scope, Exit.void)
-      assert.equal(handlers.size, 0)
     }))
 })
