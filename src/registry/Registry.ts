@@ -195,7 +195,8 @@ export const layerMemory = (options: Options = {}): Layer.Layer<Registry, Invali
  * **Details**
  *
  * It reads `ETCD_ENDPOINTS` (separated by commas), `ETCD_USERNAME`, `ETCD_PASSWORD`, `ETCD_CA_CERT`, `ETCD_CERT`,
- * `ETCD_KEY`, `ETCD_DIAL_TIMEOUT` and `ETCD_NAMESPACE` from the `ConfigProvider`. The options take precedence.
+ * `ETCD_KEY`, `ETCD_DIAL_TIMEOUT`, `ETCD_SYNC_EVERY` and `ETCD_NAMESPACE` from the `ConfigProvider`. The options take
+ * precedence.
  *
  * @example
  * ```ts

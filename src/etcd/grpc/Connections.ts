@@ -37,6 +37,8 @@ const minAttemptGapMillis = 100
 /** Milliseconds that the endpoint in use has before the others are tried as well. */
 const headStartMillis = 250
 
+const unconnected = (address: Address): Endpoint => ({ address, connection: undefined, advice: undefined })
+
 /** What the connections of a client are made from. */
 export interface ConnectionsConfig {
   readonly settings: Settings
@@ -50,7 +52,7 @@ export interface ConnectionsConfig {
 /** See the module's description. */
 export class Connections {
   readonly #config: ConnectionsConfig
-  readonly #endpoints: ReadonlyArray<Endpoint>
+  #endpoints: ReadonlyArray<Endpoint>
   #current = 0
   readonly #connecting: SharedAttempt<Connection>
   #startedAt = -Infinity
@@ -59,11 +61,7 @@ export class Connections {
   constructor(config: ConnectionsConfig) {
     this.#config = config
     this.#connecting = new SharedAttempt(config.run)
-    this.#endpoints = config.settings.addresses.map((address) => ({
-      address,
-      connection: undefined,
-      advice: undefined
-    }))
+    this.#endpoints = config.settings.addresses.map(unconnected)
   }
 
   get isClosed(): boolean {
@@ -86,6 +84,25 @@ export class Connections {
       )
     )
   )
+
+  /** The URLs of the endpoints. */
+  get urls(): ReadonlyArray<string> {
+    return this.#endpoints.map(({ address }) => address.url)
+  }
+
+  /** Replaces the endpoints. Those that remain keep their connections; the streams of all others end. */
+  replace(addresses: ReadonlyArray<Address>): void {
+    const before = this.#endpoints
+    const inUse = before[this.#current]
+    this.#endpoints = addresses.map((address) =>
+      before.find((endpoint) => endpoint.address.url === address.url) ?? unconnected(address)
+    )
+    this.#current = Math.max(0, this.#endpoints.findIndex((endpoint) => endpoint === inUse))
+    for (const endpoint of before) {
+      if (endpoint.connection === undefined || this.#endpoints.includes(endpoint)) continue
+      this.abandon(endpoint.connection, "the member has left the cluster")
+    }
+  }
 
   /** Whether calls go to this endpoint now. */
   uses(url: string): boolean {
@@ -139,14 +156,14 @@ export class Connections {
     const failures: Array<Failure> = []
     const { dialTimeoutMillis } = settings
     const order = this.#endpoints.map((_, index) => (this.#current + index) % this.#endpoints.length)
+    const endpoints = this.#endpoints
     const attempts = order.map((index, position) => {
-      const endpoint = this.#endpoints[index] as Endpoint
+      const endpoint = endpoints[index] as Endpoint
       const headStart = position === 0 ? 0 : Math.min(headStartMillis, dialTimeoutMillis / 2)
       const start = position === 0 ?
         Effect.void :
         Effect.raceFirst(Effect.sleep(headStart), Deferred.await(firstFailed))
       return Effect.andThen(start, this.#connectTo(endpoint, dialTimeoutMillis - headStart)).pipe(
-        Effect.map((connection) => ({ connection, index })),
         Effect.tapError((failure) =>
           Effect.suspend(() => {
             failures[position] = failure
@@ -155,17 +172,17 @@ export class Connections {
         )
       )
     })
-    const { connection, index } = yield* Effect.catch(
+    const connection = yield* Effect.catch(
       Effect.raceAll(attempts),
       (failure) => Effect.fail(failures.find((one) => one !== undefined) ?? failure)
     )
-    this.#current = index
+    this.use(connection)
     return connection
   })
 
   #connectTo(endpoint: Endpoint, timeoutMillis: number): Effect.Effect<Connection, Failure> {
     return Effect.map(this.#dial(endpoint, timeoutMillis), (connection) => {
-      if (this.#isClosed) connection.channel.abort()
+      if (this.#isClosed || !this.#endpoints.includes(endpoint)) connection.channel.abort()
       endpoint.connection?.channel.retire()
       return endpoint.connection = connection
     })
@@ -173,7 +190,7 @@ export class Connections {
 
   /** A connection for one caller, to any member of the cluster. The caller closes it. */
   open(address: Address): Effect.Effect<Connection, Failure> {
-    const endpoint = { address, connection: undefined, advice: undefined }
+    const endpoint = unconnected(address)
     return Effect.suspend(() =>
       this.#isClosed ? Effect.fail(clientClosed) : this.#dial(endpoint, this.#config.settings.dialTimeoutMillis)
     )

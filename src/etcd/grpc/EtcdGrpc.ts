@@ -32,8 +32,10 @@ import { makeKeepAlive } from "./KeepAlive.ts"
 import { encode } from "./messages.ts"
 import * as methods from "./methods.ts"
 import { type Options, settingsOf } from "./settings.ts"
+import { syncEndpoints } from "./syncEndpoints.ts"
 import { keyText, makeWatch } from "./Watches.ts"
 
+export { type DnsOptions, endpointsFromDns } from "./endpointsFromDns.ts"
 export type { Options } from "./settings.ts"
 export type { Tls } from "./Tls.ts"
 
@@ -44,7 +46,7 @@ export type { Tls } from "./Tls.ts"
  *
  * Fails with `InvalidOption` before any network I/O, also for certificates that do not fit together. Fails with an
  * `EtcdError` if `@grpc/grpc-js` cannot be loaded, for instance because a Deno permission is missing. The first operation
- * shows whether etcd can be reached and accepts the password. No fiber starts before that.
+ * shows whether etcd can be reached and accepts the password. No fiber starts before that, except with `syncEvery`.
  *
  * @since 0.1.0
  * @category constructors
@@ -54,7 +56,9 @@ export const make: (
 ) => Effect.Effect<Etcd, InvalidOption | EtcdError, Scope.Scope> = Effect.fnUntraced(
   function* (options: Options) {
     const settings = yield* settingsOf(options)
-    return etcdOf(yield* Client.make(settings, yield* loadGrpc))
+    const client = yield* Client.make(settings, yield* loadGrpc)
+    if (settings.syncEveryMillis !== undefined) client.run(syncEndpoints(client, settings.syncEveryMillis))
+    return etcdOf(client)
   }
 )
 
@@ -81,8 +85,8 @@ export const layer = (options: Options): Layer.Layer<Etcd, InvalidOption | EtcdE
  * **Details**
  *
  * `ETCD_ENDPOINTS` is required: endpoints separated by commas. Optional are `ETCD_USERNAME`, `ETCD_PASSWORD`,
- * `ETCD_CA_CERT`, `ETCD_CERT`, `ETCD_KEY` (each PEM text or the path of a PEM file), `ETCD_KEY_PASSPHRASE`, and
- * `ETCD_DIAL_TIMEOUT`, such as `3 seconds`.
+ * `ETCD_CA_CERT`, `ETCD_CERT`, `ETCD_KEY` (each PEM text or the path of a PEM file), `ETCD_KEY_PASSPHRASE`,
+ * `ETCD_DIAL_TIMEOUT`, such as `3 seconds`, and `ETCD_SYNC_EVERY`, such as `30 seconds`.
  *
  * @since 0.1.0
  * @category config
@@ -95,8 +99,9 @@ export const config: Config.Config<Options> = Config.all({
   cert: Config.option(Setting.text("ETCD_CERT")),
   key: Config.option(Setting.secret("ETCD_KEY")),
   passphrase: Config.option(Setting.secret("ETCD_KEY_PASSPHRASE")),
-  dialTimeout: Config.option(Config.Duration("ETCD_DIAL_TIMEOUT"))
-}).pipe(Config.map(({ ca, cert, dialTimeout, endpoints, key, passphrase, password, username }): Options => {
+  dialTimeout: Config.option(Config.Duration("ETCD_DIAL_TIMEOUT")),
+  syncEvery: Config.option(Config.Duration("ETCD_SYNC_EVERY"))
+}).pipe(Config.map(({ ca, cert, dialTimeout, endpoints, key, passphrase, password, syncEvery, username }): Options => {
   const tls = {
     ...given("ca", ca),
     ...given("cert", cert),
@@ -108,7 +113,8 @@ export const config: Config.Config<Options> = Config.all({
     ...given("username", username),
     ...given("password", password),
     ...(Object.keys(tls).length === 0 ? {} : { tls }),
-    ...given("dialTimeout", dialTimeout)
+    ...given("dialTimeout", dialTimeout),
+    ...given("syncEvery", syncEvery)
   }
 }))
 

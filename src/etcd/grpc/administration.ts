@@ -21,7 +21,8 @@ type Send = <Response>(
 
 const named = (name: string) => (failure: Failure): EtcdError => toError(failure, name)
 
-const callsOf = (send: Send): Calls => {
+/** The calls of administration that any member answers. */
+export const callsOf = (send: Send): Calls => {
   const unary = <Response>({ decode, name, path, request, timeout }: Rpc<Response>) => {
     const limit = timeout === undefined ? [] : [Duration.toMillis(Duration.fromInputUnsafe(timeout))]
     const inSpan = traced(`etcd.${name}`, { kind: "client" })

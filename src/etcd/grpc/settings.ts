@@ -36,6 +36,12 @@ export interface Options {
   readonly requestTimeout?: Duration.Input
   /** How often a connection in use is pinged. Default: 10 seconds, which is also the least that etcd tolerates. */
   readonly keepAliveTime?: Duration.Input
+  /**
+   * How often the client reads the member list, at least 100 milliseconds. It then also uses the `clientUrls` of the
+   * members, so `endpoints` need not name all of them and members can be replaced one after the other. The first read is
+   * at the start. Off by default: clients may not reach the URLs that members advertise, behind a proxy for instance.
+   */
+  readonly syncEvery?: Duration.Input
   /** The largest response to accept, in bytes. Default: 64 MiB. */
   readonly maxReceiveBytes?: number
 }
@@ -73,6 +79,7 @@ export interface Settings {
   readonly dialTimeoutMillis: number
   readonly requestTimeoutMillis: number
   readonly keepAliveTimeMillis: number
+  readonly syncEveryMillis?: number
   readonly maxReceiveBytes: number
 }
 
@@ -84,17 +91,20 @@ export const positiveMillis = (value: Duration.Input): number | undefined => {
 
 const maxInt32 = 2 ** 31 - 1
 
+type TimeOption = "dialTimeout" | "requestTimeout" | "keepAliveTime" | "syncEvery"
+
 /** Checks the options and reads the files that they name. */
 export const settingsOf: (options: Options) => Effect.Effect<Settings, InvalidOption> = Effect.fnUntraced(
   function* (options: Options) {
     const checked = yield* Effect.fromResult(checkOptions("EtcdGrpc.make", (check) => {
-      const millis = (name: "dialTimeout" | "requestTimeout" | "keepAliveTime", otherwise: Duration.Input, min = 1) =>
+      const millis = (name: TimeOption, otherwise: Duration.Input, min = 1) =>
         Duration.toMillis(check.duration(name, options[name] ?? otherwise, { min: Duration.millis(min) }))
       return {
         ...checkCredentials(check, options),
         addresses: checkEndpoints(check, options),
         dialTimeoutMillis: millis("dialTimeout", "3 seconds"),
         requestTimeoutMillis: millis("requestTimeout", "3 seconds"),
+        ...(options.syncEvery === undefined ? {} : { syncEveryMillis: millis("syncEvery", options.syncEvery, 100) }),
         // etcd closes the connection of a client that pings more often.
         keepAliveTimeMillis: millis("keepAliveTime", "10 seconds", 10_000),
         maxReceiveBytes: check.number("maxReceiveBytes", options.maxReceiveBytes ?? 64 * 1024 * 1024, {

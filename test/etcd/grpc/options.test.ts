@@ -72,6 +72,7 @@ describe("EtcdGrpc options", () => {
           yield* untyped({ dialTimeout: "soon" }),
           `cannot call EtcdGrpc.make: dialTimeout is "soon"; ${durationRule}`
         )
+        assert.match(yield* untyped({ syncEvery: 50 }), /^cannot call EtcdGrpc.make: syncEvery is 50; /)
       })
   )
 
@@ -95,7 +96,8 @@ describe("EtcdGrpc options", () => {
         ETCD_CA_CERT: "/ca.pem",
         ETCD_CERT: "/cert.pem",
         ETCD_KEY: "/key.pem",
-        ETCD_DIAL_TIMEOUT: "500 millis"
+        ETCD_DIAL_TIMEOUT: "500 millis",
+        ETCD_SYNC_EVERY: "30 seconds"
       })
       const { key, ...tls } = options.tls ?? {}
       assert.ok(Redacted.isRedacted(options.password) && Redacted.isRedacted(key))
@@ -105,7 +107,8 @@ describe("EtcdGrpc options", () => {
         username: "root",
         password: "<redacted>",
         tls: { ca: "/ca.pem", cert: "/cert.pem" },
-        dialTimeout: Duration.millis(500)
+        dialTimeout: Duration.millis(500),
+        syncEvery: Duration.seconds(30)
       })
       assert.deepEqual(yield* read({ ETCD_ENDPOINTS: "a:1" }), { endpoints: ["a:1"] })
     }))

@@ -1,0 +1,133 @@
+/**
+ * The endpoints of a cluster from DNS SRV records.
+ *
+ * @module
+ */
+import { type Duration, Effect, Random } from "effect"
+import type { SrvRecord } from "node:dns"
+import { Resolver } from "node:dns/promises"
+import { type Check, checkOptions, type InvalidOption } from "../../internal/options.ts"
+import { formatDuration } from "../../internal/time/format.ts"
+import { EtcdError, Unavailable } from "../EtcdError.ts"
+import { messageOf } from "./failures.ts"
+
+/**
+ * How to look up SRV records.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface DnsOptions {
+  /** Whether to look up `_etcd-client-ssl._tcp` for `https://` endpoints, or `_etcd-client._tcp` for `http://`. Default: true. */
+  readonly tls?: boolean
+  /** For one of several clusters of a domain: looks up `_etcd-client-ssl-<name>._tcp` or `_etcd-client-<name>._tcp`. */
+  readonly serviceName?: string
+  /** The DNS servers to ask, such as `127.0.0.1:8600`. Default: those of the system. */
+  readonly servers?: ReadonlyArray<string>
+  /** How long a lookup may take. Default: 5 seconds. */
+  readonly timeout?: Duration.Input
+}
+
+/**
+ * The endpoints of a cluster from the SRV records of a domain, which `etcdctl --discovery-srv` reads, too.
+ *
+ * **Details**
+ *
+ * The name is `_etcd-client-ssl._tcp.<domain>`, or with `tls: false` `_etcd-client._tcp.<domain>`. Lower priorities come
+ * first, and within one priority the order is random by weight. Looks up once: with `syncEvery`, the client follows the
+ * members from then on.
+ *
+ * Fails with `Unavailable` if there are no records or the lookup fails, and with `InvalidOption` before any I/O.
+ *
+ * **Gotchas**
+ *
+ * - `etcdctl` looks up both names. Here an answer that is missing or forged never leads to a connection without TLS.
+ * - A forged answer can name another host with a valid certificate of its own. Set `tls.serverName` to a name that the
+ *   certificates of all members have, such as the domain.
+ *
+ * @example
+ * ```ts
+ * import { EtcdGrpc } from "@effect-etcd/discovery/etcd"
+ * import { Effect, Layer } from "effect"
+ *
+ * export const layer = Layer.unwrap(Effect.map(
+ *   EtcdGrpc.endpointsFromDns("example.com"),
+ *   (endpoints) => EtcdGrpc.layer({ endpoints, syncEvery: "30 seconds", tls: { serverName: "example.com" } })
+ * ))
+ * ```
+ *
+ * @since 0.1.0
+ * @category endpoints
+ */
+export const endpointsFromDns = (
+  domain: string,
+  options: DnsOptions = {}
+): Effect.Effect<ReadonlyArray<string>, InvalidOption | EtcdError> =>
+  Effect.gen(function* () {
+    const { name, scheme, servers, timeout } = yield* Effect.fromResult(
+      checkOptions("EtcdGrpc.endpointsFromDns", (check) => checked(check, domain, options))
+    )
+    const records = yield* inOrder(yield* resolve(name, servers, timeout))
+    if (records.length === 0) return yield* failure(`there are no SRV records of ${name}`)
+    return records.map((record) => `${scheme}://${record.name.replace(/\.$/, "")}:${record.port}`)
+  })
+
+const checked = (check: Check, domain: string, options: DnsOptions) => {
+  const { serviceName, servers = [], timeout = "5 seconds", tls = true } = options
+  if (!isDomain(check.text("domain", domain))) {
+    check.refuse("domain", domain, "it must be a domain, such as example.com")
+  }
+  if (serviceName !== undefined && !isLabel(check.text("serviceName", serviceName))) {
+    check.refuse("serviceName", serviceName, "it must be a part of a domain, such as blue")
+  }
+  const service = ["_etcd-client", ...(tls ? ["ssl"] : []), ...(serviceName === undefined ? [] : [serviceName])]
+  return {
+    name: `${service.join("-")}._tcp.${domain}`,
+    scheme: check.oneOf("tls", tls, [true, false]) ? "https" : "http",
+    servers: servers.map((server) => check.text("servers", server)),
+    timeout: check.duration("timeout", timeout)
+  }
+}
+
+const isLabel = (text: string): boolean => /^[a-z0-9](?:[a-z0-9-]{0,40}[a-z0-9])?$/i.test(text)
+
+const isDomain = (text: string): boolean => text.length <= 230 && text.replace(/\.$/, "").split(".").every(isLabel)
+
+const failure = (detail: string, cause?: unknown): EtcdError =>
+  new EtcdError({ reason: new Unavailable({ detail }), method: "endpointsFromDns", cause })
+
+const resolve = (
+  name: string,
+  servers: ReadonlyArray<string>,
+  timeout: Duration.Duration
+): Effect.Effect<ReadonlyArray<SrvRecord>, EtcdError> =>
+  Effect.suspend(() => {
+    const resolver = new Resolver()
+    return Effect.tryPromise({
+      try: () => {
+        if (servers.length > 0) resolver.setServers(servers)
+        return resolver.resolveSrv(name)
+      },
+      catch: (cause) => failure(`cannot look up SRV records of ${name}: ${messageOf(cause)}`, cause)
+    }).pipe(
+      Effect.onInterrupt(() => Effect.sync(() => resolver.cancel())),
+      Effect.timeoutOrElse({
+        duration: timeout,
+        orElse: () =>
+          Effect.fail(failure(`cannot look up SRV records of ${name}: no answer within ${formatDuration(timeout)}`))
+      })
+    )
+  })
+
+/** The records in the order of use (RFC 2782). */
+export const inOrder = (records: ReadonlyArray<SrvRecord>): Effect.Effect<ReadonlyArray<SrvRecord>> =>
+  Effect.map(
+    Effect.forEach(records, (record) =>
+      Effect.map(Random.next, (number) => ({
+        record,
+        // The smallest of exponential variates is each with a probability in proportion to its weight.
+        draw: -Math.log(1 - number) / Math.max(record.weight, 1e-3)
+      }))),
+    (drawn) =>
+      drawn.toSorted((a, b) => a.record.priority - b.record.priority || a.draw - b.draw).map(({ record }) => record)
+  )
