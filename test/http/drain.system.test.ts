@@ -1,0 +1,122 @@
+import { Context, Effect, Layer, Schedule, Stream } from "effect"
+import { FetchHttpClient, HttpClient } from "effect/http"
+import assert from "node:assert/strict"
+import { discover, getInstances, Registry } from "../../mod.ts"
+import { Etcd, EtcdGrpc } from "../../src/etcd/mod.ts"
+import { DiscoveryHttpClient } from "../../src/http/mod.ts"
+import { startEtcd } from "../harness/EtcdServer.ts"
+import { describe, live } from "../harness/it.ts"
+import { runProgram } from "../harness/program.ts"
+import { freePort } from "../harness/real.ts"
+
+const key = "/services/orders/b"
+
+/** A consumer under load: a registry of its own, and calls, eight at a time, without retries. */
+const consumer = Effect.fnUntraced(function* (endpoint: string) {
+  const registry = Context.get(yield* Layer.build(Registry.layerEtcd({ endpoints: [endpoint] })), Registry.Registry)
+  const client = yield* DiscoveryHttpClient.make(yield* HttpClient.HttpClient, { attempts: 1 }).pipe(
+    Effect.provideService(Registry.Registry, registry)
+  )
+  const calls = { sent: 0, failures: new Array<string>(), by: new Map<string, number>() }
+  const call = Effect.gen(function* () {
+    calls.sent += 1
+    const { status, text } = yield* client.get("http://orders/")
+    const id = yield* text
+    if (status === 200) calls.by.set(id, (calls.by.get(id) ?? 0) + 1)
+    else calls.failures.push(`status ${status}`)
+  }).pipe(Effect.catch((error) => Effect.sync(() => void calls.failures.push(String(error)))))
+  yield* Effect.forEach(Array.from({ length: 8 }), () => Effect.forkScoped(Effect.forever(call)), { discard: true })
+  return {
+    calls,
+    /** Waits until this consumer's set has these available instances. */
+    sees: (ids: ReadonlyArray<string>) =>
+      discover("orders").pipe(
+        Stream.filter(({ available }) => available.map(({ id }) => id).join() === ids.join()),
+        Stream.take(1),
+        Stream.runDrain,
+        Effect.provideService(Registry.Registry, registry)
+      )
+  }
+})
+
+/** Changes `status` in the value as an operator does: one Txn that keeps the lease (R12). */
+const rewrite = Effect.fnUntraced(function* (status: "draining" | "up") {
+  const etcd = yield* Etcd
+  const { kvs: [kv] } = yield* etcd.range({ key })
+  assert.ok(kv !== undefined)
+  const value = JSON.stringify({ ...JSON.parse(new TextDecoder().decode(kv.value)), status })
+  const { succeeded } = yield* etcd.txn({
+    compare: [{ key, target: "mod", result: "equal", value: kv.modRevision }],
+    then: [{ _tag: "Put", request: { key, value, ignoreLease: true } }]
+  })
+  assert.ok(succeeded)
+})
+
+describe("draining under load", () => {
+  live(
+    "an operator drains one of three instances and restarts it: no call fails, and it gets none while drained (R12)",
+    () =>
+      Effect.gen(function* () {
+        const etcd = yield* startEtcd()
+        const operator = yield* Layer.build(
+          Registry.layer().pipe(Layer.provideMerge(EtcdGrpc.layer({ endpoints: [etcd.endpoint] })))
+        )
+        const ports = yield* Effect.all({ a: freePort, b: freePort, c: freePort })
+        const run = (id: keyof typeof ports) =>
+          Effect.tap(
+            runProgram({
+              file: new URL("./programs/drained.ts", import.meta.url),
+              env: { ETCD_ENDPOINTS: etcd.endpoint, INSTANCE_ID: id, PORT: String(ports[id]) }
+            }),
+            (program) => program.awaitLine("serving")
+          )
+        const [, b] = yield* Effect.all([run("a"), run("b"), run("c")], { concurrency: "unbounded" })
+        const consumers = yield* Effect.all([consumer(etcd.endpoint), consumer(etcd.endpoint)])
+        const see = (...ids: ReadonlyArray<string>) =>
+          Effect.all(consumers.map(({ sees }) => sees(ids)), { concurrency: "unbounded", discard: true })
+        const callsOf = (id: string) => consumers.map(({ calls }) => calls.by.get(id) ?? 0)
+        /** Waits until each consumer has made so many more calls. */
+        const load = Effect.fnUntraced(function* (more: number) {
+          const until = consumers.map(({ calls }) => calls.sent + more)
+          yield* Effect.repeat(Effect.void, {
+            schedule: Schedule.spaced("5 millis"),
+            until: () => consumers.every(({ calls }, index) => calls.sent >= (until[index] ?? 0))
+          })
+        })
+        yield* see("a", "b", "c")
+        yield* load(300)
+        assert.ok(callsOf("b").every((count) => count > 50), `${callsOf("b")}`)
+
+        yield* Effect.provideContext(rewrite("draining"), operator)
+        yield* see("a", "c")
+        // Those that were in flight end.
+        yield* load(32)
+        const drained = callsOf("b")
+        yield* load(500)
+        assert.deepEqual(callsOf("b"), drained)
+
+        yield* b.signal("SIGTERM")
+        assert.deepEqual(yield* b.exit, { code: 0, signal: null })
+        yield* load(300)
+        yield* run("b")
+        yield* see("a", "b", "c")
+        const [instance] = (yield* Effect.provideContext(getInstances("orders"), operator)).instances.filter(({ id }) =>
+          id === "b"
+        )
+        assert.equal(instance?.status, "up")
+        const restarted = callsOf("b")
+        yield* load(300)
+        assert.ok(callsOf("b").every((count, index) => count > (restarted[index] ?? 0) + 50))
+        // The other way: an instance that is taken back without a restart.
+        yield* Effect.provideContext(rewrite("draining"), operator)
+        yield* see("a", "c")
+        yield* Effect.provideContext(rewrite("up"), operator)
+        yield* see("a", "b", "c")
+        yield* load(300)
+        for (const { calls } of consumers) assert.deepEqual(calls.failures, [])
+      }).pipe(
+        Effect.provide(FetchHttpClient.layer)
+      ),
+    { timeout: 120_000 }
+  )
+})
