@@ -18,6 +18,7 @@ const allowed: ReadonlyMap<string, string> = new Map([
   ["src/etcd/grpc/Channel.ts", "a deadline of grpc-js is a date"],
   ["src/cli/commands/changes.ts", "the time of a change is shown to people"],
   ["src/config/followKey.ts", "`since` of `Freshness.Stale` is shown to people"],
+  ["src/console/assets/script.ts", "runs in a browser, which has no other clock that goes on during sleep"],
   ["src/console/Source.ts", "the epoch that monotonic times are shown in"],
   ["src/registry/discovery/SharedWatch.ts", "`since` of `Freshness.Stale` is shown to people"],
   ["src/etcd/Session.ts", "a lease id contains the time of its grant, for other processes"],

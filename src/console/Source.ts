@@ -10,6 +10,7 @@ import { Latest } from "../internal/Latest.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
 import { discoverAll } from "../registry/discoverAll.ts"
 import type { Registry } from "../registry/Registry.ts"
+import { Actions } from "./Actions.ts"
 import { Fleet, sampleMillis } from "./Fleet.ts"
 import { Knowledge } from "./Knowledge.ts"
 import { type Read, type Reading, Readings } from "./Readings.ts"
@@ -22,6 +23,7 @@ export interface Source {
   /** Milliseconds of the epoch that never jump: ages are computed from these. */
   readonly now: Effect.Effect<number>
   readonly fleet: Fleet
+  readonly actions: Actions
   /** How current the fleet is. */
   readonly knowledge: () => Knowledge
   /** Reads something else; see `Readings.get`. */
@@ -93,7 +95,7 @@ export const make = Effect.fnUntraced(function* (
   yield* Effect.forkScoped(Effect.repeat(probe, Schedule.spaced(confirmEvery)), { startImmediately: true })
   yield* Effect.forkScoped(Effect.repeat(Effect.sync(() => fleet.sample()), Schedule.spaced(sampleMillis)))
 
-  return {
+  const source: Omit<Source, "actions"> = {
     etcd,
     settings,
     now,
@@ -110,4 +112,5 @@ export const make = Effect.fnUntraced(function* (
     versions: versions.changes,
     changed
   }
+  return { ...source, actions: new Actions(source, scope) }
 })

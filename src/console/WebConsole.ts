@@ -11,12 +11,13 @@ import { HttpRouter, type HttpServerRequest, HttpServerResponse } from "effect/h
 import { gzipSync } from "node:zlib"
 import type { Etcd } from "../etcd/Etcd.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
+import type { Edit } from "../registry/operator.ts"
 import * as Registry from "../registry/Registry.ts"
 import { type Asset, asset } from "./assets/assets.ts"
 import * as Guard from "./guard.ts"
-import { document } from "./layout.ts"
+import { document, href } from "./layout.ts"
 import { events, parse, Renderer } from "./live.ts"
-import { checkOptionsOf, type Options, type Settings } from "./options.ts"
+import { checkOptionsOf, type Options } from "./options.ts"
 import * as Source from "./Source.ts"
 
 export type { Auth, Options } from "./options.ts"
@@ -57,7 +58,7 @@ const sendAsset = (request: Request, { content, type }: Asset): Response =>
   })
 
 const showPage = Effect.fnUntraced(
-  function* (settings: Settings, source: Source.Source, renderer: Renderer, page: string, request: Request) {
+  function* (source: Source.Source, renderer: Renderer, page: string, request: Request) {
     const { segments, query } = parse(page)
     const { version, view } = yield* renderer.render(page)
     const status = view.status ?? 200
@@ -74,7 +75,13 @@ const showPage = Effect.fnUntraced(
       })
     }
     const now = yield* source.now
-    const content = document(view, { settings, now, page: segments[0] ?? "", events: status === 200, version })
+    const content = document(view, {
+      settings: source.settings,
+      now,
+      page: segments[0] ?? "",
+      events: status === 200,
+      version
+    })
     return send(request, content.text, { status, contentType: "text/html; charset=utf-8" })
   }
 )
@@ -88,26 +95,61 @@ const showEvents = (source: Source.Source, renderer: Renderer, query: URLSearchP
     { contentType: "text/event-stream", headers: { ...noStore, "x-accel-buffering": "no" } }
   )
 
+/** The largest form that is read, in bytes. */
+const maxForm = 4096
+
+/** The change that a form asks for. */
+const editOf = (form: URLSearchParams): Edit | undefined => {
+  switch (form.get("action")) {
+    case "drain":
+      return { status: "draining" }
+    case "undrain":
+      return { status: "up" }
+    case "weight":
+      return { weight: form.get("weight")?.trim() ? Number(form.get("weight")) : NaN }
+    default:
+      return undefined
+  }
+}
+
+/** Changes an instance as a form asks, and leads back to its page, which shows what becomes of it. */
+const act = Effect.fnUntraced(function* (
+  { actions, settings }: Source.Source,
+  segments: ReadonlyArray<string>,
+  request: Request
+): Effect.fn.Return<Response> {
+  const [kind, service, id] = segments
+  if (kind !== "services" || service === undefined || id === undefined || segments.length > 3) {
+    return send(request, "There is nothing to change here.\n", { status: 405, headers: { allow: "GET, HEAD" } })
+  }
+  if (!(Number(request.headers["content-length"]) <= maxForm)) {
+    return send(request, "The form is too large.\n", { status: 413 })
+  }
+  const edit = editOf(new URLSearchParams(yield* Effect.orElseSucceed(request.text, () => "")))
+  if (edit === undefined) return send(request, "The form asks for no change that exists.\n", { status: 400 })
+  yield* actions.send(service, id, edit)
+  return send(request, "", { status: 303, headers: { location: href(settings, segments) } })
+})
+
 const respond = Effect.fnUntraced(function* (
-  settings: Settings,
   source: Source.Source,
   renderer: Renderer,
   request: Request
 ): Effect.fn.Return<Response> {
+  const { settings } = source
   const refusal = Guard.refusalOf(settings, request)
   if (refusal !== undefined) {
     const ask = { "www-authenticate": `Basic realm="etcd discovery", charset="UTF-8"` }
     const { reason, status } = refusal
     return send(request, `${reason}\n`, { status, headers: status === 401 ? ask : {} })
   }
-  if (request.method !== "GET" && request.method !== "HEAD") {
-    return send(request, "There is nothing to change here.\n", { status: 405, headers: { allow: "GET, HEAD" } })
-  }
   const page = request.url.replace(/^https?:\/\/[^/]*/, "").slice(settings.path.length)
-  const { query, segments: [first] } = parse(page)
+  const { query, segments } = parse(page)
+  const [first] = segments
+  if (request.method !== "GET" && request.method !== "HEAD") return yield* act(source, segments, request)
   for (const one of [asset.style, asset.script]) if (first === one.name) return sendAsset(request, one)
   if (first === "events") return showEvents(source, renderer, query, request.headers["last-event-id"])
-  return yield* showPage(settings, source, renderer, page === "" ? "/" : page, request)
+  return yield* showPage(source, renderer, page === "" ? "/" : page, request)
 })
 
 /**
@@ -168,7 +210,7 @@ export const layer = (
           yield* router.add(
             "*",
             `${settings.path === "" ? "" : toRoute(settings.path)}/*`,
-            (request) => respond(settings, source, renderer, request)
+            (request) => respond(source, renderer, request)
           )
         })).pipe(Layer.provide(Registry.layer({ namespace: settings.namespace })))
     )

@@ -324,6 +324,39 @@ describe("console", () => {
       }))
   )
 
+  live(
+    "WebConsole drains an instance from its page, which shows how far that has come (R12)",
+    () =>
+      withEngine(Effect.gen(function* () {
+        yield* registerService("orders", { id: "a/b".replace("/", ":"), endpoints: ["http://a:80"], ttl: "2 seconds" })
+        const console = yield* open({ allowWrites: true })
+        const path = "/services/orders/a%3Ab"
+        assert.match(yield* until(console, path, "Drain"), /<form method="post" action="\/services\/orders\/a%3Ab">/)
+        const post = (body: string, more: Record<string, string> = {}) =>
+          attempt(() => {
+            const headers = {
+              host: "localhost",
+              "sec-fetch-site": "same-origin",
+              "content-type": "application/x-www-form-urlencoded",
+              "content-length": String(body.length),
+              ...more
+            }
+            return console.handler(new Request(`http://localhost${path}`, { method: "POST", headers, body }))
+          })
+        const answer = yield* post("action=drain")
+        assert.deepEqual([answer.status, answer.headers.get("location")], [303, path])
+        assert.match(yield* until(console, path, "stored at revision"), /draining/)
+        yield* until(console, path, "adopted: its owner")
+        const refused = yield* Effect.forEach(
+          [post("action=drain", { "sec-fetch-site": "cross-site" }), post("action=explode"), post("x".repeat(5000))],
+          Effect.map(({ status }) => status)
+        )
+        assert.deepEqual(refused, [403, 400, 413])
+        yield* post("action=weight&weight=-1")
+        yield* until(console, path, "refused: cannot call Operator.edit")
+      }))
+  )
+
   live("WebConsole serves below a path, with links and assets below it", () =>
     withEngine(Effect.gen(function* () {
       const console = yield* open({ path: "/tools/console" })

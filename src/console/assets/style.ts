@@ -75,7 +75,7 @@ button,.button{cursor:pointer;text-decoration:none}button:hover,.button:hover{ba
 .standing button{min-height:1.75rem;padding:.05rem .6rem;font-size:.8125rem}
 .pages{display:flex;gap:1rem;align-items:center;margin:.8rem 0;color:var(--quiet)}
 .notice{border-left:3px solid var(--line);padding:.15rem 0 .15rem .9rem;margin:1rem 0}.notice.bad{border-color:var(--bad)}.notice.warn{border-color:var(--warn)}.notice.ok{border-color:var(--up)}
-ol.steps{list-style:none;padding:0;margin:.2rem 0;display:flex;flex-wrap:wrap;gap:.1rem .6rem}ol.steps li:not(:last-child):after{content:"→";color:var(--quiet);margin-left:.6rem}
+.operate{display:flex;flex-wrap:wrap;gap:.5rem .7rem;align-items:end}.operate form{margin:0}ol.steps{list-style:none;padding:0;margin:.2rem 0;display:flex;flex-wrap:wrap;gap:.1rem .6rem}ol.steps li:not(:last-child):after{content:"→";color:var(--quiet);margin-left:.6rem}
 ol.steps .todo{color:var(--quiet)}
 .list{list-style:none;margin:.3rem 0;padding:0}.list li{padding:.3rem 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
 .waiting{position:sticky;bottom:1rem;background:var(--panel);border:1px solid var(--line);border-radius:6px;padding:.35rem .8rem;width:max-content;max-width:100%;font-size:.875rem;box-shadow:0 2px 10px #0002}

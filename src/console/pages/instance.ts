@@ -7,13 +7,14 @@ import { Effect, Option, Result } from "effect"
 import type { KeyValue } from "../../etcd/Etcd.ts"
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import { serviceName } from "../../registry/model/ServiceName.ts"
+import { type Action, describeEdit, Stage } from "../Actions.ts"
 import { stateOf } from "../Fleet.ts"
 import { type Html, html } from "../html.ts"
 import { href } from "../layout.ts"
 import { type KeyHistory, keyHistory } from "../reads.ts"
-import { bytes, count, foreign, grouped, leaseText, readable, state } from "../text.ts"
+import { bytes, count, foreign, grouped, leaseText, readable, state, time } from "../text.ts"
 import { fixed, join, live, rows } from "../view.ts"
-import { missing, type Page } from "./Context.ts"
+import { type Context, missing, type Page } from "./Context.ts"
 import { changeColumns, changeRow } from "./timeline.ts"
 
 const members = (instance: ServiceInstance): Html =>
@@ -110,6 +111,52 @@ export const valueHistory = ({ isComplete, values }: KeyHistory): Html =>
       "etcd keeps no older values, or there are more than 20."}</p>
   `
 
+/** What an operator can do, and what became of what was done. */
+const forms = ({ segments, source: { settings } }: Context): Html => {
+  const path = href(settings, segments)
+  const button = (action: string, label: string, explained: string) =>
+    html`
+      <form method="post"
+        action="${path}"><input type="hidden" name="action" value="${action}"><button title="${explained}">${label}</button></form>
+    `
+  return html`
+    <h2>Operate</h2>
+    <div class="operate">
+      ${button("drain", "Drain", "Takes the instance out of traffic. Its process goes on.")}
+      ${button("undrain", "Undrain", "Ends the draining.")}
+      <form method="post" action="${path}">
+        <input type="hidden" name="action" value="weight">
+        <label>Weight <input type="number" name="weight" min="0" max="1000000" step="any" required></label>
+        <button>Set weight</button>
+      </form>
+    </div>
+  `
+}
+
+const step = (isDone: boolean, text: Html): Html =>
+  html`<li${
+    isDone ? "" : html`
+      class="todo"
+    `
+  }>${text}</li>`
+
+const steps = ({ edit, sentAt, stage }: Action): Html => {
+  const sent = step(true, html`sent ${time(sentAt)}`)
+  const stored = (revision: bigint) => step(true, html`stored at revision ${grouped(revision)}`)
+  const [rest, kind] = Stage.$match(stage, {
+    Sent: () => [html`${step(false, html`stored`)}${step(false, html`adopted by its owner`)}`, "warn"] as const,
+    Refused: ({ why }) => [step(true, html`refused: ${why}`), "bad"] as const,
+    Unchanged: () => [step(true, html`nothing to change`), "ok"] as const,
+    Stored: ({ revision }) => [html`${stored(revision)}${step(false, html`adopted by its owner`)}`, "warn"] as const,
+    Adopted: ({ how, revision }) => [html`${stored(revision)}${step(true, html`adopted: ${how}`)}`, "ok"] as const,
+    NotAdopted: ({ revision, why }) =>
+      [html`${stored(revision)}${step(true, html`not adopted: ${why}`)}`, "bad"] as const
+  })
+  return html`<div class="notice ${kind}"><strong>${
+    describeEdit(edit)
+  }</strong><ol class="steps">${sent}${rest}</ol></div>`
+}
+
 /** See the module's description. */
 export const instance: Page = Effect.fnUntraced(function* (context) {
   const { segments: [, name = "", id = ""], source } = context
@@ -163,6 +210,8 @@ export const instance: Page = Effect.fnUntraced(function* (context) {
               "etcd holds no such key at this revision."
           }</p></div>${last === undefined ? "" : members(last)}`
       ),
+      ...(settings.allowWrites ? [fixed(forms(context))] : []),
+      live("actions", html`${source.actions.of(name, id).slice(0, 5).map(steps)}`),
       live(
         "key",
         html`${
