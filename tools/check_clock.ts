@@ -17,6 +17,8 @@ import { root } from "./runtimes.ts"
 const allowed: ReadonlyMap<string, string> = new Map([
   ["src/etcd/grpc/Channel.ts", "a deadline of grpc-js is a date"],
   ["src/cli/commands/changes.ts", "the time of a change is shown to people"],
+  ["src/cli/doctor/facts.ts", "the time to which certificates are compared"],
+  ["src/cli/doctor/greet.ts", "the clock of this machine is compared with that of etcd"],
   ["src/config/followKey.ts", "`since` of `Freshness.Stale` is shown to people"],
   ["src/console/assets/script.ts", "runs in a browser, which has no other clock that goes on during sleep"],
   ["src/console/Source.ts", "the epoch that monotonic times are shown in"],

@@ -20,6 +20,7 @@ import * as Layer from "effect/Layer"
 import { agent } from "./commands/agent.ts"
 import { changes } from "./commands/changes.ts"
 import { deregister } from "./commands/deregister.ts"
+import { doctor } from "./commands/doctor.ts"
 import { drain, undrain, weight } from "./commands/edit.ts"
 import { elect } from "./commands/elect.ts"
 import { exec } from "./commands/exec.ts"
@@ -35,7 +36,7 @@ import { services } from "./commands/services.ts"
 import { watch } from "./commands/watch.ts"
 import * as Connection from "./connection.ts"
 import { defectOf, type Ending, endingOf, exitCodes } from "./failure.ts"
-import * as Logs from "./logs.ts"
+import { withLogs } from "./logs.ts"
 import { Json, printNote } from "./output.ts"
 import { version } from "./version.ts"
 
@@ -46,6 +47,7 @@ const commands = [
   watch,
   changes,
   leases,
+  doctor,
   drain,
   undrain,
   weight,
@@ -107,12 +109,12 @@ export const run = (
   args: ReadonlyArray<string>,
   connect: typeof Connection.layer = Connection.layer
 ): Effect.Effect<number, never, Command.Environment> =>
-  Command.runWith(rootWith(connect), { version })(args).pipe(
+  withLogs(Command.runWith(rootWith(connect), { version })(args)).pipe(
     Effect.as(exitCodes.success),
     Effect.catchCause((cause) => {
       if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
       const { exitCode, message } = endingOfCause(cause)
       return message === "" ? Effect.succeed(exitCode) : Effect.as(printNote(`etcd-discovery: ${message}`), exitCode)
     }),
-    Effect.provide(Layer.mergeAll(Logs.layer, config, presenter))
+    Effect.provide(Layer.merge(config, presenter))
   )

@@ -120,7 +120,9 @@ const ofEtcd = (error: EtcdError): Ending => {
       }
     case "Unauthenticated":
       return {
-        message: `etcd${at} does not accept the user or the password. ` +
+        message: reason.detail.includes("user name is empty") ?
+          `etcd${at} requires a user. Set --user and --password-file (or ETCD_USERNAME and ETCD_PASSWORD).` :
+          `etcd${at} does not accept the user or the password. ` +
           "Check --user and --password-file (or ETCD_USERNAME and ETCD_PASSWORD).",
         exitCode: exitCodes.denied
       }
@@ -128,12 +130,6 @@ const ofEtcd = (error: EtcdError): Ending => {
       return {
         message: `etcd does not permit ${method}${key === undefined ? "" : ` on ${JSON.stringify(key)}`}. ` +
           "Grant a role of this user access to that key, or use another user (--user, --password-file).",
-        exitCode: exitCodes.denied
-      }
-    case "InvalidArgument":
-      if (!reason.detail.includes("user name is empty")) break
-      return {
-        message: `etcd${at} requires a user. Set --user and --password-file (or ETCD_USERNAME and ETCD_PASSWORD).`,
         exitCode: exitCodes.denied
       }
   }

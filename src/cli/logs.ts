@@ -3,24 +3,51 @@
  *
  * @module
  */
-import * as Console from "effect/Console"
 import * as Cause from "effect/Cause"
-import * as Layer from "effect/Layer"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import { printable } from "./output.ts"
 
-const logger = Logger.make(({ cause, fiber, logLevel, message }) => {
+/** How long a line waits. A command that fails within that time says the same in its own sentence. */
+const holdMillis = 500
+
+const lineOf = ({ cause, logLevel, message }: Logger.Options<unknown>): string => {
   const parts = (Array.isArray(message) ? message : [message]).map((part: unknown) =>
     typeof part === "string" ? part : part instanceof Error ? part.message : JSON.stringify(part)
   )
   const problem = cause.reasons.length === 0 ? undefined : Cause.squash(cause)
   if (problem !== undefined) parts.push(problem instanceof Error ? problem.message : String(problem))
-  fiber.getRef(Console.Console).error(printable(`${logLevel.toLowerCase()}: ${parts.join(": ")}`))
-})
+  return printable(`${logLevel.toLowerCase()}: ${parts.join(": ")}`)
+}
 
-/** Logs warnings and errors; `--log-level` changes that. */
-export const layer: Layer.Layer<never> = Layer.mergeAll(
-  Logger.layer([logger]),
-  Layer.succeed(References.MinimumLogLevel, "Warn")
-)
+/**
+ * Logs warnings and errors of a command; `--log-level` changes that. Lines of the last half second before a failure are
+ * dropped.
+ */
+export const withLogs = <A, E, R>(command: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(Console.Console, (console) => {
+    const held: Array<string> = []
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const flush = () => {
+      clearTimeout(timer)
+      timer = undefined
+      for (const line of held.splice(0)) console.error(line)
+    }
+    const logger = Logger.make((options) => {
+      held.push(lineOf(options))
+      timer ??= setTimeout(flush, holdMillis)
+    })
+    return command.pipe(
+      Effect.provide(Logger.layer([logger])),
+      Effect.provideService(References.MinimumLogLevel, "Warn"),
+      Effect.onExit((exit) =>
+        Effect.sync(() => {
+          if (Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) held.splice(0)
+          flush()
+        })
+      )
+    )
+  })

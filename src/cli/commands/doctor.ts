@@ -1,0 +1,70 @@
+/**
+ * `etcd-discovery doctor`
+ *
+ * @module
+ */
+import * as Effect from "effect/Effect"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import { Connection } from "../connection.ts"
+import type { Report } from "../doctor/findings.ts"
+import { exitCodes, ExitWith } from "../failure.ts"
+import { load } from "../load.ts"
+import { Json, printJson, printLine, styled } from "../output.ts"
+
+const count = (number: number, name: string): string => `${number} ${name}${number === 1 ? "" : "s"}`
+
+const print = Effect.fnUntraced(function* ({ findings, skipped }: Report) {
+  for (const { check, message, remedy, severity, subject } of findings) {
+    yield* printLine(styled(severity === "problem" ? "red" : "yellow", `${severity}: ${check}: ${subject}`))
+    yield* printLine(`  ${message}`)
+    yield* printLine(`  ${remedy}`)
+  }
+  for (const { checks, reason, subject } of skipped) {
+    yield* printLine(styled("dim", `skipped: ${checks.join(", ")}: ${subject}: ${reason}`))
+  }
+  const problems = findings.filter(({ severity }) => severity === "problem").length
+  yield* printLine(
+    findings.length === 0 ?
+      styled("green", "no problems found") :
+      `${count(problems, "problem")}, ${count(findings.length - problems, "warning")}`
+  )
+})
+
+export const doctor = Command.make(
+  "doctor",
+  {
+    quota: Flag.Int("quota-bytes").pipe(
+      Flag.withDescription("The storage quota of etcd before 3.6, which does not report it"),
+      Flag.withMetavar("number"),
+      Flag.withDefault(2 * 1024 * 1024 * 1024)
+    ),
+    days: Flag.Int("certificate-days").pipe(
+      Flag.withDescription("Find certificates that end within this many days"),
+      Flag.withMetavar("number"),
+      Flag.withDefault(14)
+    )
+  },
+  Effect.fnUntraced(function* ({ days, quota }) {
+    const { gather, judge } = yield* load(() => import("../doctor/mod.ts"))
+    const connection = yield* Connection
+    const facts = yield* gather(connection)
+    const report = judge(facts, connection.keyspace, { quotaBytes: quota, certificateDays: days })
+    yield* (yield* Json) ? printJson(report) : print(report)
+    if (report.findings.some(({ severity }) => severity === "problem")) {
+      return yield* new ExitWith({ exitCode: exitCodes.findings })
+    }
+  })
+).pipe(
+  Command.withDescription(
+    "Check etcd and the namespace, and say what to do: members, leader, alarms, quota, certificates, clocks, " +
+      "permissions, keys and leases. Exits with 7 if there is a problem"
+  ),
+  Command.withExamples([
+    { command: "etcd-discovery doctor", description: "Needs no root: what etcd does not permit is listed as skipped" },
+    {
+      command: "etcd-discovery doctor --json | jq '.findings[] | select(.severity == \"problem\")'",
+      description: "For a script"
+    }
+  ])
+)
