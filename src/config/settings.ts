@@ -22,7 +22,7 @@ export interface WatchOptions {
   readonly progressEvery?: Duration.Input
   /** How long etcd may take to respond before the watch is replaced. Default: 5 seconds. */
   readonly progressTimeout?: Duration.Input
-  /** The schedule of retries after a failure. Default: `Backoff.rewatch`, which never ends. */
+  /** The schedule of retries after a failure. Default: `Backoff.standard`, which never ends. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError>
 }
 
@@ -38,7 +38,7 @@ export const settingsOf = (
     return {
       progressEvery: check.duration("progressEvery", options.progressEvery ?? "10 seconds"),
       progressTimeout: check.duration("progressTimeout", options.progressTimeout ?? "5 seconds"),
-      retry: options.retry ?? Backoff.rewatch
+      retry: options.retry ?? Backoff.standard
     }
   })
 

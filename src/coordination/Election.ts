@@ -121,7 +121,7 @@ class Ended<A, E> extends Data.TaggedClass("Ended")<{ readonly exit: Exit.Exit<A
  *
  * An effect that succeeds is not run again under the same leadership; the process goes on leading. An effect that fails
  * ends this one with its failure, and the next candidate leads. Losses are logged and followed by a new campaign, with
- * the backoff of `Backoff.reregister`. `timeout` has no effect.
+ * the backoff of `Backoff.standard`. `timeout` has no effect.
  *
  * Fails with `InvalidOption` before anything is sent, and with the `EtcdError` of a request that etcd refuses.
  * Interrupting it interrupts the effect and resigns.
@@ -155,7 +155,7 @@ export const whileLeader = (
 (effect) =>
   Effect.gen(function* () {
     const { timeout: _, ...rest } = options
-    const backoff = new Steps<unknown>(Backoff.reregister)
+    const backoff = new Steps<unknown>(Backoff.standard)
     while (true) {
       const startedAt = yield* monotonicMillis
       const term = Effect.gen(function* () {

@@ -66,7 +66,7 @@ interface Contender {
  */
 const retrying = <A, E>(effect: Effect.Effect<A, E | EtcdError>): Effect.Effect<A, E | EtcdError> =>
   Effect.retry(Effect.uninterruptible(effect), {
-    schedule: Backoff.reregister,
+    schedule: Backoff.standard,
     while: (error) => error instanceof EtcdError && error.retryable
   })
 
@@ -122,7 +122,7 @@ const obstacle = Effect.fnUntraced(function* (
 export const followOptions = {
   progressEvery: Duration.seconds(10),
   progressTimeout: Duration.seconds(5),
-  retry: Backoff.reregister
+  retry: Backoff.standard
 }
 
 /** Waits until something happens in a range that can move the line. */

@@ -8,7 +8,8 @@
  * @since 0.1.0
  * @module
  */
-import { Duration, Effect, Random, Schedule } from "effect"
+import { Cause, Duration, Effect, Random, Schedule } from "effect"
+import type { EtcdError } from "./EtcdError.ts"
 
 /**
  * An endless exponential backoff with full jitter: each delay is random from 0 to the step.
@@ -38,25 +39,17 @@ export const fullJitter = (
   )
 
 /**
- * The default after a lost registration: 100 ms doubling up to 5 s, endless.
- *
- * @since 0.1.0
- * @category schedules
- */
-export const reregister: Schedule.Schedule<unknown> = fullJitter("100 millis", "5 seconds")
-
-/**
- * The default after a lost watch: 100 ms growing by 10 % up to 5 s, endless.
+ * The default after a failure or a loss: 100 ms growing by 6 % up to 5 s, endless.
  *
  * **Details**
  *
- * With a factor f a delay is at most about (f − 1)/f of the time waited so far. So a small factor keeps the wait short that
- * is left when etcd returns.
+ * With a factor f a delay is at most about 2(f − 1) of the time waited so far. So a small factor keeps the wait short that
+ * is left when etcd returns, if nothing else reports the return.
  *
  * @since 0.1.0
  * @category schedules
  */
-export const rewatch: Schedule.Schedule<unknown> = fullJitter("100 millis", "5 seconds", 1.1)
+export const standard: Schedule.Schedule<unknown> = fullJitter("100 millis", "5 seconds", 1.06)
 
 /**
  * After a heartbeat or a revoke without a response, while the lease lasts: 50 ms doubling up to 500 ms.
@@ -71,3 +64,23 @@ export const heartbeat: Schedule.Schedule<unknown> = fullJitter("50 millis", "50
  * @internal
  */
 export const refused: Schedule.Schedule<unknown> = fullJitter("1 second", "10 seconds")
+
+/**
+ * The same schedule for calls of etcd: it ends at an error that is not retryable, and a delay ends early when etcd is back
+ * (D12).
+ *
+ * @internal
+ */
+export const untilBack = (
+  schedule: Schedule.Schedule<unknown, EtcdError>,
+  recovered: Effect.Effect<void>
+): Schedule.Schedule<void, EtcdError> =>
+  Schedule.fromStep(
+    Effect.map(Schedule.toStep(schedule), (step) => (now: number, error: EtcdError) =>
+      error.retryable ?
+        Effect.flatMap(
+          step(now, error),
+          ([, delay]) => Effect.as(Effect.raceFirst(Effect.sleep(delay), recovered), [undefined, Duration.zero])
+        ) :
+        Cause.done())
+  )

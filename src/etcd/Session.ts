@@ -47,6 +47,8 @@ export interface Session {
   readonly lost: Effect.Effect<EtcdError>
   /** Revokes the lease now instead of when the scope closes; takes at most `timeout`. */
   readonly release: (timeout: Duration.Duration) => Effect.Effect<void>
+  /** Ends the heartbeats without revoking the lease. The caller revokes it, or it expires. */
+  readonly forget: Effect.Effect<void>
 }
 
 /** How to keep a lease. */
@@ -161,6 +163,10 @@ class Keeper {
   readonly #timers: Timers
   /** The time of the heartbeat that was planned last. */
   #planned = -Infinity
+  /** Leases whose last heartbeat failed. */
+  readonly #failing = new Set<Lease>()
+  /** Waits for etcd's return while there is one. */
+  #awaitingReturn: Fiber.Fiber<void> | undefined
 
   constructor(etcd: Etcd, timers: Timers, context: Context.Context<never>) {
     this.#etcd = etcd
@@ -186,10 +192,12 @@ class Keeper {
   leave(lease: Lease): void {
     this.#timers.delete(lease.nextHeartbeat)
     this.#timers.delete(lease.expiry)
+    this.#removeFailing(lease)
     lease.sending?.interruptUnsafe()
   }
 
   beat(lease: Lease, now: number): void {
+    this.#removeFailing(lease)
     lease.triedAt = now
     const timeout = Math.min(lease.callMillis, now < lease.deadline ? lease.deadline - now : Infinity)
     lease.sending = this.#fork(this.#send(lease, now, timeout))
@@ -250,9 +258,27 @@ class Keeper {
     const delay = Option.getOrElse(yield* retry.next(undefined), () => Duration.zero)
     const now = this.#timers.now()
     const at = now + Duration.toMillis(delay)
-    if (now >= lease.deadline) this.#end(lease, "lost", failure)
-    else if (at < lease.deadline) this.#timers.set(lease.nextHeartbeat, at)
+    if (now >= lease.deadline) return this.#end(lease, "lost", failure)
+    if (at < lease.deadline) this.#timers.set(lease.nextHeartbeat, at)
+    this.#failing.add(lease)
+    this.#awaitingReturn ??= this.#fork(this.#repeatOnReturn)
   })
+
+  /** Repeats the heartbeats that failed, at once when etcd is back (D12). */
+  readonly #repeatOnReturn = Effect.suspend(() =>
+    Effect.map(this.#etcd.recovered, () => {
+      this.#awaitingReturn = undefined
+      const now = this.#timers.now()
+      for (const lease of this.#failing) this.#timers.set(lease.nextHeartbeat, now)
+      this.#failing.clear()
+    })
+  )
+
+  #removeFailing(lease: Lease): void {
+    if (!this.#failing.delete(lease) || this.#failing.size > 0) return
+    this.#awaitingReturn?.interruptUnsafe()
+    this.#awaitingReturn = undefined
+  }
 }
 
 /** The sessions of an etcd; their heartbeats are sent in this context. Nothing runs while there is no session. */
@@ -306,7 +332,11 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
         grantedAt: granted.revision,
         expiresAt: () => lease.deadline,
         lost: Deferred.await(lost),
-        release: end
+        release: end,
+        forget: Effect.sync(() => {
+          keeper.leave(lease)
+          lease.state = "released"
+        })
       }
     })
   }
@@ -316,7 +346,7 @@ const revoke = (etcd: Etcd, id: LeaseId): Effect.Effect<void, EtcdError> =>
   etcd.leaseRevoke(id).pipe(
     Effect.asVoid,
     Effect.catchIf((error) => error.reason._tag === "LeaseNotFound", () => Effect.void),
-    Effect.retry({ schedule: Backoff.heartbeat, while: (error) => error.retryable })
+    Effect.retry(Backoff.untilBack(Backoff.heartbeat, etcd.recovered))
   )
 
 /** Revokes a lease that is held, or may still be. Logs a warning if etcd does not answer within `timeout`. */

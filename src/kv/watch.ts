@@ -80,7 +80,7 @@ export interface WatchOptions {
   readonly revision?: bigint
   /** Emit what a key held before it was written or deleted. Default: `false`. */
   readonly previous?: boolean
-  /** The schedule of retries after a failure. Default: `Backoff.rewatch`, which never ends. */
+  /** The schedule of retries after a failure. Default: `Backoff.standard`, which never ends. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError>
   /** How often etcd reports progress on an idle watch. Default: 10 seconds. */
   readonly progressEvery?: Duration.Input
@@ -242,6 +242,6 @@ const settingsOf = (options: WatchOptions) =>
       prevKv: previous,
       progressEvery: check.duration("progressEvery", progressEvery),
       progressTimeout: check.duration("progressTimeout", progressTimeout),
-      retry: options.retry ?? Backoff.rewatch
+      retry: options.retry ?? Backoff.standard
     }
   })

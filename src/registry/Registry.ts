@@ -73,7 +73,7 @@ export const Registry: Context.Service<Registry, Registry> = Context.Service("@e
 export interface Options extends RegistrationPolicy, Omit<Discovery.DiscoverOptions, "retry"> {
   /** The beginning of all keys. `services` means `/services`. Default: `/services`. */
   readonly namespace?: string
-  /** The backoff of registrations and discoveries. Default: `Backoff.reregister`. */
+  /** The backoff of registrations and discoveries. Default: `Backoff.standard`. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError | RegistrationLost>
 }
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { EtcdError, TooLarge } from "../../src/etcd/EtcdError.ts"
 import { Kv, Lease, Op, Txn } from "../../src/kv/mod.ts"
-import { reregister } from "../../src/etcd/Backoff.ts"
+import { standard } from "../../src/etcd/Backoff.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"
 import { collect, elapse, failureOf, settle, start, verify, withDraw, world } from "../harness/virtual.ts"
@@ -453,11 +453,11 @@ describe("Lease", () => {
         const { faults, mine, other } = yield* setUp
         const held: Array<bigint> = []
         const announce = Effect.gen(function* () {
-          const lease = yield* Lease.make("9 seconds", { retry: reregister })
+          const lease = yield* Lease.make("9 seconds", { retry: standard })
           yield* Kv.put("a", "here", { lease })
           held.push(lease.id)
           return yield* lease.lost
-        }).pipe(Effect.scoped, Effect.retry(reregister), Effect.forever)
+        }).pipe(Effect.scoped, Effect.retry(standard), Effect.forever)
         yield* start(mine(announce))
         yield* elapse("1 hour")
         assert.deepEqual(Option.map(yield* other(Kv.get("a")), ({ lease }) => [lease]), Option.some(held))
@@ -480,7 +480,7 @@ describe("Lease", () => {
         assert.ok(error instanceof EtcdError)
         assert.deepEqual([error.reason._tag, (yield* faults.calls("leaseGrant")).length], ["Unavailable", 1])
         yield* faults.set([{ method: "leaseGrant", fault: FaultyEtcd.answerLost }])
-        const granting = yield* start(Effect.scoped(mine(Lease.make("9 seconds", { retry: reregister }))))
+        const granting = yield* start(Effect.scoped(mine(Lease.make("9 seconds", { retry: standard }))))
         yield* elapse("10 seconds")
         assert.equal((yield* other(Lease.leases)).length, 1)
         const interrupted = yield* start(granting.interrupt)

@@ -41,7 +41,7 @@ export interface DiscoverOptions extends ReadOptions {
   readonly progressTimeout?: Duration.Input
   /** How often, on average, keys and revisions are compared with etcd as a backstop. Default: 5 minutes. */
   readonly reconcileEvery?: Duration.Input
-  /** The backoff after a failure. Default: `Backoff.rewatch`. */
+  /** The backoff after a failure. Default: `Backoff.standard`. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError>
   /** Keeps instances when too many of them vanish at once. Default: off. */
   readonly protect?: MassLossProtection
@@ -81,7 +81,7 @@ export const checkSettings = (check: Check, options: DiscoverOptions): Settings 
     progressEvery: check.duration("progressEvery", options.progressEvery ?? "10 seconds"),
     progressTimeout: check.duration("progressTimeout", options.progressTimeout ?? "5 seconds"),
     reconcileEvery: check.duration("reconcileEvery", options.reconcileEvery ?? "5 minutes"),
-    retry: options.retry ?? Backoff.rewatch,
+    retry: options.retry ?? Backoff.standard,
     protect
   }
 }

@@ -15,6 +15,7 @@ import type { SeenKey } from "./ownKeys.ts"
 import { Pace } from "./Pace.ts"
 import * as Phase from "./phase.ts"
 import { encode, type RegistrationPlan } from "./RegisterOptions.ts"
+import type { Waiter } from "./recovery.ts"
 import type { Registrar } from "./Registrar.ts"
 import type { RegistrationError } from "./RegistrationError.ts"
 import * as Wanted from "./wanted.ts"
@@ -50,6 +51,7 @@ export class Owner<M> implements Claimant<M> {
   readonly registrar: Registrar
   readonly plan: RegistrationPlan<M>
   readonly inbox: Queue.Queue<Message<M>>
+  readonly waiter: Waiter
   /** Claimed for the first time, or failed before that. */
   readonly started = Deferred.makeUnsafe<void, RegistrationError>()
   readonly failed = Deferred.makeUnsafe<never, RegistrationError>()
@@ -81,10 +83,11 @@ export class Owner<M> implements Claimant<M> {
     readonly instance: ServiceInstance<M>
   }
 
-  constructor(registrar: Registrar, plan: RegistrationPlan<M>, inbox: Queue.Queue<Message<M>>) {
+  constructor(registrar: Registrar, plan: RegistrationPlan<M>, inbox: Queue.Queue<Message<M>>, waiter: Waiter) {
     this.registrar = registrar
     this.plan = plan
     this.inbox = inbox
+    this.waiter = waiter
     this.backoff = new Steps(plan.retry)
     this.wanted = Wanted.make(plan.instance)
     this.#encoded = plan

@@ -48,7 +48,7 @@ export interface RegistrationPolicy {
   readonly ttl?: Duration.Input
   /** The time between heartbeats, at most half of `ttl`. Default: a third of it. */
   readonly heartbeat?: Duration.Input
-  /** The backoff after a failure or a loss. Default: `Backoff.reregister`, which never ends. */
+  /** The backoff after a failure or a loss. Default: `Backoff.standard`, which never ends. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError | RegistrationLost>
   /** What to do if the id is already in etcd. Default: `"restart"`. */
   readonly claim?: ClaimPolicy
@@ -205,7 +205,7 @@ export const checkPolicy = (check: Check, policy: RegistrationPolicy): CheckedPo
   if (policy.advertise !== undefined) check.valid("advertise", policy.advertise, checkAddress(policy.advertise))
   return {
     ttl: Ttl.make(check, policy.ttl ?? Ttl.defaultTtl, policy.heartbeat),
-    retry: policy.retry ?? Backoff.reregister,
+    retry: policy.retry ?? Backoff.standard,
     claim: check.oneOf("claim", policy.claim ?? "restart", ["restart", "exclusive", "overwrite"]),
     startup: check.oneOf("startup", policy.startup ?? "await", ["await", "background"]),
     startupTimeout: check.duration("startupTimeout", policy.startupTimeout ?? Duration.seconds(15)),

@@ -47,7 +47,7 @@ export const make = Effect.fnUntraced(function* (
     shared: new SharedLeases(sessions),
     sharedKeys: new Set(),
     ownKeys: OwnKeys.make(etcd, followOptions, context),
-    recovery: Recovery.make(),
+    recovery: Recovery.make(etcd, context),
     timers,
     followOptions,
     scopes: yield* makeScopes

@@ -72,7 +72,8 @@ export const make = <M>(
     yield* Scope.provide(reserveKey(registrar, plan), scope).pipe(
       Effect.onError(() => Scope.close(scope, Exit.void))
     )
-    const owner = new Owner(registrar, plan, yield* Queue.unbounded<Message<M>>())
+    const waiter = yield* Scope.provide(registrar.recovery.enter, scope)
+    const owner = new Owner(registrar, plan, yield* Queue.unbounded<Message<M>>(), waiter)
     yield* Scope.provide(start(owner), scope)
     if (plan.startup === "await") {
       yield* Effect.onExit(

@@ -69,7 +69,7 @@ const onMeaning = Effect.fnUntraced(function* <M>(
     case "Unsure": {
       const { plan: { key, retry }, registrar: { etcd } } = owner
       const read = Effect.map(
-        Effect.retry(etcd.range({ key }), { schedule: retry, while: (error) => error.retryable }),
+        Effect.retry(etcd.range({ key }), Backoff.untilBack(retry, etcd.recovered)),
         ({ header, kvs }) => Phase.meaningOfRead({ ...phase, seenAt: header.revision }, owner.plan, kvs[0])
       )
       const answer = yield* Effect.option(unless(owner, session, read))
@@ -182,7 +182,7 @@ const write = <M>(
       key
     })
   })
-  return Effect.retry(Effect.suspend(attempt), { schedule: retry, while: (error) => error.retryable })
+  return Effect.retry(Effect.suspend(attempt), Backoff.untilBack(retry, etcd.recovered))
 }
 
 const change = Effect.fnUntraced(function* <M>(
@@ -255,7 +255,7 @@ export const removeKey = <M>(owner: Owner<M>, session: Session): Effect.Effect<v
       // Written since, or put by a claim whose answer was lost.
       found?.lease === session.leaseId && found.modRevision !== expected ? attempt(found.modRevision) : Effect.void)
   return Effect.suspend(() => attempt(owner.lastRevision ?? 0n)).pipe(
-    Effect.retry({ schedule: Backoff.heartbeat, while: (error) => error.retryable }),
+    Effect.retry(Backoff.untilBack(Backoff.heartbeat, etcd.recovered)),
     Effect.timeoutOption(releaseTimeout),
     Effect.flatMap(Option.match({
       onSome: () => Effect.void,

@@ -1,30 +1,54 @@
 /**
- * How the registrations of one registry come back: soon after the first of them, and not all in one burst (R4).
+ * How the registrations of one registry come back: as soon as etcd does (D12), and not all in one burst (R4).
+ *
+ * One fiber waits for etcd's return on behalf of all. Registrations that are about to claim take turns, 1 ms apart.
  *
  * @module
  */
-import { type Duration, Effect, Random } from "effect"
+import { type Context, type Duration, Effect, type Fiber, type Scope } from "effect"
+import type { Etcd } from "../../etcd/Etcd.ts"
+import { monotonicMillis } from "../../internal/time/monotonic.ts"
 
-/** Added for each other registration that waits, on average. */
-const jitterPerWaiterMillis = 1
+/** Between two turns. With more than a thousand registrations it is less, so that all have a turn within a second. */
+const turnMillis = 1
 
-const maxJitterMillis = 1000
+const maxSpreadMillis = 1000
 
-/** What the registrations of one registry share while they wait for etcd. */
-export interface Recovery {
+/** The waits of one registration. */
+export interface Waiter {
   /**
-   * Sleeps for `delay`, or until another registration succeeds (etcd is back). Then adds random jitter: 1 ms for each
-   * other waiting registration, at most 1 s.
+   * Sleeps for `delay`, or until etcd is back, and then takes a turn. If etcd has come back since the last wait, there is
+   * no delay: a loss that is noticed after the return, or an attempt that fails late, does not rest through it.
    */
   readonly waitForRetry: (delay: Duration.Duration) => Effect.Effect<void>
-  /** A registration has succeeded: wakes all that wait. */
+}
+
+/** What the registrations of one registry share. */
+export interface Recovery {
+  /** Adds a registration until the scope closes. Nothing runs while there is none. */
+  readonly enter: Effect.Effect<Waiter, never, Scope.Scope>
+  /** A registration has succeeded after a failure: ends the delay of all that sleep. */
   readonly succeeded: Effect.Effect<void>
 }
 
 /** Made once for a registry. */
-export const make = (): Recovery => {
-  let waiters = 0
+export const make = ({ recovered }: Pick<Etcd, "recovered">, context: Context.Context<never>): Recovery => {
+  let registrations = 0
+  let returns = 0
+  let nextTurn = -Infinity
   let sleeping = new Set<() => void>()
+  let awaitingReturn: Fiber.Fiber<never> | undefined
+
+  const wakeAll = () => {
+    const all = sleeping
+    sleeping = new Set()
+    for (const wake of all) wake()
+  }
+
+  const countReturns = Effect.forever(Effect.map(recovered, () => {
+    returns += 1
+    wakeAll()
+  }))
 
   const woken = Effect.callback<void>((resume) => {
     const wake = () => resume(Effect.void)
@@ -32,30 +56,41 @@ export const make = (): Recovery => {
     return Effect.sync(() => sleeping.delete(wake))
   })
 
-  const jitter = Effect.suspend(() => {
-    const others = waiters - 1
-    return others <= 0 ? Effect.void : Effect.flatMap(
-      Random.next,
-      (draw) => Effect.sleep(draw * Math.min(maxJitterMillis, others * jitterPerWaiterMillis))
-    )
+  const turn = Effect.flatMap(monotonicMillis, (now) => {
+    const at = Math.max(now, nextTurn)
+    nextTurn = at + Math.min(turnMillis, maxSpreadMillis / registrations)
+    return at > now ? Effect.sleep(at - now) : Effect.void
   })
 
-  return {
-    waitForRetry: (delay) =>
-      Effect.acquireUseRelease(
-        Effect.sync(() => {
-          waiters += 1
-        }),
-        () => Effect.andThen(Effect.raceFirst(Effect.sleep(delay), woken), jitter),
-        () =>
-          Effect.sync(() => {
-            waiters -= 1
+  const makeWaiter = (): Waiter => {
+    let seenReturns = returns
+    return {
+      waitForRetry: (delay) =>
+        Effect.suspend(() => {
+          const isOver = seenReturns !== returns
+          return Effect.andThen(isOver ? Effect.void : Effect.raceFirst(Effect.sleep(delay), woken), () => {
+            seenReturns = returns
+            return turn
           })
-      ),
-    succeeded: Effect.sync(() => {
-      const all = sleeping
-      sleeping = new Set()
-      for (const wake of all) wake()
-    })
+        })
+    }
+  }
+
+  return {
+    enter: Effect.acquireRelease(
+      Effect.sync(() => {
+        registrations += 1
+        awaitingReturn ??= Effect.runForkWith(context)(countReturns)
+        return makeWaiter()
+      }),
+      () =>
+        Effect.sync(() => {
+          registrations -= 1
+          if (registrations > 0) return
+          awaitingReturn?.interruptUnsafe()
+          awaitingReturn = undefined
+        })
+    ),
+    succeeded: Effect.sync(wakeAll)
   }
 }

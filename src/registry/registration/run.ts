@@ -44,15 +44,25 @@ export const run = <M>(owner: Owner<M>): Effect.Effect<void> =>
 
 const live = Effect.fnUntraced(function* <M>(owner: Owner<M>): Effect.fn.Return<void> {
   while (true) {
+    const before = owner.phase
     const failure = yield* Effect.scoped(tenure(owner))
     const { phase } = owner
-    if (phase._tag === "Ended") return yield* end(owner, phase)
+    if (phase._tag === "Ended") {
+      yield* end(owner, phase)
+      return yield* revokeLost(owner, before)
+    }
     if (failure !== undefined && !(yield* awaitRetry(owner, failure))) {
-      const error = new RegistrationRefused({ key: owner.plan.key, cause: failure })
-      return yield* end(owner, Phase.afterError(error))
+      yield* end(owner, Phase.afterError(new RegistrationRefused({ key: owner.plan.key, cause: failure })))
+      return yield* revokeLost(owner, phase)
     }
   }
 })
+
+/** Revokes the lease that was lost: etcd may still have it. A shared one is revoked by the last that leaves it. */
+const revokeLost = <M>({ plan, registrar: { etcd } }: Owner<M>, phase: Phase.Phase): Effect.Effect<void> =>
+  phase._tag === "Claiming" && phase.lostLease !== undefined && plan.lease === "own" ?
+    Effect.ignore(etcd.leaseRevoke(phase.lostLease)) :
+    Effect.void
 
 /** Ends the registration. What failed is logged last, so that a logger that throws hides nothing. */
 const end = <M>(owner: Owner<M>, phase: Phase.Ended, cause: Cause.Cause<never> = Cause.empty): Effect.Effect<void> =>
@@ -75,7 +85,7 @@ const minRefusedDelay = Duration.seconds(1)
 
 /** Waits for the next attempt to claim. False if `retry` has come to its end. */
 const awaitRetry = Effect.fnUntraced(function* <M>(owner: Owner<M>, failure: Phase.Failure) {
-  const { backoff, phase, plan: { key }, registrar: { recovery } } = owner
+  const { backoff, phase, plan: { key }, waiter } = owner
   const delay = yield* backoff.next(failure)
   if (Option.isNone(delay)) return false
   if (phase._tag === "Claiming" && phase.lastFailure !== failure) {
@@ -85,7 +95,7 @@ const awaitRetry = Effect.fnUntraced(function* <M>(owner: Owner<M>, failure: Pha
     owner.become(Phase.afterFailure(phase, failure))
   }
   const isSlow = failure._tag === "EtcdError" && isRefusal(failure)
-  yield* recovery.waitForRetry(isSlow ? Duration.max(delay.value, minRefusedDelay) : delay.value)
+  yield* waiter.waitForRetry(isSlow ? Duration.max(delay.value, minRefusedDelay) : delay.value)
   return true
 })
 
@@ -117,6 +127,8 @@ const tenure = Effect.fnUntraced(function* <M>(
     owner.become(yield* step(owner, owner.phase, session, yield* Queue.take(owner.inbox)))
   }
   if (owner.phase._tag === "Ended") return undefined
+  // The next claim does not wait until the lost lease is revoked: with a thousand registrations that takes a second.
+  if (!isShared(session)) yield* session.forget
   if ((yield* monotonicMillis) - claimedAt >= owner.plan.ttl.seconds * 1000) owner.backoff.reset()
   return owner.phase.lastFailure
 })
@@ -158,10 +170,9 @@ const claim = Effect.fnUntraced(function* <M>(
   owner: Owner<M>
 ): Effect.fn.Return<AnySession, EtcdError | InstanceIdTaken, Scope.Scope> {
   const { plan: { key }, registrar } = owner
-  const { etcd, ownKeys, recovery } = registrar
+  const { ownKeys, recovery } = registrar
   const session = yield* openSession(owner)
   const { leaseId } = session
-  const previousLease = owner.ownLeases.at(-1)
   owner.addLease(leaseId)
   owner.leaseExpiresAt = session.expiresAt
   const watchFrom = yield* ownKeys.enter(key, session.grantedAt, (seen) => {
@@ -210,9 +221,6 @@ const claim = Effect.fnUntraced(function* <M>(
       Effect.retry(Backoff.refused)
     )
   )
-  // A shared lease is revoked by the last one that leaves it.
-  if (previousLease !== undefined && !isShared(session)) {
-    yield* Effect.forkScoped(Effect.ignore(etcd.leaseRevoke(previousLease)))
-  }
+  yield* Effect.forkScoped(revokeLost(owner, phase))
   return session
 })

@@ -594,7 +594,7 @@ describe("discover", () => {
           const expected: Array<number> = []
           for (let delay = 100, at = 100; at <= 15_000; at += delay) {
             expected.push(at)
-            delay = Math.min(delay * 1.1, 5000)
+            delay = Math.min(delay * 1.06, 5000)
           }
           assert.equal(times.length, expected.length)
           times.forEach((time, index) => assert.ok(Math.abs(time - (expected[index] ?? 0)) <= 30, `${times}`))
