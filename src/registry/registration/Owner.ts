@@ -72,6 +72,8 @@ export class Owner<M> implements Claimant<M> {
   isPublishPlanned = false
   /** When the newest lease expires, in milliseconds of the monotonic clock. */
   leaseExpiresAt: (() => number) | undefined
+  /** Own leases that were lost and not revoked since. etcd may still have them, and the key under one of them. */
+  readonly lostLeases = new Set<LeaseId>()
   /** The newest last. */
   ownLeases: ReadonlyArray<LeaseId> = []
   /** Changes that were about to be written when the lease was lost. The next claim writes them. */

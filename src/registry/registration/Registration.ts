@@ -143,11 +143,8 @@ const release = Effect.fnUntraced(function* <M>(owner: Owner<M>, fiber: Fiber.Fi
   if (phase._tag === "Held" && !Duration.isZero(drain)) owner.offer({ _tag: "Release" })
   else fiber.interruptUnsafe()
   // etcd extends the leases that it finds when it starts: what was lost during an outage may be there after it.
-  const lostLease = phase._tag === "Claiming" && plan.lease === "own" ? phase.lostLease : undefined
-  yield* Effect.all([
-    Fiber.await(fiber),
-    lostLease === undefined ? Effect.void : Session.release(etcd, lostLease, releaseTimeout)
-  ], { concurrency: "unbounded" })
+  const lost = [...owner.lostLeases].map((id) => Session.release(etcd, id, releaseTimeout))
+  yield* Effect.all([Fiber.await(fiber), ...lost], { concurrency: "unbounded" })
   // The fiber has ended: this is the last transition.
   owner.become(Phase.afterRelease(owner.phase))
   if (owner.phase._tag === "Ended" && owner.phase.status._tag === "Released") {

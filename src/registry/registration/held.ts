@@ -50,6 +50,8 @@ export const step = <M>(
 const lose = Effect.fnUntraced(function* <M>(owner: Owner<M>, phase: Phase.Held, cause: Phase.Failure) {
   const next = Phase.afterLoss(phase, cause, yield* Clock.currentTimeMillis)
   if (next._tag === "Claiming") {
+    // A shared lease is revoked by the last one that leaves it.
+    if (owner.plan.lease === "own") owner.lostLeases.add(phase.leaseId)
     yield* Effect.logWarning(`lost the registration of ${JSON.stringify(owner.plan.key)}; registering again`, cause)
     yield* Metric.update(losses(owner.plan.instance.name), 1)
   }

@@ -78,8 +78,6 @@ export interface Claiming {
   readonly waitUntil: number | undefined
   /** The revision of the last own write, in any earlier phase. */
   readonly lastRevision: bigint | undefined
-  /** The lease that was lost. etcd may still have it, and the key with it. */
-  readonly lostLease: LeaseId | undefined
   /** As in {@link Held}: a loss does not restart the time of draining. */
   readonly drainingSince: number | undefined
 }
@@ -117,7 +115,6 @@ export const initial: Claiming = {
   lastFailure: undefined,
   waitUntil: undefined,
   lastRevision: undefined,
-  lostLease: undefined,
   drainingSince: undefined
 }
 
@@ -202,7 +199,6 @@ export const afterLoss = (phase: Held, cause: Failure, now: number): Claiming | 
     lastFailure: cause,
     waitUntil: undefined,
     lastRevision: phase.lastRevision,
-    lostLease: phase.leaseId,
     drainingSince: phase.drainingSince
   }
 

@@ -44,25 +44,26 @@ export const run = <M>(owner: Owner<M>): Effect.Effect<void> =>
 
 const live = Effect.fnUntraced(function* <M>(owner: Owner<M>): Effect.fn.Return<void> {
   while (true) {
-    const before = owner.phase
     const failure = yield* Effect.scoped(tenure(owner))
     const { phase } = owner
     if (phase._tag === "Ended") {
       yield* end(owner, phase)
-      return yield* revokeLost(owner, before)
+      return yield* revokeLost(owner)
     }
     if (failure !== undefined && !(yield* awaitRetry(owner, failure))) {
       yield* end(owner, Phase.afterError(new RegistrationRefused({ key: owner.plan.key, cause: failure })))
-      return yield* revokeLost(owner, phase)
+      return yield* revokeLost(owner)
     }
   }
 })
 
-/** Revokes the lease that was lost: etcd may still have it. A shared one is revoked by the last that leaves it. */
-const revokeLost = <M>({ plan, registrar: { etcd } }: Owner<M>, phase: Phase.Phase): Effect.Effect<void> =>
-  phase._tag === "Claiming" && phase.lostLease !== undefined && plan.lease === "own" ?
-    Effect.ignore(etcd.leaseRevoke(phase.lostLease)) :
-    Effect.void
+/** Revokes the leases that were lost. If etcd does not answer, the next claim or the release does. */
+const revokeLost = <M>({ lostLeases, registrar: { etcd } }: Owner<M>): Effect.Effect<void> =>
+  Effect.forEach([...lostLeases], (id) =>
+    Effect.ignore(Effect.map(
+      Effect.catchIf(etcd.leaseRevoke(id), ({ reason }) => reason._tag === "LeaseNotFound", () => Effect.void),
+      () => lostLeases.delete(id)
+    )), { concurrency: "unbounded", discard: true })
 
 /** Ends the registration. What failed is logged last, so that a logger that throws hides nothing. */
 const end = <M>(owner: Owner<M>, phase: Phase.Ended, cause: Cause.Cause<never> = Cause.empty): Effect.Effect<void> =>
@@ -221,6 +222,6 @@ const claim = Effect.fnUntraced(function* <M>(
       Effect.retry(Backoff.refused)
     )
   )
-  yield* Effect.forkScoped(revokeLost(owner, phase))
+  yield* Effect.forkScoped(revokeLost(owner))
   return session
 })

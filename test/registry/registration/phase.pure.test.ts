@@ -89,12 +89,11 @@ describe("phase", () => {
     }
   })
 
-  it("a loss keeps the revision of the last write, the lost lease and the time of draining", () => {
-    const { drainingSince, lastRevision, lostLease } = Phase.afterLoss(draining, gone, 1) as Phase.Claiming
-    assert.deepEqual({ drainingSince, lastRevision, lostLease }, {
+  it("a loss keeps the revision of the last write and the time of draining", () => {
+    const { drainingSince, lastRevision } = Phase.afterLoss(draining, gone, 1) as Phase.Claiming
+    assert.deepEqual({ drainingSince, lastRevision }, {
       drainingSince: 5000,
-      lastRevision: 21n,
-      lostLease: 7n
+      lastRevision: 21n
     })
     assert.equal(
       Phase.afterClaim(Phase.afterLoss(draining, gone, 1) as Phase.Claiming, 8n, 40n, 9000).drainingSince,

@@ -96,6 +96,40 @@ describe("the return of etcd", () => {
   )
 
   verify(
+    "a registration claims again without waiting until its lost lease is revoked (R3)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const kept = yield* register(one)
+        const [lost] = yield* leasesIn(operator)
+        yield* one.faults.set([{ method: "leaseRevoke", fault: FaultyEtcd.slow("2 seconds") }])
+        yield* operator.deleteRange({ key: keyOfA })
+        yield* elapse("100 millis")
+        assert.equal(yield* statusOf(kept), "Registered")
+        yield* elapse("2 seconds")
+        const left = yield* leasesIn(operator)
+        assert.deepEqual([left.length, left.includes(lost ?? 0n)], [1, false])
+      }).pipe(withDraw(1))
+  )
+
+  verify(
+    "release revokes the lost lease that the last claim left behind (R5)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const kept = yield* register(one)
+        yield* one.faults.set([{ method: "leaseRevoke", fault: FaultyEtcd.slow("2 seconds"), times: 1 }])
+        yield* operator.deleteRange({ key: keyOfA })
+        yield* elapse("100 millis")
+        assert.deepEqual([yield* statusOf(kept), (yield* leasesIn(operator)).length], ["Registered", 2])
+        yield* kept.release
+        assert.deepEqual(yield* leasesIn(operator), [])
+      }).pipe(withDraw(1))
+  )
+
+  verify(
     "a heartbeat that failed is repeated as soon as etcd is back (D12)",
     () =>
       Effect.gen(function* () {

@@ -1,6 +1,5 @@
-import { Effect, Exit, Fiber, Option, Random, Schedule, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, Option, Schedule, Stream } from "effect"
 import assert from "node:assert/strict"
-import { prefix } from "../../../src/etcd/Etcd.ts"
 import { RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
 import { FaultyEtcd } from "../../../src/testing/mod.ts"
 import { describe } from "../../harness/it.ts"
