@@ -1,0 +1,144 @@
+/**
+ * The runners of a cluster: who is a member, which machine id it has, and whether it is healthy.
+ *
+ * @module
+ */
+import { Effect, Option } from "effect"
+import { type Compare, type Etcd, type KeyValue, type LeaseId, prefix as prefixRange, rangeAll } from "../etcd/Etcd.ts"
+import type { EtcdError } from "../etcd/EtcdError.ts"
+import { decodeRunner, encodeRunner, type Keys, textOf } from "./keys.ts"
+import type { LazyLease } from "./LazyLease.ts"
+
+/** A registration of this process. */
+interface Registered {
+  readonly address: string
+  readonly lease: LeaseId
+}
+
+/** The membership of this process, and its view of the others. Each operation is safe to repeat. */
+export class Membership {
+  readonly #etcd: Etcd
+  readonly #keys: Keys
+  readonly #lease: LazyLease
+  #registered: Registered | undefined
+  /** Whether the loss of the address to another process has been logged. */
+  #isReplaced = false
+
+  constructor(etcd: Etcd, keys: Keys, lease: LazyLease) {
+    this.#etcd = etcd
+    this.#keys = keys
+    this.#lease = lease
+  }
+
+  /** All members. Leases remove the dead, and values that are not runners are left out. */
+  readonly runners: Effect.Effect<Array<readonly [runner: string, healthy: boolean]>, EtcdError> = Effect.suspend(() =>
+    Effect.map(
+      rangeAll(this.#etcd, prefixRange(this.#keys.runners)),
+      ({ kvs }) =>
+        kvs.flatMap(({ value }) =>
+          Option.match(decodeRunner(value), {
+            onNone: () => [],
+            onSome: ({ healthy, runner }) => [[runner, healthy] as const]
+          })
+        )
+    )
+  )
+
+  /**
+   * Registers this process and returns its machine id: the one it has, or that of a predecessor at the same address, or
+   * the lowest free number from 1 on.
+   */
+  register(address: string, runner: string, healthy: boolean): Effect.Effect<number, EtcdError> {
+    const attempt = this.#lease.use((lease) =>
+      Effect.gen({ self: this }, function* () {
+        const { kvs } = yield* rangeAll(this.#etcd, prefixRange(this.#keys.machines))
+        const { compare, number } = machineOf(kvs, this.#keys.machines, address, lease)
+        const { succeeded } = yield* this.#etcd.txn({
+          compare: [compare],
+          then: [
+            { _tag: "Put", request: { key: `${this.#keys.machines}${number}`, value: address, lease } },
+            {
+              _tag: "Put",
+              request: { key: this.#keys.runner(address), value: encodeRunner({ runner, healthy }), lease }
+            }
+          ]
+        })
+        if (!succeeded) return undefined
+        this.#registered = { address, lease }
+        this.#isReplaced = false
+        return number
+      })
+    )
+    // Another process took the number in between.
+    return Effect.flatMap(
+      attempt,
+      (number) => number === undefined ? this.register(address, runner, healthy) : Effect.succeed(number)
+    )
+  }
+
+  /** Removes a member from the list. It keeps its machine id and its locks: its entities are still ending. */
+  unregister(address: string): Effect.Effect<void, EtcdError> {
+    return Effect.asVoid(this.#etcd.txn({
+      compare: this.guard(address),
+      then: [{ _tag: "DeleteRange", request: { key: this.#keys.runner(address) } }]
+    }))
+  }
+
+  /** Sets the health of any member, which keeps its own lease. */
+  setHealth(address: string, healthy: boolean): Effect.Effect<void, EtcdError> {
+    const key = this.#keys.runner(address)
+    return Effect.gen({ self: this }, function* () {
+      const { kvs: [kv] } = yield* this.#etcd.range({ key })
+      const value = kv === undefined ? undefined : Option.getOrUndefined(decodeRunner(kv.value))
+      if (kv === undefined || value === undefined || value.healthy === healthy) return
+      const { succeeded } = yield* this.#etcd.txn({
+        compare: [{ key, target: "mod", result: "equal", value: kv.modRevision }],
+        then: [{
+          _tag: "Put",
+          request: { key, value: encodeRunner({ ...value, healthy }), ignoreLease: true }
+        }]
+      })
+      if (!succeeded) yield* this.setHealth(address, healthy)
+    })
+  }
+
+  /** What must hold for this process to act for an address: nothing, unless it has registered that address itself. */
+  guard(address: string): ReadonlyArray<Compare> {
+    const registered = this.#registered
+    return registered?.address !== address ?
+      [] :
+      [{ key: this.#keys.runner(address), target: "lease", result: "equal", value: registered.lease }]
+  }
+
+  /** Logs an error, once, if the key of an address that this process has registered belongs to another process. */
+  check(address: string, kv: KeyValue | undefined): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const registered = this.#registered
+      const isReplaced = kv !== undefined && registered?.address === address && kv.lease !== registered.lease
+      if (!isReplaced || this.#isReplaced) return Effect.void
+      this.#isReplaced = true
+      return Effect.logError(
+        `another process has registered as runner ${address}; this one acquires no more shards. ` +
+          "Give each runner an address of its own (ShardingConfig.runnerAddress)."
+      )
+    })
+  }
+}
+
+/** The machine id for a runner, and what must still hold when it is written. */
+const machineOf = (
+  machines: ReadonlyArray<KeyValue>,
+  prefix: string,
+  address: string,
+  lease: LeaseId
+): { readonly number: number; readonly compare: Compare } => {
+  const numberOf = ({ key }: KeyValue) => Number(textOf(key).slice(prefix.length))
+  const own = machines.find((kv) => kv.lease === lease) ?? machines.find(({ value }) => textOf(value) === address)
+  if (own !== undefined) {
+    return { number: numberOf(own), compare: { key: own.key, target: "mod", result: "equal", value: own.modRevision } }
+  }
+  const taken = new Set(machines.map(numberOf))
+  let number = 1
+  while (taken.has(number)) number++
+  return { number, compare: { key: `${prefix}${number}`, target: "create", result: "equal", value: 0n } }
+}
