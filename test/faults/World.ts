@@ -453,6 +453,6 @@ const oneServer = (server: EtcdServer): EtcdCluster => {
     mend: Effect.void,
     remove: () => none,
     add: none,
-    newcomer: none
+    newcomer: () => none
   }
 }

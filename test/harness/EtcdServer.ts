@@ -90,8 +90,10 @@ export interface EtcdCluster {
   readonly remove: (member: EtcdServer) => Effect.Effect<void, Error>
   /** A new member, healthy, for the lifetime of the cluster's scope. */
   readonly add: Effect.Effect<EtcdServer, Error>
-  /** A server that can start once its peer URL has been added to the cluster. */
-  readonly newcomer: Effect.Effect<Newcomer, Error>
+  /** A server that can start once its peer URL has been added to the cluster, which has these members otherwise. */
+  readonly newcomer: (
+    others: ReadonlyArray<{ readonly name: string; readonly peerUrls: ReadonlyArray<string> }>
+  ) => Effect.Effect<Newcomer, Error>
 }
 
 export interface Newcomer {
@@ -372,22 +374,21 @@ export const startCluster = (
       return found === undefined ? Effect.fail(new Error("no other member runs")) : Effect.succeed(found.server)
     }
 
-    const newMember = Effect.gen(function* () {
-      const [first] = members
-      if (first === undefined) return yield* Effect.fail(new Error("a cluster without members"))
-      const address = yield* addresses(`m${++names}`, options.partitions === true)
-      const { binaries, options: { args = [] } } = first.plan
-      const initialCluster = [...members.map(({ plan }) => plan), address]
-        .map((member) => `${member.name}=${peerUrl(member)}`).join(",")
-      const plan: Plan = {
-        ...address,
-        binaries,
-        heartbeat,
-        initialCluster,
-        options: { ...options, args: [...args, "--initial-cluster-state=existing"] }
-      }
-      return { plan, server: yield* make(plan) }
-    }).pipe(Scope.provide(scope))
+    const newMember = (others: ReadonlyArray<string>) =>
+      Effect.gen(function* () {
+        const [first] = members
+        if (first === undefined) return yield* Effect.fail(new Error("a cluster without members"))
+        const address = yield* addresses(`m${++names}`, options.partitions === true)
+        const { binaries, options: { args = [] } } = first.plan
+        const plan: Plan = {
+          ...address,
+          binaries,
+          heartbeat,
+          initialCluster: [...others, `${address.name}=${peerUrl(address)}`].join(","),
+          options: { ...options, args: [...args, "--initial-cluster-state=existing"] }
+        }
+        return { plan, server: yield* make(plan) }
+      }).pipe(Scope.provide(scope))
 
     return {
       get members() {
@@ -426,7 +427,7 @@ export const startCluster = (
           yield* member.stop
         }),
       add: Effect.gen(function* () {
-        const { plan, server } = yield* newMember
+        const { plan, server } = yield* newMember(members.map(({ plan }) => `${plan.name}=${peerUrl(plan)}`))
         const known = members.find((member) => member.server.running)?.server ?? server
         // Refused while the cluster does not count itself healthy, for up to 5 seconds after a change.
         yield* eventually(etcdctl(known, "member", "add", plan.name, `--peer-urls=${peerUrl(plan)}`), { every: 200 })
@@ -434,7 +435,11 @@ export const startCluster = (
         members = [...members, { plan, server }]
         return server
       }),
-      newcomer: Effect.map(newMember, ({ plan, server }) => ({ server, peerUrl: peerUrl(plan) }))
+      newcomer: (others) =>
+        Effect.map(
+          newMember(others.map(({ name, peerUrls }) => `${name}=${peerUrls[0]}`)),
+          ({ plan, server }) => ({ server, peerUrl: peerUrl(plan) })
+        )
     }
   })
 

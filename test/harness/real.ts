@@ -24,14 +24,14 @@ export const pause = (milliseconds: number): Effect.Effect<void> =>
   })
 
 /** Waits (in real time) until `probe` succeeds; fails with the error of `late` after `limit` milliseconds. */
-export const eventually = <A, E>(
-  probe: Effect.Effect<A, E>,
+export const eventually = <A, E, R>(
+  probe: Effect.Effect<A, E, R>,
   options: { readonly limit?: number; readonly every?: number; readonly late?: (last: E) => Error } = {}
-): Effect.Effect<A, Error> =>
+): Effect.Effect<A, Error, R> =>
   Effect.suspend(() => {
     const { every = 20, late, limit = 20_000 } = options
     const deadline = performance.now() + limit
-    const loop: Effect.Effect<A, Error> = Effect.catch(probe, (error) =>
+    const loop: Effect.Effect<A, Error, R> = Effect.catch(probe, (error) =>
       performance.now() < deadline ?
         Effect.andThen(pause(every), loop) :
         Effect.fail(late === undefined ? new Error(`not so within ${limit} ms: ${error}`) : late(error)))
