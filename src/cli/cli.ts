@@ -19,6 +19,7 @@ import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Layer from "effect/Layer"
 import { agent } from "./commands/agent.ts"
 import { changes } from "./commands/changes.ts"
+import { console } from "./commands/console.ts"
 import { deregister } from "./commands/deregister.ts"
 import { doctor } from "./commands/doctor.ts"
 import { drain, undrain, weight } from "./commands/edit.ts"
@@ -58,6 +59,7 @@ const commands = [
   exec,
   agent,
   serve,
+  console,
   kv,
   render
 ] as const

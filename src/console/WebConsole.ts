@@ -82,7 +82,7 @@ const showPage = Effect.fnUntraced(
       events: status === 200,
       version
     })
-    return send(request, content.text, { status, contentType: "text/html; charset=utf-8" })
+    return send(request, content.text.trim(), { status, contentType: "text/html; charset=utf-8" })
   }
 )
 

@@ -60,12 +60,12 @@ const check = (strings: TemplateStringsArray): void => {
   checked.add(strings)
 }
 
-/** The tag of templates. Indentation between elements is dropped. */
+/** The tag of templates. A line break with its indentation is one space, so that a formatter may break lines. */
 export const html = (strings: TemplateStringsArray, ...children: ReadonlyArray<Child>): Html => {
   check(strings)
   let text = ""
   for (let index = 0; index < strings.length; index++) {
-    text += (strings[index] ?? "").replace(/\n\s*/g, "")
+    text += (strings[index] ?? "").replace(/\n\s*/g, " ")
     if (index < children.length) text += render(children[index])
   }
   return new Html(text)

@@ -8,6 +8,8 @@ import { HttpRouter, HttpServer } from "effect/http"
 import { createServer, type IncomingMessage } from "node:http"
 import type { AddressInfo } from "node:net"
 import { pipeline, Readable } from "node:stream"
+import { checkOptions, type InvalidOption } from "../internal/options.ts"
+import { ServeFailed } from "../monitoring/node.ts"
 
 /** Where to listen. */
 export interface Address {
@@ -30,7 +32,7 @@ const headersOf = (incoming: IncomingMessage): Headers => {
 }
 
 /**
- * Serves routes until the scope closes, and returns where. Fails if the address cannot be used.
+ * Serves routes until the scope closes, and returns where. Fails if it cannot listen there.
  *
  * **Details**
  *
@@ -40,7 +42,10 @@ const headersOf = (incoming: IncomingMessage): Headers => {
 export const serve = Effect.fnUntraced(function* <E>(
   routes: Layer.Layer<never, E, HttpRouter.HttpRouter>,
   { host, port }: Address
-): Effect.fn.Return<Address, Error, Scope.Scope> {
+): Effect.fn.Return<Address, InvalidOption | ServeFailed, Scope.Scope> {
+  yield* Effect.fromResult(
+    checkOptions("WebConsole.serve", (check) => check.number("port", port, { min: 0, max: 65_535, whole: true }))
+  )
   const { handler } = yield* Effect.acquireRelease(
     Effect.sync(() => HttpRouter.toWebHandler(routes.pipe(withServices), { disableLogger: true })),
     ({ dispose }) => Effect.promise(() => dispose())
@@ -66,8 +71,8 @@ export const serve = Effect.fnUntraced(function* <E>(
     })
   })
   yield* Effect.acquireRelease(
-    Effect.callback<void, Error>((resume) => {
-      server.once("error", (cause) => resume(Effect.fail(cause)))
+    Effect.callback<void, ServeFailed>((resume) => {
+      server.once("error", (cause) => resume(Effect.fail(new ServeFailed({ hostname: host, port, cause }))))
       server.listen(port, host, () => resume(Effect.void))
     }),
     () =>
