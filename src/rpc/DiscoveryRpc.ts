@@ -21,7 +21,7 @@ import { HttpClient, HttpClientRequest } from "effect/http"
 import {
   type Rpc,
   RpcClient,
-  RpcClientError,
+  type RpcClientError,
   type RpcGroup,
   type RpcMessage,
   RpcSchema,
@@ -34,7 +34,7 @@ import type { InvalidOption } from "../internal/options.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 import * as Service from "../registry/model/Service.ts"
 import type * as Registry from "../registry/Registry.ts"
-import { awaitFailure, defect, InstanceRpc, TransportFailed } from "./InstanceRpc.ts"
+import { awaitFailure, defect, InstanceRpc, type TransportFailed } from "./InstanceRpc.ts"
 
 /**
  * Annotates an RPC that may run twice: it is retried when its connection is lost.
