@@ -1,22 +1,13 @@
 /**
- * Builds a program of the benchmark as a user of the npm package would run it.
+ * Builds modules of the benchmark as a user of the npm package would run them. They run on all three runtimes.
  *
  * @module
  */
-import { build, type Plugin } from "esbuild"
+import { build, type BuildOptions, type Plugin } from "esbuild"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
 import { buildNpm } from "../tools/build_npm.ts"
 import { root } from "../tools/runtimes.ts"
-
-/** `installed` imports the npm package; `oneFile` has everything in one file. */
-export type Form = "installed" | "oneFile"
-
-export interface Built {
-  /** In `programs/`. */
-  readonly program: string
-  readonly form: Form
-}
 
 const dist = pathToFileURL(join(root, "dist"))
 
@@ -31,30 +22,41 @@ const builtPackage: Plugin = {
   }
 }
 
-let packageBuilt: Promise<void> | undefined
 const built = new Map<string, Promise<string>>()
 
-const make = async ({ form, program }: Built): Promise<string> => {
-  const outfile = join(root, ".cache", "bench", `${program}-${form}.mjs`)
-  if (form === "installed") await (packageBuilt ??= buildNpm())
-  await build({
-    entryPoints: [join(root, "bench", "programs", `${program}.ts`)],
-    outfile,
-    bundle: true,
-    format: "esm",
-    platform: "node",
-    target: "es2022",
-    // The modules of gRPC are CommonJS and call `require`.
-    banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` },
-    ...(form === "installed" ? { packages: "external", plugins: [builtPackage] } : {})
-  })
-  return outfile
-}
-
-/** The path of a program in `programs/` in this form. It runs on all three runtimes. */
-export const bundleOf = ({ form, program }: Built): Promise<string> => {
-  const key = `${program} ${form}`
-  const known = built.get(key) ?? make({ form, program })
-  built.set(key, known)
+/** Builds a file of `bench/` once. Returns the path of the result. */
+const make = (file: string, suffix: string, options: () => Promise<BuildOptions>): Promise<string> => {
+  const outfile = join(root, ".cache", "bench", `${file.replace(/^.*\//, "")}-${suffix}.mjs`)
+  const run = async () => {
+    await build({
+      entryPoints: [join(root, "bench", `${file}.ts`)],
+      outfile,
+      bundle: true,
+      format: "esm",
+      platform: "node",
+      target: "es2022",
+      ...await options()
+    })
+    return outfile
+  }
+  const known = built.get(outfile) ?? run()
+  built.set(outfile, known)
   return known
 }
+
+let packageBuilt: Promise<void> | undefined
+
+/** A contender that imports the npm package and its dependencies, as they are installed. */
+export const installed = (contender: string): Promise<string> =>
+  make(`contenders/${contender}`, "installed", async () => {
+    await (packageBuilt ??= buildNpm())
+    return { packages: "external", plugins: [builtPackage] }
+  })
+
+/** A program in one file, with the library and its dependencies. */
+export const bundled = (program: string): Promise<string> =>
+  make(`programs/${program}`, "bundled", () =>
+    Promise.resolve({
+      // The modules of gRPC are CommonJS and call `require`.
+      banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` }
+    }))

@@ -19,7 +19,7 @@ import { type EtcdCluster, type EtcdServer, startCluster } from "../test/harness
 import { runProgram } from "../test/harness/program.ts"
 import { eventually } from "../test/harness/real.ts"
 import { obtainRuntime, type RuntimeName, runtimeNames } from "../tools/runtimes.ts"
-import { bundleOf } from "./bundle.ts"
+import { bundled, installed } from "./bundle.ts"
 import { counters, fill, startServer } from "./etcd.ts"
 import { type Lane, type Result, verdicts } from "./figures.ts"
 import { type Arguments, now } from "./programs/measure.ts"
@@ -103,19 +103,21 @@ const takeTurn = (
   { cluster, etcd, server }: Prepared
 ): Effect.Effect<Figures, unknown> =>
   Effect.scoped(Effect.gen(function* () {
-    const { built } = contender
-    const file = built === undefined ?
+    const entry = contender.bundled === undefined ?
       new URL(`programs/${scenario.program}.ts`, import.meta.url) :
-      yield* Effect.promise(() => bundleOf(built))
+      yield* Effect.promise(() => bundled(contender.bundled ?? ""))
+    const client = contender.installed === true ?
+      yield* Effect.promise(() => installed(contender.file)) :
+      `${contender.file}.ts`
     loads.push(os.loadavg()[0] ?? 0)
     const before = yield* counters(server)
     const parameters = { ...scenario.parameters, ...contender.parameters, startedAt: now() }
     const program = yield* runProgram({
-      file,
+      file: entry,
       runtime,
       args: [JSON.stringify(
         {
-          file: contender.file,
+          file: client,
           endpoint: (cluster?.endpoints ?? [server.endpoint]).join(),
           typed: contender.typed === true,
           parameters

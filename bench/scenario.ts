@@ -8,7 +8,6 @@ import type { Etcd } from "../src/etcd/mod.ts"
 import type { EtcdCluster, EtcdServer } from "../test/harness/EtcdServer.ts"
 import type { Program } from "../test/harness/program.ts"
 import type { RuntimeName } from "../tools/runtimes.ts"
-import type { Built } from "./bundle.ts"
 import type { Counters } from "./etcd.ts"
 
 /** Numbers by what they are; the unit is part of the name. */
@@ -19,8 +18,10 @@ export interface Contender {
   readonly name: string
   /** The module in `contenders/`, or what the program makes of it; `"go"` for a program in `go/`. */
   readonly file: string
-  /** Runs this program, built as a user would have it, instead of the scenario's. */
-  readonly built?: Built
+  /** Uses the npm package, as it is installed, instead of the sources. */
+  readonly installed?: boolean
+  /** Runs this program, bundled into one file, instead of the scenario's. */
+  readonly bundled?: string
   /** Typed metadata; default: strings. */
   readonly typed?: boolean
   /** Added to the scenario's parameters. */
@@ -30,9 +31,9 @@ export interface Contender {
 }
 
 /** With typed metadata. What this benchmark is about. */
-export const ours: Contender = { name: "ours", file: "ours", typed: true }
+export const ours: Contender = { name: "ours", file: "ours", installed: true, typed: true }
 /** With metadata of strings. */
-export const strings: Contender = { name: "ours, strings", file: "ours" }
+export const strings: Contender = { name: "ours, strings", file: "ours", installed: true }
 /** All registrations on one lease. */
 export const shared: Contender = { ...ours, name: "ours, shared", parameters: { sharedLease: 1 } }
 /** npm `etcd3`. */

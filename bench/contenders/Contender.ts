@@ -31,8 +31,8 @@ export interface Client {
 
 export type Connect = (options: Options) => Client
 
-/** The client of a contender. */
+/** The client of a contender. `file` is relative to this folder, or the path of a built module. */
 export const load = async (file: string): Promise<Connect> => {
-  const { connect }: { readonly connect: Connect } = await import(`./${file}.ts`)
+  const { connect }: { readonly connect: Connect } = await import(new URL(file, import.meta.url).href)
   return connect
 }

@@ -97,7 +97,7 @@ export const report = (figures: Readonly<Record<string, number>>): void => print
 
 /** What the benchmark passes to a program. */
 export interface Arguments {
-  /** The module in `contenders/`. */
+  /** The module of the contender, see `load`. */
   readonly file: string
   readonly endpoint: string
   readonly typed: boolean

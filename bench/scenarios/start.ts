@@ -8,10 +8,10 @@ export const scenarios = (): ReadonlyArray<Scenario> => [{
   about: "from the start of a process until its instance is in etcd; raw and floor import effect, too",
   program: "start",
   contenders: [
-    { ...ours, built: { program: "startBuilt", form: "installed" } },
+    { ...ours, parameters: { effect: 0 } },
     { name: "raw", file: "raw", ...effect },
     { name: "floor", file: "floor", ...effect },
-    { ...ours, name: "ours, bundled", built: { program: "startBuilt", form: "oneFile" } }
+    { ...ours, name: "ours, bundled", bundled: "startBundled" }
   ],
   limits: [
     { figure: "ms", atMost: 1.15, comparedWith: { contender: "raw" } },
