@@ -26,6 +26,7 @@ const steps: Readonly<Record<string, () => ReadonlyArray<string>>> = {
   imports: () => tool("check_imports"),
   clock: () => tool("check_clock"),
   manifests: () => tool("check_manifests"),
+  "command-line": () => tool("cli_reference", "--check"),
   "doc-lint": () => tool("doc_lint"),
   // Checks everything that would be published, slow types included, and sends nothing.
   publish: () => [deno, "publish", "--dry-run", "--allow-dirty"],

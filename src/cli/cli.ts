@@ -35,6 +35,7 @@ import { render } from "./commands/render.ts"
 import { serve } from "./commands/serve.ts"
 import { services } from "./commands/services.ts"
 import { watch } from "./commands/watch.ts"
+import { completeWord, completions, names, namesFor } from "./completion.ts"
 import * as Connection from "./connection.ts"
 import { defectOf, type Ending, endingOf, exitCodes } from "./failure.ts"
 import { withLogs } from "./logs.ts"
@@ -61,7 +62,9 @@ const commands = [
   serve,
   console,
   kv,
-  render
+  render,
+  completions((): Command.Command.Any => rootWith(Connection.layer)),
+  names
 ] as const
 
 /** The command with all its subcommands. The function makes the layers of a command from the shared flags. */
@@ -74,9 +77,9 @@ export const rootWith = (connect: typeof Connection.layer) =>
     Command.provide(connect)
   )
 
-/** No wizard: it would need prompts. */
+/** No wizard, which would need prompts, and no completions without the names in etcd: `completions` has them. */
 const config = CliConfig.layer({
-  builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions, GlobalFlag.LogLevel]
+  builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.LogLevel]
 })
 
 /** An invalid command line is one sentence on the standard error instead of the whole help. */
@@ -110,8 +113,12 @@ const endingOfCause = (cause: Cause.Cause<unknown>): Ending => {
 export const run = (
   args: ReadonlyArray<string>,
   connect: typeof Connection.layer = Connection.layer
-): Effect.Effect<number, never, Command.Environment> =>
-  withLogs(Command.runWith(rootWith(connect), { version })(args)).pipe(
+): Effect.Effect<number, never, Command.Environment> => {
+  const root = rootWith(connect)
+  const [first, ...words] = args
+  const line = first === completeWord ? namesFor(words, root) : args
+  if (line === undefined) return Effect.succeed(exitCodes.success)
+  return withLogs(Command.runWith(root, { version })(line)).pipe(
     Effect.as(exitCodes.success),
     Effect.catchCause((cause) => {
       if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
@@ -120,3 +127,4 @@ export const run = (
     }),
     Effect.provide(Layer.merge(config, presenter))
   )
+}
