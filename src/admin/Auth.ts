@@ -186,7 +186,11 @@ export const userGrantRole = (options: UserRole): Effect.Effect<void, EtcdError 
   })
 
 /**
- * Takes a role from a user. Fails with `NotFound`, and with `FailedPrecondition` if the user does not have the role.
+ * Takes a role from a user.
+ *
+ * **Details**
+ *
+ * Fails with `NotFound`, and with `FailedPrecondition` if the user does not have the role.
  *
  * @since 0.1.0
  * @category users
@@ -273,8 +277,11 @@ export const roleGrantPermission = (
   })
 
 /**
- * Takes a permission from a role, by the exact key or range. Fails with `NotFound`, and with `FailedPrecondition` if the
- * role does not have it.
+ * Takes a permission from a role, by the exact key or range.
+ *
+ * **Details**
+ *
+ * Fails with `NotFound`, and with `FailedPrecondition` if the role does not have it.
  *
  * @since 0.1.0
  * @category roles
@@ -291,9 +298,11 @@ export const roleRevokePermission = (
   })
 
 /**
- * Gives a role what a process needs to register and to discover services, and nothing else. Returns the permissions.
+ * Gives a role what a process needs to register and to discover services, and nothing else.
  *
  * **Details**
+ *
+ * Returns the permissions.
  *
  * - The role is added if it does not exist.
  * - To register: `readwrite` on the service's keys, or on the key of one instance.

@@ -92,7 +92,11 @@ export const defragment = (endpoint: string): Effect.Effect<void, EtcdError | In
   )
 
 /**
- * The hash of a member's whole database file. Only for tests of etcd: members differ although their data is the same.
+ * The hash of a member's whole database file.
+ *
+ * **Gotchas**
+ *
+ * Members with the same data can have different files. Compare them with {@link hashKv}.
  *
  * @since 0.1.0
  * @category state
@@ -193,11 +197,11 @@ const leaderCalls: Effect.Effect<MemberCalls, EtcdError, Etcd> = Effect.gen(func
 })
 
 /**
- * Checks, begins or cancels a downgrade of the cluster to the minor version before. Returns the cluster's version.
+ * Checks, begins or cancels a downgrade of the cluster to the minor version before.
  *
  * **Details**
  *
- * From etcd 3.5 on; `Unimplemented` before. `enable` lets servers of the older version join, one after the other. A
+ * Returns the cluster's version. From etcd 3.5 on; `Unimplemented` before. `enable` lets servers of the older version join, one after the other. A
  * target that etcd does not allow fails with `InvalidArgument`, and a second downgrade with `FailedPrecondition`.
  *
  * **Gotchas**

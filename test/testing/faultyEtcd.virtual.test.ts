@@ -191,6 +191,22 @@ it.describe("FaultyEtcd", () => {
       })
   )
 
+  verify(
+    "Faults.outage affects the administration, also of one member, and clear ends it",
+    () =>
+      Effect.gen(function* () {
+        const { etcd: { administration }, faults } = yield* faulty
+        const member = Result.getOrThrow(administration.at("memory://engine"))
+        yield* faults.outage
+        assert.equal((yield* Effect.flip(administration.memberList())).reason._tag, "Unavailable")
+        assert.equal((yield* Effect.flip(member.status)).reason._tag, "Unavailable")
+        assert.equal((yield* Effect.flip(administration.alarms)).reason._tag, "Unavailable")
+        yield* faults.clear
+        assert.equal((yield* administration.memberList()).members.length, 1)
+        assert.equal((yield* faults.calls("administration")).length, 4)
+      })
+  )
+
   verify("Faults.outage and blackhole affect open watches, and clear ends them", () =>
     Effect.gen(function* () {
       const { etcd, faults, inner } = yield* faulty

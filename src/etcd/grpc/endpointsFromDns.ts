@@ -29,11 +29,11 @@ export interface DnsOptions {
 }
 
 /**
- * The endpoints of a cluster from the SRV records of a domain, which `etcdctl --discovery-srv` reads, too.
+ * The endpoints of a cluster from the SRV records of a domain.
  *
  * **Details**
  *
- * The name is `_etcd-client-ssl._tcp.<domain>`, or with `tls: false` `_etcd-client._tcp.<domain>`. Lower priorities come
+ * `etcdctl --discovery-srv` reads the same records. The name is `_etcd-client-ssl._tcp.<domain>`, or with `tls: false` `_etcd-client._tcp.<domain>`. Lower priorities come
  * first, and within one priority the order is random by weight. Looks up once: with `syncEvery`, the client follows the
  * members from then on.
  *

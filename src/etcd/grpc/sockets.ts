@@ -100,7 +100,8 @@ export const make = (grpc: typeof GrpcJs, security: Security | undefined): Socke
     failure: () => failure,
     destroy: () => {
       isDestroyed = true
-      for (const socket of sockets) socket.destroy()
+      // A TLS socket before the socket that it wraps: Node can crash in the other order.
+      for (const socket of [...sockets].reverse()) socket.destroy()
     }
   }
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire"
 import { Effect } from "effect"
 import { Etcd3 } from "etcd3"
 import assert from "node:assert/strict"
@@ -27,7 +28,7 @@ interface Definition {
   readonly responseDeserialize: (bytes: Uint8Array) => unknown
 }
 
-type Service = "Auth" | "KV" | "Lease" | "Maintenance" | "Watch"
+type Service = "Auth" | "Cluster" | "KV" | "Lease" | "Maintenance" | "Watch"
 
 /** With the pool in reach that has the generated stubs. */
 class Stubs extends Etcd3 {
@@ -330,6 +331,88 @@ describe("decode", () => {
       }
     }))
 
+  live(
+    "decode returns for members, alarms and status what etcd3 reads from the same bytes",
+    () =>
+      Effect.gen(function* () {
+        const definition = yield* definitions
+        const memberList = yield* definition("Cluster", "memberList")
+        const alarm = yield* definition("Maintenance", "alarm")
+        const status = yield* definition("Maintenance", "status")
+        const unsigned = (value: bigint) => String(BigInt.asUintN(64, value))
+        for (let seed = 1; seed <= 100; seed++) {
+          const { below, header, many, signed } = random(seed)
+          const membersBytes = memberList.responseSerialize({
+            header: header(),
+            members: many(() => ({
+              ID: unsigned(signed()),
+              name: below(2) === 0 ? "" : "m1",
+              peerURLs: many(() => "http://10.0.0.1:2380"),
+              clientURLs: many(() => "https://[::1]:2379"),
+              isLearner: below(2) === 0
+            }))
+          })
+          const listed = decode.memberList(membersBytes)
+          const members = listed.members.map(({ clientUrls, id, isLearner, name, peerUrls }) => ({
+            ID: id,
+            name,
+            peerURLs: peerUrls,
+            clientURLs: clientUrls,
+            isLearner
+          }))
+          const readMembers = memberList.responseDeserialize(membersBytes)
+          assert.deepEqual(plain({ ...listed, members }), plain(readMembers), `seed ${seed}`)
+
+          const alarmBytes = alarm.responseSerialize({
+            header: header(),
+            alarms: many(() => ({ memberID: unsigned(signed()), alarm: 1 + below(2) }))
+          })
+          const raised = decode.alarms(alarmBytes)
+          const alarms = raised.alarms.map(({ memberId, type }) => ({
+            memberID: memberId,
+            alarm: type === "nospace" ? "Nospace" : "Corrupt"
+          }))
+          assert.deepEqual(plain({ ...raised, alarms }), plain(alarm.responseDeserialize(alarmBytes)), `seed ${seed}`)
+
+          const statusBytes = status.responseSerialize({
+            header: header(),
+            version: "3.5.30",
+            dbSize: String(signed()),
+            leader: unsigned(signed()),
+            raftIndex: unsigned(signed()),
+            raftTerm: unsigned(signed()),
+            raftAppliedIndex: unsigned(signed()),
+            errors: many(() => "etcdserver: no leader"),
+            dbSizeInUse: String(signed()),
+            isLearner: below(2) === 0
+          })
+          assert.deepEqual(
+            plain(decode.status(statusBytes)),
+            plain(status.responseDeserialize(statusBytes)),
+            `seed ${seed}`
+          )
+        }
+      })
+  )
+
+  live("decode reads the fields of status that are newer than etcd3's messages", () =>
+    Effect.sync(() => {
+      const delimited = (field: number) => field << 3 | WireType.LengthDelimited
+      const downgrade = (isEnabled: boolean) => (writer: BinaryWriter) =>
+        writer.uint32(delimited(13)).fork().uint32(1 << 3).bool(isEnabled).uint32(delimited(2)).string("3.5.0").join()
+      const bytes = (isEnabled: boolean) =>
+        downgrade(isEnabled)(
+          new BinaryWriter().uint32(delimited(11)).string("3.6.0").uint32(12 << 3).int64(2_147_483_648n)
+        ).finish()
+      const enabled = decode.status(bytes(true))
+      assert.deepEqual(
+        [enabled.storageVersion, enabled.dbSizeQuota, enabled.downgradeTarget],
+        ["3.6.0", 2_147_483_648n, "3.5.0"]
+      )
+      assert.equal(decode.status(bytes(false)).downgradeTarget, undefined)
+      assert.deepEqual(Object.keys(decode.status(new Uint8Array())).includes("storageVersion"), false)
+    }))
+
   live("decode throws for a truncated message, wherever it ends", () =>
     Effect.gen(function* () {
       const definition = yield* definitions
@@ -367,6 +450,8 @@ describe("encode", () => {
       const leaseLeases = yield* definition("Lease", "leaseLeases")
       const watch = yield* definition("Watch", "watch")
       const status = yield* definition("Maintenance", "status")
+      const alarm = yield* definition("Maintenance", "alarm")
+      const memberList = yield* definition("Cluster", "memberList")
       const authenticate = yield* definition("Auth", "authenticate")
       for (let seed = 1; seed <= 300; seed++) {
         const random = randomRequests(seed)
@@ -394,6 +479,8 @@ describe("encode", () => {
         check(leaseTimeToLive, encode.leaseTimeToLive({ id }), { ID: id, keys: false })
         check(leaseLeases, encode.nothing(), {})
         check(status, encode.nothing(), {})
+        check(alarm, encode.nothing(), { action: "Get", memberID: 0, alarm: "None" })
+        check(memberList, encode.memberList(keys), { linearizable: keys })
 
         const [watchRequest, watchMessage] = random.watch()
         const watchId = random.whole()
