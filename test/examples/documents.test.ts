@@ -14,7 +14,15 @@ import { eventually } from "../harness/real.ts"
 /** The documents of the project, by their path from the root. */
 const documents: ReadonlyMap<string, string> = new Map(
   [
-    ...["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "bench/README.md", "examples/demo/README.md"],
+    ...[
+      "README.md",
+      "ARCHITECTURE.md",
+      "CHANGELOG.md",
+      "CONTRIBUTING.md",
+      "SECURITY.md",
+      "bench/README.md",
+      "examples/demo/README.md"
+    ],
     ...["test/faults/README.md"],
     ...readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" })
       .filter((file) => file.endsWith(".md"))
