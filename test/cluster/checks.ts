@@ -204,6 +204,7 @@ export const checks: ReadonlyArray<Check> = [
         yield* restarted.register
         assert.deepEqual(ids(yield* restarted.storage.acquire(restarted.address, shards(3))), [1, 2, 3])
         assert.deepEqual(yield* predecessor.storage.refresh(predecessor.address, shards(3)), [])
+        assert.deepEqual(yield* predecessor.storage.refresh(predecessor.address, shards(101)), [])
         assert.deepEqual(yield* predecessor.storage.acquire(predecessor.address, shards(5)), [], "it was replaced")
         yield* predecessor.storage.releaseAll(predecessor.address)
         yield* predecessor.exit
