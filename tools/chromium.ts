@@ -12,6 +12,7 @@ import { execFileSync } from "node:child_process"
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import process from "node:process"
+import type { Browser } from "playwright-core"
 import { privateApt, reasonOf, unpack, whyNoPackages } from "./debian.ts"
 import { onPath, root } from "./runtimes.ts"
 
@@ -104,6 +105,21 @@ export const obtainChromium = (): Chromium => {
   const fetched = findChromium()
   if (fetched === undefined) throw new Error("no Chromium: Debian's package holds no usr/lib/chromium/chromium")
   return fetched
+}
+
+/** Starts the browser without a window, with a fresh profile and without any traffic of its own. */
+export const launchChromium = async (): Promise<Browser> => {
+  const { env, executablePath } = obtainChromium()
+  const inherited = Object.entries(process.env).flatMap(([name, value]) => value === undefined ? [] : [[name, value]])
+  const { chromium } = await import("playwright-core")
+  return await chromium.launch({
+    executablePath,
+    env: { ...Object.fromEntries(inherited), ...env },
+    args: [
+      ...["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
+      ...["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    ]
+  })
 }
 
 if (import.meta.main) {

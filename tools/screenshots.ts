@@ -8,40 +8,26 @@
  *
  * @module
  */
-import { Effect, Layer } from "effect"
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { Effect, Layer, References } from "effect"
+import { mkdirSync } from "node:fs"
 import { join } from "node:path"
 import process from "node:process"
-import { type Browser, chromium } from "playwright-core"
+import type { Browser } from "playwright-core"
 import { Registry } from "../mod.ts"
 import { demo } from "../src/console/demo.ts"
 import { WebConsole } from "../src/console/mod.ts"
 import { serve } from "../src/console/serve.ts"
 import { Etcd, EtcdMemory } from "../src/etcd/mod.ts"
-import { obtainChromium } from "./chromium.ts"
+import { launchChromium } from "./chromium.ts"
 import { root } from "./runtimes.ts"
 
-/** Starts the browser with a profile of its own. It ends with the scope. */
-export const openBrowser = Effect.acquireRelease(
-  Effect.promise(async () => {
-    const { env, executablePath } = obtainChromium()
-    const browser = await chromium.launch({
-      executablePath,
-      env: { ...process.env, ...env } as Record<string, string>,
-      args: [
-        ...["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"],
-        ...["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-      ]
-    })
-    return browser
-  }),
+const openBrowser = Effect.acquireRelease(
+  Effect.promise(() => launchChromium()),
   (browser) => Effect.promise(() => browser.close())
 )
 
 const folder = join(root, ".cache", "screenshots")
 
-/** The address of the first instance that a page links to. */
 const pages: ReadonlyArray<readonly [name: string, path: string]> = [
   ["overview", "/"],
   ["services", "/services"],
@@ -109,12 +95,8 @@ const program = Effect.gen(function* () {
 })
 
 if (import.meta.main) {
-  const scratch = mkdtempSync(join(tmpdir(), "screenshots-"))
-  try {
-    const quiet = Registry.layer().pipe(Layer.provideMerge(EtcdMemory.layer()))
-    await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(quiet)))
-  } finally {
-    rmSync(scratch, { recursive: true, force: true })
-  }
+  const etcd = Registry.layer().pipe(Layer.provideMerge(EtcdMemory.layer()))
+  const quiet = Effect.provideService(References.MinimumLogLevel, "Error")
+  await Effect.runPromise(program.pipe(Effect.scoped, Effect.provide(etcd), quiet))
   process.exit(0)
 }
