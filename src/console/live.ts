@@ -86,10 +86,19 @@ const put = <A>(map: Map<string, A>, key: string, value: A): void => {
   }
 }
 
+/** A hash of all parts in order. */
 const nameOf = (parts: Rendered): string => {
-  const text = Array.from(parts, ([id, part]) => [id, typeof part === "string" ? part : Array.from(part)])
-  const json = JSON.stringify(text)
-  return hash(json).toString(36) + hash(json, 1).toString(36)
+  let [low, high] = [0, 1]
+  const add = (text: string): void => {
+    low = hash(text, low)
+    high = hash(text, high)
+  }
+  for (const [id, part] of parts) {
+    add(id)
+    if (typeof part === "string") add(part)
+    else for (const row of part.values()) add(row)
+  }
+  return low.toString(36) + high.toString(36)
 }
 
 /** The segments and the parameters of a path with a query. A segment that is no valid encoding is taken as it is. */
