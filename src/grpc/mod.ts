@@ -5,5 +5,6 @@
  * @since 0.1.0
  * @module
  */
+export * as ConnectTransport from "./ConnectTransport.ts"
 export * as GrpcResolver from "./GrpcResolver.ts"
 export * as GrpcStatus from "./GrpcStatus.ts"

@@ -8,6 +8,7 @@ import { type Context, Effect, Exit, Layer, ManagedRuntime, Redacted, Result, Sc
 import { FetchHttpClient, type HttpClient } from "effect/http"
 import process from "node:process"
 import type * as EtcdGrpc from "../etcd/grpc/EtcdGrpc.ts"
+import * as ConnectTransport from "../grpc/ConnectTransport.ts"
 import * as GrpcResolver from "../grpc/GrpcResolver.ts"
 import * as DiscoveryHttpClient from "../http/DiscoveryHttpClient.ts"
 import { makeFetch } from "../http/fetch.ts"
@@ -86,6 +87,14 @@ export interface Client extends AsyncDisposable {
    * client closes. Takes your own copy of the module: `import * as grpc from "@grpc/grpc-js"`.
    */
   readonly registerGrpcResolver: (grpc: GrpcResolver.GrpcJs, options?: GrpcResolver.Options) => Promise<void>
+  /**
+   * Makes a transport for the clients of ConnectRPC that picks an instance for each call, until this client closes. Takes
+   * the module: `import * as connectNode from "@connectrpc/connect-node"`.
+   */
+  readonly connectTransport: <N extends ConnectTransport.ConnectNode, S extends ServiceLike>(
+    connectNode: N,
+    options: ConnectTransport.Options<N, S>
+  ) => Promise<ReturnType<N["createGrpcTransport"]>>
   /** Releases all registrations, ends all subscriptions and closes the connection. May be called twice. */
   readonly close: () => Promise<void>
 }
@@ -310,6 +319,12 @@ class ClientImpl implements Client {
 
   readonly registerGrpcResolver: Client["registerGrpcResolver"] = (grpc, options) =>
     this.#run(Scope.provide(GrpcResolver.register(grpc, options), this.#scope))
+
+  readonly connectTransport = <N extends ConnectTransport.ConnectNode, S extends ServiceLike>(
+    connectNode: N,
+    options: ConnectTransport.Options<N, S>
+  ): Promise<ReturnType<N["createGrpcTransport"]>> =>
+    this.#run(Scope.provide(ConnectTransport.make(connectNode, options), this.#scope))
 
   readonly close = (): Promise<void> =>
     this.#closing ??= (async () => {
