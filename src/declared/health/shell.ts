@@ -11,7 +11,7 @@ import process from "node:process"
 export interface ShellExit {
   /** The exit code, or the signal that ended it. 0 is success. */
   readonly status: number | NodeJS.Signals
-  /** The last lines of both outputs, at most {@link maxOutput} characters. */
+  /** The end of both outputs, at most {@link maxOutput} characters, on one line. */
   readonly output: string
 }
 
@@ -47,7 +47,7 @@ export const runShell = (
     child.stderr.setEncoding("utf8").on("data", keep)
     child.once("error", (error) => resume(Effect.fail(error)))
     const end = (code: number | null, signal: NodeJS.Signals | null) =>
-      resume(Effect.succeed({ status: signal ?? code ?? 1, output: output.trim() }))
+      resume(Effect.succeed({ status: signal ?? code ?? 1, output: output.trim().replaceAll(/\s*\n\s*/g, "; ") }))
     // `close` comes after the whole output. A process that the command left behind delays it: success does not wait.
     child.once("close", end)
     child.once("exit", (code, signal) => {

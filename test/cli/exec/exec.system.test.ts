@@ -1,6 +1,9 @@
 // `etcd-discovery exec` with a server in Python, against etcd.
 import { Effect, Stream } from "effect"
 import assert from "node:assert/strict"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import process from "node:process"
 import { discover, type InstanceSet, Registry } from "../../../mod.ts"
 import { eachSharedEtcd, etcdctl, type EtcdServer } from "../../harness/EtcdServer.ts"
@@ -68,7 +71,8 @@ eachSharedEtcd((etcd) => {
       () =>
         Effect.gen(function* () {
           const port = yield* freePort
-          const program = yield* exec(etcd(), "killed", [...healthArgs(port), "--", ...python(port, etcd(), "killed")])
+          const server = `echo python $$; exec python3 -m http.server ${port} --bind 127.0.0.1`
+          const program = yield* exec(etcd(), "killed", [...healthArgs(port), "--", "sh", "-c", server])
           const pid = yield* pidIn(program)
           yield* awaitSet(etcd(), "killed", hasStatus("up"))
           process.kill(pid, "SIGSTOP")
@@ -89,7 +93,7 @@ eachSharedEtcd((etcd) => {
           const port = yield* freePort
           const program = yield* exec(etcd(), "drained", [
             ...healthArgs(port),
-            ...["--drain", "2 seconds", "--", ...python(port, etcd(), "drained")]
+            ...["--drain", "4 seconds", "--", ...python(port, etcd(), "drained")]
           ])
           yield* pidIn(program)
           yield* awaitSet(etcd(), "drained", hasStatus("up"))
@@ -133,6 +137,32 @@ eachSharedEtcd((etcd) => {
           assert.deepEqual(yield* invalid.exit, { code: 2, signal: null })
           assert.doesNotMatch(yield* invalid.stdout, /started/)
           assert.equal(yield* keys(etcd(), "unknown"), "")
+        })
+    )
+
+    live(
+      "agent drains all services of its file at the same time on SIGTERM, and leaves no key and no lease",
+      () =>
+        Effect.gen(function* () {
+          const folder = yield* Effect.acquireRelease(
+            Effect.sync(() => mkdtempSync(join(tmpdir(), "agent-"))),
+            (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+          )
+          const file = join(folder, "services.json")
+          const names = ["agent-a", "agent-b", "agent-c"]
+          writeFileSync(
+            file,
+            JSON.stringify({
+              etcd: { endpoints: [etcd().endpoint] },
+              services: names.map((name) => ({ name, endpoints: ["http://10.0.0.5:1"], drain: "5 seconds" }))
+            })
+          )
+          const program = yield* runProgram({ file: main, args: ["agent", file] })
+          yield* program.awaitLine("registered")
+          yield* program.signal("SIGTERM")
+          yield* Effect.forEach(names, (name) => awaitSet(etcd(), name, hasStatus("draining")), { concurrency: 3 })
+          assert.deepEqual(yield* program.exit, { code: 0, signal: null })
+          assert.equal(yield* etcdctl(etcd(), "get", "--prefix", "/services/agent-", "--keys-only"), "")
         })
     )
 

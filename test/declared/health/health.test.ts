@@ -79,7 +79,7 @@ describe("Probe", () => {
     () =>
       Effect.gen(function* () {
         yield* probe(Probe.fromCommand("true"))
-        assert.equal(yield* detail(Probe.fromCommand("echo broken; exit 3")), "exit code 3: broken")
+        assert.equal(yield* detail(Probe.fromCommand("echo one; echo two >&2; exit 3")), "exit code 3: one; two")
       })
   )
 
