@@ -176,7 +176,9 @@ const install = (project: string) =>
       project
     )
     const program = readFileSync(new URL("./program.ts", import.meta.url), "utf8")
-    writeFileSync(join(project, "main.js"), program.replace("../../mod.ts", manifest.name))
+    const main = program.replace("../../mod.ts", manifest.name)
+      .replaceAll(/"\.\.\/\.\.\/src\/(\w+)\/mod\.ts"/g, `"${manifest.name}/$1"`)
+    writeFileSync(join(project, "main.js"), main)
   })
 
 if (current === "node") {
@@ -191,25 +193,29 @@ if (current === "node") {
     after(() => rmSync(folder, { recursive: true, force: true }))
 
     for (const { command: [tool, ...args], config, output, runsOn, title } of bundles) {
-      live(`a bundle of ${title} registers and discovers without node_modules`, () =>
-        Effect.gen(function* () {
-          rmSync(join(project, "out"), { recursive: true, force: true })
-          if (config !== undefined) writeFileSync(join(project, config.file), config.text)
-          yield* run(obtainRuntime(tool), args, project)
-          // webpack writes the licenses of what it bundled into a file of their own.
-          const files = readdirSync(join(project, "out")).filter((file) => !file.endsWith(".LICENSE.txt"))
-          assert.deepEqual(files, [output], "the bundle is one file")
+      live(
+        `a bundle of ${title} registers, discovers and reads the cluster's state without node_modules`,
+        () =>
+          Effect.gen(function* () {
+            rmSync(join(project, "out"), { recursive: true, force: true })
+            if (config !== undefined) writeFileSync(join(project, config.file), config.text)
+            yield* run(obtainRuntime(tool), args, project)
+            // webpack writes the licenses of what it bundled into a file of their own.
+            const files = readdirSync(join(project, "out")).filter((file) => !file.endsWith(".LICENSE.txt"))
+            assert.deepEqual(files, [output], "the bundle is one file")
 
-          const elsewhere = mkdtempSync(join(folder, "run-"))
-          const file = join(elsewhere, output)
-          renameSync(join(project, "out", output), file)
-          const server = yield* startEtcd()
-          const program = yield* runProgram({ file, runtime: runsOn, cwd: elsewhere, args: [server.endpoint] })
-          assert.deepEqual(yield* program.exit, { code: 0, signal: null }, yield* program.stderr)
-          // Lines of the log begin with a time.
-          const lines = (yield* program.stdout).split("\n").filter((line) => !line.startsWith("["))
-          assert.deepEqual(lines, ["/services/orders/a 1", "closed", ""])
-        }), { timeout: 180_000 })
+            const elsewhere = mkdtempSync(join(folder, "run-"))
+            const file = join(elsewhere, output)
+            renameSync(join(project, "out", output), file)
+            const server = yield* startEtcd()
+            const program = yield* runProgram({ file, runtime: runsOn, cwd: elsewhere, args: [server.endpoint] })
+            assert.deepEqual(yield* program.exit, { code: 0, signal: null }, yield* program.stderr)
+            // Lines of the log begin with a time.
+            const lines = (yield* program.stdout).split("\n").filter((line) => !line.startsWith("["))
+            assert.deepEqual(lines, ["/services/orders/a 1", `1 ${server.version} 0`, "closed", ""])
+          }),
+        { timeout: 180_000 }
+      )
     }
   })
 }

@@ -33,7 +33,7 @@ describe("EtcdGrpc syncEvery", () => {
         const watched = yield* watching(etcd, { key: "a" })
         yield* watched.created
         yield* proxy.refuse
-      yield* proxy.reset
+        yield* proxy.reset
         assert.equal((yield* watched.failure).reason._tag, "Unavailable")
         yield* etcd.put({ key: "a", value: "1" })
         assert.equal((yield* etcd.range({ key: "a" })).count, 1n)
