@@ -13,6 +13,7 @@ import * as GrpcResolver from "../grpc/GrpcResolver.ts"
 import * as DiscoveryHttpClient from "../http/DiscoveryHttpClient.ts"
 import { makeFetch } from "../http/fetch.ts"
 import { checkOptions } from "../internal/options.ts"
+import type * as Monitoring from "../monitoring/Monitoring.ts"
 import { discover } from "../registry/discover.ts"
 import { getInstances } from "../registry/getInstances.ts"
 import { listServices } from "../registry/listServices.ts"
@@ -49,6 +50,18 @@ export interface ConnectOptions<S extends ServiceLike = string> {
   readonly handleSignals?: boolean
   /** The services of hosts for `fetch`, where the host is not the name: `{ "pay.internal": "payments" }`. */
   readonly services?: Readonly<Record<string, S>>
+}
+
+/**
+ * Options of `monitoring`: those of `Monitoring.webHandler`, with a function for `ready`.
+ *
+ * @stability unstable
+ * @since 0.1.0
+ * @category options
+ */
+export interface MonitoringOptions extends Omit<Monitoring.Options, "ready"> {
+  /** Whether the process is ready: `/readyz` is 503 if it returns false, rejects, or takes 5 seconds. Default: always. */
+  readonly ready?: () => boolean | PromiseLike<boolean>
 }
 
 /**
@@ -95,6 +108,11 @@ export interface Client extends AsyncDisposable {
     connectNode: N,
     options: ConnectTransport.Options<N, S>
   ) => Promise<ReturnType<N["createGrpcTransport"]>>
+  /**
+   * The routes of `./monitoring` (`/metrics`, `/sd/prometheus`, `/livez`, `/readyz`) for `Deno.serve` and `Bun.serve`, and
+   * through its `nodeListener` for `node:http`. They answer until the client closes.
+   */
+  readonly monitoring: (options?: MonitoringOptions) => Promise<Monitoring.WebHandler>
   /** Releases all registrations, ends all subscriptions and closes the connection. May be called twice. */
   readonly close: () => Promise<void>
 }
@@ -325,6 +343,16 @@ class ClientImpl implements Client {
     options: ConnectTransport.Options<N, S>
   ): Promise<ReturnType<N["createGrpcTransport"]>> =>
     this.#run(Scope.provide(ConnectTransport.make(connectNode, options), this.#scope))
+
+  readonly monitoring: Client["monitoring"] = async ({ ready, ...options } = {}) => {
+    const { webHandler } = await import("../monitoring/Monitoring.ts")
+    const isReady = ready && Effect.filterOrFail(
+      Effect.tryPromise(async () => await ready()),
+      (isReady) => isReady,
+      () => "ready() returned false"
+    )
+    return this.#run(Scope.provide(webHandler({ ...options, ...(isReady && { ready: isReady }) }), this.#scope))
+  }
 
   readonly close = (): Promise<void> =>
     this.#closing ??= (async () => {

@@ -6,6 +6,6 @@
  * @module
  */
 export { ClientError } from "./ClientError.ts"
-export { type Client, connect, type ConnectOptions } from "./connect.ts"
+export { type Client, connect, type ConnectOptions, type MonitoringOptions } from "./connect.ts"
 export type { Instances } from "./Instances.ts"
 export type { DurationOption, RegisterOptions, Registration, Status } from "./Registration.ts"

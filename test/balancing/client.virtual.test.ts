@@ -1015,6 +1015,34 @@ describe("ServiceClient", () => {
         })
     )
 
+    verify(
+      "metrics have the durations of attempts in seconds, without interrupted ones, and exist from the start",
+      (fake) =>
+        Effect.gen(function* () {
+          yield* fake.set("a")
+          const { client } = yield* clientOf()
+          const durations = Effect.map(Metric.snapshot, (all) => {
+            const found = all.find(({ id }) => id === "etcd_discovery_call_attempt_duration_seconds")
+            assert.ok(found?.type === "Histogram")
+            const { buckets, count, sum } = found.state
+            return { count, sum, atMost: (seconds: number) => buckets.find(([bound]) => bound === seconds)?.[1] }
+          })
+          assert.deepEqual([(yield* durations).count, (yield* durations).sum], [0, 0])
+          const lasting = (millis: number, result: Effect.Effect<string, string>) =>
+            start(Effect.exit(client.call(() => Effect.andThen(Effect.sleep(millis), result), { attempts: 1 })))
+          yield* lasting(25, Effect.succeed("ok"))
+          yield* lasting(60, Effect.fail("no"))
+          yield* lasting(20_000, Effect.succeed("slow"))
+          const gone = yield* lasting(1000, Effect.succeed("never"))
+          yield* elapse(100)
+          yield* gone.interrupt
+          yield* elapse("20 seconds")
+          const { atMost, count, sum } = yield* durations
+          assert.deepEqual([count, Math.round(sum * 1000)], [3, 20_085])
+          assert.deepEqual([0.01, 0.025, 0.05, 0.1, 10].map(atMost), [0, 1, 1, 2, 2])
+        })
+    )
+
     verify("metrics of a ServiceClient are removed with its scope", (fake) =>
       Effect.gen(function* () {
         yield* fake.set("a")

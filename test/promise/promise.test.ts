@@ -60,6 +60,29 @@ describe("connect", () => {
     await client.close()
   })
 
+  plain("monitoring is a web handler with metrics, targets and probes", async () => {
+    const client = await connect({ memory: true })
+    const registration = await client.register("orders", { id: "a", endpoints })
+    const answers: Array<() => boolean | Promise<boolean>> = [
+      () => Promise.resolve(false),
+      () => {
+        throw new Error("a mistake of the user")
+      },
+      () => registration.status === "registered"
+    ]
+    const handler = await client.monitoring({ ready: () => answers.shift()?.() ?? false, prefix: "/internal" })
+    const get = (path: string) => handler(new Request(`http://localhost/internal${path}`))
+    assert.equal((await get("/livez")).status, 200)
+    assert.deepEqual([(await get("/readyz")).status, (await get("/readyz")).status], [503, 503])
+    assert.equal((await get("/readyz")).status, 200)
+    const [group] = await (await get("/sd/prometheus")).json() as ReadonlyArray<{ readonly targets: unknown }>
+    assert.deepEqual(group?.targets, ["10.0.0.5:8080"])
+    assert.match(await (await get("/metrics")).text(), /^etcd_discovery_instances\{service="orders",status="up"\} 1$/m)
+    assert.equal((await rejection(client.monitoring({ prefix: "internal" }))).code, "INVALID_OPTION")
+    await client.close()
+    assert.equal((await rejection(client.monitoring())).code, "CLOSED")
+  })
+
   plain(
     "subscribe calls its listener with each set until it is ended, and survives a listener that throws",
     async () => {
