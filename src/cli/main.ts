@@ -12,6 +12,7 @@ import * as Runtime from "effect/Runtime"
 import process from "node:process"
 import { run } from "./cli.ts"
 import { defectOf } from "./failure.ts"
+import { processScreen, Screen } from "./output.ts"
 import * as Platform from "./platform.ts"
 import { type Handler, Signals } from "./signals.ts"
 
@@ -61,21 +62,50 @@ const runMain = Runtime.makeRunMain(({ fiber }) => {
   process.stdout.on("error", () => fiber.interruptUnsafe(fiber.id))
   fiber.addObserver((exit) => {
     // `run` has set the code.
-    if (Exit.isSuccess(exit)) return process.exit()
+    if (Exit.isSuccess(exit)) return exitWritten()
     if (Cause.hasInterruptsOnly(exit.cause)) {
-      return process.exit(first === undefined || first.signal === "SIGTERM" ? 0 : 128 + ending[first.signal])
+      process.exitCode = first === undefined || first.signal === "SIGTERM" ? 0 : 128 + ending[first.signal]
+      return exitWritten()
     }
     const { exitCode, message } = defectOf(Cause.squash(exit.cause))
-    console.error(message)
-    process.exit(exitCode)
+    process.exitCode = exitCode
+    streams.error(`etcd-discovery: ${message}`)
+    exitWritten()
   })
 })
 
-/** Writes to the streams of the process on every runtime, so that a closed pipe is an error of the stream. */
-const streams: Console.Console = Object.assign(Object.create(console) as typeof console, {
-  log: (...parts: ReadonlyArray<unknown>) => void process.stdout.write(`${parts.join(" ")}\n`),
-  error: (...parts: ReadonlyArray<unknown>) => void process.stderr.write(`${parts.join(" ")}\n`)
+let unwritten = 0
+const waiting = new Set<() => void>()
+
+/** Completes when everything that was written has been taken by the reader. */
+const flushed: Effect.Effect<void> = Effect.callback((resume) => {
+  if (unwritten === 0) return resume(Effect.void)
+  const done = () => resume(Effect.void)
+  waiting.add(done)
+  return Effect.sync(() => waiting.delete(done))
 })
+
+/** Writes a line to a stream of the process, on every runtime: a closed pipe is then an error of the stream. */
+const write = (stream: NodeJS.WriteStream, parts: ReadonlyArray<unknown>): void => {
+  unwritten += 1
+  stream.write(`${parts.join(" ")}\n`, () => {
+    unwritten -= 1
+    if (unwritten > 0) return
+    for (const done of waiting) done()
+    waiting.clear()
+  })
+}
+
+const streams: Console.Console = Object.assign(Object.create(console) as typeof console, {
+  log: (...parts: ReadonlyArray<unknown>) => write(process.stdout, parts),
+  error: (...parts: ReadonlyArray<unknown>) => write(process.stderr, parts)
+})
+
+/** Ends the process once a reader has taken what was written, or has gone: `process.exit` would drop the rest. */
+const exitWritten = (): void => {
+  if (unwritten === 0) process.exit()
+  waiting.add(() => process.exit())
+}
 
 runMain(
   Effect.suspend(() => run(process.argv.slice(2))).pipe(
@@ -84,6 +114,7 @@ runMain(
     }),
     Effect.provide(Platform.layer),
     Effect.provideService(Console.Console, streams),
+    Effect.provideService(Screen, processScreen(flushed)),
     Effect.provideService(Signals, signals)
   )
 )

@@ -11,6 +11,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Flag from "effect/cli/Flag"
 import * as GlobalFlag from "effect/cli/GlobalFlag"
+import * as Stream from "effect/Stream"
 import process from "node:process"
 import { jsonOf } from "../internal/json.ts"
 
@@ -28,21 +29,27 @@ export interface Screen {
   readonly hasColour: boolean
   readonly columns: () => number
   readonly rows: () => number
+  /** Completes when the reader has taken what was printed. A command that follows etcd waits for it. */
+  readonly flushed: Effect.Effect<void>
 }
 
 const isSet = (value: string | undefined): boolean => value !== undefined && value !== ""
 
-/** The service of the {@link Screen}; by default that of the process. `NO_COLOR` turns colour off. */
-export const Screen: Context.Reference<Screen> = Context.Reference("@effect-etcd/discovery/cli/Screen", {
-  defaultValue: (): Screen => {
-    const isTerminal = process.stdout.isTTY === true && process.env["TERM"] !== "dumb"
-    return {
-      isTerminal,
-      hasColour: isTerminal && !isSet(process.env["NO_COLOR"]),
-      columns: () => process.stdout.columns ?? 80,
-      rows: () => process.stdout.rows ?? 24
-    }
+/** The screen of this process. `NO_COLOR` turns colour off. */
+export const processScreen = (flushed: Effect.Effect<void>): Screen => {
+  const isTerminal = process.stdout.isTTY === true && process.env["TERM"] !== "dumb"
+  return {
+    isTerminal,
+    hasColour: isTerminal && !isSet(process.env["NO_COLOR"]),
+    columns: () => process.stdout.columns ?? 80,
+    rows: () => process.stdout.rows ?? 24,
+    flushed
   }
+}
+
+/** The service of the {@link Screen}. */
+export const Screen: Context.Reference<Screen> = Context.Reference("@effect-etcd/discovery/cli/Screen", {
+  defaultValue: (): Screen => processScreen(Effect.void)
 })
 
 /** Control characters, invisible formatting such as bidirectional overrides, line separators, and lone surrogates. */
@@ -59,6 +66,16 @@ export const jsonText = (value: unknown): string => JSON.stringify(jsonOf(value)
 
 /** Prints a value as one line of JSON. */
 export const printJson = (value: unknown): Effect.Effect<void> => Console.log(jsonText(value))
+
+/** Prints each element of a stream, at the pace of the reader. */
+export const printEach = <A, E, R, E2, R2>(
+  stream: Stream.Stream<A, E, R>,
+  print: (element: A) => Effect.Effect<void, E2, R2>
+): Effect.Effect<void, E | E2, R | R2> =>
+  Effect.flatMap(
+    Screen,
+    ({ flushed }) => Stream.runForEach(stream, (element) => Effect.andThen(print(element), flushed))
+  )
 
 /** Prints lines of text. */
 export const printLines = (lines: ReadonlyArray<string>): Effect.Effect<void> =>

@@ -1,8 +1,8 @@
-import { Effect, Fiber, type Scope } from "effect"
+import { Effect, Fiber, Latch, type Scope } from "effect"
 import assert from "node:assert/strict"
 import { describe, live } from "../harness/it.ts"
 import { eventually } from "../harness/real.ts"
-import { memory, ran, recording, terminal } from "./support.ts"
+import { memory, plain, ran, recording, terminal } from "./support.ts"
 
 /** A namespace with two services: one instance drains, one key is no instance, one has no lease. */
 const populated = Effect.gen(function* () {
@@ -165,6 +165,26 @@ describe("command line: looking", () => {
         assert.deepEqual([ids(first), ids(second)], [["a", "b-long"], ["b-long"]])
       })
   )
+
+  live("watch waits for a slow reader, which then gets the newest set (D5)", () =>
+    Effect.gen(function* () {
+      const { connect, etcd } = yield* populated
+      const gate = yield* Latch.make()
+      const { stdout } = yield* started(["watch", "orders"], { connect, screen: { ...plain, flushed: gate.await } })
+      yield* linesOf(stdout, 1)
+      const put = (weight: number) =>
+        etcd.put({ key: "/services/orders/a", value: `{"endpoints":["http://a"],"weight":${weight}}`, lease: 0x10n })
+      yield* Effect.forEach(Array.from({ length: 100 }, (_, weight) => weight), put)
+      const { header: { revision } } = yield* etcd.range({ key: "/x" })
+      yield* gate.open
+      const lines = yield* eventually(Effect.suspend(() => {
+        const lines = stdout().split("\n").slice(0, -1)
+        return JSON.parse(lines.at(-1) ?? "{}").revision === String(revision) ?
+          Effect.succeed(lines) :
+          Effect.fail(lines)
+      }))
+      assert.ok(lines.length <= 3, `${lines.length} lines`)
+    }))
 
   live("watch of all services prints only those that changed, and the end of one", () =>
     Effect.gen(function* () {

@@ -116,6 +116,17 @@ describe("command line: processes", () => {
       yield* program.awaitLine("the end")
     }))
 
+  live("a process writes all of a large output into a pipe before it ends", () =>
+    Effect.gen(function* () {
+      const server = yield* startEtcd()
+      const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
+      const value = "x".repeat(1_000_000)
+      yield* etcd.put({ key: "/x", value })
+      const program = yield* cli(server, "kv", "get", "/x")
+      assert.deepEqual(yield* program.exit, { code: 0, signal: null })
+      assert.equal((yield* program.stdout).length, value.length + 1)
+    }))
+
   live("elect publishes a value, which elect --observe prints", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd()

@@ -30,7 +30,13 @@ export interface Recording {
   readonly signal: (signal: NodeJS.Signals) => void
 }
 
-export const plain: ScreenType = { isTerminal: false, hasColour: false, columns: () => 100, rows: () => 30 }
+export const plain: ScreenType = {
+  isTerminal: false,
+  hasColour: false,
+  columns: () => 100,
+  rows: () => 30,
+  flushed: Effect.void
+}
 export const terminal: ScreenType = { ...plain, isTerminal: true, hasColour: true }
 
 /** How a command line of a test connects: as its flags say, or to an engine of the test. */

@@ -13,7 +13,7 @@ import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import type * as InstanceSetModule from "../../registry/InstanceSet.ts"
 import type { Change } from "../../registry/model/InstanceSet.ts"
 import { library } from "../load.ts"
-import { Json, printJson, printLine, Screen, type Style, styled } from "../output.ts"
+import { Json, printEach, printJson, printLine, Screen, type Style, styled } from "../output.ts"
 import * as Target from "../target.ts"
 import { type View, views } from "../views.ts"
 
@@ -61,6 +61,22 @@ const changesBetween = (
   return found
 }
 
+const timeNow = Effect.map(Clock.currentTimeMillis, (millis) => new Date(millis).toISOString())
+
+const printAsJson = ({ change, revision, service }: Found): Effect.Effect<void> =>
+  Effect.flatMap(timeNow, (time) => {
+    const previous = change._tag === "Updated" ? { previous: change.previous } : {}
+    const kind = change._tag.toLowerCase()
+    return printJson({ time, revision, service, change: kind, instance: change.instance, ...previous })
+  })
+
+const printAsText = ({ change, revision, service }: Found): Effect.Effect<void> =>
+  Effect.flatMap(timeNow, (time) => {
+    const [sign, style] = signs[change._tag]
+    const subject = `${service}/${change.instance.id}`
+    return printLine(styled(style, `${time.slice(11, 19)}  ${revision}  ${sign} ${subject}  ${detailOf(change)}`))
+  })
+
 export const changes = Command.make(
   "changes",
   {
@@ -74,27 +90,15 @@ export const changes = Command.make(
   Effect.fnUntraced(function* ({ format, initial, service }) {
     const { InstanceSet } = yield* library
     const json = (yield* Json) || !(yield* Screen).isTerminal
-    yield* (yield* views(service, format)).pipe(
-      Stream.mapAccum(
-        (): View | undefined => undefined,
-        (before, view): readonly [View, ReadonlyArray<Found>] => [
-          view,
-          before === undefined && !initial ? [] : changesBetween(InstanceSet, before, view)
-        ]
-      ),
-      Stream.runForEach(Effect.fnUntraced(function* ({ change, revision, service }: Found) {
-        const time = new Date(yield* Clock.currentTimeMillis).toISOString()
-        if (json) {
-          const { instance } = change
-          const previous = change._tag === "Updated" ? { previous: change.previous } : {}
-          const kind = change._tag.toLowerCase()
-          return yield* printJson({ time, revision, service, change: kind, instance, ...previous })
-        }
-        const [sign, style] = signs[change._tag]
-        const line = `${time.slice(11, 19)}  ${revision}  ${sign} ${service}/${change.instance.id}  ${detailOf(change)}`
-        yield* printLine(styled(style, line))
-      }))
+    const found = Stream.mapAccum(
+      yield* views(service, format),
+      (): View | undefined => undefined,
+      (before, view): readonly [View, ReadonlyArray<Found>] => [
+        view,
+        before === undefined && !initial ? [] : changesBetween(InstanceSet, before, view)
+      ]
     )
+    yield* printEach(found, json ? printAsJson : printAsText)
   })
 ).pipe(
   Command.withDescription("Print each change of a service, or of all of them, as it happens"),

@@ -8,12 +8,11 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Option from "effect/Option"
-import * as Stream from "effect/Stream"
 import { hostname } from "node:os"
 import process from "node:process"
 import * as Holding from "../holding.ts"
 import { load } from "../load.ts"
-import { Json, printJson, printLine } from "../output.ts"
+import { Json, printEach, printJson, printLine } from "../output.ts"
 import { reachable } from "../reachable.ts"
 
 export const elect = Command.make(
@@ -39,7 +38,7 @@ export const elect = Command.make(
     yield* reachable(`${options.name}/`)
     if (observe) {
       const json = yield* Json
-      return yield* Stream.runForEach(Election.observe(options.name), (leader) => {
+      return yield* printEach(Election.observe(options.name), (leader) => {
         const found = Option.getOrNull(leader)
         return json ?
           printJson({ leader: found && { ...found, leaseId: found.leaseId.toString(16) } }) :

@@ -9,12 +9,11 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Option from "effect/Option"
-import * as Stream from "effect/Stream"
 import process from "node:process"
 import type { Entry, Kv } from "../../kv/mod.ts"
 import { CommandFailed, exitCodes } from "../failure.ts"
 import { load } from "../load.ts"
-import { type Cell, Json, printable, printJson, printLine, printTable, Screen } from "../output.ts"
+import { type Cell, Json, printable, printEach, printJson, printLine, printTable, Screen } from "../output.ts"
 import { reachable } from "../reachable.ts"
 import { jsonOfValue, textOf } from "../values.ts"
 
@@ -196,7 +195,7 @@ const watch = Command.make(
     const json = (yield* Json) || !(yield* Screen).isTerminal
     yield* reachable(key)
     const events = Kv.watch(isPrefix ? Kv.prefix(key, Kv.bytes) : Kv.key(key, Kv.bytes))
-    yield* Stream.runForEach(
+    yield* printEach(
       events,
       (event) =>
         json ? printJson(jsonOfEvent(event)) : Effect.forEach(linesOfEvent(event), printLine, { discard: true })

@@ -9,7 +9,7 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { type Cell, Json, printJson, Screen, styled, tableLines } from "../output.ts"
+import { type Cell, Json, printEach, printJson, Screen, styled, tableLines } from "../output.ts"
 import * as Target from "../target.ts"
 import { header, jsonOfSet, rejectedRows, rowOf } from "../view.ts"
 import { type View, views } from "../views.ts"
@@ -58,18 +58,17 @@ export const watch = Command.make(
     if (screen.isTerminal && !(yield* Json)) {
       const title = Option.getOrElse(service, () => "all services")
       yield* Console.log("\u001b[2J")
-      return yield* Stream.runForEach(
+      return yield* printEach(
         found,
         (view) => Console.log(frameOf(title, view, Option.isNone(service), screen))
       )
     }
-    yield* found.pipe(
-      Stream.mapAccum(
-        (): View | undefined => undefined,
-        (before, view): readonly [View, ReadonlyArray<unknown>] => [view, changedSets(before, view)]
-      ),
-      Stream.runForEach(printJson)
+    const lines = Stream.mapAccum(
+      found,
+      (): View | undefined => undefined,
+      (before, view): readonly [View, ReadonlyArray<unknown>] => [view, changedSets(before, view)]
     )
+    yield* printEach(lines, printJson)
   })
 ).pipe(
   Command.withDescription("Follow a service, or all of them: a live table, or JSON lines when piped"),

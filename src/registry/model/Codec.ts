@@ -39,8 +39,11 @@ export class InvalidInstance extends InvalidInstanceBase {
 export const maxValueBytes: number = 1024 * 1024
 
 /**
- * Where a format that is JSON keeps the members that an operator may edit. A member that is missing does not exist in the
- * format.
+ * Where a format that is JSON keeps the members that an operator may edit.
+ *
+ * **Details**
+ *
+ * A member that is missing does not exist in the format.
  *
  * @since 0.1.0
  * @category models
