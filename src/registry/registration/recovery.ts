@@ -1,18 +1,13 @@
 /**
  * How the registrations of one registry come back: as soon as etcd does (D12), and not all in one burst (R4).
  *
- * One fiber waits for etcd's return on behalf of all. Registrations that are about to claim take turns, 1 ms apart.
+ * One fiber waits for etcd's return on behalf of all. Registrations that claim again take turns.
  *
  * @module
  */
 import { type Context, type Duration, Effect, type Fiber, type Scope } from "effect"
 import type { Etcd } from "../../etcd/Etcd.ts"
-import { monotonicMillis } from "../../internal/time/monotonic.ts"
-
-/** Between two turns. With more than a thousand registrations it is less, so that all have a turn within a second. */
-const turnMillis = 1
-
-const maxSpreadMillis = 1000
+import * as Turns from "./turns.ts"
 
 /** The waits of one registration. */
 export interface Waiter {
@@ -27,6 +22,8 @@ export interface Waiter {
 export interface Recovery {
   /** Adds a registration until the scope closes. Nothing runs while there is none. */
   readonly enter: Effect.Effect<Waiter, never, Scope.Scope>
+  /** The turn of a claim that follows a failure or a loss. */
+  readonly claims: Turns.Turn
   /** A registration has succeeded after a failure: ends the delay of all that sleep. */
   readonly succeeded: Effect.Effect<void>
 }
@@ -35,7 +32,6 @@ export interface Recovery {
 export const make = ({ recovered }: Pick<Etcd, "recovered">, context: Context.Context<never>): Recovery => {
   let registrations = 0
   let returns = 0
-  let nextTurn = -Infinity
   let sleeping = new Set<() => void>()
   let awaitingReturn: Fiber.Fiber<never> | undefined
 
@@ -56,23 +52,18 @@ export const make = ({ recovered }: Pick<Etcd, "recovered">, context: Context.Co
     return Effect.sync(() => sleeping.delete(wake))
   })
 
-  const turn = Effect.flatMap(monotonicMillis, (now) => {
-    const at = Math.max(now, nextTurn)
-    nextTurn = at + Math.min(turnMillis, maxSpreadMillis / registrations)
-    return at > now ? Effect.sleep(at - now) : Effect.void
-  })
+  const attempts = Turns.make(() => registrations, context)
 
   const makeWaiter = (): Waiter => {
     let seenReturns = returns
     return {
       waitForRetry: (delay) =>
-        Effect.suspend(() => {
-          const isOver = seenReturns !== returns
-          return Effect.andThen(isOver ? Effect.void : Effect.raceFirst(Effect.sleep(delay), woken), () => {
+        Effect.suspend(() =>
+          Effect.andThen(seenReturns === returns ? Effect.raceFirst(Effect.sleep(delay), woken) : Effect.void, () => {
             seenReturns = returns
-            return turn
+            return attempts
           })
-        })
+        )
     }
   }
 
@@ -91,6 +82,7 @@ export const make = ({ recovered }: Pick<Etcd, "recovered">, context: Context.Co
           awaitingReturn = undefined
         })
     ),
+    claims: Turns.make(() => registrations, context),
     succeeded: Effect.sync(wakeAll)
   }
 }

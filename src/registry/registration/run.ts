@@ -160,6 +160,12 @@ const openSession = Effect.fnUntraced(function* <M>(
   return session
 })
 
+/** A claim after a failure or a loss waits for its turn. */
+const inTurn = <M>({ phase, registrar: { putIf, recovery } }: Owner<M>): Registrar["putIf"] =>
+  phase._tag === "Claiming" && (phase.attempt > 1 || phase.lostAt !== undefined) ?
+    (request) => Effect.andThen(recovery.claims, putIf(request)) :
+    putIf
+
 /**
  * An interrupted claim under a shared lease waits for its answer, so that the key can be removed. A lease of its own is
  * revoked instead, and with it what the claim may have put.
@@ -178,11 +184,18 @@ const claim = Effect.fnUntraced(function* <M>(
   owner.leaseExpiresAt = session.expiresAt
   const watchFrom = yield* ownKeys.enter(key, session.grantedAt, (seen) => {
     const { phase } = owner
+    if (phase._tag === "Claiming") {
+      // The claim comes after this list, and in the same history: only a later revision counts.
+      return owner.offer({ _tag: "KeySeen", leaseId, seen: { ...seen, listed: false, isNewHistory: false } })
+    }
     const isKnown = !seen.listed && phase._tag === "Held" && seen.revision <= phase.seenAt
     if (!isKnown) owner.offer({ _tag: "KeySeen", leaseId, seen })
   })
   const revision = yield* Effect.retry(
-    Claim.make(isShared(session) ? { ...registrar, putIf: waited(registrar.putIf) } : registrar, owner, session),
+    Effect.suspend(() => {
+      const putIf = inTurn(owner)
+      return Claim.make({ ...registrar, putIf: isShared(session) ? waited(putIf) : putIf }, owner, session)
+    }),
     retrying(owner, session.lost)
   ).pipe(Effect.catchIf(
     // etcd demands permission on all keys of the lease: the refusal may be about another one. The next lease is new.
