@@ -12,7 +12,7 @@
 import { type Context, type Duration, Effect } from "effect"
 import type { Etcd3, ICallable } from "etcd3"
 import { Buffer } from "node:buffer"
-import type { Calls, Rpc } from "../etcd/Administration.ts"
+import type { ClusterCalls, Rpc } from "../etcd/Administration.ts"
 import { EtcdError, Unknown } from "../etcd/EtcdError.ts"
 
 /** The clients of `etcd3` that this package uses. */
@@ -79,7 +79,7 @@ const rpcOf = <Response>({ definitions }: Loaded, method: string, request: unkno
 
 /** Calls one method of a client of `etcd3`. Infinite `timeout`: until the caller interrupts. */
 export const call = <Response>(
-  calls: Calls,
+  calls: ClusterCalls,
   method: string,
   use: (clients: Clients) => Promise<Response>,
   timeout?: Duration.Duration
@@ -107,7 +107,7 @@ const clientsOver = ({ module }: Loaded, over: ICallable<never>): Clients => ({
 /** The transport of `etcd3`'s clients. */
 const callable = (
   library: Loaded,
-  calls: Calls,
+  calls: ClusterCalls,
   context: Context.Context<never>,
   signal: AbortSignal,
   timeout: Duration.Duration | undefined

@@ -110,12 +110,12 @@ export interface Rpc<Response> {
 }
 
 /**
- * Calls of administration.
+ * Calls of administration to the cluster.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Calls {
+export interface ClusterCalls {
   /** Reads the members. `serializable` reads the state of the answering member, which may be stale. */
   readonly memberList: (request?: {
     readonly serializable?: boolean
@@ -134,7 +134,7 @@ export interface Calls {
  * @since 0.1.0
  * @category models
  */
-export interface MemberCalls extends Calls {
+export interface MemberCalls extends ClusterCalls {
   /** Calls an RPC with a stream of responses, which arrive at the reader's pace. */
   readonly serverStream: <Response>(rpc: Rpc<Response>) => Stream.Stream<Response, EtcdError>
 }
@@ -145,7 +145,7 @@ export interface MemberCalls extends Calls {
  * @since 0.1.0
  * @category models
  */
-export interface BrokenRule {
+export interface InvalidEndpoint {
   readonly value: string
   readonly rule: string
 }
@@ -156,12 +156,12 @@ export interface BrokenRule {
  * @since 0.1.0
  * @category models
  */
-export interface Administration extends Calls {
+export interface Administration extends ClusterCalls {
   /**
    * Selects the member at an endpoint.
    *
    * Calls use the client's credentials and certificates. Each call has a connection of its own, and its failure has no
    * effect on the rest of the client. Fails with the rule that the endpoint breaks, and the endpoint without a password.
    */
-  readonly at: (endpoint: string) => Result.Result<MemberCalls, BrokenRule>
+  readonly at: (endpoint: string) => Result.Result<MemberCalls, InvalidEndpoint>
 }

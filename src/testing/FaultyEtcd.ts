@@ -50,7 +50,7 @@
 import { Clock, Context, Deferred, Duration, Effect, Latch, Layer, Result, Stream } from "effect"
 import { formatDuration } from "../internal/time/format.ts"
 import { monotonicMillis, sleepUntil } from "../internal/time/monotonic.ts"
-import type { Calls } from "../etcd/Administration.ts"
+import type { ClusterCalls } from "../etcd/Administration.ts"
 import { type Bytes, Etcd, type LeaseId, type RequestOp, type WatchRequest, type WatchResponse } from "../etcd/Etcd.ts"
 import { DeadlineExceeded, EtcdError, type EtcdErrorReason, Unavailable } from "../etcd/EtcdError.ts"
 import { type Call, type Fault, hung, type Method, unavailable } from "./Fault.ts"
@@ -278,7 +278,7 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
 
   const administration = <A>(operation: Effect.Effect<A, EtcdError>) => unary("administration", {}, operation)
 
-  const faulty = (calls: Calls): Calls => ({
+  const faulty = (calls: ClusterCalls): ClusterCalls => ({
     memberList: (request) => administration(calls.memberList(request)),
     status: administration(calls.status),
     alarms: administration(calls.alarms),

@@ -1,4 +1,4 @@
-import { Effect, Redacted } from "effect"
+import { Effect, Redacted, Stream } from "effect"
 import assert from "node:assert/strict"
 import { Auth, Maintenance, Members } from "../../src/admin/mod.ts"
 import { Etcd, prefix } from "../../src/etcd/Etcd.ts"
@@ -102,9 +102,10 @@ describe("Auth", () => {
               yield* refusalOf(Auth.userList),
               yield* refusalOf(Maintenance.defragment(endpoint)),
               yield* refusalOf(Maintenance.hashKv(endpoint)),
+              yield* refusalOf(Stream.runDrain(Maintenance.snapshot(endpoint))),
               yield* refusalOf(Effect.flatMap(Etcd, ({ put }) => put({ key: "a", value: "" })))
             ]
-            assert.deepEqual(denied.map(([, reason]) => reason), Array(4).fill("PermissionDenied"))
+            assert.deepEqual(denied.map(([, reason]) => reason), Array(5).fill("PermissionDenied"))
             assert.equal((yield* Members.list).length, 1)
           }).pipe(connected({ endpoints: [endpoint], username: "alice", password: Redacted.make("n3w") }))
           yield* Auth.disable.pipe(asRoot)
@@ -124,6 +125,9 @@ describe("Auth", () => {
           yield* server.stop
           yield* server.start
           yield* Maintenance.status(server.endpoint)
+          yield* server.stop
+          yield* server.start
+          yield* Stream.runDrain(Maintenance.snapshot(server.endpoint))
           yield* server.stop
           yield* server.start
           assert.deepEqual(yield* Auth.userList, ["root"])

@@ -29,7 +29,7 @@ const started = (name: string) =>
 
 describe("admin of a cluster", () => {
   live(
-    "a learner joins a cluster of three and is promoted, a member is replaced, and the leader is moved",
+    "Members grows a cluster of three by a promoted learner and replaces a member; Maintenance moves the leader",
     () =>
       Effect.gen(function* () {
         const cluster = yield* startCluster(3)
@@ -86,7 +86,7 @@ describe("admin of a cluster", () => {
   )
 
   live(
-    "a cluster without space is compacted, defragmented and disarmed, and accepts writes again",
+    "Maintenance defragments and disarms a compacted cluster without space, which then accepts writes",
     () =>
       Effect.gen(function* () {
         const quota = 8 * 1024 * 1024

@@ -5,7 +5,7 @@
  */
 import { Duration, Effect, Result, Stream } from "effect"
 import { traced } from "../../internal/traced.ts"
-import type { Administration, Calls, MemberCalls, Rpc } from "../Administration.ts"
+import type { Administration, ClusterCalls, MemberCalls, Rpc } from "../Administration.ts"
 import type { EtcdError } from "../EtcdError.ts"
 import type { Client } from "./Client.ts"
 import { type Failure, toError } from "./failures.ts"
@@ -22,7 +22,7 @@ type Send = <Response>(
 const named = (name: string) => (failure: Failure): EtcdError => toError(failure, name)
 
 /** The calls of administration that any member answers. */
-export const callsOf = (send: Send): Calls => {
+export const callsOf = (send: Send): ClusterCalls => {
   const unary = <Response>({ decode, name, path, request, timeout }: Rpc<Response>) => {
     const limit = timeout === undefined ? [] : [Duration.toMillis(Duration.fromInputUnsafe(timeout))]
     const inSpan = traced(`etcd.${name}`, { kind: "client" })

@@ -6,7 +6,7 @@
 import { Duration, Effect, Option, Redacted, Result } from "effect"
 import { isIP } from "node:net"
 import { type Check, checkOptions, type InvalidOption } from "../../internal/options.ts"
-import type { BrokenRule } from "../Administration.ts"
+import type { InvalidEndpoint } from "../Administration.ts"
 import * as Tls from "./Tls.ts"
 
 /**
@@ -73,7 +73,7 @@ export interface Credentials {
 export interface Settings {
   readonly addresses: readonly [Address, ...ReadonlyArray<Address>]
   /** The address of another member of the cluster, or the rule that the endpoint breaks. */
-  readonly addressOf: (endpoint: string) => Result.Result<Address, BrokenRule>
+  readonly addressOf: (endpoint: string) => Result.Result<Address, InvalidEndpoint>
   readonly credentials?: Credentials
   readonly tls?: Tls.SecureContexts
   readonly dialTimeoutMillis: number

@@ -118,7 +118,7 @@ export const maintenanceChecks: ReadonlyArray<Check> = [
       })
   },
   {
-    title: "administration refuses an endpoint that is none",
+    title: "administration refuses a malformed endpoint",
     body: ({ etcd }) =>
       Effect.sync(() => {
         for (const endpoint of ["", "ftp://127.0.0.1:2379", "http://127.0.0.1:2379/path", "two words:1"]) {
