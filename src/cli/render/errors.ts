@@ -1,5 +1,5 @@
 /**
- * Errors of `render`. The old file stays in place in every case.
+ * Errors of `render`.
  *
  * @module
  */
@@ -9,8 +9,15 @@ const RenderFailedBase: TaggedErrorClass<"RenderFailed", { readonly message: str
   "RenderFailed"
 )
 
-/** A file that could not be rendered, checked or written, or a reload that failed. */
+/** A file that could not be rendered, checked or written. The old file is in place. */
 export class RenderFailed extends RenderFailedBase {}
+
+const ReloadFailedBase: TaggedErrorClass<"ReloadFailed", { readonly message: string }> = TaggedErrorClass(
+  "ReloadFailed"
+)
+
+/** A reload command that failed. The new file is in place. */
+export class ReloadFailed extends ReloadFailedBase {}
 
 const EmptyServiceBase: TaggedErrorClass<"EmptyService", { readonly name: string }> = TaggedErrorClass("EmptyService")
 

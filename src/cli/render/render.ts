@@ -12,7 +12,7 @@ import type { DiscoveryError } from "../../registry/discovery/DiscoveryError.ts"
 import { getInstances } from "../../registry/getInstances.ts"
 import type { InstanceSet } from "../../registry/model/InstanceSet.ts"
 import type { Registry } from "../../registry/Registry.ts"
-import { EmptyService, RenderFailed } from "./errors.ts"
+import { EmptyService, ReloadFailed, RenderFailed } from "./errors.ts"
 import type { Format, Prepared } from "./Format.ts"
 import { awaitQuiet, parseWait, type Wait } from "./quiescence.ts"
 import { replaceFile } from "./replaceFile.ts"
@@ -62,27 +62,30 @@ export const plan = (options: RenderOptions): Result.Result<RenderPlan, InvalidO
     }
   })
 
-/** Runs a command of the user on a file. */
-const runOn = (
-  file: string,
-  what: "check" | "reload",
-  command: string,
-  timeout: Duration.Duration
-): Effect.Effect<void, RenderFailed> => {
-  const fail = (detail: string) => new RenderFailed({ message: `the ${what} command failed: ${detail}` })
-  return runShell(command, { FILE: file }).pipe(
-    Effect.mapError(({ message }) => fail(message)),
+/** Runs a command of the user on a file. Fails with what is wrong. */
+const runOn = (file: string, command: string, timeout: Duration.Duration): Effect.Effect<void, string> =>
+  runShell(command, { FILE: file }).pipe(
+    Effect.mapError(({ message }) => message),
     Effect.timeoutOrElse({
       duration: timeout,
-      orElse: () => Effect.fail(fail(`it did not end within ${formatDuration(timeout)}`))
+      orElse: () => Effect.fail(`it did not end within ${formatDuration(timeout)}`)
     }),
     Effect.flatMap(({ output, status }) =>
       status === 0 ?
         Effect.void :
-        Effect.fail(fail(`${typeof status === "number" ? `exit code ${status}` : status}${output && `: ${output}`}`))
+        Effect.fail(`${typeof status === "number" ? `exit code ${status}` : status}${output && `: ${output}`}`)
     )
   )
-}
+
+/** Runs the check command on the staged file. */
+const checkWith =
+  (command: string, timeout: Duration.Duration) => (staged: string): Effect.Effect<void, RenderFailed> =>
+    Effect.mapError(
+      runOn(staged, command, timeout),
+      (detail) => new RenderFailed({ message: `the check command failed: ${detail}` })
+    )
+
+type Failure = RenderFailed | ReloadFailed | EmptyService
 
 /** Writes sets to the file. It remembers what is due from one time to the next. */
 const makeWriter = (plan: RenderPlan) => {
@@ -119,7 +122,7 @@ const makeWriter = (plan: RenderPlan) => {
 
   return Effect.fnUntraced(function* (
     sets: ReadonlyArray<readonly [string, InstanceSet]>
-  ): Effect.fn.Return<void, RenderFailed | EmptyService> {
+  ): Effect.fn.Return<void, Failure> {
     const services = yield* select(sets)
     if (services === undefined) return
     const text = yield* format.join(services)
@@ -128,18 +131,23 @@ const makeWriter = (plan: RenderPlan) => {
       path: output,
       text,
       ...(mode === undefined ? {} : { mode }),
-      ...(check === undefined ? {} : { check: (staged) => runOn(staged, "check", check, commandTimeout) })
+      ...(check === undefined ? {} : { check: checkWith(check, commandTimeout) })
     })
     if (isWritten) yield* Effect.logInfo(`wrote ${JSON.stringify(output)}`)
     isReloadDue ||= isWritten
     if (!isReloadDue) return
-    if (reload !== undefined) yield* runOn(output, "reload", reload, commandTimeout)
+    if (reload !== undefined) {
+      yield* Effect.mapError(
+        runOn(output, reload, commandTimeout),
+        (detail) => new ReloadFailed({ message: `the reload command failed: ${detail}` })
+      )
+    }
     isReloadDue = false
   })
 }
 
 /** Reads the services once, and writes the file. */
-export const once = (plan: RenderPlan): Effect.Effect<void, DiscoveryError | RenderFailed | EmptyService, Registry> =>
+export const once = (plan: RenderPlan): Effect.Effect<void, DiscoveryError | Failure, Registry> =>
   Effect.forEach(
     plan.services,
     (name) => Effect.map(getInstances(name), (set) => [name, set] as const),
@@ -154,13 +162,14 @@ const retryMillis = { first: 1000, longest: 60_000 } as const
  *
  * **Details**
  *
- * Nothing is written before the sets of all services are known. While etcd does not answer, the file stays. The first
- * attempt must succeed. A later one that fails is logged, leaves the old file in place, and is repeated with the next
- * change, at the latest after a minute. A reload that failed is repeated in the same way.
+ * Nothing is written before the sets of all services are known. While etcd does not answer, the file stays. Fails if the
+ * first text cannot be rendered, checked or written. A later failure is logged, leaves the old file in place, and the
+ * attempt is repeated with the next change, at the latest after a minute. A reload that fails is repeated in the same
+ * way, also the first.
  */
 export const follow = (
   plan: RenderPlan
-): Effect.Effect<never, DiscoveryError | RenderFailed | EmptyService, Registry> =>
+): Effect.Effect<never, DiscoveryError | Failure, Registry> =>
   Effect.scoped(Effect.gen(function* () {
     const sets = new Map<string, InstanceSet>()
     const changes = yield* Queue.sliding<void>(1)
@@ -179,17 +188,19 @@ export const follow = (
         const set = sets.get(name)
         return set === undefined ? [] : [[name, set] as const]
       })
+    const log = ({ message }: Error) => Effect.as(Effect.logError(message), true)
     const loop = Effect.gen(function* () {
-      yield* awaitQuiet(changes, plan.wait)
-      yield* write(current())
+      let isFirst = true
       let retryAfter: number | undefined
       while (true) {
         const quiet = awaitQuiet(changes, plan.wait)
         yield* retryAfter === undefined ? quiet : Effect.timeoutOption(quiet, retryAfter)
-        const failed = yield* Effect.as(write(current()), false).pipe(
-          Effect.catchTag("RenderFailed", (error) => Effect.as(Effect.logError(error.message), true))
+        const hasFailed = yield* Effect.as(write(current()), false).pipe(
+          Effect.catchTag("ReloadFailed", log),
+          Effect.catchTag("RenderFailed", (error) => isFirst ? Effect.fail(error) : log(error))
         )
-        retryAfter = failed ? Math.min((retryAfter ?? retryMillis.first / 2) * 2, retryMillis.longest) : undefined
+        isFirst = false
+        retryAfter = hasFailed ? Math.min((retryAfter ?? retryMillis.first / 2) * 2, retryMillis.longest) : undefined
       }
     })
     return yield* Effect.raceFirst(loop, Effect.andThen(follows, Effect.never))

@@ -115,19 +115,34 @@ describe("command line: render", () => {
       })
   )
 
-  live("render repeats a reload that failed", () =>
-    Effect.gen(function* () {
-      const { file, follow, log, register, textIs } = yield* setup
-      yield* register("orders", "a", 1)
-      yield* follow(
-        ...["orders", "--format", "env", ...quick],
-        ...["--reload", `echo reload >> '${log}'; [ $(wc -l < '${log}') != 2 ]`]
-      )
-      yield* textIs(log, "reload\n")
-      yield* register("orders", "b", 2)
-      yield* textIs(log, "reload\nreload\nreload\n")
-      assert.equal(readFileSync(file, "utf8"), env(1, 2))
-    }))
+  for (const [which, failing] of [["first", 1], ["second", 2]] as const) {
+    live(`render repeats the ${which} reload if it fails`, () =>
+      Effect.gen(function* () {
+        const { file, follow, log, register, textIs } = yield* setup
+        yield* register("orders", "a", 1)
+        yield* follow(
+          ...["orders", "--format", "env", ...quick],
+          ...["--reload", `echo reload >> '${log}'; [ $(wc -l < '${log}') != ${failing} ]`]
+        )
+        yield* textIs(log, "reload\n".repeat(failing === 1 ? 2 : 1))
+        yield* register("orders", "b", 2)
+        yield* textIs(log, "reload\n".repeat(3))
+        assert.equal(readFileSync(file, "utf8"), env(1, 2))
+      }))
+  }
+
+  live(
+    "render ends with 1 if the first text is refused by the check, and writes nothing",
+    () =>
+      Effect.gen(function* () {
+        const { file, follow, register } = yield* setup
+        yield* register("orders", "a", 1)
+        const { fiber, stderr } = yield* follow("orders", "--format", "env", ...quick, "--check", "false")
+        assert.equal(yield* Fiber.join(fiber), 1)
+        assert.match(stderr(), /the check command failed: exit code 1/)
+        assert.deepEqual(readdirSync(join(file, "..")), [])
+      })
+  )
 
   live(
     "render --on-empty keep writes the last instances, and nothing before there was one",
