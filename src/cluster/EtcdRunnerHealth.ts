@@ -7,8 +7,8 @@
  *
  * **Gotchas**
  *
- * It does not notice that a runner whose heartbeats arrive does not answer other runners, as behind a firewall. If that
- * can happen, use Effect's `RunnerHealth.layerPing`.
+ * A runner that reaches etcd but is not reachable by other runners, as behind a firewall, counts as alive. If that can
+ * happen, use Effect's `RunnerHealth.layerPing`.
  *
  * @stability unstable
  * @module

@@ -118,7 +118,7 @@ export const make = (
 
     const refresh = (address: string, shardIds: ReadonlyArray<string>) =>
       Effect.gen(function* () {
-        // Sharding also asks for one shard before each persisted reply: between two heartbeats that is only a read.
+        // Sharding also refreshes one shard before each persisted reply. Between two heartbeats that is only a read.
         const halfMillis = Duration.toMillis(interval) / 2
         const isDue = (yield* memberLease.isOlderThan(halfMillis)) || (yield* lockLease.isOlderThan(halfMillis))
         if (!isDue && shardIds.length <= maxSingleReads) return yield* locks.owned(address, shardIds)

@@ -1,8 +1,8 @@
 /**
  * The shard locks of this process: keys under one lease of their own, so that one revocation releases all.
  *
- * A process owns a shard as long as the key has its lease. Ownership is always read from etcd, linearizably. What this
- * process remembers serves only to find locks that Sharding does not know of.
+ * A process owns a shard as long as the key has its lease. Ownership is always read from etcd, linearizably. The state
+ * here serves only to find locks that `acquire` has written and not returned.
  *
  * @module
  */
@@ -32,7 +32,7 @@ export class ShardLocks {
   readonly #lease: LazyLease
   readonly #membership: Membership
   /** Shards that `acquire` has returned to Sharding. */
-  readonly #known = new Set<string>()
+  readonly #returned = new Set<string>()
   /** The shards of each call of `acquire` that has not returned. */
   readonly #requests = new Set<ReadonlySet<string>>()
 
@@ -54,7 +54,7 @@ export class ShardLocks {
       return call.pipe(
         Effect.tap((acquired) =>
           Effect.sync(() => {
-            for (const shardId of acquired) this.#known.add(shardId)
+            for (const shardId of acquired) this.#returned.add(shardId)
           })
         ),
         Effect.ensuring(Effect.sync(() => this.#requests.delete(request)))
@@ -131,7 +131,7 @@ export class ShardLocks {
 
   /**
    * Returns which of these shards this process owns, by a linearizable read of all locks. Releases locks of this process
-   * that Sharding does not know of: those of a call of `acquire` that failed, and was applied all the same.
+   * that `acquire` has not returned: those of a call that failed although etcd applied it.
    */
   ownedOfAll(address: string, shardIds: ReadonlyArray<string>): Effect.Effect<Array<string>, EtcdError> {
     return Effect.gen({ self: this }, function* () {
@@ -142,19 +142,23 @@ export class ShardLocks {
       const owned = new Map(
         kvs.filter((kv) => kv.lease === lease).map((kv) => [textOf(kv.key).slice(this.#keys.locks.length), kv])
       )
-      yield* Effect.forEach(owned, ([shardId, kv]) => this.#isKnown(shardId) ? Effect.void : this.#releaseUnknown(kv), {
-        discard: true
-      })
+      yield* Effect.forEach(
+        owned,
+        ([shardId, kv]) => this.#isExpected(shardId) ? Effect.void : this.#releaseUnexpected(kv),
+        {
+          discard: true
+        }
+      )
       return shardIds.filter((shardId) => owned.has(shardId))
     })
   }
 
-  #isKnown(shardId: string): boolean {
-    return this.#known.has(shardId) || Array.from(this.#requests).some((request) => request.has(shardId))
+  #isExpected(shardId: string): boolean {
+    return this.#returned.has(shardId) || Array.from(this.#requests).some((request) => request.has(shardId))
   }
 
   /** Releases a lock unless `acquire` has written it again in between. */
-  #releaseUnknown({ key, modRevision }: KeyValue): Effect.Effect<void, EtcdError> {
+  #releaseUnexpected({ key, modRevision }: KeyValue): Effect.Effect<void, EtcdError> {
     return Effect.asVoid(this.#etcd.txn({
       compare: [{ key, target: "mod", result: "equal", value: modRevision }],
       then: [{ _tag: "DeleteRange", request: { key } }]
@@ -168,7 +172,7 @@ export class ShardLocks {
       return Effect.map(
         this.#etcd.txn({ compare: [{ key, ...compare }], then: [{ _tag: "DeleteRange", request: { key } }] }),
         () => {
-          this.#known.delete(shardId)
+          this.#returned.delete(shardId)
         }
       )
     })
@@ -182,7 +186,7 @@ export class ShardLocks {
 
   /** Forgets every shard: the lease is gone. */
   forget(): void {
-    this.#known.clear()
+    this.#returned.clear()
   }
 }
 
