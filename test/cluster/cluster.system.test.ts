@@ -50,8 +50,22 @@ const stage: Effect.Effect<Stage, Error, Scope.Scope> = Effect.gen(function* () 
         decoder.decode(value)
       )
     )
-    return { locks: kvs.map(({ value }) => decoder.decode(value)), running }
+    return {
+      locks: kvs.map(({ value }) => decoder.decode(value)),
+      running,
+      layout: kvs.map(({ key, modRevision }) => `${decoder.decode(key)}@${modRevision}`).join()
+    }
   })
+  const settledOnce = (ports: ReadonlyArray<number>) =>
+    Effect.gen(function* () {
+      const { layout, locks, running } = yield* owners
+      const wanted = ports.map((port) => `localhost:${port}`).sort()
+      const found = [...new Set(locks)].sort()
+      const isSettled = locks.length === settings.shardsPerGroup && found.join() === wanted.join() &&
+        wanted.every((address) => running.has(address))
+      if (!isSettled) return yield* Effect.fail(new Error(`${locks.length} locks of ${found}; ${[...running]} write`))
+      return layout
+    })
   return {
     cluster,
     etcd,
@@ -60,14 +74,10 @@ const stage: Effect.Effect<Stage, Error, Scope.Scope> = Effect.gen(function* () 
     settled: (...ports) =>
       Effect.asVoid(eventually(
         Effect.gen(function* () {
-          const { locks, running } = yield* owners
-          const wanted = ports.map((port) => `localhost:${port}`).sort()
-          const found = [...new Set(locks)].sort()
-          if (
-            locks.length === settings.shardsPerGroup && found.join() === wanted.join() &&
-            wanted.every((address) => running.has(address))
-          ) return
-          return yield* Effect.fail(new Error(`${locks.length} locks of ${found}; ${[...running]} write`))
+          const layout = yield* settledOnce(ports)
+          // Sharding still moves shards for a while after the last runner has come.
+          yield* pause(2000)
+          if ((yield* settledOnce(ports)) !== layout) return yield* Effect.fail(new Error("shards still move"))
         }),
         { limit: expiration + slack, every: 100 }
       )),
