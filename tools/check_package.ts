@@ -145,6 +145,10 @@ try {
     const said = run(path, ["main.ts"], project)
     if (withoutLog(said) !== expected) throw new Error(`on ${runtime} the program said: ${said}`)
     step(`the program runs on ${runtime}`)
+    const bin = join(project, "node_modules", ".bin", "etcd-discovery")
+    const listed = run(path, [bin, "services", "--memory", "--json"], project)
+    if (listed !== '{"services":[]}\n') throw new Error(`on ${runtime} etcd-discovery said: ${listed}`)
+    step(`etcd-discovery runs on ${runtime}`)
     for (const name of examples) {
       const problem = await Effect.runPromise(runExample({ file: join(project, name), name, runtime, cwd: project }))
       if (problem !== undefined) throw new Error(`examples/${name} from the package on ${runtime}: ${problem}`)

@@ -85,9 +85,14 @@ export const endingOf = (error: unknown): Ending => {
     case "InstanceHasOwner":
     case "InstanceIdTaken":
       return { message: error.message, exitCode: exitCodes.conflict }
+    case "StartupTimeout":
+      return isEtcdError(error["cause"]) ? ofEtcd(error["cause"]) : {
+        message:
+          "etcd did not take the registration in time. Check that etcd runs and has a leader (etcd-discovery doctor).",
+        exitCode: exitCodes.unreachable
+      }
     case "DiscoveryRefused":
     case "RegistrationRefused":
-    case "StartupTimeout":
       return isEtcdError(error["cause"]) ?
         ofEtcd(error["cause"]) :
         { message: error.message, exitCode: exitCodes.failed }

@@ -32,6 +32,7 @@ const commands: ReadonlyArray<ReadonlyArray<string>> = [
   ["leases"],
   ["drain", "orders", "a"],
   ["deregister", "orders", "a"],
+  ["register", "orders", "--endpoint", "http://10.0.0.1:80"],
   ["lock", "/services/lock", "--", "true"],
   ["elect", "/services/election", "--", "true"],
   ["kv", "get", "/services/x"],

@@ -6,9 +6,11 @@
 import * as Effect from "effect/Effect"
 import * as Command from "effect/cli/Command"
 import * as Option from "effect/Option"
+import { Connection } from "../connection.ts"
 import { durationFlag, flags, given, optionsOf } from "../instance.ts"
 import { library } from "../load.ts"
 import { Json, printJson, printLine } from "../output.ts"
+import { reachable } from "../reachable.ts"
 import * as Target from "../target.ts"
 
 export const register = Command.make(
@@ -21,6 +23,14 @@ export const register = Command.make(
   },
   Effect.fnUntraced(function* ({ drain, format, service, ...flags }) {
     const { registerService } = yield* library
+    const { keyspace } = yield* Connection
+    // A registration waits for etcd; a command says at once that etcd does not answer. It may lack this permission.
+    yield* Effect.catchReason(
+      reachable(keyspace.servicePrefix(service)),
+      "EtcdError",
+      "PermissionDenied",
+      () => Effect.void
+    )
     const target = yield* Target.serviceOf(service, format)
     const registration = yield* registerService(target, { ...optionsOf(flags), ...given({ drain }) })
     const { instance, key } = registration
