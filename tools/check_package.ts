@@ -32,6 +32,8 @@ const node = obtainRuntime("node")
 const bun = obtainRuntime("bun")
 const manifest: NpmManifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 const pinned = (name: string) => `${name}@${manifest.devDependencies[name]}`
+/** What a user of everything installs beside the package: its peers, the optional ones included. */
+const peers = ["effect", "@connectrpc/connect", "@connectrpc/connect-node", "@types/node"].map(pinned)
 
 /** What a user's first program does, without a server: register, discover, leave. */
 const program = `
@@ -115,14 +117,14 @@ try {
         add: () =>
           run(
             "npm",
-            ["install", "--no-audit", "--no-fund", tarball, pinned("effect"), pinned("@types/node")],
+            ["install", "--no-audit", "--no-fund", tarball, ...peers],
             join(folder, "node")
           )
       },
       {
         runtime: "bun",
         path: bun,
-        add: () => run(bun, ["add", tarball, pinned("effect"), pinned("@types/node")], join(folder, "bun"))
+        add: () => run(bun, ["add", tarball, ...peers], join(folder, "bun"))
       }
     ]
   for (const { add, path, runtime } of projects) {

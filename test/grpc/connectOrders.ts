@@ -106,7 +106,11 @@ export const serveConnect = (
     })
     yield* Effect.acquireRelease(
       Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
-      () => kill
+      () =>
+        Effect.sync(() => {
+          server.close()
+          sessions.forEach((session) => session.close())
+        })
     )
     return { endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, calls, kill }
   })

@@ -1,0 +1,79 @@
+/**
+ * Instances that come and leave under load: no call may fail while an instance drains.
+ *
+ * @module
+ */
+import { type Duration, Effect, Exit, Fiber, Scope } from "effect"
+import assert from "node:assert/strict"
+import { registerService, type Registry } from "../../mod.ts"
+import { eventually, pause } from "../harness/real.ts"
+
+interface Server {
+  readonly endpoint: string
+}
+
+export interface ChurnOptions<E, R> {
+  /** Starts a server that responds with its id. It stops when the scope closes. */
+  readonly serve: (id: string) => Effect.Effect<Server, E, Scope.Scope>
+  /** One call. Returns the id of the instance that responded. */
+  readonly call: Effect.Effect<string, unknown, R>
+  /** How many instances come and leave. */
+  readonly rounds: number
+  readonly drain: Duration.Input
+}
+
+/** The number of calls in flight. */
+const width = 20
+
+/**
+ * Three instances under load. In each round one comes, and as soon as it has responded, the oldest one drains, leaves and
+ * stops.
+ */
+export const churn = <E, R>({ call, drain, rounds, serve }: ChurnOptions<E, R>) =>
+  Effect.gen(function* () {
+    const scope = yield* Effect.scope
+    const counts = new Map<string, number>()
+    const failures: Array<string> = []
+    let isOver = false
+
+    /** Serves and registers. `leave` ends the registration first, then the server. */
+    const join = (id: string) =>
+      Effect.gen(function* () {
+        const [serving, registered] = [yield* Scope.fork(scope), yield* Scope.fork(scope)]
+        const { endpoint } = yield* serve(id).pipe(Scope.provide(serving))
+        yield* registerService("orders", { id, endpoints: [endpoint], drain }).pipe(Scope.provide(registered))
+        return { leave: Effect.andThen(Scope.close(registered, Exit.void), Scope.close(serving, Exit.void)) }
+      })
+    const awaitCalls = (id: string, count: number) =>
+      eventually(Effect.suspend(() =>
+        (counts.get(id) ?? 0) >= count ?
+          Effect.void :
+          Effect.fail(`${id} has not responded; ${failures.length} failures`)
+      ))
+
+    const instances = [yield* join("i0"), yield* join("i1"), yield* join("i2")]
+    const one = Effect.match(call, {
+      onSuccess: (id) =>
+        void counts.set(id, (counts.get(id) ?? 0) + 1),
+      onFailure: (error) => void failures.push(error instanceof Error ? error.message : String(error))
+    })
+    const worker = Effect.whileLoop({
+      while: () => !isOver,
+      body: () => Effect.andThen(one, pause(2)),
+      step: () => {}
+    })
+    const workers = yield* Effect.forkScoped(
+      Effect.all(Array.from({ length: width }, () => worker), { concurrency: width, discard: true })
+    )
+    for (let round = 0; round < rounds; round++) {
+      const id = `i${round + 3}`
+      instances.push(yield* join(id))
+      yield* awaitCalls(id, 20)
+      yield* instances.shift()?.leave ?? Effect.void
+    }
+    isOver = true
+    yield* Fiber.join(workers)
+    assert.deepEqual(failures, [])
+    assert.equal(counts.size, rounds + 3)
+    return counts
+  }) satisfies Effect.Effect<unknown, unknown, R | Registry.Registry | Scope.Scope>
