@@ -95,6 +95,10 @@ const showEvents = (source: Source.Source, renderer: Renderer, query: URLSearchP
     { contentType: "text/event-stream", headers: { ...noStore, "x-accel-buffering": "no" } }
   )
 
+/** The headers with the name that was called: HTTP/2 has no `Host` header, and a runtime may have it in the URL only. */
+const withHost = ({ headers, originalUrl }: Request): Readonly<Record<string, string | undefined>> =>
+  headers["host"] === undefined && URL.canParse(originalUrl) ? { ...headers, host: new URL(originalUrl).host } : headers
+
 /** The largest form that is read, in bytes. */
 const maxForm = 4096
 
@@ -137,7 +141,7 @@ const respond = Effect.fnUntraced(function* (
   request: Request
 ): Effect.fn.Return<Response> {
   const { settings } = source
-  const refusal = Guard.refusalOf(settings, request)
+  const refusal = Guard.refusalOf(settings, { method: request.method, headers: withHost(request) })
   if (refusal !== undefined) {
     const ask = { "www-authenticate": `Basic realm="etcd discovery", charset="UTF-8"` }
     const { reason, status } = refusal

@@ -312,6 +312,17 @@ describe("console", () => {
           assert.equal(headers.get("x-content-type-options"), "nosniff")
         }
         assert.match(answers[1]?.headers.get("www-authenticate") ?? "", /^Basic /)
+        // A runtime may have the name in the URL only.
+        const named = yield* Effect.forEach(["evil.example", "localhost"], (name) =>
+          attempt(() =>
+            console.handler(new Request(`http://${name}/`, { headers: { authorization: "Bearer s3cret" } }))
+          ))
+        assert.deepEqual(
+          named.map(({ status }) =>
+            status
+          ),
+          [421, 200]
+        )
         const post = yield* attempt(() =>
           console.handler(
             new Request("http://localhost/services", {

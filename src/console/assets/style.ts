@@ -35,7 +35,7 @@ main{padding-top:1.4rem;padding-bottom:3rem;min-height:60vh}
 h1{font-size:1.6rem;line-height:1.2;font-weight:650;letter-spacing:-.02em;margin:0 0 .3rem;overflow-wrap:anywhere}
 h2{font-size:1rem;font-weight:650;margin:2.2rem 0 .5rem}
 p{margin:.4rem 0;max-width:46rem}
-.crumbs{font-size:.875rem;color:var(--quiet);margin:0 0 .3rem}
+h1.mono{font-size:1.25rem;letter-spacing:0}.crumbs{font-size:.875rem;color:var(--quiet);margin:0 0 .3rem}
 .lead,.quiet,small{color:var(--quiet)}
 .mono,code,pre{font-family:var(--mono);font-size:.8125rem;overflow-wrap:anywhere}
 pre{background:var(--soft);border-radius:6px;padding:.8rem 1rem;margin:.5rem 0;white-space:pre-wrap;max-height:32rem;overflow:auto}

@@ -210,7 +210,7 @@ export const instance: Page = Effect.fnUntraced(function* (context) {
               "etcd holds no such key at this revision."
           }</p></div>${last === undefined ? "" : members(last)}`
       ),
-      ...(settings.allowWrites ? [fixed(forms(context))] : []),
+      live("forms", settings.allowWrites && found !== undefined ? forms(context) : html``),
       live("actions", html`${source.actions.of(name, id).slice(0, 5).map(steps)}`),
       live(
         "key",

@@ -10,7 +10,7 @@ import { href } from "../layout.ts"
 import type { Settings } from "../options.ts"
 import { count, foreign, state, time } from "../text.ts"
 import { fixed, type Row, rows } from "../view.ts"
-import { cell, hidden, type Page, paged } from "./Context.ts"
+import { cell, type Page, paged } from "./Context.ts"
 
 const events = ["registered", "left", "changed", "rejected", "accepted"] as const
 
@@ -76,7 +76,6 @@ export const timeline: Page = (context) =>
                   ""
               }>${name}</option>`
             )}</select></label>
-            ${hidden(context, [])}
             <noscript><button>Filter</button></noscript>
           </form>
         `),
