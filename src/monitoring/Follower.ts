@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { Clock, Deferred, Effect, Exit, FiberSet, type Scope, Stream } from "effect"
+import { Deferred, Effect, Exit, FiberSet, type Scope, Stream } from "effect"
 import * as Backoff from "../etcd/Backoff.ts"
 import type { Freshness } from "../etcd/Freshness.ts"
+import { monotonicMillis } from "../internal/time/monotonic.ts"
 import type { DiscoveryError } from "../registry/discovery/Discovery.ts"
 
 /** What is known at the time of a request. */
@@ -33,19 +34,23 @@ export const make = Effect.fnUntraced(function* <A extends { readonly freshness:
   const run = yield* FiberSet.makeRuntime<never, void, never>()
   const first = Deferred.makeUnsafe<void>()
   let value: A | undefined
-  /** When the stream ended. A value that follows nothing any more is not `Live`, whatever it says. */
-  let endedAt: number | undefined
+  /**
+   * When the value became `Stale`, or the stream ended: a value that follows nothing any more is old, whatever it says.
+   * Milliseconds of the monotonic clock.
+   */
+  let oldSince: number | undefined
   let isStarted = false
 
-  const take = (next: A) => {
-    value = next
-    endedAt = undefined
-    Deferred.doneUnsafe(first, Exit.void)
-  }
-  const ended = Effect.map(Clock.currentTimeMillis, (now) => {
-    endedAt ??= now
+  const take = (next: A) =>
+    Effect.map(monotonicMillis, (now) => {
+      value = next
+      oldSince = next.freshness._tag === "Stale" ? oldSince ?? now : undefined
+      Deferred.doneUnsafe(first, Exit.void)
+    })
+  const ended = Effect.map(monotonicMillis, (now) => {
+    oldSince ??= now
   })
-  const following = Stream.runForEach(stream, (next) => Effect.sync(() => take(next))).pipe(
+  const following = Stream.runForEach(stream, take).pipe(
     Effect.sandbox,
     Effect.tapError((cause) => Effect.logWarning(`cannot follow ${what}; retrying`, cause)),
     Effect.ensuring(ended),
@@ -62,10 +67,7 @@ export const make = Effect.fnUntraced(function* <A extends { readonly freshness:
       if (value === undefined) yield* Effect.timeoutOption(Deferred.await(first), firstValueMillis)
       const newest: A | undefined = value
       if (newest === undefined) return undefined
-      const { freshness } = newest
-      const staleSince = freshness._tag === "Stale" ? Math.min(freshness.since, endedAt ?? Infinity) : endedAt
-      const now = yield* Clock.currentTimeMillis
-      return { value: newest, ageMillis: staleSince === undefined ? 0 : Math.max(0, now - staleSince) }
+      return { value: newest, ageMillis: oldSince === undefined ? 0 : (yield* monotonicMillis) - oldSince }
     })
   }
 })

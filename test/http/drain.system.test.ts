@@ -1,15 +1,13 @@
 import { Context, Effect, Layer, Schedule, Stream } from "effect"
 import { FetchHttpClient, HttpClient } from "effect/http"
 import assert from "node:assert/strict"
-import { discover, getInstances, Registry } from "../../mod.ts"
-import { Etcd, EtcdGrpc } from "../../src/etcd/mod.ts"
+import { discover, Registry } from "../../mod.ts"
 import { DiscoveryHttpClient } from "../../src/http/mod.ts"
+import { ran } from "../cli/support.ts"
 import { startEtcd } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"
 import { runProgram } from "../harness/program.ts"
 import { freePort } from "../harness/real.ts"
-
-const key = "/services/orders/b"
 
 /** A consumer under load: a registry of its own, and calls, eight at a time, without retries. */
 const consumer = Effect.fnUntraced(function* (endpoint: string) {
@@ -39,28 +37,17 @@ const consumer = Effect.fnUntraced(function* (endpoint: string) {
   }
 })
 
-/** Changes `status` in the value as an operator does: one Txn that keeps the lease (R12). */
-const rewrite = Effect.fnUntraced(function* (status: "draining" | "up") {
-  const etcd = yield* Etcd
-  const { kvs: [kv] } = yield* etcd.range({ key })
-  assert.ok(kv !== undefined)
-  const value = JSON.stringify({ ...JSON.parse(new TextDecoder().decode(kv.value)), status })
-  const { succeeded } = yield* etcd.txn({
-    compare: [{ key, target: "mod", result: "equal", value: kv.modRevision }],
-    then: [{ _tag: "Put", request: { key, value, ignoreLease: true } }]
-  })
-  assert.ok(succeeded)
-})
-
 describe("draining under load", () => {
   live(
     "an operator drains one of three instances and restarts it: no call fails, and it gets none while drained (R12)",
     () =>
       Effect.gen(function* () {
         const etcd = yield* startEtcd()
-        const operator = yield* Layer.build(
-          Registry.layer().pipe(Layer.provideMerge(EtcdGrpc.layer({ endpoints: [etcd.endpoint] })))
-        )
+        const operator = (...args: ReadonlyArray<string>) =>
+          Effect.map(ran([...args, "--endpoints", etcd.endpoint]), (result) => {
+            assert.equal(result.exitCode, 0, result.stderr)
+            return result.stdout
+          })
         const ports = yield* Effect.all({ a: freePort, b: freePort, c: freePort })
         const run = (id: keyof typeof ports) =>
           Effect.tap(
@@ -87,7 +74,7 @@ describe("draining under load", () => {
         yield* load(300)
         assert.ok(callsOf("b").every((count) => count > 50), `${callsOf("b")}`)
 
-        yield* Effect.provideContext(rewrite("draining"), operator)
+        yield* operator("drain", "orders", "b")
         yield* see("a", "c")
         // Those that were in flight end.
         yield* load(32)
@@ -100,17 +87,19 @@ describe("draining under load", () => {
         yield* load(300)
         yield* run("b")
         yield* see("a", "b", "c")
-        const [instance] = (yield* Effect.provideContext(getInstances("orders"), operator)).instances.filter(({ id }) =>
-          id === "b"
-        )
-        assert.equal(instance?.status, "up")
+        const { instances } = JSON.parse(yield* operator("instances", "orders", "--json"))
+        assert.deepEqual(instances.map(({ id, status }: Record<string, string>) => `${id} ${status}`), [
+          "a up",
+          "b up",
+          "c up"
+        ])
         const restarted = callsOf("b")
         yield* load(300)
         assert.ok(callsOf("b").every((count, index) => count > (restarted[index] ?? 0) + 50))
         // The other way: an instance that is taken back without a restart.
-        yield* Effect.provideContext(rewrite("draining"), operator)
+        yield* operator("drain", "orders", "b")
         yield* see("a", "c")
-        yield* Effect.provideContext(rewrite("up"), operator)
+        yield* operator("undrain", "orders", "b")
         yield* see("a", "b", "c")
         yield* load(300)
         for (const { calls } of consumers) assert.deepEqual(calls.failures, [])

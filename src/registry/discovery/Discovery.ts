@@ -28,7 +28,7 @@ import {
   type Settings
 } from "./DiscoverOptions.ts"
 import { type DiscoveryError, DiscoveryRefused } from "./DiscoveryError.ts"
-import { allServices, tracker } from "./metrics.ts"
+import { allServices, ofWatch } from "./metrics.ts"
 import { RejectionLog } from "./RejectionLog.ts"
 import { ServiceModel } from "./ServiceModel.ts"
 import * as SharedWatch from "./SharedWatch.ts"
@@ -106,13 +106,14 @@ export const make = Effect.fnUntraced(function* (
       const layout = layoutOf(service, keyspace)
       const servicePrefix = layout.servicePrefix(service.name)
       const model = new ServiceModel(service, layout, settings, settings.protect)
-      const track = yield* tracker
+      const { currency, track } = yield* ofWatch
       yield* Effect.acquireRelease(
         Effect.sync(() => track(service.name, servicePrefix, () => model.newest)),
         (remove) => Effect.sync(remove)
       )
       return yield* SharedWatch.make({
         etcd,
+        currency,
         service: service.name,
         prefix: servicePrefix,
         range: prefix(servicePrefix),
@@ -127,10 +128,12 @@ export const make = Effect.fnUntraced(function* (
 
   const catalogs: RcMap.RcMap<WatchKey<undefined>, Values<Catalog>> = yield* RcMap.make({
     lookup: Effect.fnUntraced(function* (key: WatchKey<undefined>) {
-      const model = new CatalogModel(keyspace, key.settings, yield* tracker)
+      const { currency, track } = yield* ofWatch
+      const model = new CatalogModel(keyspace, key.settings, track)
       yield* Effect.addFinalizer(() => Effect.sync(() => model.untrack()))
       return yield* SharedWatch.make({
         etcd,
+        currency,
         service: allServices,
         prefix: keyspace.prefix,
         range: prefix(keyspace.prefix),

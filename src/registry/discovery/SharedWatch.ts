@@ -16,7 +16,7 @@ import { logSafely } from "../../internal/logSafely.ts"
 import { monotonicMillis, sleepUntil } from "../../internal/time/monotonic.ts"
 import { type DiscoveryError, DiscoveryRefused } from "./DiscoveryError.ts"
 import type { Settings } from "./DiscoverOptions.ts"
-import { lists, rejectedValues, repairs } from "./metrics.ts"
+import { type Currency, lists, rejectedValues, repairs } from "./metrics.ts"
 import type { KeysReport, Model } from "./Model.ts"
 import { findDifferences } from "./reconcile.ts"
 import type { RejectionLog } from "./RejectionLog.ts"
@@ -26,6 +26,7 @@ export interface SharedWatchOptions<A> {
   readonly etcd: Etcd
   /** The label of its counters. */
   readonly service: string
+  readonly currency: Currency
   /** The beginning of all keys that are watched. */
   readonly prefix: string
   readonly range: Required<KeyRange>
@@ -38,7 +39,7 @@ export interface SharedWatchOptions<A> {
 
 /** Watches for the lifetime of a scope. Returns the values, for any number of consumers. */
 export const make = Effect.fnUntraced(function* <A>(
-  { etcd, model, onEnd, prefix, range, rejections, service, settings }: SharedWatchOptions<A>
+  { currency, etcd, model, onEnd, prefix, range, rejections, service, settings }: SharedWatchOptions<A>
 ): Effect.fn.Return<Stream.Stream<A, DiscoveryError>, never, Scope.Scope> {
   for (const counter of [lists, rejectedValues, repairs]) yield* Metric.update(counter(service), 0)
   const values = new Latest<A, DiscoveryError>()
@@ -66,6 +67,7 @@ export const make = Effect.fnUntraced(function* <A>(
     const rejected = commit(now)
     revision = report.revision
     freshness = Freshness.Live()
+    currency.staleSince = undefined
     publish()
     if (model.nextRelease() !== undefined) yield* FiberHandle.run(releasing, releases, { onlyIfMissing: true })
     if (report._tag === "Listed") yield* Metric.update(lists(service), 1)
@@ -74,6 +76,7 @@ export const make = Effect.fnUntraced(function* <A>(
 
   const interrupt = Effect.fnUntraced(function* (cause: EtcdError) {
     freshness = Freshness.Stale({ since: yield* Clock.currentTimeMillis, cause })
+    currency.staleSince ??= yield* monotonicMillis
     publish()
     const consequence = revision === undefined ? "nothing is known yet" : "the last known instances stay"
     yield* logSafely(Effect.logWarning(`lost the watch on ${quoted}; ${consequence}, reconnecting: ${cause.message}`))
@@ -89,6 +92,7 @@ export const make = Effect.fnUntraced(function* <A>(
       case "Resumed":
         return Effect.sync(() => {
           freshness = Freshness.Live()
+          currency.staleSince = undefined
           publish()
         })
     }

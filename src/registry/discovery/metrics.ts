@@ -5,6 +5,7 @@
  */
 import { Clock, Context, Effect, type Metric } from "effect"
 import { type Family, serviceCounter, SourceGauges } from "../../internal/metrics.ts"
+import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import { InstanceStatus } from "../model/Instance.ts"
 import { countByStatus, type InstanceSet } from "../model/InstanceSet.ts"
 
@@ -29,12 +30,17 @@ export const rejectedValues: (service: string) => Metric.Counter<number> = servi
   "Values that are no instance, counted once per revision"
 )
 
+/** How current a watch is. */
+export interface Currency {
+  /** When it was last known to be current: milliseconds of the monotonic clock. `undefined` while it is live. */
+  staleSince: number | undefined
+}
+
 /** What the gauges read of a service that is followed. */
 export interface Source {
   /** The beginning of the service's keys. Two watches on the same keys count once. */
   readonly prefix: string
-  /** Milliseconds of the epoch. */
-  readonly startedAt: number
+  readonly currency: Currency
   /** `undefined` before the first one. */
   readonly set: () => InstanceSet<unknown> | undefined
 }
@@ -50,12 +56,6 @@ const sum = (sources: Iterable<Source>, read: (set: InstanceSet<unknown>) => num
     if (set !== undefined) total += read(set)
   }
   return total
-}
-
-const ageMillis = (source: Source, now: number): number => {
-  const set = source.set()
-  if (set === undefined) return now - source.startedAt
-  return set.freshness._tag === "Live" ? 0 : now - set.freshness.since
 }
 
 /** The gauges of the services that are followed, by service. */
@@ -75,21 +75,25 @@ const followed: SourceGauges<Source> = new SourceGauges<Source>([
     id: "etcd_discovery_set_age_seconds",
     description: "Time since the set was known to be current: 0 while its watch is live",
     read: (sources, context) => {
-      const now = Context.get(context, Clock.Clock).currentTimeMillisUnsafe()
+      const now = Number(Context.get(context, Clock.Clock).monotonicTimeNanosUnsafe()) / 1e6
       let oldest = 0
-      for (const source of sources) oldest = Math.max(oldest, ageMillis(source, now))
+      for (const { currency: { staleSince = now } } of sources) oldest = Math.max(oldest, now - staleSince)
       return oldest / 1000
     }
   }
 ])
 
-/** Adds the gauges of a service that is followed. The returned function removes them. */
+/** Adds the gauges of a service that a watch follows. The returned function removes them. */
 export type Track = (service: string, prefix: string, newest: Source["set"]) => () => void
 
-/** What adds gauges to the metric registry of the context. */
-export const tracker: Effect.Effect<Track> = Effect.contextWith((context: Context.Context<never>) =>
-  Effect.map(
-    Clock.currentTimeMillis,
-    (startedAt): Track => (service, prefix, set) => followed.add(context, { service }, { prefix, startedAt, set })
-  )
+/** The metrics of a new watch, which knows nothing yet. They go to the metric registry of the context. */
+export const ofWatch: Effect.Effect<{ readonly currency: Currency; readonly track: Track }> = Effect.contextWith(
+  (context: Context.Context<never>) =>
+    Effect.map(monotonicMillis, (now) => {
+      const currency: Currency = { staleSince: now }
+      return {
+        currency,
+        track: (service, prefix, set) => followed.add(context, { service }, { prefix, currency, set })
+      }
+    })
 )
