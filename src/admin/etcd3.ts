@@ -43,7 +43,8 @@ const load = async (): Promise<Loaded> => {
       )
     }
   }
-  const stubs = new Stubs({ hosts: "127.0.0.1:1" })
+  // Otherwise grpc-js reads the variables of HTTP proxies, for which Deno needs a permission.
+  const stubs = new Stubs({ hosts: "127.0.0.1:1", grpcOptions: { "grpc.enable_http_proxy": 0 } })
   const services = await Promise.all((["Auth", "Cluster", "Maintenance"] as const).map((one) => stubs.definitions(one)))
   stubs.close()
   return { module, definitions: new Map(services.flatMap(Object.entries).map(([name, one]) => [keyOf(name), one])) }

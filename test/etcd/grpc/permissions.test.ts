@@ -3,19 +3,7 @@ import assert from "node:assert/strict"
 import { startEtcd } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { runProgram } from "../../harness/program.ts"
-
-/** The variables that grpc-js reads when it is loaded. The production guide lists them. */
-const variables = [
-  "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-  "GRPC_EXPERIMENTAL_ENABLE_OUTLIER_DETECTION",
-  "GRPC_NODE_DEBUG_SEND_ERROR_DETAILS",
-  "GRPC_NODE_TRACE",
-  "GRPC_NODE_USE_ALTERNATIVE_RESOLVER",
-  "GRPC_NODE_VERBOSITY",
-  "GRPC_SSL_CIPHER_SUITES",
-  "GRPC_TRACE",
-  "GRPC_VERBOSITY"
-]
+import { grpcVariables as variables } from "./support.ts"
 
 const start = (endpoint: string, hosts: ReadonlyArray<string>, env: ReadonlyArray<string>) =>
   runProgram({
