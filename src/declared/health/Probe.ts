@@ -90,23 +90,13 @@ const open = (host: string, port: number): Effect.Effect<void, string> =>
     return Effect.sync(() => socket.destroy())
   })
 
-const execute = (command: string): Effect.Effect<void, string> =>
-  runShell(command).pipe(
-    Effect.mapError((error) => error.message),
-    Effect.flatMap(({ output, status }) =>
-      status === 0 ?
-        Effect.void :
-        Effect.fail(`${typeof status === "number" ? `exit code ${status}` : status}${output && `: ${output}`}`)
-    )
-  )
-
 /** Checks once. A check that takes longer than `timeout` has failed, and what it started is ended. */
 export const check = (probe: Probe, timeout: Duration.Duration): Effect.Effect<void, ProbeFailed> => {
   const once = probe._tag === "Http" ?
     request(probe.url) :
     probe._tag === "Tcp" ?
     open(probe.host, probe.port) :
-    execute(probe.command)
+    runShell(probe.command)
   return once.pipe(
     Effect.timeoutOrElse({
       duration: timeout,
