@@ -197,6 +197,18 @@ describe("command line: acting", () => {
     }))
 })
 
+describe("command line: trying out", () => {
+  live("--memory needs no etcd", () =>
+    Effect.gen(function* () {
+      assert.deepEqual(yield* ran(["--memory", "services", "--json"]), {
+        exitCode: 0,
+        stdout: '{"services":[]}\n',
+        stderr: ""
+      })
+      assert.deepEqual(yield* ran(["--memory", "doctor"]), { exitCode: 0, stdout: "no problems found\n", stderr: "" })
+    }))
+})
+
 describe("command line: usage", () => {
   live("an invalid command line is one sentence that names the help, with exit code 2", () =>
     Effect.gen(function* () {

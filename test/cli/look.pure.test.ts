@@ -283,4 +283,36 @@ describe("command line: untrusted text", () => {
       assert.equal(missing.exitCode, 2)
       assert.ok(!missing.stderr.includes("\u001b"))
     }))
+
+  live(
+    "no command that follows etcd, and no kv get, writes such a character to a terminal",
+    () =>
+      Effect.gen(function* () {
+        const { connect, etcd } = yield* memory
+        const { id } = yield* etcd.leaseGrant({ ttl: 60 })
+        const value = JSON.stringify({ endpoints: [`http://x/${evil}`], zone: evil, metadata: { [evil]: evil } })
+        yield* etcd.put({ key: "/services/orders/a", value, lease: id })
+        yield* etcd.put({ key: `/services/orders/b${evil}`, value: evil, lease: id })
+        yield* etcd.put({ key: "/x", value: `first line\n${evil}` })
+        const screen = { ...terminal, hasColour: false, columns: () => 1000 }
+        for (
+          const args of [
+            ["watch", "orders"],
+            ["watch"],
+            ["changes", "--initial"],
+            ["kv", "watch", "/services/", "--prefix"],
+            ["kv", "get", "/x"],
+            ["doctor"]
+          ]
+        ) {
+          const { stderr, stdout } = yield* started(args, { connect, screen })
+          yield* eventually(Effect.suspend(() => stdout().length > 10 ? Effect.void : Effect.fail("nothing printed")))
+          // The sequences of `watch` itself: to the top, erase the line, erase below, erase all.
+          // deno-lint-ignore no-control-regex -- a terminal's own sequences
+          const text = (stdout() + stderr()).replaceAll(/\u001b\[(?:H|K|J|2J)/g, "")
+          // deno-lint-ignore no-control-regex -- these must not occur
+          assert.doesNotMatch(text, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/, args.join(" "))
+        }
+      })
+  )
 })
