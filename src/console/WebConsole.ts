@@ -20,6 +20,8 @@ import { events, parse, Renderer } from "./live.ts"
 import { checkOptionsOf, type Options } from "./options.ts"
 import * as Source from "./Source.ts"
 
+export { type Address, serve } from "./serve.ts"
+
 export type { Auth, Options } from "./options.ts"
 
 type Request = HttpServerRequest.HttpServerRequest

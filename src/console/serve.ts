@@ -11,7 +11,13 @@ import { pipeline, Readable } from "node:stream"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { ServeFailed } from "../monitoring/node.ts"
 
-/** Where to listen. */
+/**
+ * Where to listen.
+ *
+ * @stability unstable
+ * @since 0.1.0
+ * @category options
+ */
 export interface Address {
   readonly host: string
   /** 0 means a free port. */
@@ -37,7 +43,11 @@ const headersOf = (incoming: IncomingMessage): Headers => {
  * **Details**
  *
  * What a response holds waits for its reader: a browser that does not read makes nothing grow. Closing the scope ends
- * all connections.
+ * all connections. To serve the console beside routes of your own, provide its layer to your `HttpRouter` instead.
+ *
+ * @stability unstable
+ * @since 0.1.0
+ * @category running
  */
 export const serve = Effect.fnUntraced(function* <E>(
   routes: Layer.Layer<never, E, HttpRouter.HttpRouter>,
