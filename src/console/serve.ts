@@ -49,7 +49,10 @@ const headersOf = (incoming: IncomingMessage): Headers => {
  * @since 0.1.0
  * @category running
  */
-export const serve = Effect.fnUntraced(function* <E>(
+export const serve: <E>(
+  routes: Layer.Layer<never, E, HttpRouter.HttpRouter>,
+  address: Address
+) => Effect.Effect<Address, InvalidOption | ServeFailed, Scope.Scope> = Effect.fnUntraced(function* <E>(
   routes: Layer.Layer<never, E, HttpRouter.HttpRouter>,
   { host, port }: Address
 ): Effect.fn.Return<Address, InvalidOption | ServeFailed, Scope.Scope> {
