@@ -7,7 +7,16 @@ import type { InvalidOption } from "../../src/internal/options.ts"
 import { DiscoveryRpc } from "../../src/rpc/mod.ts"
 import { describe, live } from "../harness/it.ts"
 import { eventually, freePort } from "../harness/real.ts"
-import { type Behaviour, NoSuchOrder, openTcp, Orders, type OrdersServer, serveHttp, serveTcp } from "./servers.ts"
+import {
+  type Behaviour,
+  NoSuchOrder,
+  openTcp,
+  Orders,
+  type OrdersServer,
+  serveHttp,
+  serveTcp,
+  serveWebSocket
+} from "./servers.ts"
 
 type OrdersClient = RpcClient.FromGroup<typeof Orders, RpcClientError.RpcClientError>
 type Serve = (id: string, behaviour?: Behaviour) => Effect.Effect<OrdersServer, never, Scope.Scope>
@@ -31,6 +40,14 @@ const transports: ReadonlyArray<Transport> = [
   },
   {
     name: "layerProtocolSocket",
+    serve: serveWebSocket,
+    protocol: (options) =>
+      DiscoveryRpc.layerProtocolSocket("orders", { group: Orders, ...options }).pipe(
+        Layer.provide(RpcSerialization.layerNdjson)
+      )
+  },
+  {
+    name: "layerProtocolSocket over TCP",
     serve: serveTcp,
     protocol: (options) =>
       DiscoveryRpc.layerProtocolSocket("orders", {
@@ -143,7 +160,7 @@ for (const { name, protocol, serve } of transports) {
       `${name} retries every request after a refused connection, since nothing was sent`,
       (orders) =>
         Effect.gen(function* () {
-          const scheme = name === "layerProtocolHttp" ? "http" : "tcp"
+          const scheme = name === "layerProtocolSocket over TCP" ? "tcp" : "http"
           yield* registerService("orders", { id: "gone", endpoints: [`${scheme}://127.0.0.1:${yield* freePort}`] })
           const error = yield* Effect.flip(orders.Pay({ id: "1" }))
           assert.equal(error._tag, "RpcClientError")

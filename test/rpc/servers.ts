@@ -7,9 +7,17 @@ import { Effect, FiberSet, Layer, Schema, type Scope, Stream } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { Rpc, RpcGroup, RpcSerialization, RpcServer } from "effect/rpc"
 import { Socket, SocketServer } from "effect/socket"
-import { createServer, type ServerResponse } from "node:http"
-import { type AddressInfo, connect, createServer as createTcpServer, type Socket as TcpSocket } from "node:net"
+import { createServer, type Server as HttpServerOfNode, type ServerResponse } from "node:http"
+import {
+  type AddressInfo,
+  connect,
+  createServer as createTcpServer,
+  type Server as TcpServer,
+  type Socket as TcpSocket
+} from "node:net"
+import type { Duplex } from "node:stream"
 import { DiscoveryRpc } from "../../src/rpc/mod.ts"
+import { createWebSocketServer } from "./webSocketServer.ts"
 
 export class NoSuchOrder extends Schema.TaggedError<NoSuchOrder>("NoSuchOrder")("NoSuchOrder", { id: Schema.String }) {}
 
@@ -158,36 +166,46 @@ export const openTcp = (endpoint: string): Effect.Effect<Socket.Socket> => {
   )
 }
 
-/** A server over TCP, until the scope closes. */
-export const serveTcp = (id: string, behaviour: Behaviour = {}): Effect.Effect<OrdersServer, never, Scope.Scope> =>
+interface Listener {
+  readonly server: HttpServerOfNode | TcpServer
+  readonly scheme: string
+}
+
+/** A server over the connections of a listener, until the scope closes. */
+const serveStreams = (
+  id: string,
+  behaviour: Behaviour,
+  listen: (onConnection: (connection: Duplex, streams: Socket.InputTransformStream) => void) => Listener
+): Effect.Effect<OrdersServer, never, Scope.Scope> =>
   Effect.gen(function* () {
     const calls: Array<string> = []
-    const sockets = new Set<TcpSocket>()
-    const server = createTcpServer()
+    const connections = new Set<Duplex>()
+    let onConnection: (connection: Duplex, streams: Socket.InputTransformStream) => void = () => {}
+    const { scheme, server } = listen((connection, streams) => onConnection(connection, streams))
     const kill = Effect.sync(() => {
       server.close()
-      sockets.forEach((socket) => socket.destroy())
+      connections.forEach((connection) => connection.destroy())
     })
     yield* Effect.acquireRelease(
       Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
       () => kill
     )
-    const address = server.address() as AddressInfo
+    const { port } = server.address() as AddressInfo
     const socketServer = SocketServer.SocketServer.of({
-      address: { _tag: "TcpAddress", hostname: "127.0.0.1", port: address.port } as never,
+      address: { _tag: "TcpAddress", hostname: "127.0.0.1", port } as never,
       run: <R, E, A>(handler: (socket: Socket.Socket) => Effect.Effect<A, E, R>) =>
         Effect.scoped(Effect.gen(function* () {
           const run = yield* FiberSet.makeRuntime<R, void, never>()
-          server.on("connection", (socket) => {
-            sockets.add(socket)
-            socket.on("error", () => {})
-            const served = Effect.flatMap(Socket.fromTransformStream(Effect.succeed(streamsOf(socket))), handler)
+          onConnection = (connection, streams) => {
+            connections.add(connection)
+            connection.on("error", () => {})
+            const served = Effect.flatMap(Socket.fromTransformStream(Effect.succeed(streams)), handler)
             const end = Effect.sync(() => {
-              sockets.delete(socket)
-              socket.destroy()
+              connections.delete(connection)
+              connection.destroy()
             })
             run(Effect.ignoreCause(Effect.ensuring(served, end)))
-          })
+          }
           return yield* Effect.never
         }))
     })
@@ -199,5 +217,23 @@ export const serveTcp = (id: string, behaviour: Behaviour = {}): Effect.Effect<O
         Layer.provide(Layer.succeed(SocketServer.SocketServer, socketServer))
       )
     )
-    return { endpoint: `tcp://127.0.0.1:${address.port}`, calls, kill }
+    return { endpoint: `${scheme}://127.0.0.1:${port}`, calls, kill }
   })
+
+/** A server over TCP, until the scope closes. */
+export const serveTcp = (id: string, behaviour: Behaviour = {}): Effect.Effect<OrdersServer, never, Scope.Scope> =>
+  serveStreams(id, behaviour, (onConnection) => ({
+    server: createTcpServer((socket) => onConnection(socket, streamsOf(socket))),
+    scheme: "tcp"
+  }))
+
+/** A server over WebSockets at the path `/rpc`, until the scope closes. */
+export const serveWebSocket = (
+  id: string,
+  behaviour: Behaviour = {}
+): Effect.Effect<OrdersServer, never, Scope.Scope> =>
+  serveStreams(
+    id,
+    behaviour,
+    (onConnection) => ({ server: createWebSocketServer("/rpc", onConnection), scheme: "http" })
+  )
