@@ -11,7 +11,7 @@ import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { eachSharedEtcd, etcdctl } from "../harness/EtcdServer.ts"
 import { describe, effect, live } from "../harness/it.ts"
-import { freePort } from "../harness/real.ts"
+import { eventually, freePort } from "../harness/real.ts"
 
 describe("admin on a server", () => {
   eachSharedEtcd((server) => {
@@ -34,10 +34,15 @@ describe("admin on a server", () => {
 
     live("Maintenance.status returns the state of a member as etcdctl does", () =>
       connected(Effect.gen(function* () {
-        const status = yield* Maintenance.status(server().endpoint)
-        const [{ Status: expected }] = JSON.parse(
-          (yield* etcdctl(server(), "endpoint", "status", "-w", "json")).replace(/(:)(\d{16,})/g, '$1"$2"')
-        )
+        // The server writes now and then by itself: both must have read the same state.
+        const [status, json] = yield* eventually(Effect.gen(function* () {
+          const before = yield* Maintenance.status(server().endpoint)
+          const json = yield* etcdctl(server(), "endpoint", "status", "-w", "json")
+          const after = yield* Maintenance.status(server().endpoint)
+          const sizes = [before, after].map(({ dbSize, dbSizeInUse }) => `${dbSize} ${dbSizeInUse}`)
+          return sizes[0] === sizes[1] ? [after, json] as const : yield* Effect.fail(sizes.join(", then "))
+        }))
+        const [{ Status: expected }] = JSON.parse(json.replace(/(:)(\d{16,})/g, '$1"$2"'))
         assert.equal(status.version, server().version)
         assert.equal(status.leader, BigInt(expected.leader))
         assert.equal(status.header.memberId, BigInt(expected.header.member_id))
