@@ -116,7 +116,13 @@ export const leaseAgeMillis = (id: LeaseId, nowMillis: number): number => {
 /** A call's limit: a third of the time to live, so that two more attempts fit. */
 const callMillis = (ttl: Ttl): number => Math.min(maxCallMillis, ttl.seconds * 1000 / 3)
 
-/** Fails a call that has not been answered within its limit, whatever the client's own timeouts are. */
+/** Fails a call about a lease that has no answer within the limit of R9, whatever the client's own timeouts are. */
+export const withinLimit = <A>(
+  call: Effect.Effect<A, EtcdError>,
+  method: string,
+  ttl: Ttl
+): Effect.Effect<A, EtcdError> => within(call, method, callMillis(ttl))
+
 const within = <A>(call: Effect.Effect<A, EtcdError>, method: string, millis: number): Effect.Effect<A, EtcdError> =>
   Effect.timeoutOrElse(call, {
     duration: millis,

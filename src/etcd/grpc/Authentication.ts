@@ -14,6 +14,8 @@ import { SharedAttempt } from "./SharedAttempt.ts"
 /** What authentication is made from. */
 export interface AuthenticationConfig {
   readonly credentials: Credentials
+  /** How long reading the password may take. */
+  readonly passwordTimeoutMillis: number
   /** Sends an authentication request over a connection and returns the token. */
   readonly authenticate: (connection: Connection, request: Uint8Array) => Effect.Effect<string, Failure>
   /** Monotonic milliseconds. */
@@ -39,6 +41,11 @@ export class Authentication {
     this.#fetching = new SharedAttempt(config.run)
   }
 
+  /** Whether there is a token: {@link token} has nothing to wait for. */
+  get isKnown(): boolean {
+    return this.#token !== undefined
+  }
+
   /** The token; empty if the cluster has no authentication. */
   token(connection: Connection): Effect.Effect<string, Failure> {
     return Effect.suspend(() =>
@@ -52,13 +59,15 @@ export class Authentication {
   }
 
   #fetch(connection: Connection): Effect.Effect<string, Failure> {
-    const { authenticate, credentials: { password, username } } = this.#config
-    return Effect.mapError(password, (cause): Failure => ({
-      reason: new Unavailable({
-        detail: `cannot read the password of ${JSON.stringify(username)}: ${messageOf(cause)}`
+    const { authenticate, credentials: { password, username }, passwordTimeoutMillis } = this.#config
+    const unreadable = (why: string) =>
+      new Unavailable({ detail: `cannot read the password of ${JSON.stringify(username)}: ${why}` })
+    return Effect.mapError(password, (cause): Failure => ({ reason: unreadable(messageOf(cause)), cause })).pipe(
+      // The next call that needs a token reads it anew.
+      Effect.timeoutOrElse({
+        duration: passwordTimeoutMillis,
+        orElse: () => Effect.fail<Failure>({ reason: unreadable(`no result within ${passwordTimeoutMillis} ms`) })
       }),
-      cause
-    })).pipe(
       Effect.flatMap((password) =>
         authenticate(connection, encode.authenticate({ name: username, password: Redacted.value(password) }))
       ),

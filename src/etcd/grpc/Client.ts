@@ -91,7 +91,13 @@ export class Client {
     if (settings.credentials !== undefined) {
       const authenticate = (connection: Connection, request: Uint8Array) =>
         this.#invoke({ connection, headers: {} }, methods.authenticate, request)
-      this.#authentication = new Authentication({ credentials: settings.credentials, authenticate, now, run })
+      this.#authentication = new Authentication({
+        credentials: settings.credentials,
+        passwordTimeoutMillis: settings.requestTimeoutMillis,
+        authenticate,
+        now,
+        run
+      })
     }
   }
 
@@ -214,7 +220,7 @@ export class Client {
       return Effect.flatMap(
         connection,
         (connection) =>
-          this.#withToken(connection, (access) =>
+          this.#withToken(connection, until, (access) =>
             Effect.suspend(() =>
               this.#invoke(
                 access,
@@ -231,17 +237,21 @@ export class Client {
   /** Runs a call on a connection, and once more with a new token if the first was stale. */
   #withToken<A>(
     connection: Connection,
+    until: number,
     call: (access: Access) => Effect.Effect<A, Failure>
   ): Effect.Effect<A, Failure> {
     const isStale = ({ reason }: Failure) => this.isStaleToken(reason.detail)
-    return Effect.flatMap(this.#authorize(connection), (access) =>
-      Effect.catchIf(call(access), isStale, () => {
-        this.dropToken(access)
-        return Effect.flatMap(
-          this.#authorize(connection),
-          (again) => Effect.mapError(call(again), (failure) => isStale(failure) ? tokenRenewed(failure) : failure)
-        )
-      }))
+    return Effect.flatMap(
+      this.#authorizeUntil(connection, until),
+      (access) =>
+        Effect.catchIf(call(access), isStale, () => {
+          this.dropToken(access)
+          return Effect.flatMap(
+            this.#authorizeUntil(connection, until),
+            (again) => Effect.mapError(call(again), (failure) => isStale(failure) ? tokenRenewed(failure) : failure)
+          )
+        })
+    )
   }
 
   /** Sends a request once, over a given connection. */
@@ -347,6 +357,22 @@ export class Client {
     return this.#authentication === undefined ? Effect.succeed({ connection, headers: {} }) : Effect.map(
       this.#authentication.token(connection),
       (token) => ({ connection, headers: token === "" ? {} : { token }, token })
+    )
+  }
+
+  /** Fails if there is no token by then, so that a call takes no longer than its limits if authentication hangs. */
+  #authorizeUntil(connection: Connection, until: number): Effect.Effect<Access, Failure> {
+    const authorized = this.#authorize(connection)
+    return this.#authentication === undefined || this.#authentication.isKnown ? authorized : Effect.timeoutOrElse(
+      authorized,
+      {
+        duration: Math.max(1, until - this.now()),
+        orElse: () =>
+          Effect.fail({
+            reason: new DeadlineExceeded({ detail: "no auth token in time" }),
+            endpoint: connection.endpoint
+          })
+      }
     )
   }
 

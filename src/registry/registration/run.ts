@@ -23,6 +23,7 @@ import {
 } from "effect"
 import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
 import * as Backoff from "../../etcd/Backoff.ts"
+import * as Session from "../../etcd/Session.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import * as Claim from "./claim.ts"
 import { drainingAt, removeKey, step } from "./held.ts"
@@ -160,8 +161,15 @@ const openSession = Effect.fnUntraced(function* <M>(
   return session
 })
 
+/**
+ * A claim is given up after a third of the TTL (R9). If it is applied later, the next attempt finds the own lease. A claim
+ * under a shared lease is {@link waited} for instead.
+ */
+const limited = <M>({ plan: { ttl } }: Owner<M>, putIf: Registrar["putIf"]): Registrar["putIf"] => (request) =>
+  Session.withinLimit(putIf(request), "txn", ttl)
+
 /** A claim after a failure or a loss waits for its turn. */
-const inTurn = <M>({ phase, registrar: { putIf, recovery } }: Owner<M>): Registrar["putIf"] =>
+const inTurn = <M>({ phase, registrar: { recovery } }: Owner<M>, putIf: Registrar["putIf"]): Registrar["putIf"] =>
   phase._tag === "Claiming" && (phase.attempt > 1 || phase.lostAt !== undefined) ?
     (request) => Effect.andThen(recovery.claims, putIf(request)) :
     putIf
@@ -193,8 +201,8 @@ const claim = Effect.fnUntraced(function* <M>(
   })
   const revision = yield* Effect.retry(
     Effect.suspend(() => {
-      const putIf = inTurn(owner)
-      return Claim.make({ ...registrar, putIf: isShared(session) ? waited(putIf) : putIf }, owner, session)
+      const putIf = isShared(session) ? waited(registrar.putIf) : limited(owner, registrar.putIf)
+      return Claim.make({ ...registrar, putIf: inTurn(owner, putIf) }, owner, session)
     }),
     retrying(owner, session.lost)
   ).pipe(Effect.catchIf(

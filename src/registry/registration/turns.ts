@@ -9,7 +9,7 @@ import { monotonicMillis } from "../../internal/time/monotonic.ts"
 const tickMillis = 10
 
 /** A process that was held up makes up for this much at most: more would be a burst. */
-const maxCatchUpMillis = 50
+const maxCatchUpMillis = 100
 
 /** All registrations have their turn within this time; up to 1.4 a millisecond do not have to share it. */
 const spreadMillis = 700

@@ -1,4 +1,4 @@
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, Redacted } from "effect"
 import assert from "node:assert/strict"
 import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
 import { startCluster, startEtcd } from "../../harness/EtcdServer.ts"
@@ -26,6 +26,49 @@ describe("EtcdGrpc deadlines", () => {
         assert.deepEqual(failures.map(({ reason }) => reason), ids.map(() => "DeadlineExceeded"))
         // One after the other would be 5 seconds, and with the dialTimeout 10 seconds or more.
         assert.ok(millis >= 499 && millis < 5000, `${millis} ms`)
+      })
+  )
+
+  live(
+    "a call fails if its password cannot be read in time, and the next call reads it again",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        let reads = 0
+        const etcd = yield* EtcdGrpc.make({
+          endpoints: [server.endpoint],
+          username: "root",
+          password: Effect.andThen(Effect.sync(() => reads++), Effect.never),
+          requestTimeout: "200 millis"
+        })
+        for (const count of [1, 2]) {
+          const { detail, reason } = yield* failureOf(etcd.range({ key: "a" }))
+          assert.deepEqual([reason, detail, reads], [
+            "Unavailable",
+            'cannot read the password of "root": no result within 200 ms',
+            count
+          ])
+        }
+      })
+  )
+
+  live(
+    "a call whose authentication hangs takes no longer than dialTimeout and requestTimeout together",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const proxy = yield* makeProxy(server)
+        const etcd = yield* EtcdGrpc.make({
+          endpoints: [proxy.endpoint],
+          username: "root",
+          // The connection is open by now. The request for a token then gets no answer.
+          password: Effect.as(Effect.delay(proxy.blackhole(), "900 millis"), Redacted.make("secret")),
+          dialTimeout: "500 millis",
+          requestTimeout: "1 second"
+        })
+        const [{ detail, reason }, millis] = yield* timed(failureOf(etcd.range({ key: "a" })))
+        assert.deepEqual([reason, detail], ["DeadlineExceeded", "no auth token in time"])
+        assert.ok(millis >= 1499, `${millis} ms`)
       })
   )
 

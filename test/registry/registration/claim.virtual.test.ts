@@ -21,12 +21,32 @@ import {
   statusOf,
   timesOf,
   verify,
+  withDraw,
   world
 } from "../../harness/virtual.ts"
 
 const elsewhere = { ...a, endpoints: ["http://10.0.0.9:80"] } as const
 
 describe("claim", () => {
+  verify(
+    "a claim whose Txn is not answered is repeated after a third of the TTL (R9)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        for (const fault of [FaultyEtcd.hung, FaultyEtcd.slow("2500 millis")]) {
+          const one = yield* process()
+          yield* one.faults.set([{ method: "txn", times: 1, fault }])
+          const from = yield* Clock.currentTimeMillis
+          const started = yield* start(register(one, { ...a, ttl: "6 seconds" }))
+          yield* elapse("3 seconds")
+          assert.deepEqual((yield* timesOf(one, "txn")).map((at) => at - Math.round(from)), [0, 2000])
+          assert.equal(started.exit()?._tag, "Success")
+          assert.equal(Object.keys(yield* keysIn(operator)).length, 1)
+          yield* one.exit
+        }
+      }).pipe(withDraw(0))
+  )
+
   verify(
     "claim restart with the same endpoints takes over at once, and the earlier run is Superseded (R8)",
     () =>
