@@ -6,17 +6,8 @@ import { formats } from "../../../src/cli/render/formats/mod.ts"
 import type { FormatName } from "../../../src/cli/render/formats/names.ts"
 import { dueAt, parseWait } from "../../../src/cli/render/quiescence.ts"
 import { InstanceSet, type ServiceInstance } from "../../../mod.ts"
+import { hostile, hostileEndpoints, hostileIds, instance } from "./hostile.ts"
 import { endpoint as isEndpoint } from "../../../src/registry/model/Endpoint.ts"
-
-const instance = (id: string, endpoint: string, more: Partial<ServiceInstance> = {}): ServiceInstance => ({
-  id,
-  name: "orders",
-  endpoints: [endpoint],
-  metadata: {},
-  weight: 1,
-  status: "up",
-  ...more
-})
 
 const render = (format: FormatName, services: Readonly<Record<string, ReadonlyArray<ServiceInstance>>>) => {
   const prepared = Object.entries(services).map(([name, instances]) =>
@@ -35,56 +26,6 @@ const pair = [
   instance("a", "http://10.0.0.1:8080", { zone: "eu-1", metadata: { commit: "4f1c" } }),
   instance("b", "tcp://[fd00::2]:9000", { weight: 0.5 }),
   instance("c", "http://10.0.0.3:8080", { status: "draining" })
-]
-
-/** Ids and texts of people who want to write into the configuration. */
-const hostileIds = [
-  'a" ; } server evil:1; #',
-  "a b c",
-  "x;}\nserver 6.6.6.6:66;",
-  "$(touch hacked)",
-  "`id`",
-  "a\r\nb",
-  "\u2028\u2029\u0000\u001b[2J",
-  "../../etc/passwd",
-  "%0a%0dserver",
-  "-",
-  "#",
-  "{{x}}",
-  "'\"\\",
-  "é-ü-漢",
-  "a".repeat(253)
-]
-
-const hostileEndpoints = [
-  "http://evil;}server{:80",
-  "http://10.0.0.9:80;}server{listen 1;}",
-  "http://a\\b:80",
-  "http://$(id):80",
-  "http://`id`:80/",
-  "http://a,b:80",
-  "http://a'b\":80",
-  "http://user:pass@10.0.0.9:80/#;{}",
-  "tcp://10.0.0.9:80/x y",
-  "tcp://a b:80",
-  "tcp://a\nb:80",
-  "tcp://[::1%eth0;x]:80",
-  "tcp://evil}:80",
-  "tcp://*:80",
-  "unix:///var/run/x;y",
-  "tcp://10.0.0.9",
-  "http://10.0.0.9:80/~/$HOME",
-  "http://10.0.0.9:80/a&b;c|d>e"
-]
-
-const hostile: ReadonlyArray<ServiceInstance> = [
-  ...hostileIds.map((id, index) => instance(id, `http://10.1.0.${index + 1}:80`)),
-  ...hostileEndpoints.map((endpoint, index) => instance(`e${index}`, endpoint)),
-  instance("z", "http://10.2.0.1:80", {
-    zone: 'z";}\n',
-    version: "$(v)\n",
-    metadata: { 'a"\n}': 'b"\n}', __proto__: "x", "job": "evil" }
-  })
 ]
 
 describe("render: formats", () => {
