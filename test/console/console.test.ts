@@ -1,4 +1,4 @@
-import { Deferred, Effect, Layer, Redacted, type Scope, Stream } from "effect"
+import { Deferred, Effect, Latch, Layer, Redacted, Ref, type Scope, Stream } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import assert from "node:assert/strict"
 import { registerService, Registry } from "../../mod.ts"
@@ -282,6 +282,42 @@ describe("console", () => {
       yield* registerService("orders", { id: "b", endpoints: ["http://b:80"] })
       assert.deepEqual(yield* Deferred.await(seen), ["b"])
     })))
+
+  live(
+    "WebConsole queues nothing for a page that is not read: one patch has all that it missed",
+    () =>
+      withEngine(Effect.gen(function* () {
+        const etcd = yield* Etcd
+        const { id: lease } = yield* etcd.leaseGrant({ ttl: 60 })
+        const put = (version: number) =>
+          etcd.put({ key: "/services/orders/a", value: `{"endpoints":["http://a:80"],"version":"v${version}"}`, lease })
+        yield* put(0)
+        const console = yield* open()
+        const page = yield* until(console, "/services/orders", "v0")
+        const path = `/events?page=${encodeURIComponent("/services/orders")}&from=${versionOf(page)}`
+        const received = yield* Ref.make<ReadonlyArray<string>>([])
+        const reading = yield* Latch.make()
+        yield* eventsOf(console, path).pipe(
+          Stream.runForEach(({ data }) =>
+            Effect.andThen(Ref.update(received, (all) => [...all, data]), Latch.await(reading))
+          ),
+          Effect.forkScoped
+        )
+        // Longer than the gap between two patches, so that a queue would take one for each.
+        for (let version = 1; version <= 10; version++) yield* Effect.andThen(put(version), Effect.sleep("300 millis"))
+        yield* Latch.open(reading)
+        yield* eventually(Effect.flatMap(Ref.get(received), (all) =>
+          all.some((data) =>
+              data.includes("v10")
+            ) ?
+            Effect.void :
+            Effect.fail(new Error(String(all.length)))))
+        const missed = (yield* Ref.get(received)).filter((data) =>
+          /v\d/.test(data)
+        )
+        assert.ok(missed.length <= 5, `${missed.length} patches`)
+      }))
+  )
 
   live(
     "WebConsole asks a page to reload if it shows a rendering that is not kept",
