@@ -22,6 +22,8 @@ const allowed: ReadonlyMap<string, string> = new Map([
   ["src/config/followKey.ts", "`since` of `Freshness.Stale` is shown to people"],
   ["src/console/assets/script.ts", "runs in a browser, which has no other clock that goes on during sleep"],
   ["src/console/Source.ts", "the epoch that monotonic times are shown in"],
+  ["src/persistence/EtcdPersistence.ts", "the expiry of an entry is for other processes"],
+  ["src/persistence/EtcdRateLimiterStore.ts", "the times of a rate limit are for other processes"],
   ["src/registry/discovery/SharedWatch.ts", "`since` of `Freshness.Stale` is shown to people"],
   ["src/etcd/Session.ts", "a lease id contains the time of its grant, for other processes"],
   ["src/registry/registration/claim.ts", "the age of another process's lease, from its id"],

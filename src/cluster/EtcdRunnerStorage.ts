@@ -73,11 +73,11 @@ const timesOf = (config: ShardingConfig.ShardingConfig["Service"]) => {
 }
 
 /**
- * Makes a `RunnerStorage` on etcd, and the {@link ShardFence} that belongs to it. Nothing is sent before it is used.
+ * Makes a `RunnerStorage` on etcd, and the {@link ShardFence} that belongs to it.
  *
  * **Details**
  *
- * Fails with `InvalidOption` for a bad `prefix`. Operations fail with a `PersistenceError` whose `cause` is the last
+ * Nothing is sent before it is used. Fails with `InvalidOption` for a bad `prefix`. Operations fail with a `PersistenceError` whose `cause` is the last
  * `EtcdError`, when their time is up. Closing the scope revokes the leases; if etcd does not answer within 5 seconds,
  * that is logged and they expire.
  *
