@@ -1,4 +1,4 @@
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import assert from "node:assert/strict"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -119,9 +119,12 @@ describe("command line: failures of etcd", () => {
           findings.map(({ check, severity }: Record<string, unknown>) => [check, severity]),
           [["password-unencrypted", "warning"], ["namespace-denied", "problem"]]
         )
-        assert.deepEqual(skipped.map(({ checks }: Record<string, unknown>) => checks), [
-          ["no-leader", "quota", "fragmentation", "versions-differ"]
-        ])
+        // Older etcds permit every user to read the status of a member.
+        const status = yield* Effect.option(etcdctl(server, "--user", "alice:s3cret", "endpoint", "status"))
+        assert.deepEqual(
+          skipped.map(({ checks }: Record<string, unknown>) => checks),
+          Option.isSome(status) ? [] : [["no-leader", "quota", "fragmentation", "versions-differ"]]
+        )
       })
   )
 })
