@@ -141,7 +141,7 @@ interface Registration {
   hasEnded: boolean
 }
 
-/** What one channel knows of its service. */
+/** The addresses of one channel. */
 class Resolution {
   readonly #grpc: GrpcJs
   readonly #plan: Plan
@@ -216,7 +216,7 @@ const follow = (
   return Effect.asVoid(Effect.all([sets, late], { concurrency: 2 }))
 }
 
-/** grpc-js cannot forget a class, so this one works on, without discovery, after its registration has ended. */
+/** grpc-js cannot unregister a class. After its registration has ended, this one reports that to new channels. */
 const classOf = (grpc: GrpcJs, plan: Plan, registration: Registration): ResolverClass =>
   class {
     readonly #start: () => Fiber.Fiber<void>

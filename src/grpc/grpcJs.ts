@@ -44,7 +44,7 @@ export interface Target {
 }
 
 /**
- * What a channel is told of a resolution. `true` if its load balancer accepts that.
+ * Receives a resolution for a channel. Returns whether its load balancer accepts it.
  *
  * @since 0.1.0
  * @category models
