@@ -47,8 +47,13 @@ describe("runsOf", () => {
   })
 
   it("leaves system tests to test:all", () => {
+    assert.deepEqual(runs("test/cli/x.system.test.ts", "everyday"), [])
+    assert.deepEqual(runs("test/cli/x.system.test.ts", "rest"), ["deno: 3.5.30", "bun: 3.5.30", "node: 3.5.30"])
+  })
+
+  it("runs the tests in a browser on Node only", () => {
     assert.deepEqual(runs("test/console/x.system.test.ts", "everyday"), [])
-    assert.deepEqual(runs("test/console/x.system.test.ts", "rest"), ["deno: 3.5.30", "bun: 3.5.30", "node: 3.5.30"])
+    assert.deepEqual(runs("test/console/x.system.test.ts", "rest"), ["node: 3.5.30"])
   })
 
   it("runs the demo on Deno every day", () => {
