@@ -67,11 +67,10 @@ const codeOf = (cause: unknown): unknown => cause instanceof Error && "code" in 
 export const exitCode = ({ code, signal }: ChildExit): number =>
   signal === null ? code ?? 1 : 128 + constants.signals[signal]
 
-/** Checks the options of a child before anything is started. */
-export const checkChild = (of: string, { command, killAfter = Duration.seconds(10) }: ChildOptions) =>
-  checkOptions(of, (check) => {
+const checkedKillAfter = ({ command, killAfter = Duration.seconds(10) }: ChildOptions) =>
+  checkOptions("Child.make", (check) => {
     if (command === "") check.refuse("command", command, "it must name a program")
-    return { killAfter: check.duration("killAfter", killAfter, { min: Duration.zero }) }
+    return check.duration("killAfter", killAfter, { min: Duration.zero })
   })
 
 /**
@@ -89,8 +88,8 @@ export const checkChild = (of: string, { command, killAfter = Duration.seconds(1
  */
 export const make = (options: ChildOptions): Effect.Effect<Child, InvalidOption | CommandNotStarted, Scope.Scope> =>
   Effect.flatMap(
-    Effect.fromResult(checkChild("Child.make", options)),
-    ({ killAfter }) => Effect.acquireRelease(start(options, killAfter), (child) => child.terminate())
+    Effect.fromResult(checkedKillAfter(options)),
+    (killAfter) => Effect.acquireRelease(start(options, killAfter), (child) => child.terminate())
   )
 
 const start = (
