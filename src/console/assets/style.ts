@@ -85,6 +85,6 @@ footer{color:var(--quiet);font-size:.8125rem;padding-top:1rem;padding-bottom:2re
 header{gap:.2rem 1rem}.facts{grid-template-columns:1fr;gap:.1rem}.facts dd{margin-bottom:.5rem}
 table,tbody,tr,td,tbody th,caption{display:block}thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 tbody tr{padding:.55rem 0;border-bottom:1px solid var(--line)}tbody td,tbody th{border:0;padding:.08rem 0;display:grid;grid-template-columns:7rem 1fr;gap:.6rem}
-tbody td[data-label]:before{content:attr(data-label);color:var(--quiet);font-size:.8125rem}tbody td>*{min-width:0}tbody td:empty{display:none}tbody th{display:block;font-size:1rem}.num{text-align:left}td.nowrap{white-space:normal}}
+tbody td[data-label]:before{content:attr(data-label);color:var(--quiet);font:.8125rem system-ui,sans-serif}tbody td>*{min-width:0}tbody td:empty{display:none}tbody th{display:block;font-size:1rem}.num{text-align:left}td.nowrap{white-space:normal}}
 @media(prefers-reduced-motion:reduce){*{animation:none!important}}
 `.trim()

@@ -28,7 +28,7 @@ export const changeRow = (settings: Settings, entry: Entry): Row => ({
     <th scope="row"><a href="${href(settings, ["services", entry.service])}">${foreign(
       entry.service
     )}</a> / <a href="${href(settings, ["services", entry.service, entry.id])}">${foreign(entry.id)}</a></th>
-    ${cell("Event", entry.event)}
+    ${cell("Event", entry.event, "nowrap")}
     ${cell("State", entry.event === "left" ? leftMark : state(entry.state), "nowrap")}
     ${cell("Changed", foreign(entry.detail))}
     ${cell("When", time(entry.at), "nowrap")}
