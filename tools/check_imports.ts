@@ -45,6 +45,7 @@ const packages: ReadonlyArray<Package> = [
   { name: /^etcd3(?:\/|$)/, folders: /^src\/admin\//, lazily: true },
   { name: /^@bufbuild\/protobuf\/wire$/, folders: /^src\/etcd\/grpc\// },
   { name: /^yaml$/, folders: /^src\/declared\//, lazily: true },
+  { name: /^node:async_hooks$/, folders: /^src\/internal\/lasting\.ts$/ },
   { name: /^node:/, folders: /^src\/(?:etcd\/grpc|registry|admin|declared|promise|monitoring|cli|console)\// }
 ]
 

@@ -9,6 +9,7 @@
  * @module
  */
 import { Effect, Latch } from "effect"
+import { lasting } from "../../internal/lasting.ts"
 import { invalidArgument, type LeaseId, type LeaseKeepAliveRequest, type LeaseKeepAliveResponse } from "../Etcd.ts"
 import { DeadlineExceeded, type EtcdError, LeaseNotFound, Unavailable } from "../EtcdError.ts"
 import type { Client } from "./Client.ts"
@@ -70,7 +71,7 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
     for (const { resume } of all) resume(Effect.fail(failure))
   }
 
-  readonly guard: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
+  readonly guard: Effect.Effect<never> = lasting(Effect.suspend(() => {
     this.#wake.closeUnsafe()
     const left = this.#earliest() - this.#client.now()
     if (left === Infinity) return Latch.await(this.#wake)

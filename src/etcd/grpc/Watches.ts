@@ -19,6 +19,7 @@
  */
 import { Effect, Latch, Stream } from "effect"
 import { Inbox } from "../../internal/Inbox.ts"
+import { lasting } from "../../internal/lasting.ts"
 import {
   invalidArgument,
   type ResponseHeader,
@@ -163,7 +164,7 @@ class WatchSession implements Session<WatchMessage> {
   }
 
   /** Probes a server that was silent for a while, and ends the stream if no answer arrives. */
-  readonly guard: Effect.Effect<never> = Effect.forever(Effect.suspend(() => {
+  readonly guard: Effect.Effect<never> = lasting(Effect.suspend(() => {
     this.#wake.closeUnsafe()
     const watches = this.#watches
     const timeout = Math.min(...watches.map(({ progressTimeoutMillis }) => progressTimeoutMillis))

@@ -6,9 +6,12 @@
  * @module
  */
 import { Clock, Context, Duration, Effect, Fiber } from "effect"
+import { lasting } from "../lasting.ts"
 
 /** Runtimes' timers are limited to 2^31 milliseconds. */
 const maxSleepMillis = 86_400_000
+
+const stopped = Effect.fail(undefined)
 
 /** One sleeping fiber for many deadlines. Times are milliseconds of the monotonic clock. */
 export class Alarm {
@@ -40,7 +43,7 @@ export class Alarm {
     this.#at = at
     if (this.#isRinging) return
     this.#fiber?.interruptUnsafe()
-    this.#fiber = Effect.runForkWith(this.#context)(this.#ring)
+    this.#fiber = Effect.runForkWith(this.#context)(Effect.ignore(lasting(this.#ring)))
   }
 
   /** Stops the fiber, because nothing is scheduled any more, so that the process can exit. */
@@ -56,7 +59,8 @@ export class Alarm {
     })
   }
 
-  readonly #ring: Effect.Effect<void> = Effect.suspend(() => {
+  /** Fails when there is nothing to ring for. */
+  readonly #ring: Effect.Effect<void, void> = Effect.suspend(() => {
     const now = this.now()
     if (now < this.#at) return this.#sleep(this.#at - now)
     this.#at = Infinity
@@ -64,13 +68,10 @@ export class Alarm {
     const next = this.#due(now)
     this.#isRinging = false
     this.#at = Math.min(this.#at, next)
-    return this.#at === Infinity ? Effect.void : this.#sleep(this.#at - now)
+    return this.#at === Infinity ? stopped : this.#sleep(this.#at - now)
   })
 
   #sleep(millis: number): Effect.Effect<void> {
-    return Effect.flatMap(
-      this.#clock.sleep(Duration.millis(Math.min(Math.ceil(millis), maxSleepMillis))),
-      () => this.#ring
-    )
+    return this.#clock.sleep(Duration.millis(Math.min(Math.ceil(millis), maxSleepMillis)))
   }
 }

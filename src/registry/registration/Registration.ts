@@ -145,9 +145,10 @@ const release = Effect.fnUntraced(function* <M>(owner: Owner<M>, fiber: Fiber.Fi
   // etcd extends the leases that it finds when it starts: what was lost during an outage may be there after it.
   const lost = [...owner.lostLeases].map((id) => Session.release(etcd, id, releaseTimeout))
   yield* Effect.all([Fiber.await(fiber), ...lost], { concurrency: "unbounded" })
+  const wasRegistered = owner.phase._tag === "Ended" || owner.phase.lastRevision !== undefined
   // The fiber has ended: this is the last transition.
   owner.become(Phase.afterRelease(owner.phase))
-  if (owner.phase._tag === "Ended" && owner.phase.status._tag === "Released") {
+  if (wasRegistered && owner.phase._tag === "Ended" && owner.phase.status._tag === "Released") {
     yield* Effect.logInfo(`released ${JSON.stringify(key)}`)
   }
   owner.statuses.end(Exit.void)

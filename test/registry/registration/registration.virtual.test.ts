@@ -465,6 +465,18 @@ describe("what a registration logs", () => {
         assert.deepEqual(kept.statuses.map(([, tag]) => tag), ["Registered", "Recovering", "Registered", "Released"])
       })
   )
+
+  verify("no release is logged for what was never registered", (log) =>
+    Effect.gen(function* () {
+      const { process } = yield* world
+      const one = yield* process()
+      yield* one.faults.outage
+      yield* Effect.flip(register(one, { ...a, startupTimeout: "1 second" }).pipe(Effect.tapError(() => settle))).pipe(
+        Effect.raceFirst(Effect.andThen(elapse("1 minute"), Effect.never))
+      )
+      yield* elapse("1 minute")
+      assert.deepEqual(log.filter((line) => line.includes("released")), [])
+    }))
 })
 
 describe("a write whose answer is lost", () => {
