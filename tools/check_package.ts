@@ -32,8 +32,15 @@ const node = obtainRuntime("node")
 const bun = obtainRuntime("bun")
 const manifest: NpmManifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 const pinned = (name: string) => `${name}@${manifest.devDependencies[name]}`
-/** What a user of everything installs beside the package: its peers, the optional ones included. */
-const peers = ["effect", "@connectrpc/connect", "@connectrpc/connect-node", "@types/node"].map(pinned)
+/** What a user of everything installs beside the package: its peers, the optional ones included, and a framework. */
+const peers = [
+  "effect",
+  "@connectrpc/connect",
+  "@connectrpc/connect-node",
+  "@types/node",
+  "express",
+  "@types/express"
+].map(pinned)
 
 /** What a user's first program does, without a server: register, discover, leave. */
 const program = `
@@ -86,7 +93,7 @@ const step = (text: string) => console.log(`package: ${text}`)
 /** Examples name the package by its sources; a user names it by its name. */
 const asUserWrites = (source: string): string =>
   source.replaceAll('"../mod.ts"', `"${manifest.name}"`)
-    .replaceAll(/"\.\.\/src\/(\w+)\/mod\.ts"/g, `"${manifest.name}/$1"`)
+    .replaceAll(/"(?:\.\.\/)+src\/(\w+)\/mod\.ts"/g, `"${manifest.name}/$1"`)
 
 await buildNpm()
 obtainEtcd()
@@ -106,7 +113,8 @@ try {
   step(`${packed.filename}: ${packed.entryCount} files, ${Math.ceil(packed.size / 1024)} kB`)
 
   // Examples that need more of the repository than the package are those of the repository (the demo starts an etcd).
-  const examples = exampleFiles().filter((file) =>
+  const promiseExamples = readdirSync(join(root, "examples", "promise")).map((name) => join("promise", name))
+  const examples = [...exampleFiles(), ...promiseExamples].filter((file) =>
     !/from "\.\.?\//.test(asUserWrites(readFileSync(join(root, "examples", file), "utf8")))
   )
   const projects: ReadonlyArray<{ readonly runtime: RuntimeName; readonly path: string; readonly add: () => string }> =
@@ -129,7 +137,7 @@ try {
     ]
   for (const { add, path, runtime } of projects) {
     const project = join(folder, runtime)
-    mkdirSync(project)
+    mkdirSync(join(project, "promise"), { recursive: true })
     writeFileSync(join(project, "package.json"), JSON.stringify({ name: "user", private: true, type: "module" }))
     copyFileSync(join(root, ".npmrc"), join(project, ".npmrc"))
     add()

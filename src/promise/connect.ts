@@ -4,7 +4,7 @@
  * @since 0.1.0
  * @module
  */
-import { type Context, Effect, Exit, Layer, ManagedRuntime, Redacted, Result, Scope, Stream } from "effect"
+import { type Context, Deferred, Effect, Exit, Layer, ManagedRuntime, Redacted, Result, Scope, Stream } from "effect"
 import { FetchHttpClient, type HttpClient } from "effect/http"
 import process from "node:process"
 import type * as EtcdGrpc from "../etcd/grpc/EtcdGrpc.ts"
@@ -71,7 +71,10 @@ export interface MonitoringOptions extends Omit<Monitoring.Options, "ready"> {
  * @category models
  */
 export interface Client extends AsyncDisposable {
-  /** Registers an instance until it is released or the client closes. Resolves when it is in etcd. */
+  /**
+   * Registers an instance until it is released or the client closes. Resolves when it is in etcd, and rejects with
+   * `CLOSED` if the client closes before.
+   */
   readonly register: <S extends ServiceLike>(
     service: S,
     options: RegisterOptions<MetadataOf<S>>
@@ -208,6 +211,7 @@ class ClientImpl implements Client {
   readonly #context: Context.Context<Services>
   readonly #subscriptions = new Set<() => void>()
   readonly #scope = Scope.makeUnsafe("parallel")
+  readonly #closed = Deferred.makeUnsafe<never, ClientError>()
   #closing: Promise<void> | undefined
   readonly fetch: typeof globalThis.fetch
 
@@ -258,7 +262,7 @@ class ClientImpl implements Client {
         {} :
         { health: Effect.tryPromise({ try: async (signal) => await health(signal), catch: (error) => error }) })
     }
-    return this.#run(Effect.gen({ self: this }, function* () {
+    const registered = Effect.gen({ self: this }, function* () {
       const scope = yield* Scope.fork(this.#scope)
       // The two types of options differ in `health` only, which was converted.
       const registration = yield* registerService(service, all as unknown as EffectOptions<MetadataOf<S>>).pipe(
@@ -266,7 +270,9 @@ class ClientImpl implements Client {
         Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
       )
       return this.#registrationOf(registration, () => Effect.runPromise(Scope.close(scope, Exit.void)))
-    }))
+    })
+    // Closing the scope ends the registration, but not the wait for it.
+    return this.#run(Effect.raceFirst(registered, Deferred.await(this.#closed)))
   }
 
   #registrationOf<M>(registration: EffectRegistration<M>, release: () => Promise<void>): Registration<M> {
@@ -359,6 +365,7 @@ class ClientImpl implements Client {
       for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, this.#onSignal)
       for (const stop of [...this.#subscriptions]) stop()
       await Effect.runPromise(Scope.close(this.#scope, Exit.void))
+      Deferred.doneUnsafe(this.#closed, Exit.fail(closed()))
       await this.#runtime.dispose()
     })()
 }

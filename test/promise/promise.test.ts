@@ -172,6 +172,13 @@ describe("connect", () => {
     await away.close()
   })
 
+  plain("register rejects with CLOSED when the client closes before etcd has the key", async () => {
+    const client = await connect({ endpoints: ["http://127.0.0.1:1"] })
+    const registered = rejection(client.register("orders", { endpoints }))
+    await client.close()
+    assert.equal((await registered).code, "CLOSED")
+  })
+
   plain("fetch calls an instance by the name of its service", async () => {
     const server = createServer((request, response) => response.end(`answered ${request.url}`))
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
