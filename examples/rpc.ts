@@ -66,26 +66,31 @@ const serve = (name: string) =>
     return stop
   })
 
+const client = DiscoveryRpc.layerProtocolHttp("orders", { group: Orders }).pipe(
+  Layer.provide([RpcSerialization.layerNdjson, FetchHttpClient.layer])
+)
+
+const calls = (stopB: Effect.Effect<void>) =>
+  Effect.gen(function* () {
+    const orders = yield* RpcClient.make(Orders)
+
+    const names = yield* Effect.all([orders.Get({ id: 1 }), orders.Get({ id: 2 })])
+    yield* Console.log(`${names.toSorted().join(" and ")} have responded`)
+    yield* Console.log(`changes: ${yield* Stream.runCollect(orders.Changes())}`)
+
+    const error = yield* Effect.flip(orders.Get({ id: 0 }))
+    yield* Console.log(`order 0: ${error._tag}`)
+
+    yield* stopB
+    const answers = yield* Effect.forEach(Array.from({ length: 10 }), (_, index) => orders.Get({ id: index + 1 }))
+    yield* Console.log(`b has stopped, and ${answers.filter((name) => name === "a").length} of 10 calls reached a`)
+  }).pipe(Effect.scoped)
+
 const main = Effect.gen(function* () {
   yield* serve("a")
   const stopB = yield* serve("b")
-  const orders = yield* RpcClient.make(Orders)
-
-  const names = yield* Effect.all([orders.Get({ id: 1 }), orders.Get({ id: 2 })])
-  yield* Console.log(`${names.toSorted().join(" and ")} have responded`)
-  yield* Console.log(`changes: ${yield* Stream.runCollect(orders.Changes())}`)
-
-  const error = yield* Effect.flip(orders.Get({ id: 0 }))
-  yield* Console.log(`order 0: ${error._tag}`)
-
-  yield* stopB
-  const answers = yield* Effect.forEach(Array.from({ length: 10 }), (_, index) => orders.Get({ id: index + 1 }))
-  yield* Console.log(`b has stopped, and ${answers.filter((name) => name === "a").length} of 10 calls reached a`)
+  // The client reads the instances when its layer is built. Built before, it might call before it has seen both.
+  yield* Effect.provide(calls(stopB), client)
 })
 
-const client = DiscoveryRpc.layerProtocolHttp("orders", { group: Orders }).pipe(
-  Layer.provide([RpcSerialization.layerNdjson, FetchHttpClient.layer]),
-  Layer.provideMerge(Registry.layerEtcd({ endpoints }))
-)
-
-runMain(main.pipe(Effect.scoped, Effect.provide(client)))
+runMain(main.pipe(Effect.scoped, Effect.provide(Registry.layerEtcd({ endpoints }))))
