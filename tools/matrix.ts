@@ -10,7 +10,9 @@
  * | browser | `test/console/*.system.test.ts` | not | Node, the newest etcd |
  * | bundles | `test/bundles/` | not | Node, which runs each bundle on its own runtime |
  * | demo | `test/examples/demo.test.ts` | Deno, as the README does | every runtime |
+ * | documents | `test/examples/documents.test.ts` | Node | every runtime |
  * | platform | transport, processes, HTTP, examples, … | every runtime, the newest etcd | older etcds on Node |
+ * | upper | command line, console, monitoring, cluster, persistence | Node, the newest etcd | every runtime; older etcds on Node |
  * | contract | conformance, `./kv`, `./coordination`, `./admin` | every runtime; older etcds on Node | all |
  * | any | all the rest | Node, the newest etcd | all |
  *
@@ -51,11 +53,17 @@ const classes: ReadonlyArray<Class> = [
   // Slow: installs bundlers.
   { files: /^test\/bundles\//, everyday: [], all: onNode(newest) },
   { files: /^test\/examples\/demo\.test\.ts$/, everyday: onDeno(newest), all: newest },
+  { files: /^test\/examples\/documents\.test\.ts$/, everyday: onNode(newest), all: newest },
   // What the runtime does, not the version of etcd, decides whether these pass.
   {
-    files:
-      /^test\/(?:etcd\/grpc|http|grpc|rpc|promise|examples|interop|cli|console|monitoring|cluster|persistence)\/|\/(?:process|exit)\.test\.ts$/,
+    files: /^test\/(?:etcd\/grpc|http|grpc|rpc|promise|examples|interop)\/|\/(?:process|exit)\.test\.ts$/,
     everyday: newest,
+    all: [...newest, ...onNode(older)]
+  },
+  // The same, one storey higher: what they stand on has run on every runtime.
+  {
+    files: /^test\/(?:cli|console|monitoring|cluster|persistence)\//,
+    everyday: onNode(newest),
     all: [...newest, ...onNode(older)]
   },
   // Where versions of etcd differ, these notice.
