@@ -5,7 +5,8 @@
  * | class | its files | `deno task test` | `deno task test:all` |
  * | --- | --- | --- | --- |
  * | pure | `*.virtual.test.ts`, `*.pure.test.ts` | Node | every runtime |
- * | tools | `test/harness/`, `test/faults/` | Node, the newest etcd | every runtime |
+ * | harness | `test/harness/` | Node, the newest etcd | every runtime |
+ * | faults | `test/faults/`: a sample of `deno task faults` | not | Node |
  * | system | `*.system.test.ts`: foreign programs, several processes, long | not | every runtime, the newest etcd |
  * | browser | `test/console/*.system.test.ts` | not | Node, the newest etcd |
  * | bundles | `test/bundles/` | not | Node, which runs each bundle on its own runtime |
@@ -44,8 +45,10 @@ const onNode = (cells: ReadonlyArray<Cell>): ReadonlyArray<Cell> => cells.filter
 const classes: ReadonlyArray<Class> = [
   // Touches neither etcd nor an API of the runtime. `virtual`: on virtual time; `pure`: no time at all.
   { files: /\.(?:virtual|pure)\.test\.ts$/, everyday: onNode(newest), all: newest },
-  // The harness tests itself; of the faults a sample runs here, `deno task faults` is the whole.
-  { files: /^test\/(?:harness|faults)\//, everyday: onNode(newest), all: newest },
+  // The harness tests itself.
+  { files: /^test\/harness\//, everyday: onNode(newest), all: newest },
+  // A sample of the faults. `deno task faults` is the whole, on every runtime.
+  { files: /^test\/faults\//, everyday: [], all: onNode(newest) },
   // Slow: a browser shows pages, whatever runs the server.
   { files: /^test\/console\/.*\.system\.test\.ts$/, everyday: [], all: onNode(newest) },
   // Slow: starts foreign programs or fleets of processes.

@@ -8,7 +8,7 @@
  */
 import { Effect, Exit, Scope } from "effect"
 import { type ChildProcess, execFile, spawn } from "node:child_process"
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs"
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { basename, join } from "node:path"
 import process from "node:process"
@@ -277,7 +277,12 @@ const make = (plan: Plan): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
             ...[`--initial-cluster=${plan.initialCluster}`, `--initial-advertise-peer-urls=${peerUrl(plan)}`]
           )
         ),
-      pause: kill("SIGSTOP"),
+      pause: Effect.andThen(
+        kill("SIGSTOP"),
+        eventually(Effect.suspend(() => isStopped(pid) ? Effect.void : Effect.fail("a thread still runs")), {
+          every: 1
+        })
+      ),
       resume: kill("SIGCONT"),
       metrics,
       metric: (name: string, labels = "") =>
@@ -449,6 +454,15 @@ export const etcdctl = (
   ...args: ReadonlyArray<string>
 ): Effect.Effect<string, Error> =>
   runTool(binariesOf(server.version).etcdctl, `--endpoints=${server.endpoint}`, ...args)
+
+/** Whether every thread has stopped: after SIGSTOP that takes a moment. Unknown, and true, without `/proc`. */
+const isStopped = (pid: number): boolean => {
+  const threads = `/proc/${pid}/task`
+  return !existsSync(threads) || readdirSync(threads).every((thread) => {
+    const stat = readFileSync(join(threads, thread, "stat"), "utf8")
+    return stat.slice(stat.lastIndexOf(")") + 2).startsWith("T")
+  })
+}
 
 /** Runs `etcdctl` or `etcdutl`; its standard output. */
 const runTool = (file: string, ...args: ReadonlyArray<string>): Effect.Effect<string, Error> =>

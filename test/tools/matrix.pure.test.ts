@@ -39,11 +39,14 @@ describe("runsOf", () => {
     }
   })
 
-  it("runs the harness and a sample of the faults on Node, and the other runtimes in the rest", () => {
-    for (const file of ["test/harness/harness.test.ts", "test/faults/faults.test.ts"]) {
-      assert.deepEqual(runs(file, "everyday"), ["node: 3.5.30"])
-      assert.deepEqual(runs(file, "rest"), ["deno: 3.5.30", "bun: 3.5.30"])
-    }
+  it("runs the harness on Node, and the other runtimes in the rest", () => {
+    assert.deepEqual(runs("test/harness/harness.test.ts", "everyday"), ["node: 3.5.30"])
+    assert.deepEqual(runs("test/harness/harness.test.ts", "rest"), ["deno: 3.5.30", "bun: 3.5.30"])
+  })
+
+  it("leaves the sample of the faults to test:all", () => {
+    assert.deepEqual(runs("test/faults/faults.test.ts", "everyday"), [])
+    assert.deepEqual(runs("test/faults/faults.test.ts", "rest"), ["node: 3.5.30"])
   })
 
   it("leaves system tests to test:all", () => {
