@@ -200,6 +200,8 @@ const runTests = async ({ files, runtime, versions }: Run): Promise<Result> => {
   const hasPassed = await run(path, commands[runtime]({ files, report, jobs, name: values.name }), {
     ...runtimeEnvironment(paths),
     DENO_JOBS: String(jobs),
+    // Each file is a process of its own on Node, and most of its time would go to compiling the same sources again.
+    NODE_COMPILE_CACHE: join(root, ".cache", "compiled"),
     TEST_ETCD_VERSIONS: versions.join(),
     TEST_SEED: seed
   })
