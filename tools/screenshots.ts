@@ -68,7 +68,7 @@ const program = Effect.gen(function* () {
   const etcd = yield* Etcd
   const { port } = yield* serve(
     WebConsole.layer({ allowWrites: true }).pipe(Layer.provide(Layer.succeed(Etcd, etcd))),
-    { host: "127.0.0.1", port: 0 }
+    { port: 0 }
   )
   const base = `http://127.0.0.1:${port}`
   yield* demo

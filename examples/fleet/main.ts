@@ -86,7 +86,7 @@ const fleet = Effect.gen(function* () {
   }, Number(values.port))
   const site = yield* WebConsole.serve(
     WebConsole.layer({ allowWrites: true }).pipe(Layer.provide(Layer.succeed(Etcd, etcd))),
-    { host: "127.0.0.1", port: Number(values.console) }
+    { port: Number(values.console) }
   )
 
   yield* Console.log(`gateway: ${gateway.url}/42`)

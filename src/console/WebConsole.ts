@@ -20,7 +20,7 @@ import { events, parse, Renderer } from "./live.ts"
 import { checkOptionsOf, type Options } from "./options.ts"
 import * as Source from "./Source.ts"
 
-export { type Address, serve } from "./serve.ts"
+export { serve } from "./serve.ts"
 
 export type { Auth, Options } from "./options.ts"
 
@@ -175,7 +175,7 @@ const respond = Effect.fnUntraced(function* (
  *
  * **Gotchas**
  *
- * Whoever reaches the routes sees the instances, and the values of the namespace. Serve them on loopback, or set `auth`.
+ * Everybody who reaches the routes sees the instances, and the values of the namespace. Serve them on loopback, or set `auth`.
  * `hosts` must name what browsers call the console.
  *
  * **Example** (Beside the routes of a program)

@@ -6,6 +6,8 @@
 import { Effect, type Scope } from "effect"
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
+import { Readable } from "node:stream"
+import { pipeline } from "node:stream/promises"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
@@ -25,22 +27,42 @@ const urlOf = ({ url = "/" }: IncomingMessage): string | undefined => {
   return url.startsWith("/") && URL.canParse(absolute) ? absolute : undefined
 }
 
+const headersOf = ({ rawHeaders }: IncomingMessage): Headers => {
+  const headers = new Headers()
+  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
+    headers.append(rawHeaders[index] ?? "", rawHeaders[index + 1] ?? "")
+  }
+  return headers
+}
+
+const bodyOf = (incoming: IncomingMessage): RequestInit =>
+  incoming.method === "GET" || incoming.method === "HEAD" ?
+    {} :
+    { body: Readable.toWeb(incoming) as unknown as ReadableStream<Uint8Array>, duplex: "half" } as RequestInit
+
 const respond = async (handler: WebHandler, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
   const url = urlOf(incoming)
-  const { method = "GET" } = incoming
-  if (url === undefined || (method !== "GET" && method !== "HEAD")) {
-    outgoing.writeHead(url === undefined ? 400 : 405).end()
+  if (url === undefined) {
+    outgoing.writeHead(400).end()
     return
   }
   const aborted = new AbortController()
   outgoing.once("close", () => aborted.abort())
-  const response = await handler(new Request(url, { method, signal: aborted.signal }))
-  const body = new Uint8Array(await response.arrayBuffer())
-  outgoing.writeHead(response.status, Object.fromEntries(response.headers)).end(body)
+  const { method = "GET" } = incoming
+  const response = await handler(
+    new Request(url, { method, headers: headersOf(incoming), signal: aborted.signal, ...bodyOf(incoming) })
+  )
+  outgoing.writeHead(response.status, Object.fromEntries(response.headers))
+  if (response.body === null || method === "HEAD") outgoing.end()
+  else await pipeline(Readable.fromWeb(response.body as Parameters<typeof Readable.fromWeb>[0]), outgoing)
 }
 
 /**
- * A web handler as a listener of `node:http`. It serves `GET` and `HEAD`.
+ * A web handler as a listener of `node:http`.
+ *
+ * **Details**
+ *
+ * A response is sent as fast as its reader takes it, so a reader that stalls makes nothing grow.
  *
  * **Example**
  *

@@ -63,7 +63,7 @@ export const openConsole = (options: WebConsole.Options = {}): Effect.Effect<str
     const etcd = yield* Etcd
     const { port } = yield* serve(
       WebConsole.layer(options).pipe(Layer.orDie, Layer.provide(Layer.succeed(Etcd, etcd))),
-      { host: "127.0.0.1", port: 0 }
+      { port: 0 }
     )
     return `http://127.0.0.1:${port}`
   })

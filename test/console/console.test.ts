@@ -433,7 +433,7 @@ describe("console", () => {
         }
         const { port } = yield* serve(
           WebConsole.layer().pipe(Layer.orDie, Layer.provide(Layer.succeed(Etcd, etcd))),
-          { host: "127.0.0.1", port: 0 }
+          { port: 0 }
         )
         const fetchText = (path: string) =>
           attempt(() => fetch(`http://127.0.0.1:${port}${path}`).then((response) => response.text()))

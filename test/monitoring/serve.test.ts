@@ -127,7 +127,7 @@ describe("Monitoring on a server", () => {
         const base = `http://127.0.0.1:${port}`
         const head = yield* get(`${base}/livez`, { method: "HEAD" })
         assert.deepEqual([head.status, head.text], [200, ""])
-        assert.equal((yield* get(`${base}/livez`, { method: "POST", body: "x" })).status, 405)
+        assert.equal((yield* get(`${base}/livez`, { method: "POST", body: "x" })).status, 404)
         assert.equal((yield* get(`${base}/nothing`)).status, 404)
         for (const target of ["//", "http://other/livez", "*"]) {
           const text = yield* raw(port, `GET ${target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`)

@@ -123,7 +123,7 @@ export const console = Command.make(
         })
       })
     }).pipe(Layer.provide(Layer.succeed(Etcd, yield* Etcd)))
-    const bound = yield* serve(routes, { host, port })
+    const bound = yield* serve(routes, { hostname: host, port })
     if (demo) yield* (yield* load(() => import("../../console/demo.ts"))).demo
     const url = `http://${isWildcard ? "127.0.0.1" : bracketed(host)}:${bound.port}/`
     if (yield* Json) yield* printJson({ url })

@@ -134,7 +134,7 @@ const awaitFree = Effect.fnUntraced(function* (
  * How long to wait before taking over a key that has just been taken over; 0 if it has not.
  *
  * Two processes with one id would otherwise supersede each other as fast as their supervisors restart them. The id of the
- * holder's lease tells when it was granted, and the lease of the key when it was created tells whether the holder
+ * holder's lease contains the time of its grant, and the lease of the key when it was created shows whether the holder
  * created it or took it over. A holder that had to wait itself took the key up to one TTL after the grant, so the grant
  * has to be two TTLs old.
  */
