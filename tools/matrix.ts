@@ -7,7 +7,7 @@
  * | pure | `*.virtual.test.ts`, `*.pure.test.ts` | Node | every runtime |
  * | harness | `test/harness/` | Node, the newest etcd | every runtime |
  * | faults | `test/faults/`: a sample of `deno task faults` | not | Node |
- * | system | `*.system.test.ts`: foreign programs, several processes, long | not | every runtime, the newest etcd |
+ * | system | `*.system.test.ts`: foreign programs, several processes, long | not | every runtime, the newest etcd; `.ci/run`: Node |
  * | browser | `test/console/*.system.test.ts` | not | Node, the newest etcd |
  * | bundles | `test/bundles/` | not | Node, which runs each bundle on its own runtime |
  * | demo | `test/examples/demo.test.ts` | Deno, as the README does | every runtime |
@@ -15,7 +15,7 @@
  * | platform | transport, processes, HTTP, examples, … | every runtime, the newest etcd | older etcds on Node |
  * | upper | command line, console, monitoring, cluster, persistence | Node, the newest etcd | every runtime; older etcds on Node |
  * | contract | conformance, `./kv`, `./coordination`, `./admin` | every runtime; older etcds on Node | all |
- * | any | all the rest | Node, the newest etcd | all |
+ * | any | all the rest | Node, the newest etcd | every runtime; older etcds on Node |
  *
  * @module
  */
@@ -34,6 +34,8 @@ interface Class {
   readonly files: RegExp
   readonly everyday: ReadonlyArray<Cell>
   readonly all: ReadonlyArray<Cell>
+  /** Where `test:all --rest`, and so `.ci/run`, runs them. Default: all that is not everyday. */
+  readonly rest?: ReadonlyArray<Cell>
 }
 
 const newest: ReadonlyArray<Cell> = runtimeNames.map((runtime) => ({ runtime, etcd: "newest" }))
@@ -52,7 +54,7 @@ const classes: ReadonlyArray<Class> = [
   // Slow: a browser shows pages, whatever runs the server.
   { files: /^test\/console\/.*\.system\.test\.ts$/, everyday: [], all: onNode(newest) },
   // Slow: starts foreign programs or fleets of processes.
-  { files: /\.system\.test\.ts$/, everyday: [], all: newest },
+  { files: /\.system\.test\.ts$/, everyday: [], all: newest, rest: onNode(newest) },
   // Slow: installs bundlers.
   { files: /^test\/bundles\//, everyday: [], all: onNode(newest) },
   { files: /^test\/examples\/demo\.test\.ts$/, everyday: onDeno(newest), all: newest },
@@ -75,14 +77,15 @@ const classes: ReadonlyArray<Class> = [
     everyday: [...newest, ...onNode(older)],
     all: [...newest, ...older]
   },
-  { files: /^/, everyday: onNode(newest), all: [...newest, ...older] }
+  { files: /^/, everyday: onNode(newest), all: [...newest, ...onNode(older)] }
 ]
 
 /** The cells of a file: how a command of this scope runs it. */
 export const cellsOf = (file: string, scope: Scope): ReadonlyArray<Cell> => {
   const found = classes.find(({ files }) => files.test(file))
   if (found === undefined) return []
-  return scope === "rest" ? found.all.filter((cell) => !found.everyday.includes(cell)) : found[scope]
+  if (scope !== "rest") return found[scope]
+  return found.rest ?? found.all.filter((cell) => !found.everyday.includes(cell))
 }
 
 /** One run of a runner: files that share a runtime and the etcd versions at hand. */

@@ -22,10 +22,13 @@ import { availableParallelism } from "node:os"
 import { join, relative, sep } from "node:path"
 import process from "node:process"
 import { parseArgs } from "node:util"
+import { obtainChromium } from "./chromium.ts"
 import { whyNoPackages } from "./debian.ts"
 import { obtainEtcd } from "./etcd.ts"
+import { obtainFronts } from "./fronts.ts"
 import { buildPrograms } from "./go.ts"
 import { type Counts, countTests } from "./junit.ts"
+import { obtainPrometheus } from "./prometheus.ts"
 import { type Run, runsOf, type Scope } from "./matrix.ts"
 import { obtainRuntime, root, runtimeEnvironment, type RuntimeName, runtimeNames, versionOf } from "./runtimes.ts"
 import { makeSecretSearch, secretPrinted } from "./secret.ts"
@@ -172,11 +175,19 @@ if (versions.length === 0) stop(`no etcd matches TEST_ETCD_VERSIONS=${process.en
 
 const runs = runsOf(files, scope, versions, named)
 if (runs.length === 0) stop(`these files run with \`deno task test:all\` only: ${files.join(" ")}`)
-if (runs.some(({ files }) => files.some((file) => file.startsWith("test/interop/")))) {
+/** What these tests start, fetched before any of them runs: two that fetch at once would disturb each other. */
+const programs: ReadonlyArray<{ readonly files: RegExp; readonly obtain: () => unknown }> = [
+  { files: /^test\/interop\//, obtain: buildPrograms },
+  { files: /^test\/cli\/render\/fronts/, obtain: obtainFronts },
+  { files: /^test\/(?:cli\/render\/readers|monitoring\/prometheus)/, obtain: obtainPrometheus },
+  { files: /^test\/console\/.*\.system/, obtain: obtainChromium }
+]
+for (const { files, obtain } of programs) {
+  if (!runs.some((run) => run.files.some((file) => files.test(file)))) continue
   try {
-    for (const program of buildPrograms()) console.log(`go ${program}`)
+    obtain()
   } catch (error) {
-    // Without them, the tests against the originals are skipped and say so. In CI that is a failure.
+    // Without them, their tests are skipped and say so. In CI that is a failure.
     const reason = error instanceof Error ? error.message : String(error)
     if (process.env["CI"] !== undefined && whyNoPackages() === undefined) stop(reason)
     console.log(reason)
