@@ -17,7 +17,7 @@ import { makeProxy, type Proxy } from "./Proxy.ts"
 import { attempt, eventually, freePort, get, pause, toError } from "./real.ts"
 import { binariesOf, type EtcdBinaries, versions } from "./versions.ts"
 
-export { versions } from "./versions.ts"
+export { isBefore, versions } from "./versions.ts"
 
 export interface EtcdOptions {
   /** An exact version or its beginning (`"3.4"`); default: the newest at hand. */

@@ -53,3 +53,7 @@ export const binariesOf = (version?: string): EtcdBinaries => {
   if (found === undefined) throw new Error(`etcd ${version} is not at hand, only ${versions.join(", ")}`)
   return found
 }
+
+/** Whether a version of etcd is older than another one. */
+export const isBefore = (version: string, other: string): boolean =>
+  version.localeCompare(other, undefined, { numeric: true }) < 0

@@ -1,7 +1,7 @@
 import { Effect, Logger } from "effect"
 import assert from "node:assert/strict"
 import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
-import { etcdctl, startEtcd } from "../../harness/EtcdServer.ts"
+import { etcdctl, isBefore, startEtcd, versions } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { makeProxy } from "../../harness/Proxy.ts"
 import { eventually } from "../../harness/real.ts"
@@ -55,6 +55,8 @@ describe("EtcdGrpc syncEvery", () => {
 
   live("syncEvery warns once if etcd refuses the member list", () =>
     Effect.gen(function* () {
+      // Older versions show the list to everybody.
+      if (isBefore(versions[0] ?? "", "3.5.30")) return
       const server = yield* startEtcd()
       for (const command of ["user add root:root", "user grant-role root root", "auth enable"]) {
         yield* etcdctl(server, ...command.split(" "))
