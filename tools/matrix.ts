@@ -6,7 +6,7 @@
  * | --- | --- | --- | --- |
  * | pure | `*.virtual.test.ts`, `*.pure.test.ts` | Node | every runtime |
  * | harness | `test/harness/` | Node, the newest etcd | every runtime |
- * | faults | `test/faults/`: a sample of `deno task faults` | not | Node |
+ * | faults | `test/faults/`: a sample of `deno task faults` | not | Node; `.ci/run`: not |
  * | system | `*.system.test.ts`: foreign programs, several processes, long | not | every runtime, the newest etcd; `.ci/run`: Node |
  * | browser | `test/console/*.system.test.ts` | not | Node, the newest etcd |
  * | bundles | `test/bundles/` | not | Node, which runs each bundle on its own runtime |
@@ -50,7 +50,7 @@ const classes: ReadonlyArray<Class> = [
   // The harness tests itself.
   { files: /^test\/harness\//, everyday: onNode(newest), all: newest },
   // A sample of the faults. `deno task faults` is the whole, on every runtime.
-  { files: /^test\/faults\//, everyday: [], all: onNode(newest) },
+  { files: /^test\/faults\//, everyday: [], all: onNode(newest), rest: [] },
   // Slow: a browser shows pages, whatever runs the server.
   { files: /^test\/console\/.*\.system\.test\.ts$/, everyday: [], all: onNode(newest) },
   // Slow: starts foreign programs or fleets of processes.

@@ -49,7 +49,7 @@ const fleet = Effect.gen(function* () {
   const etcd = yield* Etcd
 
   // One client of all services, as a gateway has it.
-  const client = DiscoveryHttpClient.layer({ attemptTimeout: "500 millis", attempts: 3, waitFor: "5 seconds" }).pipe(
+  const client = DiscoveryHttpClient.layer({ attemptTimeout: "2 seconds", attempts: 3, waitFor: "5 seconds" }).pipe(
     Layer.provide(FetchHttpClient.layer),
     Layer.provide(Registry.layer()),
     Layer.provide(Layer.succeed(Etcd, etcd))
