@@ -175,6 +175,18 @@ describe("examples", () => {
       assert.deepEqual(yield* keys(etcd), [])
     }))
 
+  it.live("examples/singleton.ts migrates once, and its worker moves to the other process", () =>
+    Effect.gen(function* () {
+      const etcd = yield* startEtcd()
+      const program = yield* start(etcd, "singleton")
+      assert.deepEqual(yield* program.exit, { code: 0, signal: null })
+      assert.equal(
+        printed(yield* program.stdout),
+        "the schema is migrated\na leads and works\nthe schema is migrated already\nb leads and works\n"
+      )
+      assert.equal(yield* etcdctl(etcd, "get", "--prefix", "/example/", "--keys-only"), "")
+    }))
+
   it.live("examples/register.ts reports an unreachable etcd and exits with 1", () =>
     Effect.gen(function* () {
       const program = yield* runProgram({
