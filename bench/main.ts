@@ -108,7 +108,7 @@ const takeTurn = (
       yield* Effect.promise(() => bundled(contender.bundled ?? ""))
     const client = contender.installed === true ?
       yield* Effect.promise(() => installed(contender.file)) :
-      `${contender.file}.ts`
+      contender.file
     loads.push(os.loadavg()[0] ?? 0)
     const before = yield* counters(server)
     const parameters = { ...scenario.parameters, ...contender.parameters, startedAt: now() }

@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { isAbsolute } from "node:path"
+import { pathToFileURL } from "node:url"
 
 export interface Options {
   /** Endpoints, separated by commas. */
@@ -31,8 +33,10 @@ export interface Client {
 
 export type Connect = (options: Options) => Client
 
-/** The client of a contender. `file` is relative to this folder, or the path of a built module. */
+/** The client of a contender. `file` is a name in this folder, or the path of a built module. */
 export const load = async (file: string): Promise<Connect> => {
-  const { connect }: { readonly connect: Connect } = await import(new URL(file, import.meta.url).href)
+  const { connect }: { readonly connect: Connect } = await import(
+    isAbsolute(file) ? pathToFileURL(file).href : `./${file}.ts`
+  )
   return connect
 }
