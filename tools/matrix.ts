@@ -14,7 +14,8 @@
  * | documents | `test/examples/documents.test.ts` | Node | every runtime |
  * | platform | transport, processes, HTTP, examples, … | every runtime, the newest etcd | older etcds on Node |
  * | upper | command line, console, monitoring, cluster, persistence | Node, the newest etcd | every runtime; older etcds on Node |
- * | contract | conformance, `./kv`, `./coordination`, `./admin` | every runtime; older etcds on Node | all |
+ * | contract | `test/etcd/conformance/`, `test/etcd/memory/` | every runtime; older etcds on Node | all |
+ * | operations | `./kv`, `./coordination`, `./admin` | every runtime, the newest etcd | all |
  * | any | all the rest | Node, the newest etcd | every runtime; older etcds on Node |
  *
  * @module
@@ -73,10 +74,11 @@ const classes: ReadonlyArray<Class> = [
   },
   // Where versions of etcd differ, these notice.
   {
-    files: /^test\/(?:etcd\/(?:conformance|memory)|kv|coordination|admin)\//,
+    files: /^test\/etcd\/(?:conformance|memory)\//,
     everyday: [...newest, ...onNode(older)],
     all: [...newest, ...older]
   },
+  { files: /^test\/(?:kv|coordination|admin)\//, everyday: newest, all: [...newest, ...older] },
   { files: /^/, everyday: onNode(newest), all: [...newest, ...onNode(older)] }
 ]
 

@@ -7,7 +7,7 @@
  *     deno task test --runtime bun test/foo.test.ts     one file on one runtime, whatever its class (both repeat)
  *     deno task test foo                                files whose path contains "foo"
  *     deno task test --name "takes over"                tests whose name matches (Deno: of outermost groups)
- *     deno task test --jobs 1                           files at a time; default four for each core: they mostly wait
+ *     deno task test --jobs 1                           files at a time; default five for each core: they mostly wait
  *     deno task test --seed 7                           the seed of property tests; `test:all` draws one
  *     deno task test:doc                                the examples in comments and in the documents
  *
@@ -119,7 +119,7 @@ const { positionals, values } = parseArgs({
     rest: { type: "boolean", default: false },
     runtime: { type: "string", multiple: true },
     name: { type: "string" },
-    jobs: { type: "string", default: process.env["TEST_JOBS"] ?? String(4 * availableParallelism()) },
+    jobs: { type: "string", default: process.env["TEST_JOBS"] ?? String(5 * availableParallelism()) },
     seed: { type: "string" },
     doc: { type: "boolean", default: false }
   }

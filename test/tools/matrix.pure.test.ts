@@ -19,10 +19,15 @@ describe("runsOf", () => {
   })
 
   it("runs what shows differences between versions of etcd on every runtime, and against older etcds on Node", () => {
-    for (const file of ["test/etcd/conformance/EtcdGrpc.test.ts", "test/kv/kv.test.ts", "test/admin/x.test.ts"]) {
+    for (const file of ["test/etcd/conformance/EtcdGrpc.test.ts", "test/etcd/memory/model.test.ts"]) {
       assert.deepEqual(runs(file, "everyday"), ["deno: 3.5.30", "bun: 3.5.30", `node: ${all}`])
       assert.deepEqual(runs(file, "rest"), [`deno: ${older}`, `bun: ${older}`])
     }
+  })
+
+  it("runs key-value operations against older etcds in the rest", () => {
+    assert.deepEqual(runs("test/kv/kv.test.ts", "everyday"), ["deno: 3.5.30", "bun: 3.5.30", "node: 3.5.30"])
+    assert.deepEqual(runs("test/kv/kv.test.ts", "rest"), [`deno: ${older}`, `bun: ${older}`, `node: ${older}`])
   })
 
   it("runs pure and virtual files on Node only, and the other runtimes in the rest", () => {
@@ -72,7 +77,7 @@ describe("runsOf", () => {
   })
 
   it("puts files with the same versions into one run of a runtime", () => {
-    const files = ["test/kv/a.test.ts", "test/kv/b.test.ts", "test/c.pure.test.ts"]
+    const files = ["test/etcd/memory/a.test.ts", "test/etcd/memory/b.test.ts", "test/c.pure.test.ts"]
     assert.deepEqual(
       runsOf(files, "everyday", versions, ["node"]).map(({ files, versions }) => [versions.length, files.length]),
       [[3, 2], [1, 1]]
