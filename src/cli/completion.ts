@@ -91,7 +91,7 @@ export const names = Command.make(
     const found = Option.isNone(service) ?
       (yield* listServices()).map(({ name }) => name) :
       Array.from(yield* getInstances(service.value), ({ id }) => id)
-    // A name that is not printable cannot be completed.
+    // A shell does not complete a name that is not printable.
     yield* printLines(found.filter((name) => printable(name) === name))
   })
 ).pipe(Command.withDescription("Print names for completions"), Command.unlisted)

@@ -71,7 +71,7 @@ interface Plan extends AddressRules {
 
 const of = "GrpcResolver.register"
 
-/** The status code `UNAVAILABLE`, the one for a name that cannot be resolved. */
+/** The status code `UNAVAILABLE`, the one for a name that does not resolve. */
 const unavailable = 14
 
 /** The backoff after discovery failed: the cause may go away. */

@@ -271,7 +271,7 @@ const attempt = <A>(run: () => Result.Result<A, Error>): Result.Result<A, Error>
   }
 }
 
-/** The bytes of a value, or why it cannot be written. */
+/** The bytes of a value, or why it does not encode. */
 export const encode = <K extends KeyLike>(key: K, value: ValueOf<K>): Result.Result<Bytes, InvalidValue> =>
   Result.mapError(codecFor(key).encode(value), (cause) => invalid(nameOf(key), cause))
 

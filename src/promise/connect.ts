@@ -100,7 +100,7 @@ export interface Client extends AsyncDisposable {
   readonly fetch: typeof globalThis.fetch
   /**
    * Makes `discovery:///orders` a target of the clients of grpc-js: its channel follows the service `orders` until this
-   * client closes. Takes your own copy of the module: `import * as grpc from "@grpc/grpc-js"`.
+   * client closes. Takes the copy of grpc-js that your program imports; this module loads none.
    */
   readonly registerGrpcResolver: (grpc: GrpcResolver.GrpcJs, options?: GrpcResolver.Options) => Promise<void>
   /**

@@ -90,7 +90,7 @@ export const plan = (
  * away; then the child gets the signal. A second signal does not wait. Other signals go to the child at once. The key
  * also leaves when the child ends.
  *
- * Completes with the end of the child. Fails if the instance cannot be registered, after the child has been ended; an
+ * Completes with the end of the child. Fails if the instance is refused, after the child has been ended; an
  * etcd that does not answer is no such failure. A registration that fails later is logged, and the child keeps running.
  * Closing the scope takes the key away and ends the child.
  */

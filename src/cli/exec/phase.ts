@@ -27,7 +27,7 @@ export type Event =
   | { readonly _tag: "Signal"; readonly signal: NodeJS.Signals }
   /** The registration has left etcd. */
   | { readonly _tag: "Drained" }
-  /** The instance cannot be registered, and no retry changes that. */
+  /** etcd or the options refuse the instance, and no retry changes that. */
   | { readonly _tag: "Refused"; readonly error: RegistrationError }
   | { readonly _tag: "ChildEnded"; readonly exit: ChildExit }
 

@@ -17,14 +17,14 @@ import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 const InvalidInstanceBase: TaggedErrorClass<"InvalidInstance", {
   /** The rule that the value breaks. */
   readonly detail: string
-  /** The member of the instance that cannot be written. */
+  /** The member of the instance that the format refuses. */
   readonly member?: keyof ServiceInstance
   /** What the schema or the codec raised. */
   readonly cause?: unknown
 }> = TaggedErrorClass("InvalidInstance")
 
 /**
- * A value that describes no instance of the service, or an instance that cannot be written.
+ * A value that describes no instance of the service, or an instance that the format refuses.
  *
  * @since 0.1.0
  * @category errors
@@ -86,7 +86,7 @@ export interface Codec<M> extends AnyCodec {
   readonly layout?: Layout
   /** Where an operator may edit the value. Default: nowhere. */
   readonly members?: JsonMembers
-  /** Returns the value to put, or why the instance cannot be written. */
+  /** Returns the value to put, or why the format refuses the instance. */
   readonly encode: (instance: ServiceInstance<M>) => Result.Result<Uint8Array, InvalidInstance>
   /** Returns the instance that the key and the value describe, or why they describe none. */
   readonly decode: (name: string, id: string, value: Uint8Array) => Result.Result<ServiceInstance<M>, InvalidInstance>
