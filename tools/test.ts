@@ -1,7 +1,7 @@
 /**
  * Runs the tests on Deno, Bun and Node against real etcd servers. `matrix.ts` says which file runs where.
  *
- *     deno task test                                    the everyday matrix, under five minutes on two cores
+ *     deno task test                                    the everyday matrix, about five minutes on two cores
  *     deno task test:all                                every file on every runtime with every etcd at hand
  *     deno task test:all --rest                         what `deno task test` leaves out
  *     deno task test --runtime bun test/foo.test.ts     one file on one runtime, whatever its class (both repeat)
