@@ -17,7 +17,7 @@
  * @module
  */
 import { execFileSync, spawn } from "node:child_process"
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs"
 import { availableParallelism } from "node:os"
 import { join, relative, sep } from "node:path"
 import process from "node:process"
@@ -27,7 +27,7 @@ import { whyNoPackages } from "./debian.ts"
 import { obtainEtcd } from "./etcd.ts"
 import { obtainFronts } from "./fronts.ts"
 import { buildPrograms } from "./go.ts"
-import { type Counts, countTests } from "./junit.ts"
+import { type Failure, failureOf, readReport, showFailure } from "./junit.ts"
 import { obtainPrometheus } from "./prometheus.ts"
 import { type Run, runsOf, type Scope } from "./matrix.ts"
 import { obtainRuntime, root, runtimeEnvironment, type RuntimeName, runtimeNames, versionOf } from "./runtimes.ts"
@@ -75,39 +75,54 @@ const testFiles = (): ReadonlyArray<string> =>
     // Large files first: a long one that begins last would leave a core idle.
     .sort((a, b) => statSync(join(root, b)).size - statSync(join(root, a)).size)
 
-/** Copies a stream. The result says whether the secret of the tests was in it. */
-const copy = (from: NodeJS.ReadableStream, to: NodeJS.WritableStream): () => boolean => {
+/** How a runner ended. */
+interface Outcome {
+  readonly hasPassed: boolean
+  /** What went wrong beside its tests. */
+  readonly problem: string | undefined
+  readonly output: string
+}
+
+/** Copies a stream to one of ours and to `output`. The result says whether the secret of the tests was in it. */
+const copy = (from: NodeJS.ReadableStream, to: NodeJS.WritableStream, output: Array<string>): () => boolean => {
   const search = makeSecretSearch()
   from.setEncoding("utf8").on("data", (text: string) => {
     to.write(text)
+    output.push(text)
     search(text)
   })
   return () => search("")
 }
 
-const run = (command: string, args: ReadonlyArray<string>, env: Record<string, string>): Promise<boolean> =>
+const run = (command: string, args: ReadonlyArray<string>, env: Record<string, string>): Promise<Outcome> =>
   new Promise((resolve) => {
+    const output: Array<string> = []
+    let problem: string | undefined
+    const report = (message: string) => {
+      console.error(`\n${message}`)
+      problem = message
+    }
     const color: Record<string, string> = process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}
     const child = spawn(command, args, {
       cwd: root,
       stdio: ["inherit", "pipe", "pipe"],
       env: { ...process.env, ...color, ...env }
     })
-    const copies = [copy(child.stdout, process.stdout), copy(child.stderr, process.stderr)]
+    const copies = [copy(child.stdout, process.stdout, output), copy(child.stderr, process.stderr, output)]
     const timer = setTimeout(() => {
-      console.error(`\nstill running after ${runLimitMillis / 60_000} minutes: killed`)
+      report(`still running after ${runLimitMillis / 60_000} minutes: killed`)
       child.kill("SIGKILL")
     }, runLimitMillis)
     child.once("error", (error) => {
       clearTimeout(timer)
-      console.error(String(error))
-      resolve(false)
+      report(String(error))
+      resolve({ hasPassed: false, problem, output: output.join("") })
     })
     child.once("close", (code) => {
       clearTimeout(timer)
       const leaked = copies.some((hasSecret) => hasSecret())
-      if (leaked) console.error(secretPrinted)
-      resolve(code === 0 && !leaked)
+      if (leaked) report(secretPrinted)
+      resolve({ hasPassed: code === 0 && !leaked, problem, output: output.join("") })
     })
   })
 
@@ -134,7 +149,8 @@ execFileSync(deno, ["install", "--quiet"], { cwd: root, stdio: "inherit" })
 
 if (values.doc) {
   const sources = ["mod.ts", "README.md", "docs", "src"].filter((path) => existsSync(join(root, path)))
-  process.exit(await run(deno, ["test", "--doc", "-A", ...sources], {}) ? 0 : 1)
+  const { hasPassed } = await run(deno, ["test", "--doc", "-A", ...sources], {})
+  process.exit(hasPassed ? 0 : 1)
 }
 
 const isRuntime = (name: string): name is RuntimeName => runtimeNames.some((known) => known === name)
@@ -195,20 +211,24 @@ for (const { files, obtain } of programs) {
 }
 console.log(`seed ${seed} (repeat with --seed ${seed})`)
 
-interface Result extends Counts {
+interface Result {
   readonly title: string
-  readonly isGreen: boolean
+  readonly passed: number
+  readonly skipped: number
+  readonly failures: ReadonlyArray<Failure>
+  readonly note: string
   readonly seconds: number
 }
 
 const runTests = async ({ files, runtime, versions }: Run): Promise<Result> => {
   const path = paths[runtime] ?? stop(`no ${runtime}`)
+  // The name is this process's until the report is complete: another checkout may share the folder.
   const report = join(reports, `${runtime}-${versions.join("-")}.xml`)
-  rmSync(report, { force: true })
+  const written = `${report}.${process.pid}`
   const title = `${runtime}, etcd ${versions.join(" ")}`
   console.log(`\n── ${title}: ${files.length} files`)
   const start = performance.now()
-  const hasPassed = await run(path, commands[runtime]({ files, report, jobs, name: values.name }), {
+  const outcome = await run(path, commands[runtime]({ files, report: written, jobs, name: values.name }), {
     ...runtimeEnvironment(paths),
     DENO_JOBS: String(jobs),
     // Each file is a process of its own on Node, and most of its time would go to compiling the same sources again.
@@ -216,14 +236,17 @@ const runTests = async ({ files, runtime, versions }: Run): Promise<Result> => {
     TEST_ETCD_VERSIONS: versions.join(),
     TEST_SEED: seed
   })
-  const counts = countTests(existsSync(report) ? readFileSync(report, "utf8") : "")
-  const isGreen = hasPassed && counts.failed === 0 && counts.passed > 0
+  const { failures, known, passed, skipped } = readReport(existsSync(written) ? readFileSync(written, "utf8") : "")
+  if (existsSync(written)) renameSync(written, report)
+  // A hook, a crash, a file that does not load, or no test at all: some runners do not report these.
+  const isUnreported = failures.length === 0 && !(outcome.hasPassed && passed > 0)
+  const all = isUnreported ? [failureOf(outcome.problem ?? outcome.output)] : failures
   return {
-    ...counts,
-    // A failure outside of any test (a hook, a crash, a file that does not load, no test at all) counts as one.
-    failed: isGreen ? 0 : Math.max(1, counts.failed),
     title,
-    isGreen,
+    passed,
+    skipped,
+    failures: all,
+    note: known === 0 ? "  (no test ran)" : all.length > 0 ? "  (failed)" : "",
     seconds: Math.round((performance.now() - start) / 1000)
   }
 }
@@ -234,11 +257,17 @@ for (const each of runs) results.push(await runTests(each))
 
 console.log("")
 const width = Math.max(...results.map(({ title }) => title.length))
-for (const { failed, isGreen, known, passed, seconds, skipped, title } of results) {
-  const note = isGreen ? "" : known === 0 ? "  (no test ran)" : "  (failed)"
-  console.log(`${title.padEnd(width)}  ${passed} passed, ${failed} failed, ${skipped} skipped in ${seconds} s${note}`)
+for (const { failures, note, passed, seconds, skipped, title } of results) {
+  const counts = `${passed} passed, ${failures.length} failed, ${skipped} skipped`
+  console.log(`${title.padEnd(width)}  ${counts} in ${seconds} s${note}`)
 }
-const sum = (key: "passed" | "failed" | "seconds") => results.reduce((total, result) => total + result[key], 0)
-console.log(`${runs.length} runs in ${(sum("seconds") / 60).toFixed(1)} minutes, seed ${seed}`)
-console.log(`${sum("passed")} passed, ${sum("failed")} failed`)
-process.exit(results.every(({ isGreen }) => isGreen) ? 0 : 1)
+const total = (numbers: ReadonlyArray<number>) => numbers.reduce((sum, number) => sum + number, 0)
+const minutes = total(results.map(({ seconds }) => seconds)) / 60
+const failed = total(results.map(({ failures }) => failures.length))
+console.log(`${runs.length} runs in ${minutes.toFixed(1)} minutes, seed ${seed}`)
+console.log(`${total(results.map(({ passed }) => passed))} passed, ${failed} failed`)
+// Last of all: of a long output, some CI systems keep only the end.
+for (const { failures, title } of results) {
+  for (const failure of failures) console.log(`\n${title}\n${showFailure(failure)}`)
+}
+process.exit(failed === 0 ? 0 : 1)
