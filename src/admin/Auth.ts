@@ -10,7 +10,8 @@
  * @module
  */
 import { Effect, type Redacted } from "effect"
-import type { Etcd, KeyRange } from "../etcd/Etcd.ts"
+import type { Etcd } from "../etcd/Etcd.ts"
+import type { KeyRange } from "../etcd/KeyRange.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { Check, InvalidOption } from "../internal/options.ts"
 import { call, checked, checkName, checkPassword } from "./calls.ts"

@@ -11,8 +11,8 @@
  * @module
  */
 import { Duration, Effect, Result } from "effect"
-import type { Alarm, MemberCalls } from "../etcd/Administration.ts"
-import { Etcd, type StatusResponse } from "../etcd/Etcd.ts"
+import type { Alarm, MemberCalls, StatusResponse } from "../etcd/Administration.ts"
+import { Etcd } from "../etcd/Etcd.ts"
 import { EtcdError, FailedPrecondition, Unavailable } from "../etcd/EtcdError.ts"
 import type { InvalidOption } from "../internal/options.ts"
 import { call, callAt, callsTo, checked, checkMemberId, type MemberId } from "./calls.ts"

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { prefix } from "../etcd/Etcd.ts"
+import { prefix } from "../etcd/KeyRange.ts"
 import type { Check } from "../internal/options.ts"
 import * as Keyspace from "../registry/model/Keyspace.ts"
 import type { Permission } from "./permissions.ts"

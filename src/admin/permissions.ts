@@ -5,7 +5,7 @@
  */
 import type { IPermission } from "etcd3"
 import { Buffer } from "node:buffer"
-import { type Bytes, type KeyRange, toBytes } from "../etcd/Etcd.ts"
+import { type Bytes, type KeyRange, toBytes } from "../etcd/KeyRange.ts"
 import type { Check } from "../internal/options.ts"
 
 /**

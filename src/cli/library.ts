@@ -5,7 +5,9 @@
  * @module
  */
 export * as Backoff from "../etcd/Backoff.ts"
-export { Etcd, prefix, rangeAll } from "../etcd/Etcd.ts"
+export { Etcd } from "../etcd/Etcd.ts"
+export { prefix } from "../etcd/KeyRange.ts"
+export { rangeAll } from "../etcd/rangeAll.ts"
 export { EtcdError } from "../etcd/EtcdError.ts"
 export * as EtcdGrpc from "../etcd/grpc/EtcdGrpc.ts"
 export * as EtcdMemory from "../etcd/memory/EtcdMemory.ts"

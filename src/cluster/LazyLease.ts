@@ -4,8 +4,9 @@
  * @module
  */
 import { type Duration, Effect, Semaphore } from "effect"
-import type { Etcd, LeaseId } from "../etcd/Etcd.ts"
+import type { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import * as Session from "../etcd/Session.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
 

@@ -4,8 +4,12 @@
  * @module
  */
 import { Effect, Option } from "effect"
-import { type Compare, type Etcd, type KeyValue, type LeaseId, prefix as prefixRange, rangeAll } from "../etcd/Etcd.ts"
+import type { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { prefix as prefixRange } from "../etcd/KeyRange.ts"
+import type { Compare, KeyValue } from "../etcd/messages/kv.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
+import { rangeAll } from "../etcd/rangeAll.ts"
 import { decodeRunner, encodeRunner, type Keys, textOf } from "./keys.ts"
 import type { LazyLease } from "./LazyLease.ts"
 

@@ -4,7 +4,9 @@
  * @module
  */
 import { Cause, ConfigProvider, Effect, Exit, HashMap, type Layer, Option, type Scope, Stream } from "effect"
-import { Etcd, type KeyValue, prefix as prefixRange } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
+import { prefix as prefixRange } from "../etcd/KeyRange.ts"
+import type { KeyValue } from "../etcd/messages/kv.ts"
 import type { Followed } from "../etcd/follow.ts"
 import { Latest } from "../internal/Latest.ts"
 import { logSafely } from "../internal/logSafely.ts"

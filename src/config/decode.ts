@@ -4,7 +4,7 @@
  * @module
  */
 import { Cause, Effect, Result, Schema, SchemaIssue } from "effect"
-import type { KeyValue } from "../etcd/Etcd.ts"
+import type { KeyValue } from "../etcd/messages/kv.ts"
 import { parserOf } from "../internal/text/formats.ts"
 import { showPath } from "../internal/text/paths.ts"
 import { InvalidConfig } from "./ConfigRefError.ts"

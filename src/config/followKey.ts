@@ -4,7 +4,9 @@
  * @module
  */
 import { Cause, Clock, Effect, Exit, Metric, Option, Result, type Scope, type Stream } from "effect"
-import { Etcd, type KeyValue, toBytes } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
+import { toBytes } from "../etcd/KeyRange.ts"
+import type { KeyValue } from "../etcd/messages/kv.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { Followed } from "../etcd/follow.ts"
 import { Freshness } from "../etcd/Freshness.ts"

@@ -8,7 +8,8 @@
  * @module
  */
 import { Data, Effect, Option, type Scope } from "effect"
-import { Etcd, type LeaseId } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { InstanceSet } from "../registry/model/InstanceSet.ts"
 import * as Operator from "../registry/operator.ts"

@@ -4,7 +4,8 @@
  * @module
  */
 import { Clock, Effect, Schedule, type Scope, Stream } from "effect"
-import { Etcd, prefix } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
+import { prefix } from "../etcd/KeyRange.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { Latest } from "../internal/Latest.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"

@@ -4,17 +4,11 @@
  * @module
  */
 import { Effect } from "effect"
-import {
-  after,
-  type Bytes,
-  type Etcd,
-  type KeyRange,
-  type KeyValue,
-  type LeaseId,
-  prefix,
-  toBytes
-} from "../etcd/Etcd.ts"
+import type { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { after, type Bytes, type KeyRange, prefix, toBytes } from "../etcd/KeyRange.ts"
+import type { KeyValue } from "../etcd/messages/kv.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import type { Read } from "./Readings.ts"
 
 /** A lease and what is attached to it. */

@@ -15,7 +15,10 @@
  */
 import { Cause, Data, Duration, Effect, Exit, Option, Scope, Stream } from "effect"
 import * as Backoff from "../etcd/Backoff.ts"
-import { Etcd, type KeyValue, type LeaseId, prefix } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
+import { prefix } from "../etcd/KeyRange.ts"
+import type { KeyValue } from "../etcd/messages/kv.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import { EtcdError } from "../etcd/EtcdError.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
 import { Latest } from "../internal/Latest.ts"

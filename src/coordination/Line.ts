@@ -14,7 +14,10 @@
  */
 import { Deferred, Duration, Effect, Exit, Option, Result, Scope } from "effect"
 import * as Backoff from "../etcd/Backoff.ts"
-import { type Compare, Etcd, type KeyRange, type LeaseId, prefix } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
+import { type KeyRange, prefix } from "../etcd/KeyRange.ts"
+import type { Compare } from "../etcd/messages/kv.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import { EtcdError, Unknown } from "../etcd/EtcdError.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
 import { LockLost, LockTimeout } from "./errors.ts"

@@ -7,8 +7,9 @@
  */
 import { Deferred, Duration, Effect, type Scope, Semaphore } from "effect"
 import * as Backoff from "../etcd/Backoff.ts"
-import { Etcd, type LeaseId } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
 import { DeadlineExceeded, EtcdError } from "../etcd/EtcdError.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import * as Lease from "../etcd/Session.ts"
 import * as Ttl from "../etcd/Ttl.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"

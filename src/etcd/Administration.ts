@@ -6,7 +6,7 @@
  */
 import type { Duration, Effect, Result, Stream } from "effect"
 import type { EtcdError } from "./EtcdError.ts"
-import type { ResponseHeader } from "./ResponseHeader.ts"
+import type { ResponseHeader } from "./messages/ResponseHeader.ts"
 
 /**
  * A member of a cluster.

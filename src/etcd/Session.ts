@@ -27,7 +27,9 @@ import {
   type Schedule,
   type Scope
 } from "effect"
-import type { Etcd, LeaseId, ResponseHeader } from "./Etcd.ts"
+import type { Etcd } from "./Etcd.ts"
+import type { LeaseId } from "./messages/lease.ts"
+import type { ResponseHeader } from "./messages/ResponseHeader.ts"
 import { DeadlineExceeded, EtcdError } from "./EtcdError.ts"
 import { Deadline } from "../internal/time/Deadlines.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"

@@ -19,7 +19,11 @@
 import { Duration, Effect, Fiber, Option, Pull, Random, type Schedule, type Scope, Stream } from "effect"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
 import { Steps } from "../internal/time/Steps.ts"
-import { type Etcd, type KeyRange, type KeyValue, rangeAll, type WatchResponse } from "./Etcd.ts"
+import type { Etcd } from "./Etcd.ts"
+import type { KeyRange } from "./KeyRange.ts"
+import type { KeyValue } from "./messages/kv.ts"
+import type { WatchResponse } from "./messages/watch.ts"
+import { rangeAll } from "./rangeAll.ts"
 import { Cancelled, EtcdError } from "./EtcdError.ts"
 import {
   type Followed,

@@ -12,8 +12,10 @@
  * @module
  */
 import { Duration } from "effect"
-import type { KeyValue, ResponseHeader, WatchEvent, WatchResponse } from "./Etcd.ts"
 import { Compacted, EtcdError } from "./EtcdError.ts"
+import type { KeyValue } from "./messages/kv.ts"
+import type { ResponseHeader } from "./messages/ResponseHeader.ts"
+import type { WatchEvent, WatchResponse } from "./messages/watch.ts"
 
 /** What `follow` reports about a range. */
 export type Followed =

@@ -12,43 +12,41 @@ export type {
   Member,
   MemberCalls,
   MemberListResponse,
-  Rpc
+  Rpc,
+  StatusResponse
 } from "./Administration.ts"
-export {
-  type Bytes,
-  type CompactRequest,
-  type CompactResponse,
-  type Compare,
-  type DeleteRangeRequest,
-  type DeleteRangeResponse,
-  Etcd,
-  type KeyRange,
-  type KeyValue,
-  type LeaseGrantRequest,
-  type LeaseGrantResponse,
-  type LeaseId,
-  type LeaseKeepAliveRequest,
-  type LeaseKeepAliveResponse,
-  type LeaseLeasesResponse,
-  type LeaseRevokeResponse,
-  type LeaseTimeToLiveRequest,
-  type LeaseTimeToLiveResponse,
-  prefix,
-  type PutRequest,
-  type PutResponse,
-  rangeAll,
-  type RangeRequest,
-  type RangeResponse,
-  type RequestOp,
-  type ResponseHeader,
-  type ResponseOp,
-  type StatusResponse,
-  type TxnRequest,
-  type TxnResponse,
-  type WatchEvent,
-  type WatchRequest,
-  type WatchResponse
-} from "./Etcd.ts"
+export { Etcd } from "./Etcd.ts"
+export { type Bytes, type KeyRange, prefix } from "./KeyRange.ts"
+export type {
+  CompactRequest,
+  CompactResponse,
+  Compare,
+  DeleteRangeRequest,
+  DeleteRangeResponse,
+  KeyValue,
+  PutRequest,
+  PutResponse,
+  RangeRequest,
+  RangeResponse,
+  RequestOp,
+  ResponseOp,
+  TxnRequest,
+  TxnResponse
+} from "./messages/kv.ts"
+export type {
+  LeaseGrantRequest,
+  LeaseGrantResponse,
+  LeaseId,
+  LeaseKeepAliveRequest,
+  LeaseKeepAliveResponse,
+  LeaseLeasesResponse,
+  LeaseRevokeResponse,
+  LeaseTimeToLiveRequest,
+  LeaseTimeToLiveResponse
+} from "./messages/lease.ts"
+export type { ResponseHeader } from "./messages/ResponseHeader.ts"
+export type { WatchEvent, WatchRequest, WatchResponse } from "./messages/watch.ts"
+export { rangeAll } from "./rangeAll.ts"
 export * as EtcdError from "./EtcdError.ts"
 export * as EtcdGrpc from "./grpc/EtcdGrpc.ts"
 export * as EtcdMemory from "./memory/EtcdMemory.ts"

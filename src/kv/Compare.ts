@@ -36,8 +36,11 @@
  * @module
  */
 import { Result } from "effect"
-import { type Bytes, type Compare, invalidArgument, type LeaseId } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { invalidArgument } from "../etcd/invalidArgument.ts"
+import type { Bytes } from "../etcd/KeyRange.ts"
+import type { Compare } from "../etcd/messages/kv.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import {
   codecFor,
   invalid,

@@ -4,7 +4,8 @@
  * @module
  */
 import { Effect, Result } from "effect"
-import type { KeyValue, LeaseId } from "../etcd/Etcd.ts"
+import type { KeyValue } from "../etcd/messages/kv.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import { mapInSlices } from "../internal/time/slices.ts"
 import { invalid, type InvalidValue, keyText, type ValueCodec } from "./Key.ts"
 

@@ -8,8 +8,9 @@
  * @module
  */
 import { Cause, Result, Schema } from "effect"
-import { type Bytes, invalidArgument, type KeyRange, prefix as prefixRange } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { invalidArgument } from "../etcd/invalidArgument.ts"
+import { type Bytes, type KeyRange, prefix as prefixRange } from "../etcd/KeyRange.ts"
 import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 import { parseJson } from "../internal/text/json.ts"
 

@@ -42,7 +42,9 @@
  * @module
  */
 import { Effect, Option, Stream } from "effect"
-import { after, Etcd, rangeAll } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
+import { after } from "../etcd/KeyRange.ts"
+import { rangeAll } from "../etcd/rangeAll.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import * as Compare from "./Compare.ts"

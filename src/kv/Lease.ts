@@ -7,8 +7,9 @@
  * @module
  */
 import { Duration, Effect, Option, type Schedule, type Scope } from "effect"
-import { Etcd, type LeaseId } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import * as Session from "../etcd/Session.ts"
 import * as Ttl from "../etcd/Ttl.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"

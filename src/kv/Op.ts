@@ -26,14 +26,9 @@
  * @module
  */
 import { Option, Result } from "effect"
-import {
-  type DeleteRangeResponse,
-  invalidArgument,
-  type KeyRange,
-  type PutRequest,
-  type RangeRequest,
-  type RangeResponse
-} from "../etcd/Etcd.ts"
+import { invalidArgument } from "../etcd/invalidArgument.ts"
+import type { KeyRange } from "../etcd/KeyRange.ts"
+import type { DeleteRangeResponse, PutRequest, RangeRequest, RangeResponse } from "../etcd/messages/kv.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { type Entry, type Listing, readEntry, readListing } from "./Entry.ts"
 import {

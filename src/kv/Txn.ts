@@ -35,7 +35,7 @@
  * @module
  */
 import { Result } from "effect"
-import type { RequestOp, ResponseOp, TxnRequest } from "../etcd/Etcd.ts"
+import type { RequestOp, ResponseOp, TxnRequest } from "../etcd/messages/kv.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { Comparison } from "./Compare.ts"
 import type { Op } from "./Op.ts"

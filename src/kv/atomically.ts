@@ -1,5 +1,7 @@
 import { Effect, Option, Result, type Schedule, Semaphore } from "effect"
-import { Etcd, type KeyValue, type RequestOp, toBytes } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
+import { toBytes } from "../etcd/KeyRange.ts"
+import type { KeyValue, RequestOp } from "../etcd/messages/kv.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { retryConflicts, type UpdateConflict } from "./conflict.ts"
 import { readEntry } from "./Entry.ts"

@@ -4,15 +4,11 @@
  * @module
  */
 import { Effect, Result } from "effect"
-import {
-  Etcd,
-  invalidArgument,
-  type LeaseId,
-  type RangeRequest,
-  type RequestOp,
-  type ResponseOp
-} from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { invalidArgument } from "../etcd/invalidArgument.ts"
+import type { RangeRequest, RequestOp, ResponseOp } from "../etcd/messages/kv.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import { type KeyLike, nameOf, type PrefixLike, rangeOf } from "./Key.ts"
 
 /**

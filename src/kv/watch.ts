@@ -10,7 +10,9 @@
  */
 import { Deferred, type Duration, Effect, Option, Queue, Result, type Schedule, Stream } from "effect"
 import * as Backoff from "../etcd/Backoff.ts"
-import { Etcd, type KeyValue, type WatchEvent } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
+import type { KeyValue } from "../etcd/messages/kv.ts"
+import type { WatchEvent } from "../etcd/messages/watch.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { follow, type Followed, type FollowOptions } from "../etcd/follow.ts"
 import { logSafely } from "../internal/logSafely.ts"

@@ -26,7 +26,9 @@
  */
 import { Clock, Duration, Effect, Layer } from "effect"
 import * as Persistence from "effect/persistence/Persistence"
-import { Etcd, type LeaseId, prefix as prefixRange } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
+import { prefix as prefixRange } from "../etcd/KeyRange.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { keyPrefix } from "../internal/keyPrefix.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"

@@ -9,8 +9,9 @@
  * @module
  */
 import { Effect } from "effect"
-import type { Etcd, LeaseId } from "../etcd/Etcd.ts"
+import type { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
 
 const ratio = 1.25

@@ -4,8 +4,9 @@
  * @module
  */
 import { Effect, Option, Result } from "effect"
-import { Etcd, type LeaseId } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import * as Codec from "./model/Codec.ts"
 import type { ServiceInstance } from "./model/Instance.ts"

@@ -7,8 +7,10 @@
  * @module
  */
 import { Duration, Effect, Option, Result, Stream } from "effect"
-import { Etcd, type KeyValue, type LeaseId } from "../etcd/Etcd.ts"
+import { Etcd } from "../etcd/Etcd.ts"
 import { EtcdError, Unavailable } from "../etcd/EtcdError.ts"
+import type { KeyValue } from "../etcd/messages/kv.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 import { type Check, checkOptions, InvalidOption } from "../internal/options.ts"
 import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 import { setMember } from "../internal/text/setMember.ts"

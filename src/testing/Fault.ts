@@ -4,8 +4,9 @@
  * @module
  */
 import { Duration, Effect } from "effect"
-import type { Etcd, LeaseId } from "../etcd/Etcd.ts"
+import type { Etcd } from "../etcd/Etcd.ts"
 import { type EtcdError, type EtcdErrorReason, PermissionDenied, Unavailable } from "../etcd/EtcdError.ts"
+import type { LeaseId } from "../etcd/messages/lease.ts"
 
 /**
  * The name of an operation of `Etcd`.

@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import { describe, it } from "node:test"
 import type { EndpointFacts, Facts } from "../../src/cli/doctor/facts.ts"
 import { judge } from "../../src/cli/doctor/findings.ts"
-import type { StatusResponse } from "../../src/etcd/Etcd.ts"
+import type { StatusResponse } from "../../src/etcd/Administration.ts"
 import * as Keyspace from "../../src/registry/model/Keyspace.ts"
 
 const keyspace = Result.getOrThrow(Keyspace.make("/services"))

@@ -1,7 +1,8 @@
 // Runners in processes of their own, etcd with three members, faults, and a judge that reads etcd's history.
 import { Effect, type Scope } from "effect"
 import assert from "node:assert/strict"
-import { type Etcd, prefix as prefixRange } from "../../src/etcd/Etcd.ts"
+import type { Etcd } from "../../src/etcd/Etcd.ts"
+import { prefix as prefixRange } from "../../src/etcd/KeyRange.ts"
 import * as EtcdGrpc from "../../src/etcd/grpc/EtcdGrpc.ts"
 import { type EtcdCluster, startCluster } from "../harness/EtcdServer.ts"
 import { describe, live } from "../harness/it.ts"

@@ -2,7 +2,7 @@
 import { Effect } from "effect"
 import type { ShardId } from "effect/cluster"
 import assert from "node:assert/strict"
-import { prefix as prefixRange } from "../../src/etcd/Etcd.ts"
+import { prefix as prefixRange } from "../../src/etcd/KeyRange.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"

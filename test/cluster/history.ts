@@ -5,7 +5,9 @@
  * @module
  */
 import { Effect, Stream } from "effect"
-import { type Etcd, prefix as prefixRange, type WatchEvent } from "../../src/etcd/Etcd.ts"
+import type { Etcd } from "../../src/etcd/Etcd.ts"
+import { prefix as prefixRange } from "../../src/etcd/KeyRange.ts"
+import type { WatchEvent } from "../../src/etcd/messages/watch.ts"
 
 const decoder = new TextDecoder()
 

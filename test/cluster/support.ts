@@ -5,7 +5,8 @@
  */
 import { Effect, Exit, Scope } from "effect"
 import { Runner, RunnerAddress, type RunnerStorage, ShardId, ShardingConfig } from "effect/cluster"
-import { Etcd, prefix as prefixRange } from "../../src/etcd/Etcd.ts"
+import { Etcd } from "../../src/etcd/Etcd.ts"
+import { prefix as prefixRange } from "../../src/etcd/KeyRange.ts"
 import { EtcdRunnerStorage, type ShardFence } from "../../src/cluster/mod.ts"
 
 /** A runner's process: its storage, until its scope closes. */

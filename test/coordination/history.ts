@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { WatchEvent } from "../../src/etcd/Etcd.ts"
+import type { WatchEvent } from "../../src/etcd/messages/watch.ts"
 
 const decoder = new TextDecoder()
 

@@ -4,7 +4,8 @@
  * @module
  */
 import { Effect, Exit, Scope } from "effect"
-import { Etcd, prefix } from "../../src/etcd/Etcd.ts"
+import { Etcd } from "../../src/etcd/Etcd.ts"
+import { prefix } from "../../src/etcd/KeyRange.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { start, type Started } from "../harness/virtual.ts"

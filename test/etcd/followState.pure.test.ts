@@ -1,8 +1,10 @@
 import assert from "node:assert/strict"
 import { describe, it } from "node:test"
-import type { KeyValue, ResponseHeader, WatchEvent } from "../../src/etcd/Etcd.ts"
 import { Compacted, EtcdError, type EtcdErrorReason, PermissionDenied, Unavailable } from "../../src/etcd/EtcdError.ts"
 import { initial, type Input, isReplaced, type State, step } from "../../src/etcd/followState.ts"
+import type { KeyValue } from "../../src/etcd/messages/kv.ts"
+import type { ResponseHeader } from "../../src/etcd/messages/ResponseHeader.ts"
+import type { WatchEvent } from "../../src/etcd/messages/watch.ts"
 
 const header = (revision: bigint, other: Partial<ResponseHeader> = {}): ResponseHeader => ({
   clusterId: 1n,

@@ -1,6 +1,8 @@
 import { Effect } from "effect"
 import assert from "node:assert/strict"
-import { type Etcd, prefix, rangeAll } from "../../src/etcd/Etcd.ts"
+import type { Etcd } from "../../src/etcd/Etcd.ts"
+import { prefix } from "../../src/etcd/KeyRange.ts"
+import { rangeAll } from "../../src/etcd/rangeAll.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
 import { describe, effect } from "../harness/it.ts"
 

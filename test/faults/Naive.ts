@@ -11,7 +11,9 @@
  * @module
  */
 import { Effect, Schedule, Stream } from "effect"
-import { type Etcd, prefix, type WatchResponse } from "../../src/etcd/Etcd.ts"
+import type { Etcd } from "../../src/etcd/Etcd.ts"
+import { prefix } from "../../src/etcd/KeyRange.ts"
+import type { WatchResponse } from "../../src/etcd/messages/watch.ts"
 import type { EtcdError } from "../../src/etcd/EtcdError.ts"
 import { contentOf, type SeenSet } from "./History.ts"
 import type { Client, NaiveName, SeenChange } from "./Subject.ts"

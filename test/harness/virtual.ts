@@ -20,7 +20,9 @@ import {
   Stream
 } from "effect"
 import { TestClock } from "effect/testing"
-import { Etcd, type LeaseId, prefix } from "../../src/etcd/Etcd.ts"
+import { Etcd } from "../../src/etcd/Etcd.ts"
+import { prefix } from "../../src/etcd/KeyRange.ts"
+import type { LeaseId } from "../../src/etcd/messages/lease.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
 import type { InstanceSet } from "../../src/registry/model/InstanceSet.ts"
 import * as Service from "../../src/registry/model/Service.ts"

@@ -1,7 +1,9 @@
 // Registration and discovery in the formats of others, on the embedded engine and on servers.
 import { Effect, Exit, Layer, Scope, Stream } from "effect"
 import assert from "node:assert/strict"
-import { Etcd, prefix, rangeAll } from "../../src/etcd/Etcd.ts"
+import { Etcd } from "../../src/etcd/Etcd.ts"
+import { prefix } from "../../src/etcd/KeyRange.ts"
+import { rangeAll } from "../../src/etcd/rangeAll.ts"
 import * as InstanceSet from "../../src/registry/InstanceSet.ts"
 import { EtcdError, PermissionDenied } from "../../src/etcd/EtcdError.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"

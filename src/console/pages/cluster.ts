@@ -5,7 +5,8 @@
  */
 import { Effect, Result } from "effect"
 import { type Alarm, Maintenance, type Member, Members } from "../../admin/mod.ts"
-import { Etcd, type StatusResponse } from "../../etcd/Etcd.ts"
+import type { StatusResponse } from "../../etcd/Administration.ts"
+import { Etcd } from "../../etcd/Etcd.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import { type Html, html } from "../html.ts"
 import type { Read } from "../Readings.ts"

@@ -4,7 +4,7 @@
  * @module
  */
 import { Effect } from "effect"
-import { prefix } from "../../etcd/Etcd.ts"
+import { prefix } from "../../etcd/KeyRange.ts"
 import { html } from "../html.ts"
 import { href } from "../layout.ts"
 import { type Line, lines, maxSearched } from "../reads.ts"

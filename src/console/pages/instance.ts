@@ -4,7 +4,7 @@
  * @module
  */
 import { Effect, Option, Result } from "effect"
-import type { KeyValue } from "../../etcd/Etcd.ts"
+import type { KeyValue } from "../../etcd/messages/kv.ts"
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import { serviceName } from "../../registry/model/ServiceName.ts"
 import { type Action, describeEdit, Stage } from "../Actions.ts"

@@ -5,7 +5,7 @@
  */
 import { Clock, type Context, Effect, FiberSet, type Scope, Stream } from "effect"
 import { traced } from "../../internal/traced.ts"
-import type { ResponseHeader } from "../Etcd.ts"
+import type { ResponseHeader } from "../messages/ResponseHeader.ts"
 import { DeadlineExceeded, type EtcdError, InvalidArgument } from "../EtcdError.ts"
 import * as Reachability from "../Reachability.ts"
 import { Authentication } from "./Authentication.ts"

@@ -10,7 +10,8 @@
  */
 import { Effect, Latch } from "effect"
 import { lasting } from "../../internal/lasting.ts"
-import { invalidArgument, type LeaseId, type LeaseKeepAliveRequest, type LeaseKeepAliveResponse } from "../Etcd.ts"
+import { invalidArgument } from "../invalidArgument.ts"
+import type { LeaseId, LeaseKeepAliveRequest, LeaseKeepAliveResponse } from "../messages/lease.ts"
 import { DeadlineExceeded, type EtcdError, LeaseNotFound, Unavailable } from "../EtcdError.ts"
 import type { Client } from "./Client.ts"
 import { type Failure, toError } from "./failures.ts"

@@ -20,14 +20,10 @@
 import { Effect, Latch, Stream } from "effect"
 import { Inbox } from "../../internal/Inbox.ts"
 import { lasting } from "../../internal/lasting.ts"
-import {
-  invalidArgument,
-  type ResponseHeader,
-  toBytes,
-  type WatchEvent,
-  type WatchRequest,
-  type WatchResponse
-} from "../Etcd.ts"
+import { invalidArgument } from "../invalidArgument.ts"
+import { toBytes } from "../KeyRange.ts"
+import type { ResponseHeader } from "../messages/ResponseHeader.ts"
+import type { WatchEvent, WatchRequest, WatchResponse } from "../messages/watch.ts"
 import {
   Cancelled,
   Compacted,

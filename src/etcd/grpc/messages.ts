@@ -7,34 +7,33 @@
  * @module
  */
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire"
-import type { Alarm, AlarmResponse, Member, MemberListResponse } from "../Administration.ts"
+import type { Alarm, AlarmResponse, Member, MemberListResponse, StatusResponse } from "../Administration.ts"
+import { type KeyRange, toBytes } from "../KeyRange.ts"
 import type {
   CompactRequest,
   Compare,
   DeleteRangeRequest,
   DeleteRangeResponse,
-  KeyRange,
   KeyValue,
-  LeaseGrantRequest,
-  LeaseGrantResponse,
-  LeaseId,
-  LeaseLeasesResponse,
-  LeaseTimeToLiveRequest,
-  LeaseTimeToLiveResponse,
   PutRequest,
   PutResponse,
   RangeRequest,
   RangeResponse,
   RequestOp,
-  ResponseHeader,
   ResponseOp,
-  StatusResponse,
   TxnRequest,
-  TxnResponse,
-  WatchEvent,
-  WatchRequest
-} from "../Etcd.ts"
-import { toBytes } from "../Etcd.ts"
+  TxnResponse
+} from "../messages/kv.ts"
+import type {
+  LeaseGrantRequest,
+  LeaseGrantResponse,
+  LeaseId,
+  LeaseLeasesResponse,
+  LeaseTimeToLiveRequest,
+  LeaseTimeToLiveResponse
+} from "../messages/lease.ts"
+import type { ResponseHeader } from "../messages/ResponseHeader.ts"
+import type { WatchEvent, WatchRequest } from "../messages/watch.ts"
 
 /** A message of a watch stream. */
 export interface WatchMessage {

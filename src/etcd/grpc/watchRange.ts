@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { rangeTest, type WatchEvent, type WatchRequest } from "../Etcd.ts"
+import { rangeTest } from "../KeyRange.ts"
+import type { WatchEvent, WatchRequest } from "../messages/watch.ts"
 
 /** Finds what is wrong with events: `undefined` if they can follow a watch that has delivered up to `delivered`. */
 export type EventCheck = (events: ReadonlyArray<WatchEvent>, delivered: bigint) => string | undefined

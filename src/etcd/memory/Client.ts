@@ -5,8 +5,11 @@
  */
 import { Array, Effect, type Pull, Result, type Scope, Stream } from "effect"
 import type { MemberCalls } from "../Administration.ts"
-import { type Etcd, type KeyRange, type LeaseId, toBytes, type WatchRequest, type WatchResponse } from "../Etcd.ts"
+import type { Etcd } from "../Etcd.ts"
 import { Cancelled, EtcdError, Unimplemented } from "../EtcdError.ts"
+import { type KeyRange, toBytes } from "../KeyRange.ts"
+import type { LeaseId } from "../messages/lease.ts"
+import type { WatchRequest, WatchResponse } from "../messages/watch.ts"
 import { type Answer, memberUrl, type Server } from "./Server.ts"
 import type { Timekeeper } from "./Timekeeper.ts"
 import type { Watch } from "./Watchers.ts"

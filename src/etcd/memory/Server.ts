@@ -11,12 +11,38 @@
  * @module
  */
 import { Duration, Result } from "effect"
-import type { AlarmResponse, MemberListResponse } from "../Administration.ts"
-import type * as Etcd from "../Etcd.ts"
+import type { AlarmResponse, MemberListResponse, StatusResponse } from "../Administration.ts"
 import { Compacted, type EtcdErrorReason, InvalidArgument, LeaseExists, LeaseNotFound } from "../EtcdError.ts"
 import { Deadlines } from "../../internal/time/Deadlines.ts"
 import { fromText, interval, point, toText } from "./keys.ts"
 import { keysOf, type Lease, Leases } from "./Leases.ts"
+import type {
+  CompactRequest,
+  CompactResponse,
+  DeleteRangeRequest,
+  DeleteRangeResponse,
+  PutRequest,
+  PutResponse,
+  RangeRequest,
+  RangeResponse,
+  RequestOp,
+  ResponseOp,
+  TxnRequest,
+  TxnResponse
+} from "../messages/kv.ts"
+import type {
+  LeaseGrantRequest,
+  LeaseGrantResponse,
+  LeaseId,
+  LeaseKeepAliveRequest,
+  LeaseKeepAliveResponse,
+  LeaseLeasesResponse,
+  LeaseRevokeResponse,
+  LeaseTimeToLiveRequest,
+  LeaseTimeToLiveResponse
+} from "../messages/lease.ts"
+import type { ResponseHeader } from "../messages/ResponseHeader.ts"
+import type { WatchEvent, WatchRequest, WatchResponse } from "../messages/watch.ts"
 import { holds, readRange, toKeyValue } from "./reads.ts"
 import {
   checkCompact,
@@ -61,7 +87,7 @@ interface Branch {
   readonly steps: ReadonlyArray<Leaf | Branch>
 }
 
-type Leaf = Exclude<Etcd.RequestOp, { readonly _tag: "Txn" }>
+type Leaf = Exclude<RequestOp, { readonly _tag: "Txn" }>
 
 const raftTerm = 2n
 const version = "3.5.0+memory"
@@ -98,7 +124,7 @@ export class Server {
     this.deadlines.run(now)
   }
 
-  range(request: Etcd.RangeRequest): Answer<Etcd.RangeResponse> {
+  range(request: RangeRequest): Answer<RangeResponse> {
     const refusal = checkRange(request) ?? this.#refuseRevision(request)
     if (refusal !== undefined) return Result.fail(refusal)
     return Result.succeed({
@@ -107,7 +133,7 @@ export class Server {
     })
   }
 
-  put(request: Etcd.PutRequest): Answer<Etcd.PutResponse> {
+  put(request: PutRequest): Answer<PutResponse> {
     const refusal = checkPut(request) ??
       checkSize(putBytes(request), this.#options.maxRequestBytes) ??
       this.#refuseLease(request) ??
@@ -117,14 +143,14 @@ export class Server {
     return Result.succeed({ header: this.#header(), ...answer })
   }
 
-  deleteRange(request: Etcd.DeleteRangeRequest): Answer<Etcd.DeleteRangeResponse> {
+  deleteRange(request: DeleteRangeRequest): Answer<DeleteRangeResponse> {
     const refusal = checkDeleteRange(request)
     if (refusal !== undefined) return Result.fail(refusal)
     const answer = this.#write((transaction) => this.#deleteRange(transaction, request))
     return Result.succeed({ header: this.#header(), ...answer })
   }
 
-  txn(request: Etcd.TxnRequest): Answer<Etcd.TxnResponse> {
+  txn(request: TxnRequest): Answer<TxnResponse> {
     const { maxTxnOps, maxRequestBytes } = this.#options
     const refusal = checkTxn(request, maxTxnOps) ?? checkSize(txnBytes(request), maxRequestBytes)
     if (refusal !== undefined) return Result.fail(refusal)
@@ -135,7 +161,7 @@ export class Server {
     return Result.succeed({ header: this.#header(), succeeded: branch.succeeded, responses })
   }
 
-  leaseGrant(request: Etcd.LeaseGrantRequest): Answer<Etcd.LeaseGrantResponse> {
+  leaseGrant(request: LeaseGrantRequest): Answer<LeaseGrantResponse> {
     const refusal = checkLeaseGrant(request)
     if (refusal !== undefined) return Result.fail(refusal)
     const ttl = Math.max(request.ttl, this.#options.minLeaseTtl)
@@ -146,14 +172,14 @@ export class Server {
     return Result.succeed({ header: this.#header(), id, ttl })
   }
 
-  leaseRevoke(id: Etcd.LeaseId): Answer<Etcd.LeaseRevokeResponse> {
+  leaseRevoke(id: LeaseId): Answer<LeaseRevokeResponse> {
     const lease = this.#leases.get(id)
     if (lease === undefined) return Result.fail(checkLeaseId(id) ?? leaseNotFound)
     this.#end(lease)
     return Result.succeed({ header: this.#header() })
   }
 
-  leaseTimeToLive({ id, keys = false }: Etcd.LeaseTimeToLiveRequest): Answer<Etcd.LeaseTimeToLiveResponse> {
+  leaseTimeToLive({ id, keys = false }: LeaseTimeToLiveRequest): Answer<LeaseTimeToLiveResponse> {
     const header = this.#header()
     const lease = this.#leases.get(id)
     if (lease === undefined) return Result.succeed({ header, id, ttl: -1, grantedTtl: 0, keys: [] })
@@ -166,18 +192,18 @@ export class Server {
     })
   }
 
-  leaseLeases(): Answer<Etcd.LeaseLeasesResponse> {
+  leaseLeases(): Answer<LeaseLeasesResponse> {
     return Result.succeed({ header: this.#header(), leases: this.#leases.all.map(({ id }) => id) })
   }
 
-  leaseKeepAlive({ id }: Etcd.LeaseKeepAliveRequest): Answer<Etcd.LeaseKeepAliveResponse> {
+  leaseKeepAlive({ id }: LeaseKeepAliveRequest): Answer<LeaseKeepAliveResponse> {
     const lease = this.#leases.get(id)
     if (lease === undefined) return Result.fail(checkLeaseId(id) ?? leaseNotFound)
     this.#leases.renew(lease, this.#now)
     return Result.succeed({ header: this.#header(), id, ttl: lease.ttl })
   }
 
-  compact(request: Etcd.CompactRequest): Answer<Etcd.CompactResponse> {
+  compact(request: CompactRequest): Answer<CompactResponse> {
     const refusal = checkCompact(request)
     if (refusal !== undefined) return Result.fail(refusal)
     const revision = Number(request.revision)
@@ -188,7 +214,7 @@ export class Server {
     return Result.succeed({ header: this.#header() })
   }
 
-  status(): Answer<Etcd.StatusResponse> {
+  status(): Answer<StatusResponse> {
     return Result.succeed({
       header: this.#header(),
       version,
@@ -216,7 +242,7 @@ export class Server {
   }
 
   /** Starts a watch, which lasts until it is closed. */
-  watch(request: Etcd.WatchRequest): Answer<Watch> {
+  watch(request: WatchRequest): Answer<Watch> {
     const refusal = checkWatch(request)
     if (refusal !== undefined) return Result.fail(refusal)
     const { startRevision = 0n, prevKv = false, filters = [] } = request
@@ -233,14 +259,14 @@ export class Server {
   }
 
   /** The messages of a watch so far, perhaps none. */
-  takeFrom(watch: Watch): Answer<ReadonlyArray<Etcd.WatchResponse>> {
+  takeFrom(watch: Watch): Answer<ReadonlyArray<WatchResponse>> {
     const messages = watch.take(this.#now)
     if (messages !== "compacted") return Result.succeed(messages.map((message) => this.#toWatchResponse(message)))
     const compactRevision = BigInt(this.#store.compactRevision)
     return Result.fail(new Compacted({ detail: compacted.detail, compactRevision }))
   }
 
-  #header(revision = this.#store.revision): Etcd.ResponseHeader {
+  #header(revision = this.#store.revision): ResponseHeader {
     const { clusterId, memberId } = this.#options
     return { clusterId, memberId, revision: BigInt(revision), raftTerm }
   }
@@ -254,7 +280,7 @@ export class Server {
     return answer
   }
 
-  #put(transaction: Transaction, request: Etcd.PutRequest): Omit<Etcd.PutResponse, "header"> {
+  #put(transaction: Transaction, request: PutRequest): Omit<PutResponse, "header"> {
     const key = toText(request.key)
     const previous = transaction.at(key)
     const value = request.ignoreValue === true ? previous?.value ?? "" : toText(request.value)
@@ -266,8 +292,8 @@ export class Server {
 
   #deleteRange(
     transaction: Transaction,
-    request: Etcd.DeleteRangeRequest
-  ): Omit<Etcd.DeleteRangeResponse, "header"> {
+    request: DeleteRangeRequest
+  ): Omit<DeleteRangeResponse, "header"> {
     const deleted = transaction.delete(interval(request))
     for (const { key, lease } of deleted) this.#leases.move(key, lease, 0n)
     return {
@@ -290,23 +316,23 @@ export class Server {
     }
   }
 
-  #refuseRevision({ revision = 0n }: Etcd.RangeRequest): Refusal {
+  #refuseRevision({ revision = 0n }: RangeRequest): Refusal {
     if (revision > this.#store.revision) return futureRevision
     return revision > 0n && revision < this.#store.compactRevision ? compacted : undefined
   }
 
-  #refuseLease({ lease = 0n }: Etcd.PutRequest): Refusal {
+  #refuseLease({ lease = 0n }: PutRequest): Refusal {
     return lease !== 0n && this.#leases.get(lease) === undefined ? leaseNotFound : undefined
   }
 
   /** Refuses to keep the value or the lease of a missing key. */
-  #refuseKeeping({ ignoreLease = false, ignoreValue = false, key }: Etcd.PutRequest): Refusal {
+  #refuseKeeping({ ignoreLease = false, ignoreValue = false, key }: PutRequest): Refusal {
     if (!ignoreLease && !ignoreValue) return undefined
     return this.#store.at(toText(key), this.#store.revision) === undefined ? keyNotFound : undefined
   }
 
   /** The refusal of a put inside a transaction. A put alone checks its lease first. */
-  #refusePut(request: Etcd.PutRequest): Refusal {
+  #refusePut(request: PutRequest): Refusal {
     return this.#refuseKeeping(request) ?? this.#refuseLease(request)
   }
 
@@ -316,18 +342,18 @@ export class Server {
       firstRefusal(leaves, (op) => op._tag === "Range" ? this.#refuseRevision(op.request) : undefined)
   }
 
-  #choose(request: Etcd.TxnRequest): Branch {
+  #choose(request: TxnRequest): Branch {
     const { compare = [], then = [], else: otherwise = [] } = request
     const succeeded = compare.every((one) => holds(this.#store, one, this.#store.revision))
     const steps = (succeeded ? then : otherwise).map((op) => op._tag === "Txn" ? this.#choose(op.request) : op)
     return { _tag: "Branch", succeeded, steps }
   }
 
-  #run(transaction: Transaction, branch: Branch): ReadonlyArray<Etcd.ResponseOp> {
+  #run(transaction: Transaction, branch: Branch): ReadonlyArray<ResponseOp> {
     return branch.steps.map((step) => this.#runStep(transaction, step))
   }
 
-  #runStep(transaction: Transaction, step: Leaf | Branch): Etcd.ResponseOp {
+  #runStep(transaction: Transaction, step: Leaf | Branch): ResponseOp {
     switch (step._tag) {
       case "Range": {
         const answer = readRange(this.#store, step.request, transaction.revision, this.#options.keysOnlyLeases)
@@ -348,7 +374,7 @@ export class Server {
     }
   }
 
-  #toWatchResponse(message: Message): Etcd.WatchResponse {
+  #toWatchResponse(message: Message): WatchResponse {
     const header = this.#header(message.revision)
     switch (message._tag) {
       case "Created":
@@ -362,7 +388,7 @@ export class Server {
 }
 
 /** etcd sets only the revision in the responses inside a transaction, and nothing in nested ones. */
-const innerHeader = (revision: number): Etcd.ResponseHeader => ({
+const innerHeader = (revision: number): ResponseHeader => ({
   clusterId: 0n,
   memberId: 0n,
   revision: BigInt(revision),
@@ -372,7 +398,7 @@ const innerHeader = (revision: number): Etcd.ResponseHeader => ({
 const leavesOf = (branch: Branch): ReadonlyArray<Leaf> =>
   branch.steps.flatMap((step) => step._tag === "Branch" ? leavesOf(step) : [step])
 
-const toWatchEvent = ({ version, previous }: Change): Etcd.WatchEvent => ({
+const toWatchEvent = ({ version, previous }: Change): WatchEvent => ({
   type: exists(version) ? "put" : "delete",
   kv: toKeyValue(version),
   ...(previous === undefined ? {} : { prevKv: toKeyValue(previous) })

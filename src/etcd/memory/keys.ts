@@ -6,8 +6,7 @@
  *
  * @module
  */
-import type { Bytes, KeyRange } from "../Etcd.ts"
-import { toBytes } from "../Etcd.ts"
+import { type Bytes, type KeyRange, toBytes } from "../KeyRange.ts"
 
 /** One character per byte. */
 export type ByteText = string

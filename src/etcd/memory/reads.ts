@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Compare, KeyValue, RangeRequest, RangeResponse } from "../Etcd.ts"
 import { compareText, fromText, interval, toText } from "./keys.ts"
+import type { Compare, KeyValue, RangeRequest, RangeResponse } from "../messages/kv.ts"
 import type { Store, Version } from "./Store.ts"
 
 /** A version in etcd's terms, with copied bytes. */

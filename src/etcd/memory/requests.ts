@@ -6,22 +6,20 @@
  *
  * @module
  */
+import { type EtcdErrorReason, InvalidArgument, TooLarge } from "../EtcdError.ts"
+import type { Bytes, KeyRange } from "../KeyRange.ts"
+import { type ByteText, type Interval, interval, point, toText } from "./keys.ts"
 import type {
-  Bytes,
   CompactRequest,
   Compare,
   DeleteRangeRequest,
-  KeyRange,
-  LeaseGrantRequest,
-  LeaseId,
   PutRequest,
   RangeRequest,
   RequestOp,
-  TxnRequest,
-  WatchRequest
-} from "../Etcd.ts"
-import { type EtcdErrorReason, InvalidArgument, TooLarge } from "../EtcdError.ts"
-import { type ByteText, type Interval, interval, point, toText } from "./keys.ts"
+  TxnRequest
+} from "../messages/kv.ts"
+import type { LeaseGrantRequest, LeaseId } from "../messages/lease.ts"
+import type { WatchRequest } from "../messages/watch.ts"
 
 /** The reason why a request is refused, if it is. */
 export type Refusal = EtcdErrorReason | undefined

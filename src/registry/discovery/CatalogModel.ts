@@ -4,7 +4,8 @@
  * @module
  */
 import { Effect, HashMap } from "effect"
-import type { KeyValue, WatchEvent } from "../../etcd/Etcd.ts"
+import type { KeyValue } from "../../etcd/messages/kv.ts"
+import type { WatchEvent } from "../../etcd/messages/watch.ts"
 import type { Freshness } from "../../etcd/Freshness.ts"
 import { InvalidInstance } from "../model/Codec.ts"
 import type { InstanceSet, Rejected } from "../model/InstanceSet.ts"

@@ -8,7 +8,9 @@
  * @module
  */
 import { Duration, Effect, Equal, Hash, RcMap, type Scope, Stream } from "effect"
-import { type Etcd, prefix, rangeAll } from "../../etcd/Etcd.ts"
+import type { Etcd } from "../../etcd/Etcd.ts"
+import { prefix } from "../../etcd/KeyRange.ts"
+import { rangeAll } from "../../etcd/rangeAll.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import { Freshness } from "../../etcd/Freshness.ts"
 import { checkOptions } from "../../internal/options.ts"

@@ -4,9 +4,9 @@
  * @module
  */
 import type { Effect } from "effect"
-import type { KeyValue } from "../../etcd/Etcd.ts"
 import type { Followed } from "../../etcd/follow.ts"
 import type { Freshness } from "../../etcd/Freshness.ts"
+import type { KeyValue } from "../../etcd/messages/kv.ts"
 import type { Rejected } from "../model/InstanceSet.ts"
 
 /** A report that contains keys. */

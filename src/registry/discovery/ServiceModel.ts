@@ -4,7 +4,7 @@
  * @module
  */
 import { Effect } from "effect"
-import type { KeyValue } from "../../etcd/Etcd.ts"
+import type { KeyValue } from "../../etcd/messages/kv.ts"
 import type { Freshness } from "../../etcd/Freshness.ts"
 import { mapInSlices } from "../../internal/time/slices.ts"
 import type { ServiceInstance } from "../model/Instance.ts"

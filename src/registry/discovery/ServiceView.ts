@@ -7,7 +7,8 @@
  * @module
  */
 import { HashMap, Option, Result } from "effect"
-import type { KeyValue, WatchEvent } from "../../etcd/Etcd.ts"
+import type { KeyValue } from "../../etcd/messages/kv.ts"
+import type { WatchEvent } from "../../etcd/messages/watch.ts"
 import type { Freshness } from "../../etcd/Freshness.ts"
 import { withoutStack } from "../../internal/withoutStack.ts"
 import * as Codec from "../model/Codec.ts"

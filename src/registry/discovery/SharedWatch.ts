@@ -7,7 +7,8 @@
  * @module
  */
 import { Cause, Clock, Effect, Exit, FiberHandle, Metric, Option, type Scope, type Stream } from "effect"
-import type { Etcd, KeyRange } from "../../etcd/Etcd.ts"
+import type { Etcd } from "../../etcd/Etcd.ts"
+import type { KeyRange } from "../../etcd/KeyRange.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import { follow, type Followed } from "../../etcd/follow.ts"
 import { Freshness } from "../../etcd/Freshness.ts"

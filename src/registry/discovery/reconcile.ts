@@ -4,7 +4,10 @@
  * @module
  */
 import { Duration, Effect, Random } from "effect"
-import { type Etcd, type KeyRange, type KeyValue, rangeAll } from "../../etcd/Etcd.ts"
+import type { Etcd } from "../../etcd/Etcd.ts"
+import type { KeyRange } from "../../etcd/KeyRange.ts"
+import type { KeyValue } from "../../etcd/messages/kv.ts"
+import { rangeAll } from "../../etcd/rangeAll.ts"
 import type { Settings } from "./DiscoverOptions.ts"
 
 /** What is compared. */

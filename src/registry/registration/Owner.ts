@@ -4,7 +4,7 @@
  * @module
  */
 import { Cause, Deferred, Effect, Queue, Result, type Scope } from "effect"
-import type { LeaseId } from "../../etcd/Etcd.ts"
+import type { LeaseId } from "../../etcd/messages/lease.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import { Latest } from "../../internal/Latest.ts"
 import { Steps } from "../../internal/time/Steps.ts"

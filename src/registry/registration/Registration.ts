@@ -6,7 +6,7 @@
  * @module
  */
 import { Deferred, Duration, Effect, Exit, Fiber, Metric, Option, Queue, Scope, type Stream } from "effect"
-import type { LeaseId } from "../../etcd/Etcd.ts"
+import type { LeaseId } from "../../etcd/messages/lease.ts"
 import { EtcdError } from "../../etcd/EtcdError.ts"
 import * as Session from "../../etcd/Session.ts"
 import { InvalidOption } from "../../internal/options.ts"

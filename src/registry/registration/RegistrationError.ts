@@ -5,8 +5,8 @@
  * @module
  */
 import type { Cause, Duration } from "effect"
-import type { LeaseId } from "../../etcd/Etcd.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
+import type { LeaseId } from "../../etcd/messages/lease.ts"
 import { type InvalidOption, show } from "../../internal/options.ts"
 import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 import { formatDuration } from "../../internal/time/format.ts"

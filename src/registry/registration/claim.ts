@@ -4,7 +4,9 @@
  * @module
  */
 import { Clock, Deferred, Effect, Option } from "effect"
-import type { Etcd, KeyValue, LeaseId, TxnResponse } from "../../etcd/Etcd.ts"
+import type { Etcd } from "../../etcd/Etcd.ts"
+import type { KeyValue, TxnResponse } from "../../etcd/messages/kv.ts"
+import type { LeaseId } from "../../etcd/messages/lease.ts"
 import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
 import { follow, type FollowOptions } from "../../etcd/follow.ts"
 import { leaseAgeMillis, type Session } from "../../etcd/Session.ts"

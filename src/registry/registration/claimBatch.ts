@@ -7,8 +7,10 @@
  * @module
  */
 import { Effect, Exit, Request, RequestResolver } from "effect"
-import type { Etcd, LeaseId, TxnRequest, TxnResponse } from "../../etcd/Etcd.ts"
+import type { Etcd } from "../../etcd/Etcd.ts"
 import { EtcdError, Unknown } from "../../etcd/EtcdError.ts"
+import type { TxnRequest, TxnResponse } from "../../etcd/messages/kv.ts"
+import type { LeaseId } from "../../etcd/messages/lease.ts"
 
 /** Puts a key if its mod revision is `expected` (`0n`: if it does not exist), and reads it otherwise. */
 export interface PutIf {

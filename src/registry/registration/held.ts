@@ -5,7 +5,7 @@
  * @module
  */
 import { Cause, Clock, Deferred, Duration, Effect, identity, Metric, Option, Result, type Scope } from "effect"
-import type { KeyValue } from "../../etcd/Etcd.ts"
+import type { KeyValue } from "../../etcd/messages/kv.ts"
 import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
 import * as Backoff from "../../etcd/Backoff.ts"
 import type { Session } from "../../etcd/Session.ts"

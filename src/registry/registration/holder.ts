@@ -4,7 +4,7 @@
  * @module
  */
 import { Result } from "effect"
-import type { KeyValue } from "../../etcd/Etcd.ts"
+import type { KeyValue } from "../../etcd/messages/kv.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
 import type { RegistrationPlan } from "./RegisterOptions.ts"
 import type { InstanceIdTaken } from "./RegistrationError.ts"

@@ -7,9 +7,11 @@
  * @module
  */
 import { type Context, Deferred, Effect, type Fiber, type Scope } from "effect"
-import { type Etcd, type KeyValue, prefix } from "../../etcd/Etcd.ts"
+import type { Etcd } from "../../etcd/Etcd.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import { follow, type Followed, type FollowOptions } from "../../etcd/follow.ts"
+import { prefix } from "../../etcd/KeyRange.ts"
+import type { KeyValue } from "../../etcd/messages/kv.ts"
 
 /** A key as it was at a revision. */
 export interface SeenKey {

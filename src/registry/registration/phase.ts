@@ -13,7 +13,8 @@
  * @module
  */
 import { Data } from "effect"
-import type { KeyValue, LeaseId } from "../../etcd/Etcd.ts"
+import type { KeyValue } from "../../etcd/messages/kv.ts"
+import type { LeaseId } from "../../etcd/messages/lease.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import { holderOf, type KeyOwner } from "./holder.ts"
 import type { SeenKey } from "./ownKeys.ts"

@@ -6,7 +6,10 @@
  * @module
  */
 import { Effect } from "effect"
-import { type Etcd, type RequestOp, toBytes, type WatchRequest } from "../../../src/etcd/Etcd.ts"
+import type { Etcd } from "../../../src/etcd/Etcd.ts"
+import { toBytes } from "../../../src/etcd/KeyRange.ts"
+import type { RequestOp } from "../../../src/etcd/messages/kv.ts"
+import type { WatchRequest } from "../../../src/etcd/messages/watch.ts"
 import { text } from "./subject.ts"
 
 /** A wrong store. */

@@ -4,14 +4,9 @@
  * @module
  */
 import { Effect, Stream } from "effect"
-import {
-  type Bytes,
-  type KeyRange,
-  prefix,
-  rangeAll,
-  type RangeRequest,
-  type RequestOp
-} from "../../../src/etcd/Etcd.ts"
+import { type Bytes, type KeyRange, prefix } from "../../../src/etcd/KeyRange.ts"
+import type { RangeRequest, RequestOp } from "../../../src/etcd/messages/kv.ts"
+import { rangeAll } from "../../../src/etcd/rangeAll.ts"
 import assert from "node:assert/strict"
 import {
   all,

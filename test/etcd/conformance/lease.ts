@@ -4,7 +4,7 @@
  * @module
  */
 import { Effect, Fiber } from "effect"
-import { prefix } from "../../../src/etcd/Etcd.ts"
+import { prefix } from "../../../src/etcd/KeyRange.ts"
 import assert from "node:assert/strict"
 import {
   all,

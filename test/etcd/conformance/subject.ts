@@ -7,18 +7,12 @@
  * @module
  */
 import { Effect, Queue, type Scope, Stream } from "effect"
-import type {
-  Etcd,
-  KeyRange,
-  LeaseGrantRequest,
-  LeaseGrantResponse,
-  RangeRequest,
-  ResponseHeader,
-  WatchEvent,
-  WatchRequest,
-  WatchResponse
-} from "../../../src/etcd/Etcd.ts"
-import { prefix, toBytes } from "../../../src/etcd/Etcd.ts"
+import type { Etcd } from "../../../src/etcd/Etcd.ts"
+import { type KeyRange, prefix, toBytes } from "../../../src/etcd/KeyRange.ts"
+import type { RangeRequest } from "../../../src/etcd/messages/kv.ts"
+import type { LeaseGrantRequest, LeaseGrantResponse } from "../../../src/etcd/messages/lease.ts"
+import type { ResponseHeader } from "../../../src/etcd/messages/ResponseHeader.ts"
+import type { WatchEvent, WatchRequest, WatchResponse } from "../../../src/etcd/messages/watch.ts"
 import type { EtcdError } from "../../../src/etcd/EtcdError.ts"
 import assert from "node:assert/strict"
 

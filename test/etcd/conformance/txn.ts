@@ -4,14 +4,9 @@
  * @module
  */
 import { Effect } from "effect"
-import {
-  type Compare,
-  type Etcd,
-  prefix,
-  type RequestOp,
-  type ResponseOp,
-  type TxnRequest
-} from "../../../src/etcd/Etcd.ts"
+import type { Etcd } from "../../../src/etcd/Etcd.ts"
+import { prefix } from "../../../src/etcd/KeyRange.ts"
+import type { Compare, RequestOp, ResponseOp, TxnRequest } from "../../../src/etcd/messages/kv.ts"
 import assert from "node:assert/strict"
 import {
   all,

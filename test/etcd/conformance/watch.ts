@@ -4,7 +4,7 @@
  * @module
  */
 import { Effect, Exit, Fiber, Scope, Stream } from "effect"
-import { prefix } from "../../../src/etcd/Etcd.ts"
+import { prefix } from "../../../src/etcd/KeyRange.ts"
 import assert from "node:assert/strict"
 import {
   all,

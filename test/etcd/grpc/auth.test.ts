@@ -1,6 +1,6 @@
 import { Effect, Redacted } from "effect"
 import assert from "node:assert/strict"
-import { prefix } from "../../../src/etcd/Etcd.ts"
+import { prefix } from "../../../src/etcd/KeyRange.ts"
 import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
 import { eachEtcd, etcdctl, type EtcdServer, startEtcd } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"

@@ -8,16 +8,16 @@ import { Effect } from "effect"
 import { Etcd3 } from "etcd3"
 import assert from "node:assert/strict"
 import { Buffer } from "node:buffer"
-import {
-  type Compare,
-  type DeleteRangeRequest,
-  type PutRequest,
-  type RangeRequest,
-  type RequestOp,
-  toBytes,
-  type TxnRequest,
-  type WatchRequest
-} from "../../../src/etcd/Etcd.ts"
+import { toBytes } from "../../../src/etcd/KeyRange.ts"
+import type {
+  Compare,
+  DeleteRangeRequest,
+  PutRequest,
+  RangeRequest,
+  RequestOp,
+  TxnRequest
+} from "../../../src/etcd/messages/kv.ts"
+import type { WatchRequest } from "../../../src/etcd/messages/watch.ts"
 import { decode, encode } from "../../../src/etcd/grpc/messages.ts"
 import { describe, live } from "../../harness/it.ts"
 

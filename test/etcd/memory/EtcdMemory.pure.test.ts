@@ -4,7 +4,9 @@
  */
 import { Clock, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Etcd, prefix, type WatchResponse } from "../../../src/etcd/Etcd.ts"
+import { Etcd } from "../../../src/etcd/Etcd.ts"
+import { prefix } from "../../../src/etcd/KeyRange.ts"
+import type { WatchResponse } from "../../../src/etcd/messages/watch.ts"
 import * as EtcdMemory from "../../../src/etcd/memory/EtcdMemory.ts"
 import { assertEqual, keysIn, kv, open, refusal } from "../conformance/subject.ts"
 import { describe, effect, live } from "../../harness/it.ts"

@@ -7,8 +7,8 @@
  * @module
  */
 import { Schema } from "effect"
-import { type KeyRange, prefix, toBytes } from "../../../src/etcd/Etcd.ts"
-import type * as Etcd from "../../../src/etcd/Etcd.ts"
+import { type KeyRange, prefix, toBytes } from "../../../src/etcd/KeyRange.ts"
+import type * as Etcd from "../../../src/etcd/mod.ts"
 
 /** In byte order, which differs from text order. */
 const names = ["a", "a\0", "b", "\uff5e", "\u{1f600}"] as const

@@ -4,8 +4,10 @@
  * @module
  */
 import { Effect, Queue, type Scope, Stream } from "effect"
-import type { Etcd, RequestOp, WatchRequest } from "../../../src/etcd/Etcd.ts"
-import { prefix } from "../../../src/etcd/Etcd.ts"
+import type { Etcd } from "../../../src/etcd/Etcd.ts"
+import { prefix } from "../../../src/etcd/KeyRange.ts"
+import type { RequestOp } from "../../../src/etcd/messages/kv.ts"
+import type { WatchRequest } from "../../../src/etcd/messages/watch.ts"
 import type { EtcdError } from "../../../src/etcd/EtcdError.ts"
 import { text } from "../conformance/subject.ts"
 import {

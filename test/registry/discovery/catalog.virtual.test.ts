@@ -1,6 +1,7 @@
 import { Clock, Effect, Option, Random } from "effect"
 import assert from "node:assert/strict"
-import { type Etcd, prefix } from "../../../src/etcd/Etcd.ts"
+import type { Etcd } from "../../../src/etcd/Etcd.ts"
+import { prefix } from "../../../src/etcd/KeyRange.ts"
 import type { Catalog } from "../../../src/registry/discovery/Catalog.ts"
 import * as Service from "../../../src/registry/model/Service.ts"
 import { FaultyEtcd } from "../../../src/testing/mod.ts"

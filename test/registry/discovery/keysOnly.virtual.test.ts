@@ -4,7 +4,8 @@
 import { Effect, Stream } from "effect"
 import assert from "node:assert/strict"
 
-import { Etcd, prefix } from "../../../src/etcd/Etcd.ts"
+import { Etcd } from "../../../src/etcd/Etcd.ts"
+import { prefix } from "../../../src/etcd/KeyRange.ts"
 import { Kv } from "../../../src/kv/mod.ts"
 import { FaultyEtcd } from "../../../src/testing/mod.ts"
 import { describe } from "../../harness/it.ts"

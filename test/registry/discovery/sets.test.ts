@@ -1,6 +1,7 @@
 import { Effect, Equal, Option, Schema, Stream } from "effect"
 import assert from "node:assert/strict"
-import { prefix, type RequestOp } from "../../../src/etcd/Etcd.ts"
+import { prefix } from "../../../src/etcd/KeyRange.ts"
+import type { RequestOp } from "../../../src/etcd/messages/kv.ts"
 import * as Service from "../../../src/registry/model/Service.ts"
 import { discover, discoverChanges, getInstances, listServices, registerService } from "../../../mod.ts"
 import { eachSharedEtcd, etcdctl } from "../../harness/EtcdServer.ts"

@@ -1,6 +1,7 @@
 import { Effect, Exit, Fiber, Scope } from "effect"
 import assert from "node:assert/strict"
-import type { Etcd, TxnRequest } from "../../../src/etcd/Etcd.ts"
+import type { Etcd } from "../../../src/etcd/Etcd.ts"
+import type { TxnRequest } from "../../../src/etcd/messages/kv.ts"
 import { EtcdError, Unavailable } from "../../../src/etcd/EtcdError.ts"
 import * as EtcdMemory from "../../../src/etcd/memory/EtcdMemory.ts"
 import * as ClaimBatch from "../../../src/registry/registration/claimBatch.ts"

@@ -1,6 +1,6 @@
 import { Duration, Effect, Exit, Fiber, Option, Schedule, Scope } from "effect"
 import assert from "node:assert/strict"
-import { prefix } from "../../../src/etcd/Etcd.ts"
+import { prefix } from "../../../src/etcd/KeyRange.ts"
 import { RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
 import { discover, registerService } from "../../../mod.ts"
 import { etcdctl, startEtcd } from "../../harness/EtcdServer.ts"

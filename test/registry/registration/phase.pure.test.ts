@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { describe, it } from "node:test"
-import type { KeyValue } from "../../../src/etcd/Etcd.ts"
 import { EtcdError, Unavailable } from "../../../src/etcd/EtcdError.ts"
+import type { KeyValue } from "../../../src/etcd/messages/kv.ts"
 import { strings } from "../../../src/registry/model/Codec.ts"
 import type { Labels } from "../../../src/registry/model/Instance.ts"
 import { holderOf, type KeyOwner } from "../../../src/registry/registration/holder.ts"

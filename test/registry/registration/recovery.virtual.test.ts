@@ -1,6 +1,7 @@
 import { Effect, Exit, Random, Scope } from "effect"
 import assert from "node:assert/strict"
-import { type Etcd, prefix } from "../../../src/etcd/Etcd.ts"
+import type { Etcd } from "../../../src/etcd/Etcd.ts"
+import { prefix } from "../../../src/etcd/KeyRange.ts"
 import * as Recovery from "../../../src/registry/registration/recovery.ts"
 import { FaultyEtcd } from "../../../src/testing/mod.ts"
 import { describe } from "../../harness/it.ts"

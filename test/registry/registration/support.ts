@@ -6,7 +6,10 @@
  */
 import { Cause, Effect, type Exit, Layer, Logger, type Scope, Stream } from "effect"
 import assert from "node:assert/strict"
-import { type Etcd, type LeaseId, prefix, rangeAll } from "../../../src/etcd/Etcd.ts"
+import type { Etcd } from "../../../src/etcd/Etcd.ts"
+import { prefix } from "../../../src/etcd/KeyRange.ts"
+import type { LeaseId } from "../../../src/etcd/messages/lease.ts"
+import { rangeAll } from "../../../src/etcd/rangeAll.ts"
 import type { EtcdError } from "../../../src/etcd/EtcdError.ts"
 import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
 import type { InstanceSet } from "../../../src/registry/model/InstanceSet.ts"
