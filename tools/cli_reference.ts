@@ -94,11 +94,11 @@ const meanings: Readonly<Record<keyof typeof exitCodes, string>> = {
   usage: "unknown command or flag, or an invalid value",
   notFound: "the service, the instance or the key does not exist",
   unreachable: "etcd does not answer",
-  denied: "etcd does not accept the user, or does not permit the operation",
-  conflict: "another write was faster, or the key has another owner",
+  denied: "etcd rejects the credentials, or does not permit the operation",
+  conflict: "another write came first, or the key has another owner",
   findings: "`doctor` found a problem",
-  defect: "a defect of `etcd-discovery`",
-  lost: "the lock or the leadership was lost, and the command was ended"
+  defect: "a bug in `etcd-discovery`",
+  lost: "the lock or the leadership was lost, and the command was terminated"
 }
 
 const isMeaning = (name: string): name is keyof typeof exitCodes => name in meanings

@@ -5,7 +5,7 @@
  *
  * 1. write `commands/<name>.ts`, which exports one `Command` with a description and an example;
  * 2. read `Registry`, `Etcd` and `Connection` from the context, fail with any error of this package or `CommandFailed`;
- * 3. add it to `commands` below. Import what is heavy inside the handler (`load.ts`).
+ * 3. add it to `commands` below. Import heavy modules inside the handler (`load.ts`).
  *
  * @module
  */
@@ -67,22 +67,24 @@ const commands = [
   names
 ] as const
 
-/** The command with all its subcommands. The function makes the layers of a command from the shared flags. */
+/** The root command with all subcommands. `connect` builds the layers of a command from the shared flags. */
 export const rootWith = (connect: typeof Connection.layer) =>
   Command.make("etcd-discovery").pipe(
-    Command.withDescription("Looks at and changes what is registered in etcd"),
+    Command.withDescription("Inspect and change what is registered in etcd"),
     Command.withSharedFlags(Connection.flags),
     Command.withSubcommands(commands),
     Command.withGlobalFlags([Json]),
     Command.provide(connect)
   )
 
-/** No wizard, which would need prompts, and no completions without the names in etcd: `completions` has them. */
+/**
+ * Omits the wizard, which needs prompts, and the built-in completions: `completions` also completes names from etcd.
+ */
 const config = CliConfig.layer({
   builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.LogLevel]
 })
 
-/** An invalid command line is one sentence on the standard error instead of the whole help. */
+/** Omits the help after an invalid command line: `run` prints one sentence instead. */
 const presenter = CliOutput.layerPresenter({
   present: (event) => event._tag === "InvalidInvocation" ? Effect.void : CliOutput.defaultPresenter.present(event)
 })
@@ -106,10 +108,7 @@ const endingOfCause = (cause: Cause.Cause<unknown>): Ending => {
   return isShowHelp(error) ? usageOf(error) : endingOf(error)
 }
 
-/**
- * Runs a command line and returns the exit code. Prints a failure as one sentence. It is interrupted as its effects are,
- * and never fails.
- */
+/** Runs a command line and returns the exit code. Prints a failure as one sentence. Never fails. */
 export const run = (
   args: ReadonlyArray<string>,
   connect: typeof Connection.layer = Connection.layer

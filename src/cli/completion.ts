@@ -1,6 +1,6 @@
 /**
- * Shell completions: those that `effect/cli` generates from the commands, and the names of services and instances, for
- * which the script asks `etcd-discovery __complete` with the words before the cursor.
+ * Shell completions. `effect/cli` generates them from the commands. For the names of services and instances, the script
+ * calls `etcd-discovery __complete` with the words before the cursor.
  *
  * Names come from etcd. The scripts never let the shell expand them.
  *
@@ -17,10 +17,10 @@ import { printable, printLines } from "./output.ts"
 
 const program = "etcd-discovery"
 
-/** The first argument of a command line that asks for names. */
+/** The first argument of a command line that requests names. */
 export const completeWord = "__complete"
 
-/** The command that prints names; no help lists it. */
+/** The hidden command that prints names. */
 const namesWord = "__names"
 
 const bash = `
@@ -54,10 +54,10 @@ const fish = `
 complete -c ${program} -f -a '(${program} ${completeWord} (commandline -opc)[2..-1] 2>/dev/null)'
 `
 
-/** What each script has in addition to the static one. PowerShell completes no names. */
+/** Additions to the static script of each shell. PowerShell completes no names. */
 const dynamic: Readonly<Record<Completions.Shell, string>> = { bash, zsh, fish, powershell: "" }
 
-/** The script for a shell. */
+/** Returns the script for a shell. */
 export const scriptOf = (shell: Completions.Shell, root: Command.Command.Any): string =>
   Completions.generate(program, shell, Completions.fromCommand(root)) + dynamic[shell]
 
@@ -74,10 +74,13 @@ export const completions = (root: () => Command.Command.Any) =>
   ).pipe(
     Command.withDescription("Print a script that completes commands, flags, and names of services and instances"),
     Command.withExamples([
-      { command: "source <(etcd-discovery completions bash)", description: "For this shell; put it into ~/.bashrc" },
+      {
+        command: "source <(etcd-discovery completions bash)",
+        description: "For this shell; add it to ~/.bashrc to keep it"
+      },
       {
         command: "etcd-discovery completions fish > ~/.config/fish/completions/etcd-discovery.fish",
-        description: "For every shell of this user"
+        description: "For all shells of this user"
       }
     ])
   )
@@ -91,7 +94,7 @@ export const names = Command.make(
     const found = Option.isNone(service) ?
       (yield* listServices()).map(({ name }) => name) :
       Array.from(yield* getInstances(service.value), ({ id }) => id)
-    // A shell does not complete a name that is not printable.
+    // Shells cannot complete names that are not printable.
     yield* printLines(found.filter((name) => printable(name) === name))
   })
 ).pipe(Command.withDescription("Print names for completions"), Command.unlisted)
@@ -99,9 +102,9 @@ export const names = Command.make(
 const takesValue = ({ type }: Completions.FlagDescriptor): boolean => type._tag !== "Boolean"
 
 /**
- * The command line that prints the names for a cursor after these words, or `undefined` if no name is expected there.
+ * Returns the command line that prints the names for a cursor after these words, or `undefined` if no name is expected.
  *
- * The flags of the connection that are on the line take part, so that names come from the etcd that the command will use.
+ * Keeps the connection flags, so that the names come from the etcd that the command will use.
  */
 export const namesFor = (
   words: ReadonlyArray<string>,

@@ -1,5 +1,5 @@
 /**
- * The flags of every command that say where etcd is, and the layers that they describe.
+ * The connection flags of every command, and the layers that they describe.
  *
  * @module
  */
@@ -28,7 +28,7 @@ const text = (name: string, variable: string, description: string, metavar: stri
     Flag.optional
   )
 
-/** The flags. Each has the environment variable in brackets as its fallback. */
+/** The flags. The environment variable in brackets is the fallback. */
 export const flags = {
   endpoints: text(
     "endpoints",
@@ -38,14 +38,19 @@ export const flags = {
   ).pipe(Flag.withAlias("e")),
   user: text("user", "ETCD_USERNAME", "The user, if etcd requires one", "name"),
   passwordFile: text("password-file", "ETCD_PASSWORD, the password itself", "A file with the password", "file"),
-  cacert: text("cacert", "ETCD_CA_CERT", "The certificates (PEM) that sign the certificate of etcd", "file"),
+  cacert: text("cacert", "ETCD_CA_CERT", "The CA certificates (PEM) of etcd", "file"),
   cert: text("cert", "ETCD_CERT", "The certificate (PEM) of this client", "file"),
   key: text("key", "ETCD_KEY", "The private key (PEM) of this client", "file"),
-  dialTimeout: text("dial-timeout", "ETCD_DIAL_TIMEOUT, default 3 seconds", "How long to connect", "duration"),
-  namespace: text("namespace", "ETCD_NAMESPACE, default /services", "The beginning of the keys of all services", "path")
+  dialTimeout: text(
+    "dial-timeout",
+    "ETCD_DIAL_TIMEOUT, default 3 seconds",
+    "The time limit of a connection attempt",
+    "duration"
+  ),
+  namespace: text("namespace", "ETCD_NAMESPACE, default /services", "The key prefix of all services", "path")
     .pipe(Flag.withAlias("n")),
   memory: Flag.Boolean("memory").pipe(
-    Flag.withDescription("Use an empty etcd inside this process, for trying out"),
+    Flag.withDescription("Use an empty etcd inside this process, for experiments"),
     Flag.withDefault(false)
   )
 }
@@ -63,9 +68,9 @@ export interface Flags {
   readonly memory: boolean
 }
 
-/** Where the command connects. */
+/** The connection of a command. */
 export interface Connection {
-  /** How to reach etcd; missing with `--memory`. */
+  /** How to reach etcd. Missing with `--memory`. */
   readonly options: Option.Option<EtcdGrpc.Options>
   /** The keys of the namespace. */
   readonly keyspace: Keyspace
@@ -87,7 +92,7 @@ const readPassword = (file: string): Effect.Effect<string, CommandFailed> =>
       })
   })
 
-/** The settings: flags over environment variables over defaults. Only these variables are read. */
+/** Returns the settings: flags, then environment variables, then defaults. Reads only these variables. */
 const settingsOf = Effect.fnUntraced(function* (flags: Flags): Effect.fn.Return<Record<string, string>, CommandFailed> {
   const password = Option.isSome(flags.passwordFile) ?
     Option.some(yield* readPassword(flags.passwordFile.value)) :
@@ -111,7 +116,7 @@ const settingsOf = Effect.fnUntraced(function* (flags: Flags): Effect.fn.Return<
   return settings
 })
 
-/** The layers of every command. Building them sends nothing. */
+/** The layers of every command. Building them sends nothing to etcd. */
 export const layer = (
   flags: Flags
 ): Layer.Layer<

@@ -1,5 +1,5 @@
 /**
- * Failures of commands: one readable sentence with a remedy, and an exit code.
+ * The failures of commands: one sentence with a remedy, and an exit code.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import type { EtcdError } from "../etcd/EtcdError.ts"
 import { show } from "../internal/options.ts"
 import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
-/** The exit codes of every command. A command that runs a child exits with the code of the child. */
+/** The exit codes of every command. A command that runs a child exits with the child's code. */
 export const exitCodes = {
   success: 0,
   /** etcd refused or the operation failed. */
@@ -18,15 +18,15 @@ export const exitCodes = {
   notFound: 3,
   /** etcd does not answer. */
   unreachable: 4,
-  /** etcd does not accept the user, or does not permit the operation. */
+  /** etcd rejects the credentials or does not permit the operation. */
   denied: 5,
-  /** Another write was faster, or the key belongs to another owner. */
+  /** Another write came first, or the key belongs to another owner. */
   conflict: 6,
   /** `doctor` found a problem. */
   findings: 7,
-  /** A defect of this program. */
+  /** A bug in this program. */
   defect: 70,
-  /** The lock or the leadership was lost, and the child was ended. */
+  /** The lock or the leadership was lost, and the child was terminated. */
   lost: 75
 } as const
 
@@ -36,17 +36,17 @@ const CommandFailedBase: TaggedErrorClass<"CommandFailed", {
   readonly exitCode: number
 }> = TaggedErrorClass("CommandFailed")
 
-/** A failure that a command explains itself. */
+/** A failure whose message the command provides. */
 export class CommandFailed extends CommandFailedBase {}
 
 const ExitWithBase: TaggedErrorClass<"ExitWith", { readonly exitCode: number }> = TaggedErrorClass("ExitWith")
 
-/** Ends the process with a code and prints nothing, for instance with the code of a child. */
+/** Ends the process with a code and prints nothing, for example with the code of a child. */
 export class ExitWith extends ExitWithBase {}
 
-/** Why and how a command ends. */
+/** The last message of a command, and its exit code. */
 export interface Ending {
-  /** Nothing is printed if it is empty. */
+  /** Empty: print nothing. */
   readonly message: string
   readonly exitCode: number
 }
@@ -62,7 +62,7 @@ const isTagged = (error: unknown): error is Tagged & Readonly<Record<string, unk
 
 const isEtcdError = (error: unknown): error is EtcdError => isTagged(error) && error._tag === "EtcdError"
 
-/** How a failure of any command ends the process. */
+/** Maps a failure of any command to its message and exit code. */
 export const endingOf = (error: unknown): Ending => {
   if (error instanceof ExitWith) return { message: "", exitCode: error.exitCode }
   if (error instanceof CommandFailed) return error
@@ -78,7 +78,7 @@ export const endingOf = (error: unknown): Ending => {
     case "ConfigError":
       return { message: error.message, exitCode: exitCodes.usage }
     case "InvalidDeclaration":
-      // One problem on each line of its message.
+      // The message has one line per problem.
       return { message: error.message.replaceAll(/\s*\n\s*/g, "; "), exitCode: exitCodes.usage }
     case "InstanceNotFound":
       return { message: error.message, exitCode: exitCodes.notFound }
@@ -88,7 +88,7 @@ export const endingOf = (error: unknown): Ending => {
     case "StartupTimeout":
       return isEtcdError(error["cause"]) ? ofEtcd(error["cause"]) : {
         message:
-          "etcd did not take the registration in time. Check that etcd runs and has a leader (etcd-discovery doctor).",
+          "etcd did not confirm the registration in time. Run etcd-discovery doctor to check that etcd runs and has a leader.",
         exitCode: exitCodes.unreachable
       }
     case "DiscoveryRefused":
@@ -97,14 +97,14 @@ export const endingOf = (error: unknown): Ending => {
         ofEtcd(error["cause"]) :
         { message: error.message, exitCode: exitCodes.failed }
     default: {
-      // An error of a command may have a code of its own.
+      // Errors of commands may have an exit code of their own.
       const { exitCode } = error
       return { message: error.message, exitCode: typeof exitCode === "number" ? exitCode : exitCodes.failed }
     }
   }
 }
 
-/** How a defect ends the process: a sentence without a stack. */
+/** Maps a defect to a message without a stack. */
 export const defectOf = (defect: unknown): Ending => ({
   message: `internal error: ${
     defect instanceof Error ? defect.message : String(defect)
@@ -120,21 +120,21 @@ const ofEtcd = (error: EtcdError): Ending => {
     case "DeadlineExceeded":
       return {
         message: `cannot reach etcd${at}: ${withoutPeriod(reason.detail)}. ` +
-          "Check that etcd runs there, and --endpoints (or ETCD_ENDPOINTS).",
+          "Check that etcd runs there, and check --endpoints (or ETCD_ENDPOINTS).",
         exitCode: exitCodes.unreachable
       }
     case "Unauthenticated":
       return {
         message: reason.detail.includes("user name is empty") ?
           `etcd${at} requires a user. Set --user and --password-file (or ETCD_USERNAME and ETCD_PASSWORD).` :
-          `etcd${at} does not accept the user or the password. ` +
+          `etcd${at} rejected the user or the password. ` +
           "Check --user and --password-file (or ETCD_USERNAME and ETCD_PASSWORD).",
         exitCode: exitCodes.denied
       }
     case "PermissionDenied":
       return {
         message: `etcd does not permit ${method}${key === undefined ? "" : ` on ${JSON.stringify(key)}`}. ` +
-          "Grant a role of this user access to that key, or use another user (--user, --password-file).",
+          "Grant one of this user's roles access to that key, or use another user (--user, --password-file).",
         exitCode: exitCodes.denied
       }
   }

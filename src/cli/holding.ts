@@ -1,5 +1,5 @@
 /**
- * Running a command while something is held: a lock, or a leadership.
+ * Runs a command while holding a lock or a leadership.
  *
  * @module
  */
@@ -23,12 +23,12 @@ import { Signals } from "./signals.ts"
 export const flags = {
   ttl: durationFlag("ttl", "How long the lease lasts without a heartbeat [default: 10 seconds]"),
   timeout: durationFlag("timeout", "How long to wait [default: for ever]"),
-  killAfter: durationFlag("kill-after", "How long the command may take to end after SIGTERM [default: 5 seconds]")
+  killAfter: durationFlag("kill-after", "How long to wait after SIGTERM before SIGKILL [default: 5 seconds]")
 }
 
 /** The command and its arguments, after `--`. */
 export const command = Argument.String("command").pipe(
-  Argument.withDescription("What to run meanwhile, after --"),
+  Argument.withDescription("The command to run meanwhile, after --"),
   Argument.variadic()
 )
 
@@ -44,12 +44,12 @@ export interface Options {
 /** The options of `Lock` and `Election`. */
 export const acquireOptions = ({ timeout, ttl }: Options): AcquireOptions => given({ timeout, ttl })
 
-/** The numbers of the signals that end this process while it waits. */
+/** The signals that end this process while it waits, with their numbers. */
 const numbers: Readonly<Partial<Record<NodeJS.Signals, number>>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 }
 
 /**
- * Acquires, then runs the command until it ends or what is held is lost; then the command is ended and this fails. Signals
- * go to the command; while there is none, they end the wait. Without a command it holds until a signal.
+ * Acquires, then runs the command until it ends. If the lock or the leadership is lost, ends the command and fails.
+ * Signals go to the command; before it starts, they end the wait. Without a command, holds until a signal arrives.
  */
 export const runHeld = <E, R>(
   options: Options,
@@ -82,7 +82,7 @@ export const runHeld = <E, R>(
       command: program,
       args,
       killAfter: Option.getOrElse(killAfter, () => "5 seconds" as const),
-      // The first two are those of etcdctl.
+      // etcdctl sets the first two as well.
       env: {
         ETCD_LOCK_KEY: held.key,
         ETCD_LOCK_REV: String(held.revision),
@@ -91,7 +91,7 @@ export const runHeld = <E, R>(
       }
     })
     running.child = child
-    // If it is lost, the scope ends the child before this completes.
+    // If `held` is lost, the scope ends the child before this completes.
     const exit = yield* Effect.raceFirst(child.exit, lost)
     return yield* new ExitWith({ exitCode: Child.exitCode(exit) })
   }))

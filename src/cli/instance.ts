@@ -8,18 +8,18 @@ import * as Flag from "effect/cli/Flag"
 import * as Option from "effect/Option"
 import type { RegisterOptions } from "../registry/registration/RegisterOptions.ts"
 
-/** A flag that may be missing. */
+/** An optional text flag. */
 export const textFlag = (name: string, metavar: string, description: string): Flag.Flag<Option.Option<string>> =>
   Flag.String(name).pipe(Flag.withDescription(description), Flag.withMetavar(metavar), Flag.optional)
 
-/** A duration with its unit. The function that takes the duration checks it. */
+/** A duration with its unit. The function that receives it checks the value. */
 export const durationFlag = (name: string, description: string): Flag.Flag<Option.Option<DurationInput>> =>
   Flag.map(textFlag(name, "duration", description), Option.map((text) => text as DurationInput))
 
 /** The flags. */
 export const flags = {
   endpoint: Flag.String("endpoint").pipe(
-    Flag.withDescription("A URL of the instance; may be repeated. 0.0.0.0 becomes the advertised address"),
+    Flag.withDescription("A URL of the instance; may be repeated; 0.0.0.0 becomes the advertised address"),
     Flag.withMetavar("url"),
     Flag.atLeast(1)
   ),
@@ -28,21 +28,21 @@ export const flags = {
     "text",
     "Unique within the service. A stable id lets a restart take over at once [default: random]"
   ),
-  serviceVersion: textFlag("service-version", "text", "The version of the program"),
+  serviceVersion: textFlag("service-version", "text", "The version of the instance"),
   weight: Flag.Finite("weight").pipe(
-    Flag.withDescription("The share of the traffic [default: 1]"),
+    Flag.withDescription("The share of the traffic relative to other instances [default: 1]"),
     Flag.withMetavar("number"),
     Flag.optional
   ),
-  zone: textFlag("zone", "text", "Where the instance runs"),
+  zone: textFlag("zone", "text", "The zone of the instance"),
   metadata: Flag.KeyValuePair("metadata").pipe(
-    Flag.withDescription("A member of the metadata; may be repeated"),
+    Flag.withDescription("A metadata entry; may be repeated"),
     Flag.optional
   ),
   advertise: textFlag(
     "advertise",
     "host",
-    "Replaces 0.0.0.0 in endpoints [default: ADVERTISE_ADDRESS, POD_IP, the first address that is not loopback]"
+    "Replaces 0.0.0.0 in endpoints [default: ADVERTISE_ADDRESS, POD_IP, the first non-loopback address]"
   ),
   ttl: durationFlag("ttl", "How long the instance stays in etcd without a heartbeat [default: 15 seconds]"),
   claim: Flag.Literals("claim", ["restart", "exclusive", "overwrite"]).pipe(
@@ -64,7 +64,7 @@ export interface Flags {
   readonly claim: Option.Option<"restart" | "exclusive" | "overwrite">
 }
 
-/** A record without the members that are missing. */
+/** Returns the record without its `None` members. */
 export const given = <A extends Readonly<Record<string, Option.Option<unknown>>>>(
   members: A
 ): { readonly [K in keyof A]?: Option.Option.Value<A[K]> } =>
@@ -72,7 +72,7 @@ export const given = <A extends Readonly<Record<string, Option.Option<unknown>>>
     Object.entries(members).flatMap(([name, value]) => Option.isSome(value) ? [[name, value.value]] : [])
   ) as { readonly [K in keyof A]?: Option.Option.Value<A[K]> }
 
-/** The options of a registration that the flags describe. */
+/** Returns the options of the registration that the flags describe. */
 export const optionsOf = ({ endpoint, serviceVersion, ...flags }: Flags): RegisterOptions => {
   const { advertise, claim, id, metadata, ttl, weight, zone } = flags
   return {

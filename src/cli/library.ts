@@ -1,6 +1,6 @@
 /**
- * What commands use of this package. Import it with `library` of `load.ts` only: `--help` and completions start without
- * it.
+ * The parts of this package that commands use. Import it through `library` of `load.ts` only, so that `--help` and
+ * completions start without it.
  *
  * @module
  */

@@ -1,8 +1,9 @@
 /**
- * Loading modules when a command runs.
+ * Loads modules when a command runs.
  *
- * The modules that every start loads (`main.ts`, `cli.ts`, the flags of all commands) import `effect/Effect` and its
- * siblings instead of `effect`, and the rest of this package through {@link library}. That halves the time of `--help`.
+ * Every start loads `main.ts`, `cli.ts` and the flags of all commands. These modules import `effect/Effect` and its
+ * siblings instead of `effect`, and load the rest of this package through {@link library}. That halves the time of
+ * `--help`.
  *
  * @module
  */
@@ -11,5 +12,5 @@ import * as Effect from "effect/Effect"
 /** Loads a module. */
 export const load = <A>(module: () => Promise<A>): Effect.Effect<A> => Effect.promise(module)
 
-/** What commands use of this package. */
+/** The parts of this package that commands use. */
 export const library: Effect.Effect<typeof import("./library.ts")> = load(() => import("./library.ts"))

@@ -1,5 +1,5 @@
 /**
- * Logs of commands: warnings and errors, one line each, on the standard error.
+ * Logs warnings and errors of commands to standard error, one line each.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import { printable } from "./output.ts"
 
-/** How long a line waits. A command that fails within that time says the same in its own sentence. */
+/** How long a line is held back. If the command fails meanwhile, its own message replaces the line. */
 const holdMillis = 500
 
 const lineOf = ({ cause, logLevel, message }: Logger.Options<unknown>): string => {
@@ -24,8 +24,8 @@ const lineOf = ({ cause, logLevel, message }: Logger.Options<unknown>): string =
 }
 
 /**
- * Logs warnings and errors of a command; `--log-level` changes that. Lines of the last half second before a failure are
- * dropped.
+ * Logs the warnings and errors of a command; `--log-level` changes the level. If the command fails, drops the lines
+ * that are still held back.
  */
 export const withLogs = <A, E, R>(command: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.flatMap(Console.Console, (console) => {

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The executable `etcd-discovery`. `cli.ts` has the commands, and says how one is added.
+ * The executable `etcd-discovery`. `cli.ts` has the commands and explains how to add one.
  *
  * @module
  */
@@ -16,7 +16,7 @@ import { processScreen, Screen } from "./output.ts"
 import * as Platform from "./platform.ts"
 import { type Handler, Signals } from "./signals.ts"
 
-/** A further signal within this time is the same one: a task runner and the terminal both send it. */
+/** Ignores a further signal within this time: a task runner and the terminal both send one signal. */
 const duplicateSignalMillis = 1000
 
 /** The signals that end a command, and their numbers. */
@@ -24,7 +24,7 @@ const ending = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const
 type Ending = keyof typeof ending
 const isEnding = (signal: NodeJS.Signals): signal is Ending => Object.hasOwn(ending, signal)
 
-/** The signals that only a command with a child is interested in. */
+/** Further signals, for commands that run a child. */
 const others: ReadonlyArray<NodeJS.Signals> = ["SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH"]
 
 const handlers: Array<Handler> = []
@@ -58,7 +58,7 @@ const runMain = Runtime.makeRunMain(({ fiber }) => {
     } else if (performance.now() - first.at > duplicateSignalMillis) process.exit(128 + ending[signal])
   }
   for (const signal of Object.keys(ending)) process.on(signal, onSignal)
-  // A reader such as `head` has read enough.
+  // A reader such as `head` has closed the pipe.
   process.stdout.on("error", () => fiber.interruptUnsafe(fiber.id))
   fiber.addObserver((exit) => {
     // `run` has set the code.
@@ -77,7 +77,7 @@ const runMain = Runtime.makeRunMain(({ fiber }) => {
 let unwritten = 0
 const waiting = new Set<() => void>()
 
-/** Completes when everything that was written has been taken by the reader. */
+/** Completes when the reader has received everything that was written. */
 const flushed: Effect.Effect<void> = Effect.callback((resume) => {
   if (unwritten === 0) return resume(Effect.void)
   const done = () => resume(Effect.void)
@@ -85,7 +85,7 @@ const flushed: Effect.Effect<void> = Effect.callback((resume) => {
   return Effect.sync(() => waiting.delete(done))
 })
 
-/** Writes a line to a stream of the process, on every runtime: a closed pipe is then an error of the stream. */
+/** Writes a line. On every runtime, a closed pipe becomes an error of the stream. */
 const write = (stream: NodeJS.WriteStream, parts: ReadonlyArray<unknown>): void => {
   unwritten += 1
   stream.write(`${parts.join(" ")}\n`, () => {
@@ -101,7 +101,7 @@ const streams: Console.Console = Object.assign(Object.create(console) as typeof 
   error: (...parts: ReadonlyArray<unknown>) => write(process.stderr, parts)
 })
 
-/** Ends the process once a reader has taken what was written, or has gone: `process.exit` would drop the rest. */
+/** Exits once the reader has received everything or closed the pipe: `process.exit` alone would drop the rest. */
 const exitWritten = (): void => {
   if (unwritten === 0) process.exit()
   waiting.add(() => process.exit())

@@ -1,8 +1,8 @@
 /**
- * What commands print: JSON, aligned tables and lines. Colour is used on a terminal only.
+ * The output of commands: JSON, aligned tables and lines. Only terminals get colours.
  *
- * Names and values come from etcd, where anyone may have written them. {@link printable} and {@link jsonText} keep
- * control characters and escape sequences from the terminal. Everything that a command prints goes through one of them.
+ * Names and values come from etcd, so anyone may have written them. {@link printable} and {@link jsonText} escape
+ * control characters before they reach the terminal. All output of commands passes through one of them.
  *
  * @module
  */
@@ -23,19 +23,19 @@ export const Json: GlobalFlag.Setting<"json", boolean> = GlobalFlag.Setting("jso
   )
 })
 
-/** Where a command prints. */
+/** The destination of the output. */
 export interface Screen {
   readonly isTerminal: boolean
   readonly hasColour: boolean
   readonly columns: () => number
   readonly rows: () => number
-  /** Completes when the reader has taken what was printed. A command that follows etcd waits for it. */
+  /** Completes when the reader has received all output. Commands that follow etcd wait for it. */
   readonly flushed: Effect.Effect<void>
 }
 
 const isSet = (value: string | undefined): boolean => value !== undefined && value !== ""
 
-/** The screen of this process. `NO_COLOR` turns colour off. */
+/** The standard output of this process. `NO_COLOR` turns colours off. */
 export const processScreen = (flushed: Effect.Effect<void>): Screen => {
   const isTerminal = process.stdout.isTTY === true && process.env["TERM"] !== "dumb"
   return {
@@ -47,21 +47,21 @@ export const processScreen = (flushed: Effect.Effect<void>): Screen => {
   }
 }
 
-/** The service of the {@link Screen}. */
+/** The service that provides the {@link Screen}. */
 export const Screen: Context.Reference<Screen> = Context.Reference("@effect-etcd/discovery/cli/Screen", {
   defaultValue: (): Screen => processScreen(Effect.void)
 })
 
 /** Control characters, invisible formatting such as bidirectional overrides, line separators, and lone surrogates. */
-// deno-lint-ignore no-control-regex -- control characters are what it looks for
+// deno-lint-ignore no-control-regex -- matches control characters on purpose
 const unsafe = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]|\p{Cs}/gu
 
 const escape = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`
 
-/** A text on one line that does nothing to a terminal: a control character becomes `\u001b`. */
+/** Returns a text on one line that is safe to print: control characters become `\u001b` and the like. */
 export const printable = (text: string): string => text.replace(unsafe, escape)
 
-/** A value as JSON that does nothing to a terminal. A `bigint` is a decimal string. */
+/** Returns a value as JSON that is safe to print. A `bigint` becomes a decimal string. */
 export const jsonText = (value: unknown): string => JSON.stringify(jsonOf(value)).replace(unsafe, escape)
 
 /** Prints a value as one line of JSON. */
@@ -81,7 +81,7 @@ export const printEach = <A, E, R, E2, R2>(
 export const printLines = (lines: ReadonlyArray<string>): Effect.Effect<void> =>
   lines.length === 0 ? Effect.void : Console.log(lines.join("\n"))
 
-/** How a text stands out. */
+/** The highlighting of a text. */
 export type Style = "bold" | "dim" | "green" | "yellow" | "red"
 
 const codes: Readonly<Record<Style, number>> = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33 }
@@ -92,7 +92,7 @@ export type Cell = string | { readonly text: string; readonly style: Style }
 /** A text with a style. */
 export const styled = (style: Style, text: string): Cell => ({ text, style })
 
-/** The style of the status of an instance. */
+/** Returns the status of an instance with its style. */
 export const statusCell = (status: string): Cell =>
   styled(status === "up" ? "green" : status === "down" ? "red" : "yellow", status)
 
@@ -100,14 +100,14 @@ const mark = /\p{M}/u
 const wide =
   /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u
 
-/** How many columns of a terminal a text takes. */
+/** Returns how many terminal columns a text occupies. */
 export const widthOf = (text: string): number => {
   let width = 0
   for (const character of text) width += mark.test(character) ? 0 : wide.test(character) ? 2 : 1
   return width
 }
 
-/** The beginning of a text that fits into a number of columns. */
+/** Cuts a text to a number of columns. */
 const cut = (text: string, columns: number): string => {
   if (widthOf(text) <= columns) return text
   let width = 1
@@ -126,11 +126,14 @@ const paint = (style: Style | undefined, text: string, hasColour: boolean): stri
 /** Options of {@link tableLines}. */
 export interface TableOptions {
   readonly hasColour?: boolean
-  /** Lines are cut to this width. Default: no limit. */
+  /** The width to cut lines to. Default: no limit. */
   readonly columns?: number
 }
 
-/** The lines of a table: columns are as wide as their widest cell and two blanks apart. No header, no header line. */
+/**
+ * Returns the lines of a table. Columns are as wide as their widest cell, with two spaces between them. An empty header
+ * prints no header line.
+ */
 export const tableLines = (
   header: ReadonlyArray<string>,
   rows: ReadonlyArray<ReadonlyArray<Cell>>,
@@ -166,12 +169,12 @@ export const printTable = (
   rows: ReadonlyArray<ReadonlyArray<Cell>>
 ): Effect.Effect<void> => Effect.flatMap(Screen, ({ hasColour }) => printLines(tableLines(header, rows, { hasColour })))
 
-/** Prints a line of text with a style. The text is made {@link printable}. */
+/** Prints a line of text with a style, made {@link printable}. */
 export const printLine = (cell: Cell): Effect.Effect<void> =>
   Effect.flatMap(Screen, ({ hasColour }) => {
     const { style, text } = typeof cell === "string" ? { style: undefined, text: cell } : cell
     return Console.log(paint(style, printable(text), hasColour))
   })
 
-/** Prints a line to the standard error, which carries everything but the result. */
+/** Prints a line to standard error. Standard output carries the result only. */
 export const printNote = (text: string): Effect.Effect<void> => Console.error(printable(text))

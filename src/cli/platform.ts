@@ -1,5 +1,5 @@
 /**
- * What `effect/cli` needs of a platform, on `node:` modules that Deno, Bun and Node all have.
+ * The platform services of `effect/cli`, on `node:` modules that Deno, Bun and Node provide.
  *
  * @module
  */
@@ -58,7 +58,7 @@ const terminal = Terminal.make({
   display: (text) => write(process.stdout, text)
 })
 
-/** Reads files for flags; `effect/cli` needs nothing else of a file system. */
+/** Reads files for flags. `effect/cli` uses nothing else of a file system. */
 const fileSystem = FileSystem.layerNoop({
   readFileString: (path) =>
     Effect.tryPromise({

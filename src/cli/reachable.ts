@@ -1,5 +1,5 @@
 /**
- * Asking etcd once before a command waits.
+ * Reads etcd once before a command waits.
  *
  * @module
  */
@@ -9,8 +9,8 @@ import type { EtcdError } from "../etcd/EtcdError.ts"
 import { library } from "./load.ts"
 
 /**
- * Reads a prefix once. What follows may wait for etcd as long as it takes; a command that was given the wrong endpoint or
- * password fails at once.
+ * Reads a prefix once, so that a wrong endpoint or password fails at once. The command may then wait for etcd without a
+ * limit.
  */
 export const reachable = (start: string): Effect.Effect<void, EtcdError, Etcd> =>
   Effect.flatMap(

@@ -1,5 +1,5 @@
 /**
- * Signals to the process. SIGINT, SIGTERM and SIGHUP interrupt the command, unless the command handles signals itself.
+ * Signals to the process. SIGINT, SIGTERM and SIGHUP interrupt a command that does not handle signals itself.
  *
  * @module
  */
@@ -13,13 +13,13 @@ export type Handler = (signal: NodeJS.Signals) => void
 /** The signals of the process. */
 export interface Signals {
   /**
-   * Until the scope closes, each signal (SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH) goes to the
-   * handler and does nothing else. A command that has a child uses it: the code of the child is then the exit code.
+   * Passes each signal (SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH) to the handler until the scope
+   * closes, and does nothing else. Commands that run a child use it, so that the exit code is the child's.
    */
   readonly handle: (handler: Handler) => Effect.Effect<void, never, Scope.Scope>
 }
 
-/** The service of {@link Signals}. Without one, for instance in a test, no signal arrives. */
+/** The service that provides {@link Signals}. By default, for example in tests, no signal arrives. */
 export const Signals: Context.Reference<Signals> = Context.Reference("@effect-etcd/discovery/cli/Signals", {
   defaultValue: (): Signals => ({ handle: () => Effect.void })
 })

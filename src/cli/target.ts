@@ -1,5 +1,5 @@
 /**
- * What a command acts on: a service, an instance, and the format of its values.
+ * The target of a command: a service, an instance, and the format of its values.
  *
  * @module
  */
@@ -35,7 +35,7 @@ export const format: Flag.Flag<Format> = Flag.Literals("format", [
   "dubbo",
   "skydns"
 ]).pipe(
-  Flag.withDescription("How the instances are written; other formats than the default have keys of their own"),
+  Flag.withDescription("The format of keys and values"),
   Flag.withDefault("default")
 )
 
@@ -49,7 +49,7 @@ export const id: Argument.Argument<string> = Argument.String("id").pipe(
   Argument.withDescription("The id of the instance")
 )
 
-/** The service of a name in a format. */
+/** Returns the service with this name in a format. */
 export const serviceOf = Effect.fnUntraced(function* (name: string, format: Format): Effect.fn.Return<AnyService> {
   const { Service } = yield* library
   if (format === "default") return Service.make(name)
@@ -60,7 +60,7 @@ export const serviceOf = Effect.fnUntraced(function* (name: string, format: Form
 /** The failure for a service that has no keys. */
 export const unknownService = (service: string): CommandFailed =>
   new CommandFailed({
-    message: `there is no service ${JSON.stringify(service)}: it has no keys. ` +
-      "List the services with etcd-discovery services, and check --namespace.",
+    message: `service ${JSON.stringify(service)} has no keys. ` +
+      "Run etcd-discovery services to list the services, and check --namespace.",
     exitCode: exitCodes.notFound
   })

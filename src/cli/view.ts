@@ -1,5 +1,5 @@
 /**
- * How instances and sets are shown.
+ * Renders instances and sets.
  *
  * @module
  */
@@ -30,12 +30,12 @@ export const jsonOfSet = (service: string, set: InstanceSet<unknown>): unknown =
   rejected: set.rejected.map(({ error, key }) => ({ key, reason: error.detail }))
 })
 
-/** Whether data follows etcd, as JSON. */
+/** Returns the freshness of data as JSON. */
 export const jsonOfFreshness = (freshness: Freshness): unknown =>
   freshness._tag === "Live" ?
     { state: "live" } :
     { state: "stale", since: new Date(freshness.since).toISOString(), reason: freshness.cause.message }
 
-/** Says on the standard error which keys of a set are not instances. */
+/** Prints the rejected keys of a set to standard error. */
 export const noteRejected = (set: InstanceSet<unknown>): Effect.Effect<void> =>
   Effect.forEach(set.rejected, ({ error, key }) => printNote(`rejected ${key}: ${error.detail}`), { discard: true })

@@ -1,5 +1,5 @@
 /**
- * Following a service, or all services of the namespace, as one stream.
+ * Follows one service, or all services of the namespace, as one stream.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { Registry } from "../registry/Registry.ts"
 import { library } from "./load.ts"
 import * as Target from "./target.ts"
 
-/** The sets of one service, or of all, at one revision. A set that did not change is the same object in the next view. */
+/** The sets of one service, or of all, at one revision. Unchanged sets are the same objects as in the previous view. */
 export interface View {
   readonly sets: ReadonlyMap<string, InstanceSet<unknown>>
   readonly freshness: Freshness
@@ -21,8 +21,8 @@ export interface View {
 }
 
 /**
- * Follows a service, or all without a name. Discovery waits for etcd; this reads once before, so that a command fails at
- * once if etcd does not answer.
+ * Follows one service, or all services without a name. Reads once first, because discovery waits for etcd: so the
+ * command fails at once if etcd does not answer.
  */
 export const views = Effect.fnUntraced(function* (
   service: Option.Option<string>,

@@ -45,7 +45,7 @@ describe("command line: acting", () => {
         )
         assert.equal(
           (yield* ran(["undrain", "orders", "a"], { connect })).stdout,
-          "/services/orders/a is up with weight 0.5 already\n"
+          "/services/orders/a is already up with weight 0.5\n"
         )
         assert.deepEqual(registration.instance.metadata, { shard: "3" })
       })
@@ -158,7 +158,8 @@ describe("command line: acting", () => {
       assert.deepEqual(yield* run("put", "/a/1", "three", "--if-revision", "2"), {
         exitCode: 6,
         stdout: "",
-        stderr: 'etcd-discovery: cannot put "/a/1": it was last written at revision 3. Read it again and decide anew.\n'
+        stderr:
+          'etcd-discovery: cannot put "/a/1": it was last written at revision 3. Read the key again before writing.\n'
       })
       yield* etcd.put({ key: "/a/2", value: new Uint8Array([0xff]) })
       assert.equal(

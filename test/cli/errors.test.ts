@@ -57,7 +57,7 @@ describe("command line: failures of etcd", () => {
           isOneSentence(stderr, what)
           assert.ok(
             stderr.startsWith(`etcd-discovery: cannot reach etcd at ${endpoint}: connect ECONNREFUSED`) &&
-              stderr.endsWith("Check that etcd runs there, and --endpoints (or ETCD_ENDPOINTS).\n"),
+              stderr.endsWith("Check that etcd runs there, and check --endpoints (or ETCD_ENDPOINTS).\n"),
             stderr
           )
         }), { concurrency: "unbounded", discard: true })
@@ -97,7 +97,7 @@ describe("command line: failures of etcd", () => {
             const refused = yield* as(wrong, ...args)
             assert.deepEqual([refused.exitCode, refused.stdout], [5, ""], `${what}: ${refused.stderr}`)
             isOneSentence(refused.stderr, what)
-            assert.match(refused.stderr, /does not accept the user or the password\. Check --user and --password-file/)
+            assert.match(refused.stderr, /rejected the user or the password\. Check --user and --password-file/)
             assert.doesNotMatch(refused.stderr, /wr0ng/)
           }), { concurrency: 4, discard: true })
         for (const args of [["services"], ["watch"], ["kv", "put", "/services/orders/a", "1"]]) {
@@ -106,7 +106,7 @@ describe("command line: failures of etcd", () => {
           isOneSentence(denied.stderr, args.join(" "))
           assert.match(
             denied.stderr,
-            /^etcd-discovery: etcd does not permit (range|put|txn).* Grant a role of this user/
+            /^etcd-discovery: etcd does not permit (range|put|txn).* Grant one of this user/
           )
         }
         // What the role covers works, and root's `Status` is not needed.

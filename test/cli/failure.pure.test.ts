@@ -43,7 +43,7 @@ describe("endingOf (command line)", () => {
         exitCodes.usage,
         /^ttl is 1; it must be 2$/
       ],
-      [new StartupTimeout({ key: "/k", after: Duration.seconds(15) }), exitCodes.unreachable, /Check that etcd runs/],
+      [new StartupTimeout({ key: "/k", after: Duration.seconds(15) }), exitCodes.unreachable, /check that etcd runs/],
       [new CommandFailed({ message: "m", exitCode: 9 }), 9, /^m$/],
       [new ExitWith({ exitCode: 143 }), 143, /^$/]
     ]

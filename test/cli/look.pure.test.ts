@@ -95,8 +95,8 @@ describe("command line: looking", () => {
       assert.deepEqual(yield* ran(["instances", "nothing"], { connect }), {
         exitCode: 3,
         stdout: "",
-        stderr: 'etcd-discovery: there is no service "nothing": it has no keys. ' +
-          "List the services with etcd-discovery services, and check --namespace.\n"
+        stderr: 'etcd-discovery: service "nothing" has no keys. ' +
+          "Run etcd-discovery services to list the services, and check --namespace.\n"
       })
     }))
 
@@ -126,7 +126,7 @@ describe("command line: looking", () => {
       const { connect } = yield* populated
       const { stdout } = yield* ran(["instance", "payments", "static"], { connect })
       assert.match(stdout, /^rejected {2}the key has no lease, so nothing would remove it$/m)
-      assert.match(stdout, /^lease {5}none; the key stays until somebody deletes it$/m)
+      assert.match(stdout, /^lease {5}none; the key stays until it is deleted$/m)
       const { lease, rejected } = JSON.parse(
         (yield* ran(["instance", "orders", "broken", "--json"], { connect })).stdout
       )

@@ -9,7 +9,7 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { Connection } from "../connection.ts"
-import { given, textFlag } from "../instance.ts"
+import { flags, given } from "../instance.ts"
 import { library, load } from "../load.ts"
 import { printNote } from "../output.ts"
 
@@ -17,11 +17,7 @@ export const agent = Command.make(
   "agent",
   {
     file: Argument.String("file").pipe(Argument.withDescription("What to register: .yaml, .toml or .json")),
-    advertise: textFlag(
-      "advertise",
-      "host",
-      "Replaces 0.0.0.0 in endpoints [default: ADVERTISE_ADDRESS, POD_IP, the first address that is not loopback]"
-    ),
+    advertise: flags.advertise,
     lease: Flag.Literals("lease", ["shared", "own"]).pipe(
       Flag.withDescription("One lease for all services, or one for each [default: shared]"),
       Flag.withDefault("shared")
@@ -33,7 +29,7 @@ export const agent = Command.make(
     const { readDeclaration } = yield* load(() => import("../../declared/read.ts"))
     const options = given({ advertise })
     const { keyspace } = yield* Connection
-    // Everything that is wrong with the file is reported before anything is sent.
+    // Report all problems in the file before sending anything.
     const { etcd, namespace = keyspace.namespace } = yield* readDeclaration(file, options, false)
     const running = Layer.effectDiscard(
       Effect.flatMap(

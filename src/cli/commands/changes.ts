@@ -17,7 +17,7 @@ import { Json, printEach, printJson, printLine, Screen, type Style, styled } fro
 import * as Target from "../target.ts"
 import { type View, views } from "../views.ts"
 
-/** A change, and the revision of the set that shows it. */
+/** A change, and the revision of the set that contains it. */
 interface Found {
   readonly service: string
   readonly revision: bigint
@@ -53,7 +53,7 @@ const changesBetween = (
   const found: Array<Found> = []
   for (const service of new Set([...before?.sets.keys() ?? [], ...after.sets.keys()])) {
     const from = before?.sets.get(service)
-    // A service without keys is not in the view of all services.
+    // The view of all services omits a service without keys.
     const to = after.sets.get(service) ?? fromInstances<unknown>([], after.revision)
     if (from === to) continue
     for (const change of diff(from, to)) found.push({ service, revision: to.revision, change })
@@ -83,7 +83,7 @@ export const changes = Command.make(
     service: Argument.optional(Target.service),
     format: Target.format,
     initial: Flag.Boolean("initial").pipe(
-      Flag.withDescription("Begin with the instances that exist, as added"),
+      Flag.withDescription("First print the existing instances as added"),
       Flag.withDefault(false)
     )
   },

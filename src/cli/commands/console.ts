@@ -29,49 +29,49 @@ const readToken = (file: string): Effect.Effect<string, CommandFailed> =>
       })
   })
 
-/** An address as it stands in a URL and in a `Host` header. */
+/** An address as written in a URL or a `Host` header. */
 const bracketed = (host: string): string => host.includes(":") && !host.startsWith("[") ? `[${host}]` : host
 
 export const console = Command.make(
   "console",
   {
     port: Flag.Int("port").pipe(
-      Flag.withDescription("The port; 0 takes a free one"),
+      Flag.withDescription("The port; 0 selects a free port"),
       Flag.withMetavar("number"),
       Flag.withDefault(8500)
     ),
     host: Flag.String("host").pipe(
-      Flag.withDescription("The address to bind. Any other than loopback needs a token"),
+      Flag.withDescription("The address to bind; any address other than loopback needs a token"),
       Flag.withMetavar("address"),
       Flag.withDefault("127.0.0.1")
     ),
     allowHosts: Flag.String("allow-host").pipe(
-      Flag.withDescription("A name that browsers may call the console by, beside loopback. May be repeated"),
+      Flag.withDescription("A host name that browsers may use for the console, besides loopback; may be repeated"),
       Flag.withMetavar("name"),
       Flag.atLeast(0)
     ),
     tokenFile: Flag.String("token-file").pipe(
       Flag.withDescription(
-        "A file with the token that opens the console [ETCD_DISCOVERY_CONSOLE_TOKEN, the token itself]"
+        "A file that contains the access token [ETCD_DISCOVERY_CONSOLE_TOKEN, the token itself]"
       ),
       Flag.withMetavar("file"),
       Flag.optional
     ),
     login: Flag.String("login").pipe(
-      Flag.withDescription("The user name that goes with the token as its password. Default: any"),
+      Flag.withDescription("The user name to enter with the token as the password [default: any]"),
       Flag.withMetavar("name"),
       Flag.optional
     ),
     insecure: Flag.Boolean("insecure").pipe(
-      Flag.withDescription("Serve other addresses than loopback without a token"),
+      Flag.withDescription("Allow addresses other than loopback without a token"),
       Flag.withDefault(false)
     ),
     allowWrites: Flag.Boolean("allow-writes").pipe(
-      Flag.withDescription("Let pages drain instances and change weights"),
+      Flag.withDescription("Allow pages to drain instances and change weights"),
       Flag.withDefault(false)
     ),
     values: Flag.Literals("values", ["namespace", "all"]).pipe(
-      Flag.withDescription("Whose values are shown: keys of the namespace, or all"),
+      Flag.withDescription("Which values pages show: those of keys in the namespace, or all"),
       Flag.withDefault("namespace" as const)
     ),
     demo: Flag.Boolean("demo").pipe(
@@ -98,7 +98,7 @@ export const console = Command.make(
     const isLoopback = loopback.includes(host)
     if (!isLoopback && token === undefined && !insecure) {
       return yield* new CommandFailed({
-        message: `cannot serve on ${host} without a token: everybody who reaches it could read the instances. ` +
+        message: `cannot serve on ${host} without a token: anyone who can connect could read the instances. ` +
           "Add --token-file, bind 127.0.0.1, or add --insecure.",
         exitCode: exitCodes.usage
       })
@@ -127,17 +127,17 @@ export const console = Command.make(
     if (demo) yield* (yield* load(() => import("../../console/demo.ts"))).demo
     const url = `http://${isWildcard ? "127.0.0.1" : bracketed(host)}:${bound.port}/`
     if (yield* Json) yield* printJson({ url })
-    else yield* printNote(`the console is on ${url}`)
+    else yield* printNote(`the console runs at ${url}`)
     return yield* Effect.never
   }, Effect.scoped)
 ).pipe(
-  Command.withDescription("Serve a web console of the namespace until a signal"),
+  Command.withDescription("Serve a web console for the namespace until Ctrl-C or SIGTERM"),
   Command.withExamples([
     { command: "etcd-discovery console", description: "On http://127.0.0.1:8500" },
-    { command: "etcd-discovery console --memory --demo --allow-writes", description: "A first look without etcd" },
+    { command: "etcd-discovery console --memory --demo --allow-writes", description: "Try the console without etcd" },
     {
       command: "etcd-discovery console --host 0.0.0.0 --allow-host console.example --token-file /run/secrets/console",
-      description: "For other hosts, behind a token"
+      description: "For other hosts, with a token"
     }
   ])
 )

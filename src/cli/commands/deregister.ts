@@ -20,7 +20,7 @@ export const deregister = Command.make(
     yield* (yield* Json) ? printJson({ key, revision }) : printLine(`deleted ${key} at revision ${revision}`)
   })
 ).pipe(
-  Command.withDescription("Delete the key of an instance that no process keeps, such as one written by hand"),
+  Command.withDescription("Delete the key of an instance without an owner, such as one written by hand"),
   Command.withExamples([
     {
       command: "etcd-discovery deregister orders static-1",

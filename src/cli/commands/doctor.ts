@@ -35,12 +35,12 @@ export const doctor = Command.make(
   "doctor",
   {
     quota: Flag.Int("quota-bytes").pipe(
-      Flag.withDescription("The storage quota of etcd before 3.6, which does not report it"),
+      Flag.withDescription("The storage quota; etcd before 3.6 does not report its own"),
       Flag.withMetavar("number"),
       Flag.withDefault(2 * 1024 * 1024 * 1024)
     ),
     days: Flag.Int("certificate-days").pipe(
-      Flag.withDescription("Find certificates that end within this many days"),
+      Flag.withDescription("Report certificates that expire within this many days"),
       Flag.withMetavar("number"),
       Flag.withDefault(14)
     )
@@ -57,14 +57,17 @@ export const doctor = Command.make(
   })
 ).pipe(
   Command.withDescription(
-    "Check etcd and the namespace, and say what to do: members, leader, alarms, quota, certificates, clocks, " +
+    "Check etcd and the namespace, and report problems with remedies: members, leader, alarms, quota, certificates, clocks, " +
       "permissions, keys and leases. Exits with 7 if there is a problem"
   ),
   Command.withExamples([
-    { command: "etcd-discovery doctor", description: "Needs no root: what etcd does not permit is listed as skipped" },
+    {
+      command: "etcd-discovery doctor",
+      description: "Needs no root user; lists checks that etcd does not permit as skipped"
+    },
     {
       command: "etcd-discovery doctor --json | jq '.findings[] | select(.severity == \"problem\")'",
-      description: "For a script"
+      description: "Problems as JSON, for a script"
     }
   ])
 )

@@ -1,5 +1,5 @@
 /**
- * `etcd-discovery drain`, `undrain` and `weight`: what an operator changes in a running instance (R12).
+ * `etcd-discovery drain`, `undrain` and `weight`: edits by an operator to a running instance (R12).
  *
  * @module
  */
@@ -23,7 +23,7 @@ const outcomes: Readonly<Record<Outcome, string>> = {
 }
 
 const summaryOf = ({ after, before, isChanged, key, outcome, revision }: Edited): string => {
-  if (!isChanged) return `${key} is ${after.status} with weight ${after.weight} already`
+  if (!isChanged) return `${key} is already ${after.status} with weight ${after.weight}`
   const changes = [
     ...(before.status === after.status ? [] : [`status ${before.status} → ${after.status}`]),
     ...(before.weight === after.weight ? [] : [`weight ${before.weight} → ${after.weight}`])
@@ -44,7 +44,7 @@ const apply = Effect.fnUntraced(function* (
     printLine(summaryOf(edited))
   if (outcome === "reverted") {
     return yield* new CommandFailed({
-      message: `${JSON.stringify(key)} is as before: its owner does not adopt edits. ` +
+      message: `${JSON.stringify(key)} is unchanged: its owner does not adopt edits. ` +
         "Change the instance in the program that registers it.",
       exitCode: exitCodes.conflict
     })
@@ -61,7 +61,7 @@ export const drain = Command.make("drain", target, (target) => apply(target, { s
 export const undrain = Command.make("undrain", target, (target) => apply(target, { status: "up" })).pipe(
   Command.withDescription("Put a drained instance back into traffic"),
   Command.withExamples([
-    { command: "etcd-discovery undrain orders orders-7f3c", description: "Its status is what its health says again" }
+    { command: "etcd-discovery undrain orders orders-7f3c", description: "Its status follows its health again" }
   ])
 )
 

@@ -19,16 +19,16 @@ export const elect = Command.make(
   "elect",
   {
     name: Argument.String("name").pipe(
-      Argument.withDescription("The election, a key as it is, such as /elections/scheduler")
+      Argument.withDescription("The key of the election, without the namespace, such as /elections/scheduler")
     ),
     command: Holding.command,
     value: Flag.String("value").pipe(
-      Flag.withDescription("What the leader publishes. Default: host name and process id"),
+      Flag.withDescription("The value that the leader publishes [default: host name and process id]"),
       Flag.withMetavar("text"),
       Flag.optional
     ),
     observe: Flag.Boolean("observe").pipe(
-      Flag.withDescription("Take no part; print each leader"),
+      Flag.withDescription("Do not campaign; print each leader"),
       Flag.withDefault(false)
     ),
     ...Holding.flags
@@ -50,10 +50,13 @@ export const elect = Command.make(
   })
 ).pipe(
   Command.withDescription(
-    "Run a command while leading. If the leadership is lost, the command is ended and the exit code is 75"
+    "Run a command while leading. If the leadership is lost, end the command and exit with 75"
   ),
   Command.withExamples([
-    { command: "etcd-discovery elect /elections/scheduler -- ./scheduler", description: "Waits until it leads" },
+    {
+      command: "etcd-discovery elect /elections/scheduler -- ./scheduler",
+      description: "Waits until this process leads"
+    },
     { command: "etcd-discovery elect /elections/scheduler --observe", description: "Prints each leader" }
   ])
 )

@@ -15,21 +15,21 @@ import { load } from "../load.ts"
 
 const flags = {
   ...instanceFlags,
-  healthHttp: textFlag("health-http", "url", "Healthy: a GET returns a status from 200 to 399"),
-  healthTcp: textFlag("health-tcp", "host:port", "Healthy: a connection opens"),
-  healthCmd: textFlag("health-cmd", "command", "Healthy: this shell command exits with 0"),
-  healthInterval: durationFlag("health-interval", "The time between two checks [default: 5 seconds]"),
-  healthTimeout: durationFlag("health-timeout", "The limit of one check [default: the interval]"),
+  healthHttp: textFlag("health-http", "url", "Healthy if a GET returns a status from 200 to 399"),
+  healthTcp: textFlag("health-tcp", "host:port", "Healthy if a TCP connection opens"),
+  healthCmd: textFlag("health-cmd", "command", "Healthy if this shell command exits with 0"),
+  healthInterval: durationFlag("health-interval", "The time between two health checks [default: 5 seconds]"),
+  healthTimeout: durationFlag("health-timeout", "The time limit of one check [default: the interval]"),
   healthThreshold: Flag.Int("health-threshold").pipe(
-    Flag.withDescription("How many failures in a row mean down [default: 3]"),
+    Flag.withDescription("The number of consecutive failures that mean down [default: 3]"),
     Flag.withMetavar("count"),
     Flag.optional
   ),
   drain: durationFlag(
     "drain",
-    "How long draining is published before the command gets the signal [default: 0 seconds]"
+    "How long to publish draining before the signal goes to the command [default: 0 seconds]"
   ),
-  killAfter: durationFlag("kill-after", "How long the command may take to end after the signal [default: 10 seconds]")
+  killAfter: durationFlag("kill-after", "How long to wait after the signal before SIGKILL [default: 10 seconds]")
 }
 
 const invalid = (message: string) => new CommandFailed({ message, exitCode: exitCodes.usage })
@@ -53,7 +53,7 @@ export const exec = Command.make(
       { flag: "--health-cmd", text: flags.healthCmd, read: Probe.fromCommand }
     ].flatMap(({ text, ...rest }) => Option.isSome(text) ? [{ ...rest, text: text.value }] : [])
     if (probes.length > 1) {
-      return yield* invalid("there must be at most one of --health-http, --health-tcp and --health-cmd.")
+      return yield* invalid("at most one of --health-http, --health-tcp and --health-cmd is allowed.")
     }
     const [first] = probes
     const health = first && {

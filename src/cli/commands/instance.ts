@@ -29,7 +29,7 @@ const jsonOf = ({ createRevision, instance, key, lease, modRevision, value, vers
 
 const leaseText = (lease: Inspected["lease"]): Cell =>
   Option.match(lease, {
-    onNone: () => styled("yellow", "none; the key stays until somebody deletes it"),
+    onNone: () => styled("yellow", "none; the key stays until it is deleted"),
     onSome: ({ id, seconds }) =>
       `${id.toString(16)}, ${
         Option.match(seconds, {
@@ -73,7 +73,7 @@ export const instance = Command.make(
     yield* printTable([], rowsOf(found))
   })
 ).pipe(
-  Command.withDescription("Show all that etcd holds about one instance, and why consumers reject it"),
+  Command.withDescription("Show everything that etcd stores about one instance, and why consumers reject it"),
   Command.withExamples([
     { command: "etcd-discovery instance orders orders-7f3c", description: "Value, lease, time left, revisions" }
   ])

@@ -26,6 +26,6 @@ export const instances = Command.make(
   Command.withExamples([
     { command: "etcd-discovery instances orders", description: "The instances of orders" },
     { command: "etcd-discovery instances orders --json", description: "The same with metadata, as JSON" },
-    { command: "etcd-discovery instances helloworld --format kratos", description: "Those that kratos registered" }
+    { command: "etcd-discovery instances helloworld --format kratos", description: "Instances that kratos registered" }
   ])
 )

@@ -1,5 +1,5 @@
 /**
- * `etcd-discovery kv`: keys as they are, without a namespace.
+ * `etcd-discovery kv`: raw keys, without a namespace.
  *
  * @module
  */
@@ -22,7 +22,7 @@ const module_ = load(() => import("../../kv/mod.ts"))
 const key = Argument.String("key").pipe(Argument.withDescription("The whole key"))
 
 const isPrefix = Flag.Boolean("prefix").pipe(
-  Flag.withDescription("All keys that start with this"),
+  Flag.withDescription("Act on all keys that start with this"),
   Flag.withDefault(false)
 )
 
@@ -43,7 +43,7 @@ const jsonOfEntry = ({ createRevision, key, lease, revision, value, version }: E
   lease: hex(lease)
 })
 
-/** A value for a terminal keeps its lines; every other control character is escaped. */
+/** Keeps the line breaks of a value on a terminal and escapes every other control character. */
 const shownValue = (value: Uint8Array): string => textOf(value).split("\n").map(printable).join("\n")
 
 const get = Command.make(
@@ -54,7 +54,7 @@ const get = Command.make(
     const entry = Option.getOrUndefined(yield* Kv.get(Kv.key(key, Kv.bytes)))
     if (entry === undefined) return yield* noKey(key)
     if (yield* Json) return yield* printJson(jsonOfEntry(entry))
-    // As it is when piped, since a terminal is what escape sequences are for.
+    // Piped output is exact: only a terminal interprets escape sequences.
     yield* Console.log((yield* Screen).isTerminal ? shownValue(entry.value) : textOf(entry.value))
   })
 ).pipe(
@@ -62,7 +62,7 @@ const get = Command.make(
   Command.withExamples([{ command: "etcd-discovery kv get /app/limit", description: "The value, and a newline" }])
 )
 
-/** Reads the standard input to its end. */
+/** Reads standard input to its end. */
 const standardInput = Effect.promise(async () => {
   const chunks: Array<Uint8Array> = []
   for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array)
@@ -73,15 +73,17 @@ const put = Command.make(
   "put",
   {
     key,
-    value: Argument.String("value").pipe(Argument.withDescription("The value, or - for the standard input")),
+    value: Argument.String("value").pipe(Argument.withDescription("The value, or - for standard input")),
     revision: Flag.String("if-revision").pipe(
-      Flag.withDescription("Only if the key was last written at this revision; 0: only if it does not exist"),
+      Flag.withDescription(
+        "Write only if the last write of the key has this revision; 0: only if the key does not exist"
+      ),
       Flag.withMetavar("number"),
       Flag.filter((text) => /^\d{1,18}$/.test(text), () => "it must be a revision, such as 0 or 118"),
       Flag.optional
     ),
     keepLease: Flag.Boolean("keep-lease").pipe(
-      Flag.withDescription("Keep the lease that the key has; otherwise the key has none afterwards"),
+      Flag.withDescription("Keep the lease of the key; without this flag the key loses its lease"),
       Flag.withDefault(false)
     )
   },
@@ -99,7 +101,7 @@ const put = Command.make(
         onSome: ({ revision }) => `it was last written at revision ${revision}`
       })
       return yield* new CommandFailed({
-        message: `cannot put ${JSON.stringify(key)}: ${found}. Read it again and decide anew.`,
+        message: `cannot put ${JSON.stringify(key)}: ${found}. Read the key again before writing.`,
         exitCode: exitCodes.conflict
       })
     }
@@ -113,7 +115,7 @@ const put = Command.make(
     { command: "etcd-discovery kv put /app/limit 10", description: "Writes the key" },
     {
       command: "etcd-discovery kv put /app/limit 11 --if-revision 118",
-      description: "Exit code 6 if another write was faster"
+      description: "Exits with 6 if another write came first"
     }
   ])
 )
@@ -202,13 +204,13 @@ const watch = Command.make(
     )
   })
 ).pipe(
-  Command.withDescription("Follow a key, or all keys that start with a prefix; JSON lines when piped"),
+  Command.withDescription("Watch a key, or all keys with a prefix; JSON lines when piped"),
   Command.withExamples([
     { command: "etcd-discovery kv watch /app/ --prefix", description: "The state, then each change" }
   ])
 )
 
 export const kv = Command.make("kv").pipe(
-  Command.withDescription("Read and write keys as they are, without the namespace"),
+  Command.withDescription("Read and write raw keys, without the namespace"),
   Command.withSubcommands([get, put, del, ls, watch])
 )

@@ -13,20 +13,20 @@ import { library } from "../load.ts"
 import { type Cell, Json, printJson, printTable, styled } from "../output.ts"
 import { textOf } from "../values.ts"
 
-/** A lease, and its keys in the namespace. */
+/** A lease and its keys in the namespace. */
 interface Found {
   readonly id: LeaseId
-  /** Missing if the user may not read it. */
+  /** Missing if the user lacks read permission. */
   readonly time: Option.Option<{ readonly ttl: number; readonly left: number }>
   readonly keys: ReadonlyArray<string>
 }
 
-/** The leases of the keys of the namespace, and with `all` those without a key in it. */
+/** Returns the leases of the keys in the namespace. `all` adds the leases without a key there. */
 const leasesOf = Effect.fnUntraced(function* (all: boolean) {
   const { Etcd, prefix, rangeAll } = yield* library
   const etcd = yield* Etcd
   const { keyspace } = yield* Connection
-  // With values: a read without values carries no leases on etcd 3.7.
+  // Reads the values, too: etcd 3.7 omits leases from reads without values.
   const { kvs } = yield* rangeAll(etcd, prefix(keyspace.prefix))
   const keys = new Map<LeaseId, Array<string>>()
   for (const { key, lease } of kvs) {
@@ -56,7 +56,7 @@ export const leases = Command.make(
   "leases",
   {
     all: Flag.Boolean("all").pipe(
-      Flag.withDescription("Also the leases that have no key in the namespace"),
+      Flag.withDescription("Include leases without a key in the namespace"),
       Flag.withDefault(false)
     )
   },
@@ -82,8 +82,11 @@ export const leases = Command.make(
     )
   })
 ).pipe(
-  Command.withDescription("List the leases of the namespace, their time left and their keys"),
+  Command.withDescription("List the leases in the namespace with their time left and their keys"),
   Command.withExamples([
-    { command: "etcd-discovery leases", description: "A lease with less than a third of its time left is yellow" }
+    {
+      command: "etcd-discovery leases",
+      description: "Shows a lease in yellow when less than a third of its time is left"
+    }
   ])
 )

@@ -13,7 +13,9 @@ import { reachable } from "../reachable.ts"
 export const lock = Command.make(
   "lock",
   {
-    name: Argument.String("name").pipe(Argument.withDescription("The lock, a key as it is, such as /locks/migration")),
+    name: Argument.String("name").pipe(
+      Argument.withDescription("The key of the lock, without the namespace, such as /locks/migration")
+    ),
     command: Holding.command,
     ...Holding.flags
   },
@@ -24,7 +26,7 @@ export const lock = Command.make(
   })
 ).pipe(
   Command.withDescription(
-    "Run a command while holding a lock. If the lock is lost, the command is ended and the exit code is 75"
+    "Run a command while holding a lock. If the lock is lost, end the command and exit with 75"
   ),
   Command.withExamples([
     {
@@ -33,7 +35,7 @@ export const lock = Command.make(
     },
     {
       command: "etcd-discovery lock /locks/migration",
-      description: "Without a command: prints the key, holds until Ctrl-C"
+      description: "Without a command: print the key and hold the lock until Ctrl-C"
     }
   ])
 )

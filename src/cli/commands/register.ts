@@ -18,13 +18,14 @@ export const register = Command.make(
   {
     service: Target.service,
     ...flags,
-    drain: durationFlag("drain", "How long draining is published before the instance leaves [default: 0 seconds]"),
+    drain: durationFlag("drain", "How long to publish draining before the key is removed [default: 0 seconds]"),
     format: Target.format
   },
   Effect.fnUntraced(function* ({ drain, format, service, ...flags }) {
     const { registerService } = yield* library
     const { keyspace } = yield* Connection
-    // A registration waits for etcd; a command says at once that etcd does not answer. It may lack this permission.
+    // A registration waits for etcd. Read once first, so that the command fails at once if etcd does not answer. The
+    // user may lack this permission.
     yield* Effect.catchReason(
       reachable(keyspace.servicePrefix(service)),
       "EtcdError",
@@ -37,7 +38,7 @@ export const register = Command.make(
     const lease = Option.match(yield* registration.leaseId, { onNone: () => "none", onSome: (id) => id.toString(16) })
     yield* (yield* Json) ?
       printJson({ key, lease, instance }) :
-      printLine(`registered ${key} under lease ${lease}; Ctrl-C takes it away`)
+      printLine(`registered ${key} under lease ${lease}; Ctrl-C deregisters it`)
     return yield* registration.awaitFailure
   }, Effect.scoped)
 ).pipe(
@@ -45,7 +46,7 @@ export const register = Command.make(
   Command.withExamples([
     {
       command: "etcd-discovery register orders --endpoint http://10.0.0.5:8080 --zone a --metadata shard=3",
-      description: "Keeps the instance registered and takes it away at the end"
+      description: "Registers the instance, and deregisters it at the end"
     }
   ])
 )

@@ -30,11 +30,11 @@ export const render = Command.make(
       Flag.withDescription("The format of the file"),
       Flag.optional
     ),
-    module: textFlag("module", "file", "A module whose default export makes the text, instead of --format"),
+    module: textFlag("module", "file", "A module whose default export returns the text, instead of --format"),
     output: textFlag("output", "file", "The file to write").pipe(Flag.withAlias("o")),
     mode: textFlag("mode", "octal", "The mode of a new file; an existing one keeps its own [default: 644]"),
     onEmpty: Flag.Literals("on-empty", ["keep", "write", "fail"]).pipe(
-      Flag.withDescription("What to do while a service has no instance to write [default: keep]"),
+      Flag.withDescription("What to do while a service has no instances [default: keep]"),
       Flag.optional
     ),
     wait: textFlag(
@@ -42,15 +42,15 @@ export const render = Command.make(
       "min:max",
       "Wait until nothing has changed for min, at most max [default: 200 millis:2 seconds]"
     ),
-    check: textFlag("check", "command", "A shell command that must accept the staged file, $FILE"),
-    reload: textFlag("reload", "command", "A shell command that runs after the file was replaced"),
-    commandTimeout: durationFlag("command-timeout", "The limit of each of these commands [default: 30 seconds]"),
-    once: switchFlag("once", "Write the file once and end"),
-    dryRun: switchFlag("dry-run", "Print the text once and write nothing")
+    check: textFlag("check", "command", "A shell command that validates the staged file, $FILE"),
+    reload: textFlag("reload", "command", "A shell command to run after replacing the file"),
+    commandTimeout: durationFlag("command-timeout", "The time limit of each of these commands [default: 30 seconds]"),
+    once: switchFlag("once", "Write the file once and exit"),
+    dryRun: switchFlag("dry-run", "Print the text once instead of writing a file")
   },
   Effect.fnUntraced(function* ({ dryRun, format, mode, module, once, output, services, ...flags }) {
     if (Option.isSome(format) === Option.isSome(module)) {
-      return yield* invalid("there must be one of --format and --module.")
+      return yield* invalid("set either --format or --module.")
     }
     if (Option.isNone(output) && !dryRun) return yield* invalid("--output is missing. Name a file, or use --dry-run.")
     if (Option.isSome(mode) && !/^0?[0-7]{3}$/.test(mode.value)) {
@@ -71,12 +71,12 @@ export const render = Command.make(
     {
       command: "etcd-discovery render orders --format nginx --output /etc/nginx/upstreams/orders.conf " +
         "--reload 'nginx -s reload'",
-      description: "An upstream of nginx"
+      description: "An nginx upstream"
     },
     {
       command: "etcd-discovery render orders payments --format haproxy --output /etc/haproxy/backends.cfg " +
         "--check 'haproxy -c -f /etc/haproxy/haproxy.cfg -f \"$FILE\"' --reload 'systemctl reload haproxy'",
-      description: "Backends of HAProxy, which HAProxy must accept before they replace the old ones"
+      description: "HAProxy backends, validated by HAProxy before they replace the old file"
     },
     {
       command: "etcd-discovery render orders --format env --dry-run",

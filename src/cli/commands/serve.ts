@@ -14,7 +14,7 @@ export const serve = Command.make(
   "serve",
   {
     port: Flag.Int("port").pipe(
-      Flag.withDescription("The port; 0 takes a free one"),
+      Flag.withDescription("The port; 0 selects a free port"),
       Flag.withMetavar("number"),
       Flag.withDefault(9090)
     ),
@@ -24,11 +24,14 @@ export const serve = Command.make(
       Flag.withDefault("127.0.0.1")
     ),
     services: Flag.String("service").pipe(
-      Flag.withDescription("Only this service, and others that are named so; needs read permission on them alone"),
+      Flag.withDescription("Only this service; may be repeated; needs read permission on these services only"),
       Flag.withMetavar("name"),
       Flag.atLeast(0)
     ),
-    maxStale: durationFlag("max-stale", "How long the last known instances are listed [default: 5 minutes]")
+    maxStale: durationFlag(
+      "max-stale",
+      "How long to list the last known instances while etcd does not answer [default: 5 minutes]"
+    )
   },
   Effect.fnUntraced(function* ({ host, maxStale, port, services }) {
     const { Monitoring } = yield* load(() => import("../../monitoring/mod.ts"))
@@ -41,12 +44,12 @@ export const serve = Command.make(
     const url = `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${bound}`
     if (yield* Json) yield* printJson({ url })
     else yield* printNote(`serving /metrics, /sd/prometheus, /livez and /readyz on ${url}`)
-    // Starts to follow, so that the metrics of the services do not wait for the first request.
+    // Start following now: the metrics of the services then do not wait for the first request.
     yield* Effect.promise(() => handler(new Request("http://localhost/readyz")))
     return yield* Effect.never
   }, Effect.scoped)
 ).pipe(
-  Command.withDescription("Serve metrics and targets for Prometheus, and health probes, until a signal"),
+  Command.withDescription("Serve Prometheus metrics, Prometheus targets and health probes until Ctrl-C or SIGTERM"),
   Command.withExamples([
     { command: "etcd-discovery serve", description: "Every service, on 127.0.0.1:9090" },
     {

@@ -19,7 +19,7 @@ const rowsOf = ({ sets }: View, hasServices: boolean): ReadonlyArray<ReadonlyArr
     [...set.instances.map(rowOf), ...rejectedRows(set)].map((row) => hasServices ? [service, ...row] : row)
   )
 
-/** The screen with a view: the state of etcd, then the table, cut to the size of the terminal. */
+/** Renders a view as a screen: the state of etcd, then the table, cut to the size of the terminal. */
 const frameOf = (title: string, view: View, hasServices: boolean, screen: Screen): string => {
   const { freshness, revision } = view
   const state: Cell = freshness._tag === "Live" ?
@@ -33,11 +33,11 @@ const frameOf = (title: string, view: View, hasServices: boolean, screen: Screen
   ]
   const left = lines.length - (screen.rows() - 1)
   const shown = left <= 0 ? lines : [...lines.slice(0, screen.rows() - 2), `… ${left + 1} more`]
-  // Back to the top, each line erased to its end, and everything below erased: nothing flickers.
+  // Avoids flicker: moves to the top, clears each line to its end, then clears everything below.
   return `\u001b[H${shown.map((line) => `${line}\u001b[K\n`).join("")}\u001b[J`
 }
 
-/** The sets that differ from those of the view before. */
+/** The sets that differ from those in the previous view. */
 const changedSets = (before: View | undefined, { freshness, revision, sets }: View): ReadonlyArray<unknown> => {
   const lines: Array<unknown> = []
   for (const [service, set] of sets) if (before?.sets.get(service) !== set) lines.push(jsonOfSet(service, set))
@@ -71,9 +71,9 @@ export const watch = Command.make(
     yield* printEach(lines, printJson)
   })
 ).pipe(
-  Command.withDescription("Follow a service, or all of them: a live table, or JSON lines when piped"),
+  Command.withDescription("Watch one service or all services: a live table, or JSON lines when piped"),
   Command.withExamples([
-    { command: "etcd-discovery watch orders", description: "A table that follows etcd until Ctrl-C" },
+    { command: "etcd-discovery watch orders", description: "A live table until Ctrl-C" },
     {
       command: "etcd-discovery watch orders | jq -c '[.instances[].id]'",
       description: "One line with the complete set after each change"

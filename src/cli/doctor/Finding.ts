@@ -1,5 +1,5 @@
 /**
- * What `doctor` reports.
+ * The report of `doctor`.
  *
  * @module
  */
@@ -25,14 +25,14 @@ export type CheckName =
   | "lease-expiring"
   | "service-unavailable"
 
-/** One thing that is wrong, and what to do. */
+/** A problem and its remedy. */
 export interface Finding {
   readonly check: CheckName
-  /** A problem disturbs the service or will; a warning may be on purpose. */
+  /** A problem disrupts the service, now or soon. A warning may be intentional. */
   readonly severity: "problem" | "warning"
-  /** What it is about: an endpoint, a member, a key, a service. */
+  /** The endpoint, member, key or service concerned. */
   readonly subject: string
-  /** What was found. */
+  /** What `doctor` found. */
   readonly message: string
   readonly remedy: string
 }

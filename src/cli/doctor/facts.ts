@@ -1,5 +1,6 @@
 /**
- * What `doctor` reads. It writes nothing, and needs root for nothing: what etcd does not permit is recorded as denied.
+ * The reads of `doctor`. It writes nothing and does not need root: reads that etcd does not permit are recorded as
+ * denied.
  *
  * @module
  */
@@ -23,26 +24,26 @@ import { greet, type Greeting } from "./greet.ts"
 /** A read, or why it failed. */
 export type Read<A> = Result.Result<A, EtcdError>
 
-/** What one endpoint says. */
+/** The state of one endpoint. */
 export interface EndpointFacts {
   readonly endpoint: string
-  /** Its cluster and itself; etcd permits every user to read that. */
+  /** The ids of the cluster and the member. Every user may read them. */
   readonly identity: Read<{ readonly clusterId: bigint; readonly memberId: bigint }>
-  /** Only root may read that of a cluster with authentication. */
+  /** With authentication, only root may read this. */
   readonly status: Read<StatusResponse>
-  /** Its clock and its certificate, if they could be read. */
+  /** The clock and the certificate of the member, if they could be read. */
   readonly greeting: Option.Option<Greeting>
 }
 
-/** The lease of a key: `left` is negative if it does not exist any more. */
+/** The lease of a key. `left` is negative if the lease no longer exists. */
 export interface LeaseFacts {
   readonly ttl: number
   readonly left: number
 }
 
-/** Everything that `doctor` judges. */
+/** All facts that `doctor` evaluates. */
 export interface Facts {
-  /** The time of this machine, in milliseconds of the epoch. */
+  /** The time of this machine, in milliseconds since the epoch. */
   readonly now: number
   readonly hasPassword: boolean
   readonly endpoints: ReadonlyArray<EndpointFacts>
@@ -51,7 +52,7 @@ export interface Facts {
   /** The keys of the namespace, by a linearizable read. */
   readonly keys: Read<ReadonlyArray<KeyValue>>
   readonly leases: ReadonlyMap<LeaseId, LeaseFacts>
-  /** When the certificate of this client ends, in milliseconds of the epoch. */
+  /** When the certificate of this client expires, in milliseconds since the epoch. */
   readonly clientCertificateEnds: Option.Option<number>
 }
 
@@ -67,7 +68,7 @@ const endpointFacts = Effect.fnUntraced(function* (etcd: Etcd, options: EtcdGrpc
   return [{ endpoint, identity, status: state, greeting }]
 })
 
-/** When a certificate (PEM text or a file) ends. */
+/** When a certificate (PEM text or a file path) expires. */
 const endOf = (certificate: string): Effect.Effect<number, unknown> =>
   Effect.tryPromise(async () => {
     const pem = certificate.includes("-----BEGIN") ? certificate : await readFile(certificate, "utf8")
@@ -87,7 +88,7 @@ const leaseFacts = (etcd: Etcd, keys: ReadonlyArray<KeyValue>) =>
       ))
   )
 
-/** Reads everything, side by side. */
+/** Reads everything concurrently. */
 export const gather = Effect.fnUntraced(function* (
   { keyspace, options }: Connection
 ): Effect.fn.Return<Facts, never, Etcd> {

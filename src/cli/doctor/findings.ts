@@ -1,5 +1,5 @@
 /**
- * What is wrong with what `doctor` has read. Everything here is pure.
+ * Evaluates the facts that `doctor` has read. Pure.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { keyText } from "../../registry/model/Layout.ts"
 import type { EndpointFacts, Facts } from "./facts.ts"
 import type { CheckName, Finding, Skipped } from "./Finding.ts"
 
-/** What was found, and what could not be looked at. */
+/** The findings, and the checks that could not run. */
 export interface Report {
   readonly findings: ReadonlyArray<Finding>
   readonly skipped: ReadonlyArray<Skipped>
@@ -21,18 +21,18 @@ export interface Report {
 
 /** Limits of the checks. */
 export interface Limits {
-  /** The quota in bytes where etcd does not report it. etcd's own default is 2 GiB. */
+  /** The quota in bytes for etcd versions that do not report it. etcd's default is 2 GiB. */
   readonly quotaBytes: number
-  /** A certificate that ends within this time is found. */
+  /** Certificates that expire within this time are reported. */
   readonly certificateDays: number
 }
 
 const dayMillis = 86_400_000
 
-/** A member whose clock differs by more is found. A date has whole seconds, and a request takes time. */
+/** The tolerated clock difference. A `Date` header has whole seconds, and a request takes time. */
 const maxClockMillis = 5000
 
-/** Free space inside the database that is worth a defragmentation: half of it, and this much. */
+/** Free space in the database that justifies a defragmentation: at least half of it, and at least this much. */
 const minFragmentedBytes = 32 * 1024 * 1024
 
 const quotaWarning = 0.8
@@ -51,7 +51,7 @@ const finding = (
   remedy: string
 ): Finding => ({ check, severity, subject, message, remedy })
 
-/** The report on everything that was read. */
+/** Returns the report on all facts. */
 export const judge = (facts: Facts, keyspace: Keyspace, limits: Limits): Report => {
   const findings: Array<Finding> = []
   const skipped: Array<Skipped> = []
@@ -94,7 +94,7 @@ export const judge = (facts: Facts, keyspace: Keyspace, limits: Limits): Report 
       "namespace-denied",
       "problem",
       keyspace.prefix,
-      "this user may not read the namespace, so it can list nothing",
+      "this user may not read the namespace",
       `Grant it a role with read on the prefix ${keyspace.prefix} (etcdctl role grant-permission ROLE --prefix=true read ` +
         `${keyspace.prefix}), or use another user.`
     ))
@@ -119,7 +119,7 @@ const clusters = (reached: ReadonlyArray<EndpointFacts>): ReadonlyArray<Finding>
     "clusters-differ",
     "problem",
     reached.map(({ endpoint }) => endpoint).join(" "),
-    `the endpoints belong to ${ids.size} clusters, so each client sees whichever it reaches first`,
+    `the endpoints belong to ${ids.size} clusters, so clients get different data, depending on the endpoint`,
     "Name the members of one cluster in --endpoints (ETCD_ENDPOINTS)."
   )]
 }
@@ -136,17 +136,17 @@ const members = ({ endpoints, members }: Facts): ReadonlyArray<Finding> => {
         "member-not-started",
         "problem",
         id.toString(16),
-        "this member was added and has not started, and it counts for the majority",
+        "this member was added but has not started; it counts towards the majority",
         "Start it, or remove it (etcdctl member remove)."
       )]
     }
-    // An endpoint that does not answer is found as such.
+    // Unreachable endpoints have a finding of their own.
     if (endpoints.length === 0 || used.has(id) || clientUrls.some((url) => named.has(hostOf(url)))) return []
     return [finding(
       "endpoint-missing",
       "warning",
       name,
-      `no endpoint is this member (${clientUrls.join(" ")}), so clients do not move to it when others fail`,
+      `no endpoint names this member (${clientUrls.join(" ")}), so clients cannot fail over to it`,
       "Add it to --endpoints (ETCD_ENDPOINTS) of every process."
     )]
   })
@@ -180,7 +180,7 @@ const storage = (endpoint: EndpointFacts, { quotaBytes }: Limits): ReadonlyArray
       "quota",
       share >= quotaProblem ? "problem" : "warning",
       endpoint.endpoint,
-      `the database has ${mebibytes(dbSize)}, ${Math.round(share * 100)} % of ` +
+      `the database uses ${mebibytes(dbSize)}, ${Math.round(share * 100)} % of ` +
         `${hasQuota ? "its quota" : "an assumed quota"} of ${mebibytes(quota)}; at 100 % etcd refuses writes`,
       "Compact (--auto-compaction-retention) and defragment, or raise --quota-backend-bytes."
     ))
@@ -191,7 +191,7 @@ const storage = (endpoint: EndpointFacts, { quotaBytes }: Limits): ReadonlyArray
       "fragmentation",
       "warning",
       endpoint.endpoint,
-      `${mebibytes(free)} of the ${mebibytes(dbSize)} of the database are free, and count against the quota`,
+      `${mebibytes(free)} of the database's ${mebibytes(dbSize)} are free but count against the quota`,
       `Defragment it: etcdctl --endpoints ${endpoint.endpoint} defrag, one member at a time.`
     ))
   }
@@ -203,7 +203,7 @@ const leader = (endpoint: EndpointFacts): ReadonlyArray<Finding> =>
     "no-leader",
     "problem",
     endpoint.endpoint,
-    "this member has no leader, so it answers no write and no linearizable read",
+    "this member has no leader, so writes and linearizable reads fail",
     "Start members until a majority of them runs, and check the network between them."
   )]
 
@@ -229,7 +229,7 @@ const versions = (reached: ReadonlyArray<EndpointFacts>): ReadonlyArray<Finding>
     "warning",
     "cluster",
     `the members run etcd ${[...found].sort().join(" and ")}`,
-    "Finish the upgrade: features of the newer version wait for the last member."
+    "Finish the upgrade: etcd enables newer features only when all members run the new version."
   )]
 }
 
@@ -245,7 +245,7 @@ const certificates = (
       "certificate-expires",
       days < 3 ? "problem" : "warning",
       subject,
-      end <= now ? `its certificate ended on ${date}` : `its certificate ends on ${date}, in ${days} days`,
+      end <= now ? `its certificate expired on ${date}` : `its certificate expires on ${date}, in ${days} days`,
       remedy
     )]
   }
@@ -276,7 +276,7 @@ const password = ({ endpoints, hasPassword }: Facts): ReadonlyArray<Finding> => 
   )]
 }
 
-/** What is wrong with the keys of the namespace. */
+/** Finds problems with the keys of the namespace. */
 const registrations = (
   { leases }: Facts,
   keys: Extract<Facts["keys"], { readonly _tag: "Success" }>["success"],
@@ -308,7 +308,7 @@ const registrations = (
         "problem",
         subject,
         `its value is not an instance: ${instance.failure.detail}`,
-        "Correct the program that writes it, or read it with its own --format."
+        "Fix the program that writes it, or read it with its own --format."
       ))
     } else all.push(instance.success)
     if (lease === 0n) {
@@ -316,7 +316,7 @@ const registrations = (
         "key-without-lease",
         "warning",
         subject,
-        "it has no lease: consumers reject it by default, and nothing removes it when its process ends",
+        "it has no lease: consumers reject it by default, and it stays when its process ends",
         `Register it with etcd-discovery register, or delete it (etcd-discovery deregister ${service} ${id}).`
       ))
     }
@@ -341,7 +341,7 @@ const registrations = (
       "problem",
       service,
       `none of its ${instances.length} instances gets traffic: all are draining, down, starting or of weight 0`,
-      `See etcd-discovery instances ${service}; end a drain with etcd-discovery undrain.`
+      `Run etcd-discovery instances ${service}. To end a drain, run etcd-discovery undrain.`
     ))
   }
   return found

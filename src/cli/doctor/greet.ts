@@ -11,11 +11,11 @@ import * as https from "node:https"
 import { TLSSocket } from "node:tls"
 import type * as EtcdGrpc from "../../etcd/grpc/EtcdGrpc.ts"
 
-/** What a member says of itself. */
+/** The clock and the certificate of a member. */
 export interface Greeting {
-  /** How far its clock is ahead of this one, in milliseconds, to the second. */
+  /** How far its clock is ahead of this machine's, in milliseconds, with a resolution of one second. */
   readonly aheadMillis: number
-  /** When its certificate ends, in milliseconds of the epoch; missing without TLS. */
+  /** When its certificate expires, in milliseconds since the epoch. Missing without TLS. */
   readonly certificateEnds?: number
 }
 
@@ -45,14 +45,14 @@ const ask = async (endpoint: string, { tls }: EtcdGrpc.Options, signal: AbortSig
       response.resume()
       const date = Date.parse(response.headers.date ?? "")
       if (Number.isNaN(date)) return reject(new Error("the response has no date"))
-      // A date has whole seconds, rounded down.
+      // A `Date` header has whole seconds, rounded down.
       resolve({ aheadMillis: date + 500 - middle, ...(certificateEnds === undefined ? {} : { certificateEnds }) })
     }
     const common = { agent: false as const, signal, timeout: timeoutMillis }
     const request = isSecure ?
       https.get(url, {
         ...common,
-        // Nothing secret is sent, and an expired certificate is what this looks for.
+        // Accept any certificate: the request carries no secret, and an expired certificate must be readable.
         rejectUnauthorized: false,
         ...(ca === undefined ? {} : { ca }),
         ...(cert === undefined ? {} : { cert }),
@@ -65,6 +65,6 @@ const ask = async (endpoint: string, { tls }: EtcdGrpc.Options, signal: AbortSig
   })
 }
 
-/** Asks a member. */
+/** Requests `/version` from a member. */
 export const greet = (endpoint: string, options: EtcdGrpc.Options): Effect.Effect<Greeting, unknown> =>
   Effect.tryPromise((signal) => ask(endpoint, options, signal))

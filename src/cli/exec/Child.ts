@@ -1,5 +1,5 @@
 /**
- * A child process as a scoped resource, on `node:child_process`, which Deno, Bun and Node have.
+ * A child process as a scoped resource, on `node:child_process`, which Deno, Bun and Node provide.
  *
  * @module
  */
@@ -10,17 +10,17 @@ import process from "node:process"
 import { checkOptions, type InvalidOption } from "../../internal/options.ts"
 import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 
-/** The command of a child, and how the child is ended. */
+/** The command of a child, and how to end it. */
 export interface ChildOptions {
   readonly command: string
   readonly args?: ReadonlyArray<string>
-  /** Variables in addition to the environment of this process. */
+  /** Variables to add to the environment of this process. */
   readonly env?: Readonly<Record<string, string>>
-  /** How long the child may take to end after SIGTERM until it is killed. Default: 10 seconds. */
+  /** How long to wait after SIGTERM before SIGKILL. Default: 10 seconds. */
   readonly killAfter?: Duration.Input
 }
 
-/** How a child has ended: `code` is `null` if a signal ended it. */
+/** How a child ended: `code` is `null` if a signal ended it. */
 export interface ChildExit {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
@@ -31,7 +31,7 @@ export interface Child {
   readonly pid: number
   /** Sends a signal. Does nothing if the child has ended. */
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
-  /** Waits for the end of the child. */
+  /** Waits until the child ends. */
   readonly exit: Effect.Effect<ChildExit>
   /** Sends SIGTERM, or another signal, then SIGKILL after `killAfter`. Completes when the child has ended. */
   readonly terminate: (signal?: NodeJS.Signals) => Effect.Effect<ChildExit>
@@ -44,7 +44,7 @@ const CommandNotStartedBase: TaggedErrorClass<"CommandNotStarted", {
 
 /** A command that could not be started. */
 export class CommandNotStarted extends CommandNotStartedBase {
-  /** What a shell exits with: 127 if the command does not exist, 126 if it cannot be executed. */
+  /** The exit code of shells: 127 if the command does not exist, 126 if it is not executable. */
   get exitCode(): 126 | 127 {
     return codeOf(this.cause) === "ENOENT" ? 127 : 126
   }
@@ -63,7 +63,7 @@ export class CommandNotStarted extends CommandNotStartedBase {
 
 const codeOf = (cause: unknown): unknown => cause instanceof Error && "code" in cause ? cause.code : undefined
 
-/** The exit code that stands for the end of a child: its own, or 128 plus the number of the signal that ended it. */
+/** The exit code of a child: its own, or 128 plus the number of the signal that ended it. */
 export const exitCode = ({ code, signal }: ChildExit): number =>
   signal === null ? code ?? 1 : 128 + constants.signals[signal]
 
@@ -78,13 +78,13 @@ const checkedKillAfter = ({ command, killAfter = Duration.seconds(10) }: ChildOp
  *
  * **Details**
  *
- * Completes once the child runs. Fails with `InvalidOption` before anything is started, and with `CommandNotStarted`.
+ * Completes once the child runs. Fails with `InvalidOption` before it starts anything, or with `CommandNotStarted`.
  * Closing the scope terminates the child and waits for its end. If this process exits without closing the scope, the
  * child is killed.
  *
  * **Gotchas**
  *
- * SIGKILL of this process leaves the child running: no runtime can prevent that.
+ * If SIGKILL ends this process, the child keeps running: no runtime can prevent that.
  */
 export const make = (options: ChildOptions): Effect.Effect<Child, InvalidOption | CommandNotStarted, Scope.Scope> =>
   Effect.flatMap(
@@ -100,13 +100,13 @@ const start = (
     const ended = Deferred.makeUnsafe<ChildExit>()
     const child = spawn(command, args, { stdio: "inherit", ...(env && { env: { ...process.env, ...env } }) })
     let isRunning = child.pid !== undefined
-    // Not `child.kill`: under Deno it reports the child as ended, and sends SIGTERM for signals it does not know.
+    // `child.kill` is unusable: Deno's reports the child as ended, and sends SIGTERM instead of unknown signals.
     const send = (signal: NodeJS.Signals) => {
       if (!isRunning || child.pid === undefined) return
       try {
         process.kill(child.pid, signal)
       } catch {
-        // It has just ended, or it runs as another user.
+        // The child has just ended, or runs as another user.
       }
     }
     const kill = () => send("SIGKILL")
@@ -132,7 +132,7 @@ const start = (
         exit,
         terminate: (first = "SIGTERM") =>
           signal(first).pipe(
-            // A stopped process handles a signal once it continues.
+            // Without SIGCONT, a stopped process would not handle the signal.
             Effect.andThen(signal("SIGCONT")),
             Effect.andThen(Effect.timeoutOrElse(exit, {
               duration: killAfter,
@@ -143,8 +143,8 @@ const start = (
     })
   })
 
-/** The signals that a terminal sends to the child as well as to this process. */
+/** The signals that a terminal sends to the child, too. */
 const fromTerminal: ReadonlySet<NodeJS.Signals> = new Set<NodeJS.Signals>(["SIGINT", "SIGQUIT", "SIGWINCH"])
 
-/** Whether the child receives a signal without this process: from the terminal that both share. */
+/** Whether the terminal, which both processes share, sends this signal to the child. */
 export const isShared = (signal: NodeJS.Signals): boolean => process.stdin.isTTY === true && fromTerminal.has(signal)

@@ -1,5 +1,5 @@
 /**
- * A child whose service is registered while the child is healthy. `phase.ts` has the state machine.
+ * Runs a child and registers its service while the child is healthy. `phase.ts` has the state machine.
  *
  * @module
  */
@@ -18,21 +18,21 @@ import { Signals } from "../signals.ts"
 import { type Child, type ChildExit, isShared } from "./Child.ts"
 import * as Phase from "./phase.ts"
 
-/** What is registered, and when. */
+/** The service to register, and when. */
 export interface ExecOptions {
   readonly service: string
-  /** The instance. `health`, `startup` and `drain` are those of `exec`. */
+  /** The options of the registration. `exec` sets `health`, `startup` and `drain` itself. */
   readonly register: Omit<RegisterOptions, "health" | "healthEvery" | "healthThreshold" | "startup" | "drain">
   readonly health?: {
     readonly probe: Probe
-    /** The time between two checks. Default: 5 seconds. */
+    /** The time between two health checks. Default: 5 seconds. */
     readonly interval?: Duration.Input
-    /** The limit of one check. Default: the interval. */
+    /** The time limit of one check. Default: the interval. */
     readonly timeout?: Duration.Input
-    /** How many failures in a row mean `"down"`. Default: 3. */
+    /** The number of consecutive failures that mean `"down"`. Default: 3. */
     readonly threshold?: number
   }
-  /** How long `"draining"` is published before the instance leaves etcd. Default: 0, which publishes nothing. */
+  /** How long to publish `"draining"` before removing the key. Default: 0, which publishes nothing. */
   readonly drain?: Duration.Input
 }
 
@@ -40,13 +40,13 @@ export interface ExecOptions {
 export interface ExecPlan {
   readonly service: Service.Service
   readonly options: RegisterOptions
-  /** One check of health. */
+  /** One health check. */
   readonly isHealthy: Effect.Effect<unknown, Error> | undefined
   readonly interval: Duration.Duration
   readonly drain: Duration.Duration
 }
 
-/** Checks the options before anything is started. */
+/** Checks the options before starting anything. */
 export const plan = (
   keyspace: Keyspace,
   { drain = 0, health, register, service: name }: ExecOptions
@@ -85,14 +85,14 @@ export const plan = (
  *
  * **Details**
  *
- * The instance is registered once the child runs, or after the first check of health that succeeds. From then on the
- * promises of a registration hold (R1 to R13). SIGTERM and SIGINT publish `"draining"`, wait for `drain` and take the key
- * away; then the child gets the signal. A second signal does not wait. Other signals go to the child at once. The key
- * also leaves when the child ends.
+ * Registers the instance once the child runs, or after the first successful health check. From then on the promises of
+ * a registration hold (R1 to R13). On SIGTERM or SIGINT, publishes `"draining"`, waits for `drain`, removes the key,
+ * then passes the signal to the child. A second signal does not wait. Other signals go to the child at once. When the
+ * child ends, the key is removed.
  *
- * Completes with the end of the child. Fails if the instance is refused, after the child has been ended; an
- * etcd that does not answer is no such failure. A registration that fails later is logged, and the child keeps running.
- * Closing the scope takes the key away and ends the child.
+ * Completes when the child ends. If etcd refuses the instance, ends the child, then fails. Does not fail while etcd is
+ * unreachable. Logs a registration that fails later; the child keeps running. Closing the scope removes the key and
+ * ends the child.
  */
 export const exec = <E>(
   plan: ExecPlan,
@@ -134,8 +134,8 @@ export const exec = <E>(
   }))
 
 /**
- * Registers in the background for the scope, once the child is healthy. Returns what drains and deregisters. `onRefused`
- * runs if the first registration fails for good.
+ * Registers in the background until the scope closes, once the child is healthy. Returns an effect that drains and
+ * deregisters. Runs `onRefused` if the first registration fails permanently.
  */
 const keepRegistered = Effect.fnUntraced(function* (
   plan: ExecPlan,
@@ -165,7 +165,7 @@ const keepRegistered = Effect.fnUntraced(function* (
   })
 })
 
-/** Waits for the first check that succeeds. Returns checks whose first result is that success. */
+/** Waits for the first successful check. Returns a check that repeats this success at its first run. */
 const firstHealthy = Effect.fnUntraced(function* (
   { interval, options: { healthThreshold = 3 }, service }: ExecPlan,
   isHealthy: Effect.Effect<unknown, Error>
@@ -196,7 +196,7 @@ const untilRegistered = ({ status }: Registration): Effect.Effect<void> =>
     Stream.runDrain
   )
 
-/** Publishes `"draining"` and waits. An instance that is not in etcd has no consumers to wait for. */
+/** Publishes `"draining"` and waits. Does nothing if the instance is not in etcd: it has no consumers. */
 const drain = Effect.fnUntraced(function* (registration: Registration, duration: Duration.Duration) {
   if ((yield* registration.status.get)._tag !== "Registered") return
   yield* Effect.timeoutOption(registration.drain, "5 seconds")

@@ -1,5 +1,5 @@
 /**
- * What the command `exec` loads when it runs.
+ * The modules that the command `exec` loads at run time.
  *
  * @module
  */

@@ -12,26 +12,26 @@
 import type { RegistrationError } from "../../registry/registration/RegistrationError.ts"
 import type { ChildExit } from "./Child.ts"
 
-/** Where `exec` stands. Times are in milliseconds of the monotonic clock. */
+/** The phase of `exec`. Times are in milliseconds of the monotonic clock. */
 export type Phase =
-  /** The child runs. Its registration starts, or stays. */
+  /** The child runs. Its registration starts or continues. */
   | { readonly _tag: "Serving" }
-  /** The registration leaves. The child does not have the signal yet. */
+  /** The instance drains. The child has not received the signal yet. */
   | { readonly _tag: "Draining"; readonly signal: NodeJS.Signals; readonly at: number }
-  /** The child has the signal. */
+  /** The child has received the signal. */
   | { readonly _tag: "Stopping"; readonly at: number; readonly refused: RegistrationError | undefined }
   | { readonly _tag: "Ended"; readonly exit: ChildExit; readonly refused: RegistrationError | undefined }
 
-/** What happens to `exec`. */
+/** An input of the state machine. */
 export type Event =
   | { readonly _tag: "Signal"; readonly signal: NodeJS.Signals }
-  /** The registration has left etcd. */
+  /** The registration has ended. */
   | { readonly _tag: "Drained" }
-  /** etcd or the options refuse the instance, and no retry changes that. */
+  /** etcd or the options reject the instance permanently. */
   | { readonly _tag: "Refused"; readonly error: RegistrationError }
   | { readonly _tag: "ChildEnded"; readonly exit: ChildExit }
 
-/** What follows from an event. */
+/** An output of the state machine. */
 export type Action =
   | { readonly _tag: "None" }
   /** Send this signal to the child. */
@@ -44,14 +44,14 @@ export type Action =
 /** The first phase. */
 export const initial: Phase = { _tag: "Serving" }
 
-/** A further SIGTERM or SIGINT within this time is the same one: a task runner and the terminal both send it. */
+/** Ignores a further SIGTERM or SIGINT within this time: a task runner and the terminal both send one signal. */
 export const duplicateSignalMillis = 1000
 
 const none: Action = { _tag: "None" }
 
 const isStop = (signal: NodeJS.Signals): boolean => signal === "SIGTERM" || signal === "SIGINT"
 
-/** The phase after an event at a time, and what follows from it. */
+/** Returns the next phase and the action after an event. */
 export const step = (phase: Phase, event: Event, at: number): readonly [Phase, Action] => {
   if (phase._tag === "Ended") return [phase, none]
   const refused = phase._tag === "Stopping" ? phase.refused : undefined

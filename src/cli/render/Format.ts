@@ -1,8 +1,8 @@
 /**
- * Formats of rendered files.
+ * The formats of rendered files.
  *
- * Everything in an instance comes from etcd, where anyone with a role may have written it. A format writes only what it
- * has checked against its own syntax: it escapes text where the syntax can, and leaves out an instance where it cannot.
+ * Instances come from etcd, where anyone with a role may have written them. A format checks everything against its own
+ * syntax: it escapes text if the syntax can, and omits the instance otherwise.
  *
  * @module
  */
@@ -10,41 +10,41 @@ import { type Effect, Result } from "effect"
 import type { InstanceSet } from "../../registry/model/InstanceSet.ts"
 import type { RenderFailed } from "./errors.ts"
 
-/** A service and its instances, ready to be written. */
+/** A service and its instances, prepared for writing. */
 export interface Prepared {
   readonly name: string
   readonly set: InstanceSet
-  /** Whether no instance would be written. */
+  /** Whether the section has no instances. */
   readonly isEmpty: boolean
-  /** The ids of instances that are left out, and why. */
+  /** The ids of omitted instances, with the reasons. */
   readonly skipped: ReadonlyArray<string>
-  /** The text of this service. */
+  /** The section of this service. */
   readonly section: string
 }
 
-/** How a file is written. */
+/** How to write a file. */
 export interface Format {
-  /** Why the names of services do not fit the format; a failure is the rule. */
+  /** Checks the names of the services. A failure is the broken rule. */
   readonly checkNames: (names: ReadonlyArray<string>) => Result.Result<void, string>
   readonly prepare: (name: string, set: InstanceSet) => Prepared
-  /** The whole text. */
+  /** Joins the sections to the whole file. */
   readonly join: (services: ReadonlyArray<Prepared>) => Effect.Effect<string, RenderFailed>
 }
 
-/** The first line of formats that have comments. */
-export const notice = "# Written by etcd-discovery render. Changes are overwritten."
+/** The first line in formats that have comments. */
+export const notice = "# Written by etcd-discovery render, which overwrites changes."
 
-/** The names must match a pattern. */
+/** Requires names that match a pattern. */
 export const checkPattern =
   (pattern: RegExp, rule: string) => (names: ReadonlyArray<string>): Result.Result<void, string> => {
     const wrong = names.find((name) => !pattern.test(name))
     return wrong === undefined ? Result.void : Result.fail(`${JSON.stringify(wrong)} does not fit this format: ${rule}`)
   }
 
-/** An instance as text, or why it is left out. */
+/** The text of an instance, or the reason to omit it. */
 export type Entry = Result.Result<string, string>
 
-/** Prepares a service of which each instance is an entry of its own. */
+/** Prepares a service whose instances are separate entries. */
 export const prepareEntries = (
   name: string,
   set: InstanceSet,

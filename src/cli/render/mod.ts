@@ -1,5 +1,5 @@
 /**
- * What the command `render` loads when it runs.
+ * The modules that the command `render` loads at run time.
  *
  * @module
  */

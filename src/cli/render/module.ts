@@ -1,5 +1,5 @@
 /**
- * Formats that a user wrote: a module whose default export makes the text.
+ * Formats written by users: modules whose default export returns the text.
  *
  * @module
  */
@@ -35,7 +35,7 @@ export const loadFormat = Effect.fnUntraced(function* (path: string): Effect.fn.
     prepare: (name, set) => ({ name, set, isEmpty: set.size === 0, skipped: [], section: "" }),
     join: (services) =>
       Effect.tryPromise({
-        // An async function: it may throw before its promise exists.
+        // A synchronous `render` may throw before there is a promise; the async function covers that.
         try: async () => await (render as RenderText)(services.map(({ name, set }) => ({ name, set }))),
         catch: (cause) => new RenderFailed({ message: `${file} failed: ${messageOf(cause)}.` })
       }).pipe(

@@ -1,5 +1,5 @@
 /**
- * The options of `render`, and the check of them.
+ * The options of `render` and their checks.
  *
  * @module
  */
@@ -8,37 +8,39 @@ import { checkOptions, type InvalidOption } from "../../internal/options.ts"
 import type { Format } from "./Format.ts"
 import { parseWait, type Wait } from "./quiescence.ts"
 
-/** What is rendered, and where. */
+/** What to render, and where to write it. */
 export interface RenderOptions {
   readonly services: ReadonlyArray<string>
   readonly format: Format
-  /** The file. `undefined` prints the text instead. */
+  /** The path of the file. `undefined` prints the text instead. */
   readonly output: string | undefined
   /** The mode of a new file. Default: 0o644. */
   readonly mode?: number
   /**
-   * What to do while a service has no instance to write. `"keep"` writes the last ones, and nothing before there was
-   * one. `"fail"` ends. Default: `"keep"`.
+   * What to do while a service has no instances. `"keep"` writes the last ones; until every service has had some, it
+   * writes nothing. `"write"` writes the empty service. `"fail"` fails. Default: `"keep"`.
    */
   readonly onEmpty?: "keep" | "write" | "fail"
-  /** `min:max`: wait until nothing has changed for `min`, at most `max`. Default: `200 millis:2 seconds`. */
+  /**
+   * `min:max`: write once nothing has changed for `min`, at the latest after `max`. Default: `200 millis:2 seconds`.
+   */
   readonly wait?: string
-  /** A command that must accept the staged file, whose path is in `FILE`. */
+  /** A command that validates the staged file, whose path is in `FILE`. */
   readonly check?: string
-  /** A command that runs after the file was replaced. Its path is in `FILE`. */
+  /** A command to run after replacing the file, whose path is in `FILE`. */
   readonly reload?: string
-  /** How long one of these commands may take. Default: 30 seconds. */
+  /** The time limit of each command. Default: 30 seconds. */
   readonly commandTimeout?: Duration.Input
 }
 
-/** The options, checked. */
+/** The checked options. */
 export interface RenderPlan extends Omit<RenderOptions, "wait" | "commandTimeout" | "onEmpty"> {
   readonly onEmpty: "keep" | "write" | "fail"
   readonly wait: Wait
   readonly commandTimeout: Duration.Duration
 }
 
-/** Checks the options before anything is read or written. */
+/** Checks the options before reading or writing anything. */
 export const plan = (options: RenderOptions): Result.Result<RenderPlan, InvalidOption> =>
   checkOptions("render", (check) => {
     const { commandTimeout = "30 seconds", format, onEmpty = "keep", services, wait = "200 millis:2 seconds" } = options

@@ -1,5 +1,5 @@
 /**
- * Quiescence: a burst of changes causes one action, and a steady stream of changes does not delay it for ever.
+ * Waits for quiet: a burst of changes causes one action, and a steady stream of changes delays it by a bounded time.
  *
  * @module
  */
@@ -9,17 +9,17 @@ import { monotonicMillis } from "../../internal/time/monotonic.ts"
 
 /** How long to wait. */
 export interface Wait {
-  /** For the end of a burst: since the last change. */
+  /** Since the last change. */
   readonly minMillis: number
-  /** At most: since the first change. */
+  /** Since the first change: the upper limit. */
   readonly maxMillis: number
 }
 
-/** When to act after changes at these times. */
+/** Returns when to act after changes at these times. */
 export const dueAt = (first: number, last: number, { maxMillis, minMillis }: Wait): number =>
   Math.min(last + minMillis, first + maxMillis)
 
-/** Reads `min:max`, such as `200 millis:2 seconds`, or `min`: then `max` is four times that. */
+/** Parses `min:max`, such as `200 millis:2 seconds`, or `min`, where `max` is four times `min`. */
 export const parseWait = (text: string): Result.Result<Wait, string> => {
   const rule = "it must be min:max, such as 200 millis:2 seconds, with min at most max, or 0"
   const parts = text.split(":")

@@ -1,5 +1,5 @@
 /**
- * Keeping a file equal to sets of instances.
+ * Keeps a file equal to sets of instances.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import { type Failure, makeWriter } from "./writer.ts"
 
 export { plan, type RenderOptions, type RenderPlan } from "./plan.ts"
 
-/** Reads the services once, and writes the file. */
+/** Reads the services once and writes the file. */
 export const once = (plan: RenderPlan): Effect.Effect<void, DiscoveryError | Failure, Registry> =>
   Effect.forEach(
     plan.services,
@@ -23,18 +23,18 @@ export const once = (plan: RenderPlan): Effect.Effect<void, DiscoveryError | Fai
     { concurrency: "unbounded" }
   ).pipe(Effect.flatMap(makeWriter(plan)))
 
-/** The first and the longest wait before a failed attempt is repeated. */
+/** The first and the longest delay before a retry. */
 const retryMillis = { first: 1000, longest: 60_000 } as const
 
 /**
- * Writes the file whenever a set changes, until it is interrupted.
+ * Writes the file whenever a set changes, until interrupted.
  *
  * **Details**
  *
- * Nothing is written before the sets of all services are known. While etcd does not answer, the file stays. Fails if the
- * first text cannot be rendered, checked or written. A later failure is logged, leaves the old file in place, and the
- * attempt is repeated with the next change, at the latest after a minute. A reload that fails is repeated in the same
- * way, also the first.
+ * Writes nothing until the sets of all services are known. While etcd does not answer, the file stays. Fails if the
+ * first text cannot be rendered, checked or written. Later failures are logged, leave the old file in place, and are
+ * retried at the next change, or after at most a minute. Failed reloads, including the first, are retried in the same
+ * way.
  */
 export const follow = (
   plan: RenderPlan

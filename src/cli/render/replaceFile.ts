@@ -1,5 +1,5 @@
 /**
- * Replacing a file in one step: readers see the old text or the new text, also after a crash.
+ * Replaces a file atomically: readers get either the old or the new text, even after a crash.
  *
  * @module
  */
@@ -10,14 +10,14 @@ import { basename, dirname, join } from "node:path"
 import process from "node:process"
 import { RenderFailed } from "./errors.ts"
 
-/** What is written, and where. */
+/** The file and its new text. */
 export interface ReplaceOptions {
-  /** A symbolic link is followed: the file that it names is replaced. */
+  /** If it is a symbolic link, its target is replaced. */
   readonly path: string
   readonly text: string
-  /** The mode of a new file. An existing file keeps its mode and its owner. Default: 0o644. */
+  /** The mode of a new file. An existing file keeps its mode and owner. Default: 0o644. */
   readonly mode?: number
-  /** Runs on the staged file. If it fails, the old file stays. */
+  /** Validates the staged file. If it fails, the old file stays. */
   readonly check?: (staged: string) => Effect.Effect<void, RenderFailed>
 }
 
@@ -37,7 +37,7 @@ const ifExists = <A>(promise: Promise<A>): Promise<A | undefined> =>
     throw cause
   })
 
-/** The file to replace, and what it is now. */
+/** Reads the file to replace. */
 const look = async (path: string) => {
   const target = await ifExists(realpath(path)) ?? path
   const status = await ifExists(stat(target))
@@ -46,7 +46,7 @@ const look = async (path: string) => {
 }
 
 const syncFolder = async (folder: string): Promise<void> => {
-  // Windows does not open folders.
+  // Windows cannot open folders.
   if (process.platform === "win32") return
   const handle = await open(folder, "r")
   try {
@@ -57,15 +57,15 @@ const syncFolder = async (folder: string): Promise<void> => {
 }
 
 /**
- * Replaces a file, and returns whether it was written. Equal text is not written.
+ * Replaces a file. Returns false if the file already has this text.
  *
  * **Details**
  *
- * The text is written to `.<name>.staged-<pid>` in the same folder, with the mode and the owner of the file, and flushed
- * to the disk. Then `check` runs, and the staged file is renamed. It is removed if anything fails.
+ * Writes the text to `.<name>.staged-<pid>` in the same folder, with the mode and the owner of the old file, and
+ * flushes it to the disk. Then runs `check` and renames the staged file. Removes the staged file if anything fails.
  */
 export const replaceFile = ({ check, mode, path, text }: ReplaceOptions): Effect.Effect<boolean, RenderFailed> =>
-  // A call of the file system that was interrupted would go on, and leave the staged file.
+  // An interrupted file system call would continue and leave the staged file behind.
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       const file = JSON.stringify(path)
@@ -86,9 +86,9 @@ export const replaceFile = ({ check, mode, path, text }: ReplaceOptions): Effect
     })
   )
 
-/** Writes the staged file, with the mode and the owner of the old one. */
+/** Writes the staged file with the mode and the owner of the old file. */
 const stage = async (staged: string, text: string, old: Stats | undefined, mode = 0o644): Promise<void> => {
-  // One of a process that was killed.
+  // A killed process may have left one.
   await rm(staged, { force: true })
   const handle = await open(staged, "wx", 0o600)
   try {

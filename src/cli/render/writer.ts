@@ -1,5 +1,5 @@
 /**
- * Writing sets to the file: the policy for empty sets, the check, and the reload.
+ * Writes sets to the file: handles empty sets, the check and the reload.
  *
  * @module
  */
@@ -12,11 +12,11 @@ import type { Prepared } from "./Format.ts"
 import type { RenderPlan } from "./plan.ts"
 import { replaceFile } from "./replaceFile.ts"
 
-/** Runs a command of the user on a file. Fails with what is wrong. */
+/** Runs a user's command on a file. Fails with the reason as text. */
 const runOn = (file: string, command: string, timeout: Duration.Duration): Effect.Effect<void, string> =>
   Effect.timeoutOrElse(runShell(command, { FILE: file }), {
     duration: timeout,
-    orElse: () => Effect.fail(`it did not end within ${formatDuration(timeout)}`)
+    orElse: () => Effect.fail(`it did not finish within ${formatDuration(timeout)}`)
   })
 
 /** Runs the check command on the staged file. */
@@ -30,7 +30,9 @@ const checkWith =
 /** Why the file was not written, or its readers were not reloaded. */
 export type Failure = RenderFailed | ReloadFailed | EmptyService
 
-/** Makes what writes sets to the file. It keeps the last instances, and whether a reload is due. */
+/**
+ * Returns a function that writes sets to the file. It remembers the last instances, and whether a reload is pending.
+ */
 export const makeWriter = (plan: RenderPlan) => {
   const { check, commandTimeout, format, mode, onEmpty, output, reload } = plan
   const lastWithInstances = new Map<string, Prepared>()
@@ -44,15 +46,15 @@ export const makeWriter = (plan: RenderPlan) => {
       return isNew ? Effect.logWarning(text) : Effect.void
     })
 
-  /** The services as `onEmpty` wants them, or `undefined` if nothing may be written. */
+  /** Applies `onEmpty`. Returns `undefined` if nothing may be written. */
   const select = Effect.fnUntraced(function* (sets: ReadonlyArray<readonly [string, InstanceSet]>) {
     const services = sets.map(([name, set]) => format.prepare(name, set))
     const empty = services.filter(({ isEmpty }) => isEmpty).map(({ name }) => name)
     const warnings = services.flatMap(({ name, skipped }) =>
-      skipped.length === 0 ? [] : [`left out of ${JSON.stringify(name)}: ${skipped.slice(0, 10).join(", ")}`]
+      skipped.length === 0 ? [] : [`omitted from ${JSON.stringify(name)}: ${skipped.slice(0, 10).join(", ")}`]
     )
     if (empty.length > 0 && onEmpty === "keep") {
-      warnings.push(`no instance of ${empty.join(", ")}: the last ones are kept`)
+      warnings.push(`no instances of ${empty.join(", ")}; keeping the last ones`)
     }
     yield* warn(warnings.join("; "))
     const [first] = empty

@@ -20,7 +20,7 @@ const render = (format: FormatName, services: Readonly<Record<string, ReadonlyAr
   }
 }
 
-const notice = "# Written by etcd-discovery render. Changes are overwritten.\n"
+const notice = "# Written by etcd-discovery render, which overwrites changes.\n"
 
 const pair = [
   instance("a", "http://10.0.0.1:8080", { zone: "eu-1", metadata: { commit: "4f1c" } }),

@@ -43,7 +43,7 @@ const setup = Effect.gen(function* () {
   return { file, folder, follow, log, register, render, textIs }
 })
 
-const notice = "# Written by etcd-discovery render. Changes are overwritten.\n"
+const notice = "# Written by etcd-discovery render, which overwrites changes.\n"
 const env = (...ports: ReadonlyArray<number>) =>
   `${notice}ORDERS_ENDPOINTS=${
     ports.map((port) => `http://10.0.0.1:${port}`).join(",")
@@ -152,12 +152,12 @@ describe("command line: render", () => {
         const { stderr } = yield* follow("orders", "payments", "--format", "hosts", ...quick)
         yield* eventually(
           Effect.suspend(() =>
-            stderr().includes("no instance of orders, payments") ? Effect.void : Effect.fail(stderr())
+            stderr().includes("no instances of orders, payments") ? Effect.void : Effect.fail(stderr())
           )
         )
         const release = yield* register("orders", "a", 1)
         yield* eventually(
-          Effect.suspend(() => stderr().includes("no instance of payments") ? Effect.void : Effect.fail(stderr()))
+          Effect.suspend(() => stderr().includes("no instances of payments") ? Effect.void : Effect.fail(stderr()))
         )
         assert.ok(!existsSync(file))
         yield* register("payments", "p", 9)
@@ -176,7 +176,7 @@ describe("command line: render", () => {
       yield* textIs(file, env(1))
       yield* release
       assert.equal(yield* Fiber.join(fiber), 1)
-      assert.match(stderr(), /"orders" has no instance to write/)
+      assert.match(stderr(), /"orders" has no instances/)
       assert.equal(readFileSync(file, "utf8"), env(1))
     }))
 
@@ -214,7 +214,7 @@ describe("command line: render", () => {
         return stderr
       })
       const out = ["--output", file]
-      assert.match(yield* refused("orders", ...out), /one of --format and --module/)
+      assert.match(yield* refused("orders", ...out), /set either --format or --module/)
       assert.match(yield* refused("orders", "--format", "json"), /--output is missing/)
       assert.match(yield* refused("a;b", "--format", "nginx", ...out), /does not fit this format/)
       assert.match(yield* refused("orders", "orders", "--format", "json", ...out), /not name a service twice/)

@@ -1,5 +1,5 @@
 /**
- * The addresses of instances, checked: what passes is safe in every format.
+ * The addresses of instances. A checked address is safe in every format.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import { Result } from "effect"
 import { isIP } from "node:net"
 import type { ServiceInstance } from "../../../registry/model/Instance.ts"
 
-/** Where an instance serves. */
+/** The address of an instance. */
 export interface Address {
   /** An IP address without brackets, or a DNS name. */
   readonly host: string
@@ -28,14 +28,14 @@ const parse = (endpoint: string): Address | undefined => {
   if (!URL.canParse(endpoint)) return undefined
   const { hostname, port: digits, protocol } = new URL(endpoint)
   const host = hostname.replace(/^\[(.*)\]$/, "$1")
-  // An IPv6 zone such as %eth0 is text of its own.
+  // An IPv6 zone such as %eth0 is arbitrary text.
   const family = host.includes("%") ? 0 : isIP(host)
   const port = digits === "" ? defaultPorts[protocol] : Number(digits)
   if (port === undefined || (family === 0 && !isDnsName(host))) return undefined
   return { host, port, family, text: `${family === 6 ? `[${host}]` : host}:${port}` }
 }
 
-/** The address of the first endpoint that has one. */
+/** Returns the address of the first endpoint that has one. */
 export const addressOf = ({ endpoints }: ServiceInstance): Result.Result<Address, string> => {
   for (const endpoint of endpoints) {
     const address = parse(endpoint)
@@ -44,7 +44,7 @@ export const addressOf = ({ endpoints }: ServiceInstance): Result.Result<Address
   return Result.fail("no endpoint is host:port")
 }
 
-/** The same for formats that do not resolve names. */
+/** Returns the address, for formats that do not resolve names. */
 export const ipAddressOf = (instance: ServiceInstance): Result.Result<Address, string> =>
   Result.flatMap(
     addressOf(instance),
@@ -54,7 +54,7 @@ export const ipAddressOf = (instance: ServiceInstance): Result.Result<Address, s
         Result.succeed(address)
   )
 
-/** Weights as whole numbers from 1 to `max` in the same proportion, rounded; all 1 if they are equal. */
+/** Scales weights to whole numbers from 1 to `max`, rounded. Returns 1 for each if all are equal. */
 export const scaledWeights = (instances: ReadonlyArray<ServiceInstance>, max: number): ReadonlyArray<number> => {
   const weights = instances.map(({ weight }) => weight)
   const largest = Math.max(...weights)

@@ -1,15 +1,15 @@
 /**
- * Variables: `<SERVICE>_ENDPOINTS` with the endpoints of the available instances between commas, and `<SERVICE>_COUNT`.
+ * Variables: `<SERVICE>_ENDPOINTS` with the comma-separated endpoints of the available instances, and
+ * `<SERVICE>_COUNT`.
  *
- * Shells, systemd and Docker read the file without quotes in the same way, because a value has no character that one of
- * them gives a meaning to.
+ * Values contain no character that is special to shells, systemd or Docker, so all of them read the file alike.
  *
  * @module
  */
 import { Effect, Result } from "effect"
 import { type Format, notice, prepareEntries } from "../Format.ts"
 
-/** No blank, quote, backslash, `$`, `~`, comma, and nothing that a shell expands or ends a word at. */
+/** Excludes blanks, quotes, backslashes, `$`, `~`, commas, and all characters that a shell expands or splits at. */
 const plain = /^[A-Za-z0-9._:/%@+=[\]-]+$/
 
 const variable = (name: string): string => name.toUpperCase().replaceAll(/[^A-Z0-9]/g, "_").replace(/^(?=\d)/, "_")
@@ -21,7 +21,7 @@ export const env: Format = {
       const other = seen.get(variable(name))
       if (other !== undefined) {
         return Result.fail(
-          `${JSON.stringify(other)} and ${JSON.stringify(name)} have the same variable ${variable(name)}`
+          `${JSON.stringify(other)} and ${JSON.stringify(name)} map to the same variable ${variable(name)}`
         )
       }
       seen.set(variable(name), name)

@@ -1,5 +1,5 @@
 /**
- * A `backend` of HAProxy for each service, with the available instances. Settings come from a section `defaults`.
+ * An HAProxy `backend` for each service, with the available instances. Settings belong into a `defaults` section.
  *
  * @module
  */
@@ -13,7 +13,7 @@ const maxWeight = 256
 
 const safeName = /^[A-Za-z0-9_.:-]{1,128}$/
 
-/** The name of a server: the id, or its safe characters and a hash. No two are equal. */
+/** Returns a unique name for a server: the id, or its safe characters and a hash. */
 const serverName = (id: string, taken: Set<string>): string => {
   const hash = createHash("sha256").update(id).digest("hex")
   let name = safeName.test(id) ? id : `${id.replaceAll(/[^A-Za-z0-9_.:-]/g, "_").slice(0, 64)}-${hash.slice(0, 12)}`
@@ -33,7 +33,7 @@ export const haproxy: Format = {
       set.available.map((instance, index) => [
         instance.id,
         Result.map(addressOf(instance), ({ family, text }) =>
-          // HAProxy does not start with a name that does not resolve, unless "none" is allowed.
+          // HAProxy fails to start if a name does not resolve, unless `init-addr` allows "none".
           `    server ${serverName(instance.id, taken)} ${text} weight ${weights[index] ?? 1}` +
           (family === 0 ? " init-addr last,libc,none" : ""))
       ]),

@@ -1,5 +1,5 @@
 /**
- * Lines of a hosts file: the address of each available instance, the name of the service, and `<id>.<service>`.
+ * Lines of a hosts file. Each has the address of an available instance, the name of the service, and `<id>.<service>`.
  *
  * @module
  */

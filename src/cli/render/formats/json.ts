@@ -1,5 +1,5 @@
 /**
- * All instances, whatever their status, as JSON: `{ "orders": [{ "id": "a", … }] }`.
+ * All instances of any status as JSON: `{ "orders": [{ "id": "a", … }] }`.
  *
  * @module
  */

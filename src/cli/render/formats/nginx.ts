@@ -1,5 +1,5 @@
 /**
- * An `upstream` of nginx for each service, with the available instances.
+ * An nginx `upstream` for each service, with the available instances.
  *
  * @module
  */
@@ -16,13 +16,13 @@ export const nginx: Format = {
       set,
       set.available.map((instance, index) => [
         instance.id,
-        // nginx does not start with a name that does not resolve.
+        // nginx fails to start if a name does not resolve.
         Result.map(ipAddressOf(instance), ({ text }) => `    server ${text} weight=${weights[index] ?? 1};`)
       ]),
       (servers) =>
         [
           `upstream ${name} {`,
-          // nginx refuses an upstream without a server.
+          // nginx rejects an upstream without servers.
           ...(servers.length === 0 ? ["    server 127.0.0.1:1 down;"] : servers),
           "}"
         ].join("\n")

@@ -1,6 +1,5 @@
 /**
- * Targets for Prometheus' `file_sd_configs`, of all instances, whatever their status. They are those of
- * `/sd/prometheus`.
+ * Targets for Prometheus' `file_sd_configs`: all instances of any status, in the format of `/sd/prometheus`.
  *
  * @module
  */
