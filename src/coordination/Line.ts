@@ -23,6 +23,7 @@ import { follow, type Followed } from "../etcd/follow.ts"
 import { LockLost, LockTimeout } from "./errors.ts"
 import type { Plan } from "./options.ts"
 import * as Session from "./Session.ts"
+import { logSafely } from "../internal/logSafely.ts"
 
 /**
  * A comparison that proves inside a transaction that the lock is still held.
@@ -198,7 +199,9 @@ const keyLost = Effect.fnUntraced(function* (
       isLost(followed) ? Effect.asVoid(Deferred.fail(lost, lostBy(contender, "its key was deleted"))) : Effect.void
   ).pipe(
     Effect.catch((error) =>
-      Effect.logWarning(`cannot watch ${JSON.stringify(contender.key)}; heartbeats still show a lost lease`, error)
+      logSafely(
+        Effect.logWarning(`cannot watch ${JSON.stringify(contender.key)}; heartbeats still show a lost lease`, error)
+      )
     ),
     Effect.andThen(Effect.never)
   )
@@ -214,11 +217,12 @@ const leave = ({ etcd, key, session: { leaseId } }: Contender): Effect.Effect<vo
     Effect.interruptible,
     Effect.timeoutOption(Session.releaseTimeout),
     Effect.flatMap(Option.match({
-      onNone: () => Effect.logWarning(`etcd did not answer in time; ${JSON.stringify(key)} stays until its lease ends`),
+      onNone: () =>
+        logSafely(Effect.logWarning(`etcd did not answer in time; ${JSON.stringify(key)} stays until its lease ends`)),
       onSome: () => Effect.void
     })),
     Effect.catch((error) =>
-      Effect.logWarning(`cannot delete ${JSON.stringify(key)}; it stays until its lease ends`, error)
+      logSafely(Effect.logWarning(`cannot delete ${JSON.stringify(key)}; it stays until its lease ends`, error))
     )
   )
 

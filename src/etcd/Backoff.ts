@@ -66,8 +66,8 @@ export const heartbeat: Schedule.Schedule<unknown> = fullJitter("50 millis", "50
 export const refused: Schedule.Schedule<unknown> = fullJitter("1 second", "10 seconds")
 
 /**
- * The same schedule for calls of etcd: it ends at an error that is not retryable, and a delay ends early when etcd is back
- * (D12).
+ * The same schedule for calls of etcd: it ends at an error that is not retryable and when the client has closed, and a
+ * delay ends early when etcd is back (D12).
  *
  * @internal
  */
@@ -77,10 +77,11 @@ export const untilBack = (
 ): Schedule.Schedule<void, EtcdError> =>
   Schedule.fromStep(
     Effect.map(Schedule.toStep(schedule), (step) => (now: number, error: EtcdError) =>
-      error.retryable ?
+      error.retryable && error.reason._tag !== "Cancelled" ?
         Effect.flatMap(
           step(now, error),
-          ([, delay]) => Effect.as(Effect.raceFirst(Effect.sleep(delay), recovered), [undefined, Duration.zero])
+          ([, delay]) =>
+            Effect.as(Effect.raceFirst(Effect.sleep(delay), recovered), [undefined, Duration.zero])
         ) :
         Cause.done())
   )

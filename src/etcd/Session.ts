@@ -37,6 +37,7 @@ import { Steps } from "../internal/time/Steps.ts"
 import type { Timers } from "../internal/time/Timers.ts"
 import * as Backoff from "./Backoff.ts"
 import type { Ttl } from "./Ttl.ts"
+import { logSafely } from "../internal/logSafely.ts"
 
 /** A lease that is kept alive. */
 export interface Session {
@@ -363,9 +364,12 @@ export const release = (etcd: Etcd, id: LeaseId, timeout: Duration.Duration): Ef
     Effect.timeoutOption(timeout),
     Effect.flatMap(Option.match({
       onSome: () => Effect.void,
-      onNone: () => Effect.logWarning(`etcd did not answer in time: lease ${id.toString(16)} is left to expire`)
+      onNone: () =>
+        logSafely(Effect.logWarning(`etcd did not answer in time: lease ${id.toString(16)} is left to expire`))
     })),
-    Effect.catch((error) => Effect.logWarning(`cannot revoke lease ${id.toString(16)}: it is left to expire`, error))
+    Effect.catch((error) =>
+      logSafely(Effect.logWarning(`cannot revoke lease ${id.toString(16)}: it is left to expire`, error))
+    )
   )
 
 /** Revokes a lease that may not exist, for at most 2 seconds. */

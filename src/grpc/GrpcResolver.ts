@@ -24,6 +24,7 @@ import * as Service from "../registry/model/Service.ts"
 import * as Registry from "../registry/Registry.ts"
 import { type AddressRules, resolutionOf } from "./addresses.ts"
 import type { GrpcJs, Listener, ResolverClass, Target } from "./grpcJs.ts"
+import { logSafely } from "../internal/logSafely.ts"
 
 export type { GrpcJs } from "./grpcJs.ts"
 
@@ -203,7 +204,9 @@ const follow = (
       const error = Cause.squash(cause)
       const message = error instanceof Error ? error.message : String(error)
       resolution.fail(message)
-      return Effect.logWarning(`discovery of ${JSON.stringify(service.name)} failed and is retried: ${message}`)
+      return logSafely(
+        Effect.logWarning(`discovery of ${JSON.stringify(service.name)} failed and is retried: ${message}`)
+      )
     }),
     Stream.retry(discoveryBackoff),
     Stream.runDrain,

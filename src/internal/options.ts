@@ -47,7 +47,8 @@ const json = (value: unknown): string => {
   try {
     return JSON.stringify(jsonOf(value)) ?? String(value)
   } catch {
-    return String(value)
+    // A getter of the user's that throws, or a value without text.
+    return typeof value
   }
 }
 

@@ -25,6 +25,7 @@ import * as Registry from "../registry/Registry.ts"
 import { type ClientError, closed, fromCause, fromError } from "./ClientError.ts"
 import { fromSet, type Instances } from "./Instances.ts"
 import type { RegisterOptions, Registration, Status } from "./Registration.ts"
+import { logSafely } from "../internal/logSafely.ts"
 
 /**
  * Where etcd is, and what the client does.
@@ -317,7 +318,7 @@ class ClientImpl implements Client {
         Effect.catchCause((cause) => {
           const error = fromCause(cause)
           if (error.code === "ABORTED") return Effect.void
-          return onError === undefined ? Effect.logError(error.message) : guarded(() => onError(error))
+          return onError === undefined ? logSafely(Effect.logError(error.message)) : guarded(() => onError(error))
         })
       )
     )
@@ -372,4 +373,4 @@ class ClientImpl implements Client {
 
 /** Runs a listener of the user. Its exception is logged and goes no further. */
 const guarded = (listener: () => void): Effect.Effect<void> =>
-  Effect.catchDefect(Effect.sync(listener), (error) => Effect.logError("a listener threw", error))
+  Effect.catchDefect(Effect.sync(listener), (error) => logSafely(Effect.logError("a listener threw", error)))

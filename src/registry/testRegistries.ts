@@ -11,6 +11,7 @@ import { checkName, type DiscoveryError, DiscoveryRefused, type ListedService } 
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { Latest } from "../internal/Latest.ts"
+import * as Codec from "./model/Codec.ts"
 import type { ServiceInstance } from "./model/Instance.ts"
 import * as InstanceSet from "./model/InstanceSet.ts"
 import type { Keyspace } from "./model/Keyspace.ts"
@@ -97,8 +98,8 @@ export const fixed = (keyspace: Keyspace, given: Iterable<FixedInstance>) => {
 const throughCodec = <M>({ codec }: Service.Service<M>, instance: ServiceInstance<unknown>) =>
   // Encoding and decoding checks that the metadata is an `M`.
   Result.flatMap(
-    codec.encode(instance as ServiceInstance<M>),
-    (value) => codec.decode(instance.name, instance.id, value)
+    Codec.encode(codec, instance as ServiceInstance<M>),
+    (value) => Codec.decode(codec, instance.name, instance.id, value)
   )
 
 /** A registration that is `Registered` at once and writes nothing. */

@@ -62,6 +62,21 @@ describe("options", () => {
     (check) => check.refuse("password", Redacted.make("hunter2"), "it must be a string"),
     'cannot call registerService: password is "<redacted>"; it must be a string'
   )
+  refuses(
+    "shows the type of a value whose getter throws",
+    (check) =>
+      check.refuse(
+        "metadata",
+        Object.defineProperty(Object.create(null), "zone", {
+          enumerable: true,
+          get: () => {
+            throw new Error("a getter threw")
+          }
+        }),
+        "it must be an object"
+      ),
+    "cannot call registerService: metadata is object; it must be an object"
+  )
   effect(
     "checkOptions lets an exception of its body pass that is not about an option",
     () =>

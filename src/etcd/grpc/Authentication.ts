@@ -10,6 +10,7 @@ import { type Failure, messageOf } from "./failures.ts"
 import { encode } from "./messages.ts"
 import type { Credentials } from "./settings.ts"
 import { SharedAttempt } from "./SharedAttempt.ts"
+import { logSafely } from "../../internal/logSafely.ts"
 
 /** What authentication is made from. */
 export interface AuthenticationConfig {
@@ -93,6 +94,8 @@ export class Authentication {
     this.#warnsAt = now + this.#warningGap
     this.#warningGap = Math.min(2 * this.#warningGap, maxWarningGapMillis)
     const user = JSON.stringify(this.#config.credentials.username)
-    return Effect.logWarning(`etcd at ${endpoint} refuses the user name or password of ${user}: ${reason.detail}`)
+    return logSafely(
+      Effect.logWarning(`etcd at ${endpoint} refuses the user name or password of ${user}: ${reason.detail}`)
+    )
   }
 }

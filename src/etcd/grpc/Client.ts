@@ -26,6 +26,7 @@ import { encode, Unsendable } from "./messages.ts"
 import * as methods from "./methods.ts"
 import { connections, ofMethod } from "./metrics.ts"
 import type { Address, Settings } from "./settings.ts"
+import { logSafely } from "../../internal/logSafely.ts"
 
 /** A connection, and what each call on it must carry. */
 export interface Access {
@@ -294,9 +295,9 @@ export class Client {
   warnOfProxy(endpoint: string): void {
     if (this.#warnedOfProxy) return
     this.#warnedOfProxy = true
-    this.run(Effect.logWarning(
+    this.run(logSafely(Effect.logWarning(
       `${endpoint} is a proxy that answers no progress requests: only reconciliation finds a watch that stopped there`
-    ))
+    )))
   }
 
   /** Records the header of a response. */

@@ -12,7 +12,7 @@ import type { WatchEvent } from "../../etcd/messages/watch.ts"
 import type { Freshness } from "../../etcd/Freshness.ts"
 import { withoutStack } from "../../internal/withoutStack.ts"
 import * as Codec from "../model/Codec.ts"
-import { isValidWeight, maxWeight, type ServiceInstance } from "../model/Instance.ts"
+import type { ServiceInstance } from "../model/Instance.ts"
 import * as InstanceSet from "../model/InstanceSet.ts"
 import { keyText, type Layout } from "../model/Layout.ts"
 import type { Service } from "../model/Service.ts"
@@ -199,10 +199,7 @@ export class ServiceView<M> {
     if (kv.value.length > maxValueBytes) {
       return reject(`the value has ${kv.value.length} bytes, more than maxValueBytes (${maxValueBytes})`)
     }
-    const decoded = Codec.decode(this.#service.codec, this.#service.name, slot, kv.value)
-    return Result.isFailure(decoded) || isValidWeight(decoded.success.weight) ?
-      decoded :
-      reject(`the weight is ${decoded.success.weight}; it must be from 0 to ${maxWeight}`)
+    return Codec.decode(this.#service.codec, this.#service.name, slot, kv.value)
   }
 }
 

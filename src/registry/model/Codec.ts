@@ -171,17 +171,49 @@ const textOf = (cause: unknown): string => {
   }
 }
 
-/** `codec.decode`, with what it throws as a failure. */
+/** `codec.decode`. What it throws, and what is not an instance with this id, is a failure. */
 export const decode = <M>(
   codec: Codec<M>,
   name: string,
   id: string,
   value: Uint8Array
-): Result.Result<ServiceInstance<M>, InvalidInstance> => attempt("the codec", () => codec.decode(name, id, value))
+): Result.Result<ServiceInstance<M>, InvalidInstance> =>
+  attempt("the codec", () => {
+    const decoded = codec.decode(name, id, value)
+    if (!isResult(decoded)) return invalid("the codec returned no Result")
+    if (Result.isFailure(decoded)) return Result.fail(asInvalid(decoded.failure))
+    const { success: instance } = decoded
+    if (!isInstance(instance)) return invalid("the codec returned no instance: a member is missing or has another type")
+    if (!isValidWeight(instance.weight)) {
+      return invalid(`the weight is ${instance.weight}; it must be from 0 to ${maxWeight}`)
+    }
+    return instance.id === id || codec.layout?.idFromValue === true ?
+      decoded :
+      invalid("the codec returned an instance with another id")
+  })
 
-/** `codec.encode`, with what it throws as a failure. */
+/** `codec.encode`. What it throws, and what is not bytes, is a failure. */
 export const encode = <M>(codec: Codec<M>, instance: ServiceInstance<M>): Result.Result<Uint8Array, InvalidInstance> =>
-  attempt("the codec", () => codec.encode(instance))
+  attempt("the codec", () => {
+    const encoded = codec.encode(instance)
+    if (!isResult(encoded)) return invalid("the codec returned no Result")
+    if (Result.isFailure(encoded)) return Result.fail(asInvalid(encoded.failure))
+    return encoded.success instanceof Uint8Array ? encoded : invalid("the codec returned no bytes")
+  })
+
+// A codec is code of the user, which its type describes but does not check.
+
+const isResult: (value: unknown) => boolean = Result.isResult
+
+const asInvalid = (failure: InvalidInstance): InvalidInstance =>
+  failure instanceof InvalidInstance ?
+    failure :
+    new InvalidInstance({ detail: `the codec failed with ${textOf(failure)}`, cause: failure })
+
+const isInstance = (found: unknown): boolean =>
+  isObject(found) && typeof found["id"] === "string" && typeof found["name"] === "string" &&
+  typeof found["weight"] === "number" && statuses.includes(found["status"]) && Array.isArray(found["endpoints"]) &&
+  found["endpoints"].every((endpoint) => typeof endpoint === "string")
 
 const invalidMetadata = (cause: Schema.SchemaError): InvalidInstance =>
   new InvalidInstance({ detail: `metadata: ${explain(cause)}`, cause })

@@ -6,7 +6,7 @@
  */
 import { Duration, type Effect, Option, Result, type Schedule } from "effect"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
-import { type Codec, maxValueBytes } from "../model/Codec.ts"
+import { type Codec, decode, encode as encodeInstance, maxValueBytes } from "../model/Codec.ts"
 import { endpoint } from "../model/Endpoint.ts"
 import { advertise, advertised, checkAddress, processVariable } from "./advertise.ts"
 import { InstanceStatus, type Labels, maxWeight, type ServiceInstance } from "../model/Instance.ts"
@@ -156,7 +156,7 @@ export const encode = <M>(
   checkOptions("Registration.update", (check) => encodeWith(check, codec, instance))
 
 const encodeWith = <M>(check: Check, codec: Codec<M>, instance: ServiceInstance<M>): Uint8Array => {
-  const value = codec.encode(instance)
+  const value = encodeInstance(codec, instance)
   if (Result.isFailure(value)) {
     const { detail, member = "metadata" } = value.failure
     return check.refuse(member, instance[member], detail)
@@ -184,7 +184,7 @@ const encodeWithStatus = <M>(
 
 /** The id that a consumer reads from a value. */
 const idIn = <M>(check: Check, codec: Codec<M>, { id, name }: ServiceInstance<M>, value: Uint8Array): string => {
-  const read = codec.decode(name, id, value)
+  const read = decode(codec, name, id, value)
   return Result.isSuccess(read) ? read.success.id : check.refuse("id", id, read.failure.detail)
 }
 

@@ -21,6 +21,7 @@ import { type RegistrationError, StartupTimeout } from "./RegistrationError.ts"
 import type { Registrar } from "./Registrar.ts"
 import { run } from "./run.ts"
 import * as Wanted from "./wanted.ts"
+import { logSafely } from "../../internal/logSafely.ts"
 
 export type { HealthState } from "./health.ts"
 export { RegistrationStatus } from "./phase.ts"
@@ -130,8 +131,10 @@ const onHealth = <M>(owner: Owner<M>, state: Health.HealthState, failures: numbe
     owner.offer({ _tag: "Publish" })
     const key = JSON.stringify(owner.plan.key)
     return Exit.isSuccess(state.lastResult) ?
-      Effect.logInfo(`${key} is up: its health check succeeded`) :
-      Effect.logWarning(`${key} is down: its health check failed ${failures} times in a row`, state.lastResult.cause)
+      logSafely(Effect.logInfo(`${key} is up: its health check succeeded`)) :
+      logSafely(
+        Effect.logWarning(`${key} is down: its health check failed ${failures} times in a row`, state.lastResult.cause)
+      )
   })
 
 /** Ends the fiber. An instance that is in etcd is drained first. */
@@ -149,7 +152,7 @@ const release = Effect.fnUntraced(function* <M>(owner: Owner<M>, fiber: Fiber.Fi
   // The fiber has ended: this is the last transition.
   owner.become(Phase.afterRelease(owner.phase))
   if (wasRegistered && owner.phase._tag === "Ended" && owner.phase.status._tag === "Released") {
-    yield* Effect.logInfo(`released ${JSON.stringify(key)}`)
+    yield* logSafely(Effect.logInfo(`released ${JSON.stringify(key)}`))
   }
   owner.statuses.end(Exit.void)
   yield* Deferred.succeed(owner.released, undefined)

@@ -18,6 +18,7 @@ import * as Phase from "./phase.ts"
 import { encode } from "./RegisterOptions.ts"
 import { RegistrationRefused } from "./RegistrationError.ts"
 import * as Wanted from "./wanted.ts"
+import { logSafely } from "../../internal/logSafely.ts"
 
 /** The phase that follows from a message. */
 export const step = <M>(
@@ -52,7 +53,9 @@ const lose = Effect.fnUntraced(function* <M>(owner: Owner<M>, phase: Phase.Held,
   if (next._tag === "Claiming") {
     // A shared lease is revoked by the last one that leaves it.
     if (owner.plan.lease === "own") owner.lostLeases.add(phase.leaseId)
-    yield* Effect.logWarning(`lost the registration of ${JSON.stringify(owner.plan.key)}; registering again`, cause)
+    yield* logSafely(
+      Effect.logWarning(`lost the registration of ${JSON.stringify(owner.plan.key)}; registering again`, cause)
+    )
     yield* Metric.update(losses(owner.plan.instance.name), 1)
   }
   return next
@@ -106,7 +109,7 @@ const adopt = Effect.fnUntraced(function* <M>(owner: Owner<M>, { value }: KeyVal
     owner.wanted = Wanted.adopt(owner.wanted, written.instance, found)
     const { status, weight } = owner.instance
     if (status !== before.status || weight !== before.weight) {
-      yield* Effect.logInfo(`an operator changed ${JSON.stringify(key)}: status ${status}, weight ${weight}`)
+      yield* logSafely(Effect.logInfo(`an operator changed ${JSON.stringify(key)}: status ${status}, weight ${weight}`))
     }
   }
   owner.written = { instance: found ?? written.instance, value }
@@ -235,7 +238,7 @@ const leave = Effect.fnUntraced(function* <M>(
   )
   if (Result.isFailure(written) || Option.isNone(written.success)) {
     const reason = Result.isFailure(written) ? written.failure.message : "etcd did not answer in time"
-    yield* Effect.logWarning(`${JSON.stringify(key)} leaves without being drained: ${reason}`)
+    yield* logSafely(Effect.logWarning(`${JSON.stringify(key)} leaves without being drained: ${reason}`))
     if (Result.isSuccess(written)) yield* session.release(Duration.zero)
     return Phase.afterRelease(leaving)
   }
@@ -262,8 +265,10 @@ export const removeKey = <M>(owner: Owner<M>, session: Session): Effect.Effect<v
     Effect.flatMap(Option.match({
       onSome: () => Effect.void,
       onNone: () =>
-        Effect.logWarning(`etcd did not answer in time: ${JSON.stringify(key)} is left until its shared lease ends`)
+        logSafely(
+          Effect.logWarning(`etcd did not answer in time: ${JSON.stringify(key)} is left until its shared lease ends`)
+        )
     })),
-    Effect.catch((error) => Effect.logWarning(`cannot delete ${JSON.stringify(key)}`, error))
+    Effect.catch((error) => logSafely(Effect.logWarning(`cannot delete ${JSON.stringify(key)}`, error)))
   )
 }

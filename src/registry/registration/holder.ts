@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { Result } from "effect"
+import { Option, Result } from "effect"
 import type { KeyValue } from "../../etcd/messages/kv.ts"
+import * as Codec from "../model/Codec.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
 import type { RegistrationPlan } from "./RegisterOptions.ts"
 import type { InstanceIdTaken } from "./RegistrationError.ts"
@@ -16,15 +17,7 @@ export type KeyOwner<M> = Pick<RegistrationPlan<M>, "codec" | "instance" | "key"
 export const instanceIn = <M>(
   { codec, instance: { id, name } }: KeyOwner<M>,
   value: Uint8Array
-): ServiceInstance<M> | undefined => {
-  try {
-    const decoded = codec.decode(name, id, value)
-    return Result.isSuccess(decoded) ? decoded.success : undefined
-  } catch {
-    // A codec or a schema of the user that throws on another process's value.
-    return undefined
-  }
-}
+): ServiceInstance<M> | undefined => Option.getOrUndefined(Result.getSuccess(Codec.decode(codec, name, id, value)))
 
 /** The holder of the key. */
 export const holderOf = <M>(owner: KeyOwner<M>, kv: KeyValue): InstanceIdTaken["by"] => {

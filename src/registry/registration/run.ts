@@ -33,6 +33,7 @@ import * as Phase from "./phase.ts"
 import type { Registrar } from "./Registrar.ts"
 import { type InstanceIdTaken, RegistrationRefused } from "./RegistrationError.ts"
 import { type AnySession, isShared } from "./SharedLeases.ts"
+import { logSafely } from "../../internal/logSafely.ts"
 
 /** Runs until the registration has ended. Interrupting it releases the lease. A defect ends it as well, as its error. */
 export const run = <M>(owner: Owner<M>): Effect.Effect<void> =>
@@ -74,7 +75,7 @@ const end = <M>(owner: Owner<M>, phase: Phase.Ended, cause: Cause.Cause<never> =
     if (error === undefined) return Effect.void
     const wasAwaited = Deferred.doneUnsafe(owner.started, Exit.fail(error)) && owner.plan.startup === "await"
     Deferred.doneUnsafe(owner.failed, Exit.fail(error))
-    return wasAwaited ? Effect.void : Effect.ignoreCause(Effect.logError(error.message, cause))
+    return wasAwaited ? Effect.void : logSafely(Effect.logError(error.message, cause))
   })
 
 /** What etcd refuses. It ends a first claim; later a role may come back. */
@@ -92,7 +93,7 @@ const awaitRetry = Effect.fnUntraced(function* <M>(owner: Owner<M>, failure: Pha
   if (Option.isNone(delay)) return false
   if (phase._tag === "Claiming" && phase.lastFailure !== failure) {
     if (phase.attempt === 1 && phase.lostAt === undefined) {
-      yield* Effect.logWarning(`cannot register ${JSON.stringify(key)} yet; retrying: ${failure.message}`)
+      yield* logSafely(Effect.logWarning(`cannot register ${JSON.stringify(key)} yet; retrying: ${failure.message}`))
     }
     owner.become(Phase.afterFailure(phase, failure))
   }
@@ -229,7 +230,7 @@ const claim = Effect.fnUntraced(function* <M>(
   const again = phase.lostAt === undefined ?
     "" :
     ` again, ${Math.round((yield* Clock.currentTimeMillis) - phase.lostAt)} ms after the loss`
-  yield* Effect.logInfo(`registered ${JSON.stringify(key)} under lease ${leaseId.toString(16)}${again}`)
+  yield* logSafely(Effect.logInfo(`registered ${JSON.stringify(key)} under lease ${leaseId.toString(16)}${again}`))
 
   yield* session.lost.pipe(
     Effect.map((cause) => owner.offer({ _tag: "LeaseLost", leaseId, cause })),
@@ -238,7 +239,7 @@ const claim = Effect.fnUntraced(function* <M>(
   yield* forkFor(
     owner,
     watchFrom(revision).pipe(
-      Effect.tapError((error) => Effect.logWarning(`cannot watch ${JSON.stringify(key)}; retrying`, error)),
+      Effect.tapError((error) => logSafely(Effect.logWarning(`cannot watch ${JSON.stringify(key)}; retrying`, error))),
       // A role may come back. The watch resumes from the claim, so that nothing is missed.
       Effect.retry(Backoff.refused)
     )

@@ -222,3 +222,58 @@ describe("Codec.json", () => {
     assert.ok(Result.isFailure(Codec.json(Tree).decode("orders", "a", value)))
   })
 })
+
+describe("Codec.decode and Codec.encode", () => {
+  const whole = { id: "a", name: "orders", metadata: {}, endpoints: ["http://x:1"], weight: 1, status: "up" } as const
+  const throwing = (): never => {
+    throw new Error("a getter threw")
+  }
+  /** What a program without types may return from its codec, and the rule that this breaks. */
+  const returned: ReadonlyArray<readonly [title: string, value: unknown, detail: RegExp]> = [
+    ["nothing", undefined, /^the codec returned no Result$/],
+    ["a promise", Promise.resolve(Result.succeed(whole)), /^the codec returned no Result$/],
+    ["an instance without a Result", whole, /^the codec returned no Result$/],
+    ["a success of nothing", Result.succeed(undefined), /^the codec returned no instance/],
+    ["no endpoints", Result.succeed({ ...whole, endpoints: undefined }), /^the codec returned no instance/],
+    ["endpoints that are one text", Result.succeed({ ...whole, endpoints: "http://x:1" }), /returned no instance/],
+    ["a status that does not exist", Result.succeed({ ...whole, status: "ready" }), /returned no instance/],
+    ["a weight that is a text", Result.succeed({ ...whole, weight: "1" }), /returned no instance/],
+    ["a weight of 1e306", Result.succeed({ ...whole, weight: 1e306 }), /^the weight is 1e\+306; it must be from 0 to/],
+    ["a weight that is not a number", Result.succeed({ ...whole, weight: Number.NaN }), /^the weight is NaN/],
+    ["another id", Result.succeed({ ...whole, id: "b" }), /^the codec returned an instance with another id$/],
+    [
+      "a getter that throws",
+      Result.succeed({
+        ...whole,
+        get endpoints() {
+          return throwing()
+        }
+      }),
+      /a getter threw/
+    ],
+    ["a failure that is a text", Result.fail("no"), /^the codec failed with no$/],
+    ["a failure of nothing", Result.fail(undefined), /^the codec failed with undefined$/]
+  ]
+  for (const [title, value, detail] of returned) {
+    test(`Codec.decode fails with InvalidInstance if a codec returns ${title}`, () => {
+      const codec = { ...Codec.strings, decode: () => value as never }
+      const decoded = Codec.decode(codec, "orders", "a", new Uint8Array())
+      assert.ok(Result.isFailure(decoded) && decoded.failure._tag === "InvalidInstance")
+      assert.match(decoded.failure.detail, detail)
+    })
+  }
+
+  test("Codec.decode accepts another id from a codec that reads it from the value", () => {
+    const layout = { idFromValue: true } as never
+    const codec = { ...Codec.strings, layout, decode: () => Result.succeed({ ...whole, id: "b" }) }
+    assert.equal(Result.getOrThrow(Codec.decode(codec, "orders", "a", new Uint8Array())).id, "b")
+  })
+
+  test("Codec.encode fails with InvalidInstance if a codec returns no bytes", () => {
+    for (const value of [undefined, Promise.resolve(), Result.succeed("text"), Result.fail("no")]) {
+      const codec = { ...Codec.strings, encode: () => value as never }
+      const encoded = Codec.encode(codec, whole)
+      assert.ok(Result.isFailure(encoded) && encoded.failure._tag === "InvalidInstance")
+    }
+  })
+})

@@ -103,6 +103,33 @@ describe("release", () => {
       ])
     }))
 
+  for (
+    const [title, options] of [
+      ["a lease of its own", a],
+      ["drain", { ...a, drain: "20 seconds" }],
+      ["a shared lease", { ...a, lease: "shared" }]
+    ] as const
+  ) {
+    verify(
+      `a registration with ${title} is released at once if its client has closed before (R5)`,
+      (log) =>
+        Effect.gen(function* () {
+          const client = yield* Scope.make()
+          const etcd = yield* EtcdMemory.make().pipe(Scope.provide(client))
+          const scope = yield* Scope.make()
+          const registration = yield* Layer.build(ofMemory(etcd)).pipe(
+            Effect.flatMap((context) => Effect.provide(registerService("orders", options), context)),
+            Scope.provide(scope)
+          )
+          yield* Scope.close(client, Exit.void)
+          const released = yield* start(Scope.close(scope, Exit.void))
+          assert.deepEqual(released.exit(), Exit.void)
+          assert.equal((yield* registration.status.get)._tag, "Released")
+          assert.ok(log.some((line) => line.startsWith("Warn")), log.join("\n"))
+        })
+    )
+  }
+
   verify("registerService fails with InvalidOption when its registry has closed (R5)", () =>
     Effect.gen(function* () {
       const etcd = yield* EtcdMemory.make()
