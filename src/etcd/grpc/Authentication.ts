@@ -7,7 +7,7 @@ import { Effect, Redacted } from "effect"
 import { Unavailable } from "../EtcdError.ts"
 import type { Connection } from "./Connections.ts"
 import { type Failure, messageOf } from "./failures.ts"
-import { encode } from "./messages.ts"
+import { encodeAuthenticate } from "./messages/auth.ts"
 import type { Credentials } from "./settings.ts"
 import { SharedAttempt } from "./SharedAttempt.ts"
 import { logSafely } from "../../internal/logSafely.ts"
@@ -70,7 +70,7 @@ export class Authentication {
         orElse: () => Effect.fail<Failure>({ reason: unreadable(`no result within ${passwordTimeoutMillis} ms`) })
       }),
       Effect.flatMap((password) =>
-        authenticate(connection, encode.authenticate({ name: username, password: Redacted.value(password) }))
+        authenticate(connection, encodeAuthenticate({ name: username, password: Redacted.value(password) }))
       ),
       Effect.catchIf(
         (failure) => failure.reason.detail.includes("authentication is not enabled"),

@@ -22,7 +22,8 @@ import {
   toError,
   tokenRenewed
 } from "./failures.ts"
-import { encode, Unsendable } from "./messages.ts"
+import { encodeRange } from "./messages/kv.ts"
+import { Unsendable } from "./messages/wire.ts"
 import * as methods from "./methods.ts"
 import { connections, ofMethod } from "./metrics.ts"
 import type { Address, Settings } from "./settings.ts"
@@ -43,7 +44,7 @@ type OnFailure = (access: Access, status: GrpcStatus) => Failure
 export type ClusterIdentity = Pick<ResponseHeader, "clusterId" | "raftTerm">
 
 /** How long the calls of a probe may take, in milliseconds. */
-const probeRequest = encode.range({ key: new Uint8Array(1), countOnly: true })
+const probeRequest = encodeRange({ key: new Uint8Array(1), countOnly: true })
 
 /** See the module's description. */
 export class Client {

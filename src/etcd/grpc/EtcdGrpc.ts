@@ -30,7 +30,9 @@ import { makeAdministration } from "./administration.ts"
 import { Client } from "./Client.ts"
 import { messageOf } from "./failures.ts"
 import { makeKeepAlive } from "./KeepAlive.ts"
-import { encode } from "./messages.ts"
+import { encodeCompact, encodeDeleteRange, encodePut, encodeRange, encodeTxn } from "./messages/kv.ts"
+import { encodeLeaseGrant, encodeLeaseRevoke, encodeLeaseTimeToLive } from "./messages/lease.ts"
+import { encodeNothing } from "./messages/wire.ts"
 import * as methods from "./methods.ts"
 import { type Options, settingsOf } from "./settings.ts"
 import { syncEndpoints } from "./syncEndpoints.ts"
@@ -148,21 +150,21 @@ const etcdOf = (client: Client): Etcd => {
   const status = client.calls("status", methods.status)
   return {
     range: (request) =>
-      range(() => encode.range(request), {
+      range(() => encodeRange(request), {
         key: () => keyText(request),
         requiresLeader: request.serializable !== true
       }),
-    put: (request) => put(() => encode.put(request), { key: () => keyText(request) }),
-    deleteRange: (request) => deleteRange(() => encode.deleteRange(request), { key: () => keyText(request) }),
-    txn: (request) => txn(() => encode.txn(request)),
-    leaseGrant: (request) => leaseGrant(() => encode.leaseGrant(request), { key: hex(request.id ?? 0n) }),
-    leaseRevoke: (id) => leaseRevoke(() => encode.leaseRevoke(id), { key: hex(id) }),
-    leaseTimeToLive: (request) => leaseTimeToLive(() => encode.leaseTimeToLive(request), { key: hex(request.id) }),
-    leaseLeases: leaseLeases(encode.nothing, { requiresLeader: false }),
+    put: (request) => put(() => encodePut(request), { key: () => keyText(request) }),
+    deleteRange: (request) => deleteRange(() => encodeDeleteRange(request), { key: () => keyText(request) }),
+    txn: (request) => txn(() => encodeTxn(request)),
+    leaseGrant: (request) => leaseGrant(() => encodeLeaseGrant(request), { key: hex(request.id ?? 0n) }),
+    leaseRevoke: (id) => leaseRevoke(() => encodeLeaseRevoke(id), { key: hex(id) }),
+    leaseTimeToLive: (request) => leaseTimeToLive(() => encodeLeaseTimeToLive(request), { key: hex(request.id) }),
+    leaseLeases: leaseLeases(encodeNothing, { requiresLeader: false }),
     leaseKeepAlive: makeKeepAlive(client),
     watch: makeWatch(client),
-    compact: (request) => compact(() => encode.compact(request)),
-    status: status(encode.nothing, { requiresLeader: false }),
+    compact: (request) => compact(() => encodeCompact(request)),
+    status: status(encodeNothing, { requiresLeader: false }),
     recovered: client.reachability.recovered,
     administration: makeAdministration(client)
   }

@@ -15,7 +15,7 @@ import type { LeaseId, LeaseKeepAliveRequest, LeaseKeepAliveResponse } from "../
 import { DeadlineExceeded, type EtcdError, LeaseNotFound, Unavailable } from "../EtcdError.ts"
 import type { Client } from "./Client.ts"
 import { type Failure, toError } from "./failures.ts"
-import { encode } from "./messages.ts"
+import { encodeLeaseKeepAlive } from "./messages/lease.ts"
 import * as methods from "./methods.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
@@ -53,7 +53,7 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
       if (waiting === undefined) this.#waiting.set(id, [one])
       else waiting.push(one)
       if (one.until < this.#looksAt) this.#wake.openUnsafe()
-      this.#line.send(encode.leaseKeepAlive(id))
+      this.#line.send(encodeLeaseKeepAlive(id))
     })
   }
 

@@ -35,7 +35,14 @@ import {
 } from "../EtcdError.ts"
 import { type Client, sendable } from "./Client.ts"
 import { type Failure, isTransport, reasonOfText, toError } from "./failures.ts"
-import { encode, type WatchMessage } from "./messages.ts"
+import {
+  encodeSilentWatch,
+  encodeWatch,
+  encodeWatchCancel,
+  encodeWatchCreate,
+  encodeWatchProgress,
+  type WatchMessage
+} from "./messages/watch.ts"
 import * as methods from "./methods.ts"
 import { positiveMillis } from "./settings.ts"
 import { type Line, type Session, sharedStream } from "./SharedStream.ts"
@@ -184,7 +191,7 @@ class WatchSession implements Session<WatchMessage> {
     if (untilDoubt > 0) return this.#wait(untilDoubt)
     return Effect.sync(() => {
       this.#isProgressRequested = false
-      this.#doubt = this.#create(encode.silentWatch(watch.request), undefined)
+      this.#doubt = this.#create(encodeSilentWatch(watch.request), undefined)
     })
   }))
 
@@ -203,8 +210,8 @@ class WatchSession implements Session<WatchMessage> {
     this.#probedAt = this.#client.now()
     const future = watches.find(({ request: { startRevision = 0n } }) => startRevision > this.#revision)
     this.#isProgressRequested = future === undefined
-    if (future === undefined) this.#line.send(encode.watchProgress())
-    else this.#create(encode.silentWatch(future.request), undefined)
+    if (future === undefined) this.#line.send(encodeWatchProgress())
+    else this.#create(encodeSilentWatch(future.request), undefined)
   }
 
   #read(timeoutMillis: number): Effect.Effect<void> {
@@ -227,14 +234,14 @@ class WatchSession implements Session<WatchMessage> {
     const requestedId = this.#nextId++
     const creation = { requestedId, watch }
     this.#creations.push(creation)
-    this.#line.send(encode.watchCreate(message, requestedId))
+    this.#line.send(encodeWatchCreate(message, requestedId))
     this.#probedAt ??= this.#client.now()
     this.#wake.openUnsafe()
     return creation
   }
 
   #cancel(id: number): void {
-    this.#line.send(encode.watchCancel(id))
+    this.#line.send(encodeWatchCancel(id))
   }
 
   /** A proxy that answers a creation by itself omits the cluster, and its revision is the next one. */
@@ -361,7 +368,7 @@ export const makeWatch = (client: Client): (request: WatchRequest) => Stream.Str
       if (progressEveryMillis === undefined) return yield* fail("progressEvery must be positive and finite")
       if (progressTimeoutMillis === undefined) return yield* fail("progressTimeout must be positive and finite")
       const named = Effect.mapError((failure: Failure) => toError(failure, "watch", keyText(request)))
-      const message = yield* named(sendable(() => encode.watch(request)))
+      const message = yield* named(sendable(() => encodeWatch(request)))
       const responses = new Inbox<WatchResponse, EtcdError>(maxLag)
       const watches = yield* named(withSession(Effect.succeed))
       yield* Effect.acquireRelease(

@@ -9,7 +9,8 @@ import type { Administration, ClusterCalls, MemberCalls, Rpc } from "../Administ
 import type { EtcdError } from "../EtcdError.ts"
 import type { Client } from "./Client.ts"
 import { type Failure, toError } from "./failures.ts"
-import { encode } from "./messages.ts"
+import { encodeMemberList } from "./messages/cluster.ts"
+import { encodeNothing } from "./messages/wire.ts"
 import * as methods from "./methods.ts"
 import type { Address } from "./settings.ts"
 
@@ -31,9 +32,9 @@ export const callsOf = (send: Send): ClusterCalls => {
   return {
     unary,
     memberList: ({ serializable = false } = {}) =>
-      unary({ ...methods.memberList, name: "memberList", request: encode.memberList(!serializable) }),
-    status: unary({ ...methods.status, name: "status", request: encode.nothing() }),
-    alarms: unary({ ...methods.alarms, name: "alarms", request: encode.nothing() })
+      unary({ ...methods.memberList, name: "memberList", request: encodeMemberList(!serializable) }),
+    status: unary({ ...methods.status, name: "status", request: encodeNothing() }),
+    alarms: unary({ ...methods.alarms, name: "alarms", request: encodeNothing() })
   }
 }
 

@@ -18,7 +18,33 @@ import type {
   TxnRequest
 } from "../../../src/etcd/messages/kv.ts"
 import type { WatchRequest } from "../../../src/etcd/messages/watch.ts"
-import { decode, encode } from "../../../src/etcd/grpc/messages.ts"
+import { encodeAuthenticate } from "../../../src/etcd/grpc/messages/auth.ts"
+import { decodeMemberList, encodeMemberList } from "../../../src/etcd/grpc/messages/cluster.ts"
+import {
+  decodeRange,
+  decodeTxn,
+  encodeCompact,
+  encodeDeleteRange,
+  encodePut,
+  encodeRange,
+  encodeTxn
+} from "../../../src/etcd/grpc/messages/kv.ts"
+import {
+  encodeLeaseGrant,
+  encodeLeaseKeepAlive,
+  encodeLeaseRevoke,
+  encodeLeaseTimeToLive
+} from "../../../src/etcd/grpc/messages/lease.ts"
+import { decodeAlarms, decodeStatus } from "../../../src/etcd/grpc/messages/maintenance.ts"
+import {
+  decodeWatch,
+  encodeSilentWatch,
+  encodeWatch,
+  encodeWatchCancel,
+  encodeWatchCreate,
+  encodeWatchProgress
+} from "../../../src/etcd/grpc/messages/watch.ts"
+import { encodeNothing } from "../../../src/etcd/grpc/messages/wire.ts"
 import { describe, live } from "../../harness/it.ts"
 
 interface Definition {
@@ -279,7 +305,7 @@ describe("decode", () => {
         const rangeMessage = () => ({ header: header(), kvs: many(kv), more: below(2) === 0, count: String(signed()) })
 
         const rangeBytes = range.responseSerialize(rangeMessage())
-        assert.deepEqual(plain(decode.range(rangeBytes)), plain(range.responseDeserialize(rangeBytes)), `seed ${seed}`)
+        assert.deepEqual(plain(decodeRange(rangeBytes)), plain(range.responseDeserialize(rangeBytes)), `seed ${seed}`)
 
         const watchBytes = watch.responseSerialize({
           header: header(),
@@ -291,7 +317,7 @@ describe("decode", () => {
           fragment: below(2) === 0,
           events: many(() => ({ type: below(2), kv: kv(), ...(below(2) === 0 ? { prev_kv: kv() } : {}) }))
         })
-        const watched = decode.watch(watchBytes)
+        const watched = decodeWatch(watchBytes)
         const events = watched.events.map((event) => ({ ...event, type: event.type === "put" ? "Put" : "Delete" }))
         assert.deepEqual(plain({ ...watched, events }), plain(watch.responseDeserialize(watchBytes)), `seed ${seed}`)
 
@@ -316,7 +342,7 @@ describe("decode", () => {
           DeleteRange: "response_delete_range",
           Txn: "response_txn"
         }
-        const inWordsOfEtcd3 = (response: ReturnType<typeof decode.txn>): object => ({
+        const inWordsOfEtcd3 = (response: ReturnType<typeof decodeTxn>): object => ({
           ...response,
           responses: response.responses.map((op) => ({
             response: fields[op._tag],
@@ -324,7 +350,7 @@ describe("decode", () => {
           }))
         })
         assert.deepEqual(
-          plain(inWordsOfEtcd3(decode.txn(txnBytes))),
+          plain(inWordsOfEtcd3(decodeTxn(txnBytes))),
           plain(txn.responseDeserialize(txnBytes)),
           `seed ${seed}`
         )
@@ -352,7 +378,7 @@ describe("decode", () => {
               isLearner: below(2) === 0
             }))
           })
-          const listed = decode.memberList(membersBytes)
+          const listed = decodeMemberList(membersBytes)
           const members = listed.members.map(({ clientUrls, id, isLearner, name, peerUrls }) => ({
             ID: id,
             name,
@@ -367,7 +393,7 @@ describe("decode", () => {
             header: header(),
             alarms: many(() => ({ memberID: unsigned(signed()), alarm: 1 + below(2) }))
           })
-          const raised = decode.alarms(alarmBytes)
+          const raised = decodeAlarms(alarmBytes)
           const alarms = raised.alarms.map(({ memberId, type }) => ({
             memberID: memberId,
             alarm: type === "nospace" ? "Nospace" : "Corrupt"
@@ -387,7 +413,7 @@ describe("decode", () => {
             isLearner: below(2) === 0
           })
           assert.deepEqual(
-            plain(decode.status(statusBytes)),
+            plain(decodeStatus(statusBytes)),
             plain(status.responseDeserialize(statusBytes)),
             `seed ${seed}`
           )
@@ -404,13 +430,13 @@ describe("decode", () => {
         downgrade(isEnabled)(
           new BinaryWriter().uint32(delimited(11)).string("3.6.0").uint32(12 << 3).int64(2_147_483_648n)
         ).finish()
-      const enabled = decode.status(bytes(true))
+      const enabled = decodeStatus(bytes(true))
       assert.deepEqual(
         [enabled.storageVersion, enabled.dbSizeQuota, enabled.downgradeTarget],
         ["3.6.0", 2_147_483_648n, "3.5.0"]
       )
-      assert.equal(decode.status(bytes(false)).downgradeTarget, undefined)
-      assert.deepEqual(Object.keys(decode.status(new Uint8Array())).includes("storageVersion"), false)
+      assert.equal(decodeStatus(bytes(false)).downgradeTarget, undefined)
+      assert.deepEqual(Object.keys(decodeStatus(new Uint8Array())).includes("storageVersion"), false)
     }))
 
   live("decode throws for a truncated message, wherever it ends", () =>
@@ -421,13 +447,13 @@ describe("decode", () => {
       const whole = range.responseSerialize({ header: header(), kvs: [kv()], more: true, count: "1" })
       const readable = Array.from(whole, (_, length) => length).filter((length) => {
         try {
-          decode.range(whole.subarray(0, length))
+          decodeRange(whole.subarray(0, length))
           return true
         } catch {
           return false
         }
       })
-      const { kvs } = decode.range(whole)
+      const { kvs } = decodeRange(whole)
       // Only between two fields of the outermost message does it look like a shorter one.
       assert.equal(kvs.length, 1)
       assert.deepEqual(readable.length, 4)
@@ -459,28 +485,28 @@ describe("encode", () => {
           assert.deepEqual(plain(requestDeserialize(bytes)), plain(message), `${originalName}, seed ${seed}`)
 
         const [rangeRequest, rangeMessage] = random.range()
-        check(range, encode.range(rangeRequest), rangeMessage)
+        check(range, encodeRange(rangeRequest), rangeMessage)
         const [putRequest, putMessage] = random.put()
-        check(put, encode.put(putRequest), putMessage)
+        check(put, encodePut(putRequest), putMessage)
         const [deleteRangeRequest, deleteRangeMessage] = random.deleteRange()
-        check(deleteRange, encode.deleteRange(deleteRangeRequest), deleteRangeMessage)
+        check(deleteRange, encodeDeleteRange(deleteRangeRequest), deleteRangeMessage)
         const [txnRequest, txnMessage] = random.txn(2)
-        check(txn, encode.txn(txnRequest), txnMessage)
+        check(txn, encodeTxn(txnRequest), txnMessage)
         const [revision, physical] = [random.signed(), random.bool()]
-        check(compact, encode.compact({ revision, physical }), { revision, physical })
-        check(compact, encode.compact({ revision }), { revision, physical: false })
+        check(compact, encodeCompact({ revision, physical }), { revision, physical })
+        check(compact, encodeCompact({ revision }), { revision, physical: false })
 
         const [id, ttl, keys] = [random.signed(), random.whole(), random.bool()]
-        check(leaseGrant, encode.leaseGrant({ id, ttl }), { ID: id, TTL: ttl })
-        check(leaseGrant, encode.leaseGrant({ ttl }), { ID: 0, TTL: ttl })
-        check(leaseRevoke, encode.leaseRevoke(id), { ID: id })
-        check(leaseKeepAlive, encode.leaseKeepAlive(id), { ID: id })
-        check(leaseTimeToLive, encode.leaseTimeToLive({ id, keys }), { ID: id, keys })
-        check(leaseTimeToLive, encode.leaseTimeToLive({ id }), { ID: id, keys: false })
-        check(leaseLeases, encode.nothing(), {})
-        check(status, encode.nothing(), {})
-        check(alarm, encode.nothing(), { action: "Get", memberID: 0, alarm: "None" })
-        check(memberList, encode.memberList(keys), { linearizable: keys })
+        check(leaseGrant, encodeLeaseGrant({ id, ttl }), { ID: id, TTL: ttl })
+        check(leaseGrant, encodeLeaseGrant({ ttl }), { ID: 0, TTL: ttl })
+        check(leaseRevoke, encodeLeaseRevoke(id), { ID: id })
+        check(leaseKeepAlive, encodeLeaseKeepAlive(id), { ID: id })
+        check(leaseTimeToLive, encodeLeaseTimeToLive({ id, keys }), { ID: id, keys })
+        check(leaseTimeToLive, encodeLeaseTimeToLive({ id }), { ID: id, keys: false })
+        check(leaseLeases, encodeNothing(), {})
+        check(status, encodeNothing(), {})
+        check(alarm, encodeNothing(), { action: "Get", memberID: 0, alarm: "None" })
+        check(memberList, encodeMemberList(keys), { linearizable: keys })
 
         const [watchRequest, watchMessage] = random.watch()
         const watchId = random.whole()
@@ -488,10 +514,10 @@ describe("encode", () => {
           requestUnion: "create_request",
           createRequest: { ...message, watchId }
         })
-        check(watch, encode.watchCreate(encode.watch(watchRequest), watchId), created(watchMessage))
+        check(watch, encodeWatchCreate(encodeWatch(watchRequest), watchId), created(watchMessage))
         check(
           watch,
-          encode.watchCreate(encode.silentWatch(watchRequest), watchId),
+          encodeWatchCreate(encodeSilentWatch(watchRequest), watchId),
           created({
             key: toBytes(watchRequest.key),
             rangeEnd: toBytes(""),
@@ -502,11 +528,11 @@ describe("encode", () => {
             fragment: true
           })
         )
-        check(watch, encode.watchCancel(watchId), { requestUnion: "cancel_request", cancelRequest: { watchId } })
-        check(watch, encode.watchProgress(), { requestUnion: "progress_request", progressRequest: {} })
+        check(watch, encodeWatchCancel(watchId), { requestUnion: "cancel_request", cancelRequest: { watchId } })
+        check(watch, encodeWatchProgress(), { requestUnion: "progress_request", progressRequest: {} })
 
         const [name, password] = [random.text(), random.text()]
-        check(authenticate, encode.authenticate({ name, password }), { name, password })
+        check(authenticate, encodeAuthenticate({ name, password }), { name, password })
       }
     }))
 
@@ -518,7 +544,7 @@ describe("encode", () => {
       for (const length of [...around(16), ...around(2 ** 7), ...around(2 ** 14), ...around(2 ** 21)]) {
         const value = new Uint8Array(length).fill(length)
         const compare: Compare = { key: "a", target: "value", result: "less", value }
-        const bytes = encode.txn({ compare: [compare, compare] })
+        const bytes = encodeTxn({ compare: [compare, compare] })
         const read = requestDeserialize(bytes) as { readonly compare: ReadonlyArray<{ readonly value: Uint8Array }> }
         assert.deepEqual(read.compare.map((one) => Buffer.compare(one.value, value)), [0, 0], `${length} bytes`)
       }
@@ -528,9 +554,9 @@ describe("encode", () => {
     Effect.sync(() => {
       const range = { key: "a", rangeEnd: "" }
       const compare: Compare = { ...range, target: "version", result: "equal", value: 0n }
-      assert.deepEqual([...encode.range(range)], [10, 1, 97])
-      assert.deepEqual([...encode.deleteRange(range)], [10, 1, 97])
-      assert.deepEqual([...encode.watch(range)], [10, 1, 97, 32, 1, 64, 1])
-      assert.deepEqual([...encode.txn({ compare: [compare] })], [10, 5, 26, 1, 97, 32, 0])
+      assert.deepEqual([...encodeRange(range)], [10, 1, 97])
+      assert.deepEqual([...encodeDeleteRange(range)], [10, 1, 97])
+      assert.deepEqual([...encodeWatch(range)], [10, 1, 97, 32, 1, 64, 1])
+      assert.deepEqual([...encodeTxn({ compare: [compare] })], [10, 5, 26, 1, 97, 32, 0])
     }))
 })
