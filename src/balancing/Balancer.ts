@@ -34,7 +34,7 @@
  * @module
  */
 import { Effect, Option, Random, Result } from "effect"
-import type { InvalidOption } from "../internal/options.ts"
+import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
 import { isAvailable, type ServiceInstance } from "../registry/model/Instance.ts"
 import * as InstanceSet from "../registry/model/InstanceSet.ts"
@@ -206,7 +206,15 @@ class BalancerImpl<M> implements Balancer<M> {
 export const make = <M = Readonly<Record<string, string>>>(
   strategy: Strategy<NoInfer<M>>
 ): Result.Result<Balancer<M>, InvalidOption> =>
-  Result.map(strategy.make<M>(), (picker) => new BalancerImpl(strategy.name, picker))
+  Result.map(
+    Result.flatMap(
+      checkOptions("Balancer.make", (check) => {
+        check.callback("strategy", check.object("strategy", strategy).make)
+      }),
+      () => strategy.make<M>()
+    ),
+    (picker) => new BalancerImpl(strategy.name, picker)
+  )
 
 /**
  * What a pick may depend on besides time and random numbers.

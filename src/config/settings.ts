@@ -38,7 +38,7 @@ export const settingsOf = (
     return {
       progressEvery: check.duration("progressEvery", options.progressEvery ?? "10 seconds"),
       progressTimeout: check.duration("progressTimeout", options.progressTimeout ?? "5 seconds"),
-      retry: options.retry ?? Backoff.standard
+      retry: check.schedule("retry", options.retry ?? Backoff.standard)
     }
   })
 

@@ -36,8 +36,13 @@ export const plan = (check: Check, name: string, options: AcquireOptions): Plan 
   name: validName(check, name),
   ttl: Ttl.make(check, options.ttl ?? defaultTtl, undefined),
   timeout: options.timeout === undefined ? Option.none() : Option.some(check.duration("timeout", options.timeout)),
-  session: options.session
+  session: options.session === undefined ? undefined : validSession(check, options.session)
 })
+
+const validSession = (check: Check, session: Session): Session =>
+  typeof check.object("session", session).leaseId === "bigint" ?
+    session :
+    check.refuse("session", session, "it must be a session: yield* Session.make()")
 
 /** Checks a name. It is the start of keys, as it stands, so that other clients can use the same name. */
 export const validName = (check: Check, name: string): string =>

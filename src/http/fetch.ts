@@ -5,7 +5,7 @@
  * @since 0.1.0
  * @module
  */
-import { Cause, Effect, Exit, type ManagedRuntime, Option, Stream } from "effect"
+import { Cause, Effect, Exit, type ManagedRuntime, Option, Result, Stream } from "effect"
 import {
   FetchHttpClient,
   Headers,
@@ -16,6 +16,7 @@ import {
   HttpClientResponse,
   HttpTraceContext
 } from "effect/http"
+import { checkOptions } from "../internal/options.ts"
 import { readUpTo } from "./readUpTo.ts"
 
 /**
@@ -54,6 +55,8 @@ export interface FetchOptions {
  * The body of a `Request` is read up to `maxReplayBytes` before anything is sent. To send a stream as it comes, pass it as
  * `init.body`.
  *
+ * Throws `InvalidOption` if an option breaks its rule.
+ *
  * **Example**
  *
  * ```ts
@@ -83,8 +86,14 @@ export interface FetchOptions {
  */
 export const makeFetch = <R, E>(
   runtime: ManagedRuntime.ManagedRuntime<R | HttpClient.HttpClient, E>,
-  { maxReplayBytes = 1024 * 1024 }: FetchOptions = {}
+  options: FetchOptions = {}
 ): typeof globalThis.fetch => {
+  const maxReplayBytes = Result.getOrThrow(
+    checkOptions(
+      "makeFetch",
+      (check) => check.number("maxReplayBytes", options.maxReplayBytes ?? 1024 * 1024, { min: 0, whole: true })
+    )
+  )
   const send = async (input: RequestInfo | URL, init?: RequestInit): Promise<Response> => {
     const isBodyOfInput = input instanceof Request && (init?.body === undefined || init.body === null)
     // Bun constructs a `Request` from a used one, and leaves the body with the old one.

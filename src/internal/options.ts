@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Duration, Option, Result } from "effect"
+import { Duration, Effect, Option, Result, Schedule } from "effect"
 import { jsonOf } from "./json.ts"
 import { TaggedErrorClass } from "./TaggedErrorClass.ts"
 import { formatDuration } from "./time/format.ts"
@@ -39,6 +39,8 @@ export const show = (value: unknown): string => {
     formatDuration(value) :
     typeof value === "number" ?
     String(value) :
+    typeof value === "function" ?
+    "a function" :
     json(value)
   return text.length > maxShown ? `${text.slice(0, maxShown)}…` : text
 }
@@ -56,6 +58,7 @@ const json = (value: unknown): string => {
 export interface DurationBounds {
   /** Default: 1 millisecond. */
   readonly min?: Duration.Duration
+  /** Default: 365 days, or none for a duration that may be infinite. */
   readonly max?: Duration.Duration
   /** Default: false. */
   readonly infinite?: boolean
@@ -75,6 +78,11 @@ export interface Check {
   readonly number: (option: string, value: number, bounds?: NumberBounds) => number
   readonly text: (option: string, value: string) => string
   readonly oneOf: <A extends string | boolean>(option: string, value: A, allowed: ReadonlyArray<A>) => A
+  readonly object: <A extends object>(option: string, value: A) => A
+  readonly list: <A>(option: string, value: ReadonlyArray<A>) => ReadonlyArray<A>
+  readonly effect: <A, E, R>(option: string, value: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  readonly schedule: <S extends Schedule.Schedule<unknown, never>>(option: string, value: S) => S
+  readonly callback: <F extends (...args: never) => unknown>(option: string, value: F) => F
   /** The success of a result whose failure is the broken rule. */
   readonly valid: <A>(option: string, value: unknown, result: Result.Result<A, string>) => A
   /** Refuses a value with a rule of the caller's own. */
@@ -88,10 +96,12 @@ const checkOf = (of: string): Check => {
   return {
     refuse,
     duration: (option, value, { infinite = false, max, min = Duration.millis(1) } = {}) => {
-      const duration = Option.getOrUndefined(Duration.fromInput(value))
-      const isValid = duration !== undefined && isWithin(duration, min, max) &&
-        (infinite || Duration.isFinite(duration))
-      return isValid ? duration : refuse(option, value, durationRule(value, { infinite, max, min }))
+      const duration = isAmount(value) ? Option.getOrUndefined(Duration.fromInput(value)) : undefined
+      if (duration !== undefined && isWithin(duration, min, max) && (infinite || Duration.isFinite(duration))) {
+        if (infinite || max !== undefined || Duration.isLessThanOrEqualTo(duration, longest)) return duration
+        return refuse(option, value, durationRule(value, { infinite, max: longest, min }))
+      }
+      return refuse(option, value, durationRule(value, { infinite, max, min }))
     },
     number: (option, value, bounds = {}) => {
       const { max = Number.MAX_VALUE, min = -Number.MAX_VALUE, whole = false } = bounds
@@ -101,8 +111,34 @@ const checkOf = (of: string): Check => {
     text: (option, value) => typeof value === "string" ? value : refuse(option, value, "it must be a string"),
     oneOf: (option, value, allowed) =>
       allowed.includes(value) ? value : refuse(option, value, `it must be one of ${allowed.map(show).join(", ")}`),
+    object: (option, value) =>
+      typeof value === "object" && value !== null ? value : refuse(option, value, "it must be an object of options"),
+    list: (option, value) =>
+      Array.isArray(value) ? value : refuse(option, value, 'it must be a list, such as ["a", "b"]'),
+    effect: (option, value) =>
+      Effect.isEffect(value) ? value : refuse(option, value, "it must be an effect, such as Effect.void"),
+    schedule: (option, value) =>
+      Schedule.isSchedule(value) ?
+        value :
+        refuse(option, value, 'it must be a schedule, such as Schedule.spaced("1 second")'),
+    callback: (option, value) => typeof value === "function" ? value : refuse(option, value, "it must be a function"),
     valid: (option, value, result) => Result.isSuccess(result) ? result.success : refuse(option, value, result.failure)
   }
+}
+
+/** No option needs more. Beyond it a drain or a timeout would never end. */
+const longest = Duration.days(365)
+
+const units = ["weeks", "days", "hours", "minutes", "seconds", "milliseconds", "microseconds", "nanoseconds"]
+
+/** Whether an input is a duration at all: `Duration.fromInput` reads `NaN`, `{}` and `{ second: 5 }` as zero. */
+const isAmount = (value: unknown): boolean => {
+  if (typeof value === "number") return !Number.isNaN(value)
+  if (typeof value !== "object" || value === null || Duration.isDuration(value)) return true
+  if (Array.isArray(value)) return value.every((part) => !Number.isNaN(part))
+  const members = Object.entries(value)
+  return members.length > 0 &&
+    members.every(([unit, amount]) => units.includes(unit) && typeof amount === "number" && !Number.isNaN(amount))
 }
 
 const isWithin = (duration: Duration.Duration, min: Duration.Duration, max: Duration.Duration | undefined): boolean =>

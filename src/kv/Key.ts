@@ -12,6 +12,7 @@ import type { EtcdError } from "../etcd/EtcdError.ts"
 import { invalidArgument } from "../etcd/invalidArgument.ts"
 import { type Bytes, type KeyRange, prefix as prefixRange } from "../etcd/KeyRange.ts"
 import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
+import { show } from "../internal/options.ts"
 import { parseJson } from "../internal/text/json.ts"
 
 const InvalidValueBase: TaggedErrorClass<"InvalidValue", {
@@ -127,7 +128,11 @@ const textOf = (bytes: Uint8Array, what: string): Result.Result<string, Error> =
  */
 export const text: ValueCodec<string> = {
   encode: (value) =>
-    value.isWellFormed() ? Result.succeed(value) : Result.fail(new TypeError("the value is not well-formed Unicode")),
+    typeof value !== "string" ?
+      Result.fail(new TypeError("the value is not text")) :
+      value.isWellFormed() ?
+      Result.succeed(value) :
+      Result.fail(new TypeError("the value is not well-formed Unicode")),
   decode: (bytes) => textOf(bytes, "value")
 }
 
@@ -248,12 +253,12 @@ const prefixOf = <A>(name: string, codec: ValueCodec<A>): Prefix<A> => ({
 })
 
 /** The name of a key or a prefix. */
-export const nameOf = (target: KeyLike | PrefixLike): string => typeof target === "string" ? target : target.name
+export const nameOf = (target: KeyLike | PrefixLike): string => typeof target === "string" ? target : target?.name
 
 /** The codec of a key or a prefix, with exceptions turned into failures. */
 export const codecFor = <T extends KeyLike | PrefixLike>(target: T): ValueCodec<ValueOf<T>> => {
   // `ValueOf` reads the type from this very codec.
-  const codec = (typeof target === "string" ? text : target.codec) as ValueCodec<ValueOf<T>>
+  const codec = (typeof target === "object" ? target?.codec : text) as ValueCodec<ValueOf<T>>
   return {
     encode: (value) => attempt(() => codec.encode(value)),
     decode: (bytes) => attempt(() => codec.decode(bytes))
@@ -298,8 +303,9 @@ export const rangeOf = (
   method: string,
   target: KeyLike | PrefixLike
 ): Result.Result<{ readonly key: string } | Required<KeyRange>, EtcdError> => {
-  if (typeof target !== "string" && target._tag === "Prefix") return Result.succeed(prefixRange(target.name))
   const key = nameOf(target)
+  if (typeof key !== "string") return Result.fail(invalidArgument(method, `a key must be text, not ${show(target)}`))
+  if (typeof target !== "string" && target._tag === "Prefix") return Result.succeed(prefixRange(key))
   const rule = key === "" ?
     "a key must not be empty" :
     key.isWellFormed() ?

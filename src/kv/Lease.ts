@@ -108,13 +108,13 @@ export const make = (
   options: Options = {}
 ): Effect.Effect<Lease, EtcdError | InvalidOption, Etcd | Scope.Scope> =>
   Effect.gen(function* () {
-    const { retry } = options
-    const { releaseTimeout, times } = yield* Effect.fromResult(checkOptions("Lease.make", (check) => ({
+    const { releaseTimeout, retry, times } = yield* Effect.fromResult(checkOptions("Lease.make", (check) => ({
       times: Ttl.make(check, ttl, options.heartbeat),
       releaseTimeout: check.duration("releaseTimeout", options.releaseTimeout ?? "5 seconds", {
         min: Duration.zero,
         infinite: true
-      })
+      }),
+      retry: options.retry === undefined ? undefined : check.schedule("retry", options.retry)
     })))
     const etcd = yield* Etcd
     const context = yield* Effect.context<never>()

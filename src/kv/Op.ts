@@ -30,6 +30,7 @@ import { invalidArgument } from "../etcd/invalidArgument.ts"
 import type { KeyRange } from "../etcd/KeyRange.ts"
 import type { DeleteRangeResponse, PutRequest, RangeRequest, RangeResponse } from "../etcd/messages/kv.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { show } from "../internal/options.ts"
 import { type Entry, type Listing, readEntry, readListing } from "./Entry.ts"
 import {
   codecFor,
@@ -122,7 +123,13 @@ export const put = <K extends KeyLike>(
 ): Op<bigint, InvalidValue> => ({
   request: Result.gen(function* () {
     const { key: name } = yield* rangeOf("put", key)
-    const request: PutRequest = { key: name, value: yield* encode(key, value), ...leaseOf(options.lease) }
+    const lease = leaseOf(options.lease)
+    if (lease.lease !== undefined && typeof lease.lease !== "bigint") {
+      return yield* Result.fail(
+        invalidArgument("put", `a lease must be a Lease or a bigint, not ${show(options.lease)}`)
+      )
+    }
+    const request: PutRequest = { key: name, value: yield* encode(key, value), ...lease }
     return { _tag: "Put" as const, request }
   }),
   read: (_, revision) => Result.succeed(revision)

@@ -9,6 +9,7 @@ import type { EtcdError } from "../etcd/EtcdError.ts"
 import { invalidArgument } from "../etcd/invalidArgument.ts"
 import type { RangeRequest, RequestOp, ResponseOp } from "../etcd/messages/kv.ts"
 import type { LeaseId } from "../etcd/messages/lease.ts"
+import { show } from "../internal/options.ts"
 import { type KeyLike, nameOf, type PrefixLike, rangeOf } from "./Key.ts"
 
 /**
@@ -74,13 +75,18 @@ export const rangeRequest = (
   Result.flatMap(rangeOf("range", target), (range) => {
     const { revision, serializable = false } = options
     if (revision === undefined) return Result.succeed({ ...range, serializable })
-    return revision > 0n ?
+    return isRevision(revision) ?
       Result.succeed({ ...range, serializable, revision }) :
-      Result.fail(invalidArgument("range", `the revision must be above 0, got ${revision}`, nameOf(target)))
+      Result.fail(invalidArgument("range", `the revision is ${show(revision)}; ${revisionRule}`, nameOf(target)))
   })
 
+/** The rule for a revision to read or to start at. */
+export const revisionRule = "it must be a bigint above 0, such as 7n"
+
+export const isRevision = (revision: bigint): boolean => typeof revision === "bigint" && revision > 0n
+
 /** The id of a lease. */
-export const leaseId = (lease: LeaseLike): LeaseId => typeof lease === "bigint" ? lease : lease.id
+export const leaseId = (lease: LeaseLike): LeaseId => typeof lease === "object" ? lease?.id : lease
 
 /** Throws for a response of another kind than the request: no `Etcd` returns one. */
 export const unexpectedResponse = ({ _tag }: ResponseOp): never => {

@@ -29,6 +29,7 @@ import {
   type ValueCodec,
   type ValueOf
 } from "./Key.ts"
+import { isRevision, revisionRule } from "./requests.ts"
 
 /**
  * What {@link watch} emits.
@@ -239,11 +240,11 @@ const eventOf = <A>(codec: ValueCodec<A>, { kv, prevKv, type }: WatchEvent): Eve
 const settingsOf = (options: WatchOptions) =>
   checkOptions("Kv.watch", (check) => {
     const { previous = false, progressEvery = "10 seconds", progressTimeout = "5 seconds", revision } = options
-    if (revision !== undefined && revision <= 0n) check.refuse("revision", revision, "it must be above 0")
+    if (revision !== undefined && !isRevision(revision)) check.refuse("revision", revision, revisionRule)
     return {
       prevKv: previous,
       progressEvery: check.duration("progressEvery", progressEvery),
       progressTimeout: check.duration("progressTimeout", progressTimeout),
-      retry: options.retry ?? Backoff.standard
+      retry: check.schedule("retry", options.retry ?? Backoff.standard)
     }
   })

@@ -81,8 +81,9 @@ interface Settings {
 
 const settingsOf = (of: string, { maxStale = "5 minutes", prefix = "", ready = Effect.void, services }: Options) =>
   checkOptions(of, (check): Settings => {
-    for (const service of services ?? []) checkName(check, fromLike(service))
-    if (prefix !== "" && !/^(?:\/[A-Za-z0-9._~-]+)+$/.test(prefix)) {
+    for (const service of check.list("services", services ?? [])) checkName(check, fromLike(service))
+    if (ready !== "targets") check.effect("ready", ready)
+    if (check.text("prefix", prefix) !== "" && !/^(?:\/[A-Za-z0-9._~-]+)+$/.test(prefix)) {
       check.refuse("prefix", prefix, 'it must be a path such as "/internal", without a slash at its end')
     }
     return { services, maxStaleMillis: Duration.toMillis(check.duration("maxStale", maxStale)), ready, prefix }

@@ -175,7 +175,7 @@ const signals = { SIGINT: 130, SIGTERM: 0 } as const
  */
 export const connect = async <S extends ServiceLike = string>(options: ConnectOptions<S>): Promise<Client> => {
   const checked = checkOptions("connect", (check) => {
-    if (options.memory !== true && options.endpoints === undefined) {
+    if (check.object("options", options).memory !== true && options.endpoints === undefined) {
       check.refuse(
         "endpoints",
         undefined,

@@ -129,9 +129,12 @@ export const make = <A, E, R, M = Readonly<Record<string, string>>>(
 > =>
   Effect.gen(function* () {
     // The type of `service` says that the metadata of a name are strings.
-    const service =
-      (typeof options.service === "string" ? Service.make(options.service) : options.service) as Service.Service<M>
-    const name = yield* Effect.fromResult(checkOptions("ServiceClient.make", (check) => checkName(check, service)))
+    const service = Service.fromLike(options.service) as Service.Service<M>
+    const name = yield* Effect.fromResult(checkOptions("ServiceClient.make", (check) => {
+      check.callback("connect", options.connect)
+      if (options.connectKey !== undefined) check.callback("connectKey", options.connectKey)
+      return checkName(check, service)
+    }))
     const plan = yield* Effect.fromResult(clientPlan("ServiceClient.make", options))
     const balancer = yield* Effect.fromResult(Balancer.make<M>(options.strategy ?? Balancer.roundRobin))
     const registry = yield* Registry.Registry

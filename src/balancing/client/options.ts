@@ -196,15 +196,17 @@ const callPlanOf = <E>(check: Check, options: CallOptions<E>, before: CallPlan<E
     attemptTimeout: attemptTimeout === undefined ?
       before.attemptTimeout :
       millis(check, "attemptTimeout", attemptTimeout, orInfinite),
-    retryable: retryable ?? before.retryable,
+    retryable: retryable === undefined ? before.retryable : check.callback("retryable", retryable),
     // A `retryable` of the call's own replaces the client's notion of failure, too.
-    isFailure: isFailure ?? (retryable === undefined ? before.isFailure : undefined),
-    backoff: backoff ?? before.backoff,
+    isFailure: isFailure === undefined ?
+      (retryable === undefined ? before.isFailure : undefined) :
+      check.callback("isFailure", isFailure),
+    backoff: backoff === undefined ? before.backoff : check.schedule("backoff", backoff),
     waitFor: waitFor === undefined ?
       before.waitFor :
       millis(check, "waitFor", waitFor, { min: Duration.zero, infinite: true }),
     hedge: hedge === undefined ? before.hedge : hedge === false ? undefined : {
-      after: hedge.after > 0 && hedge.after < 1 ?
+      after: typeof check.object("hedge", hedge).after === "number" && hedge.after > 0 && hedge.after < 1 ?
         hedge.after :
         check.refuse("hedge.after", hedge.after, "it must be above 0 and below 1"),
       atLeast: millis(check, "hedge.atLeast", hedge.atLeast ?? "1 millis", orZero)
@@ -227,33 +229,41 @@ export const clientPlan = (of: string, options: PlanOptions): Result.Result<Plan
     isEager: check.oneOf("open", options.open ?? "first-use", ["first-use", "eagerly"]) === "eagerly",
     connectTimeout: check.duration("connectTimeout", options.connectTimeout ?? "5 seconds"),
     closeTimeout: check.duration("closeTimeout", options.closeTimeout ?? "30 seconds", orZero),
-    connectBackoff: options.connectBackoff ?? Backoff.fullJitter("500 millis", "30 seconds"),
+    connectBackoff: check.schedule(
+      "connectBackoff",
+      options.connectBackoff ?? Backoff.fullJitter("500 millis", "30 seconds")
+    ),
     discoveryTimeoutMillis: millis(check, "discoveryTimeout", options.discoveryTimeout ?? "5 seconds", orZero),
     budget: options.retryBudget === false ? undefined : budgetRules(check, options.retryBudget),
     accrual: options.failureAccrual === false ? undefined : accrualRules(check, options.failureAccrual),
     instanceMetrics: check.number("instanceMetrics", options.instanceMetrics ?? 100, { min: 0, whole: true })
   }))
 
-const budgetRules = (
-  check: Check,
-  { minPerSecond = 10, ratio = 0.2 }: RetryBudgetOptions = {}
-): RetryBudgetRules => ({
-  ratio: check.number("retryBudget.ratio", ratio, { min: 0, max: 1000 }),
-  minPerSecond: check.number("retryBudget.minPerSecond", minPerSecond, { min: 0 })
-})
+const budgetRules = (check: Check, options: RetryBudgetOptions = {}): RetryBudgetRules => {
+  const { minPerSecond = 10, ratio = 0.2 } = check.object("retryBudget", options)
+  return {
+    ratio: check.number("retryBudget.ratio", ratio, { min: 0, max: 1000 }),
+    minPerSecond: check.number("retryBudget.minPerSecond", minPerSecond, { min: 0 })
+  }
+}
 
-const accrualRules = (
-  check: Check,
-  { consecutive = 5, ejectFor = "5 seconds", maxEjected = 0.5, maxEjectionTime = "5 minutes", successRate }:
-    FailureAccrualOptions = {}
-): AccrualRules => ({
-  consecutive: check.number("failureAccrual.consecutive", consecutive, { min: 1, whole: true }),
-  successRate: successRate && {
-    below: check.number("failureAccrual.successRate.below", successRate.below, { min: 0, max: 1 }),
-    window: millis(check, "failureAccrual.successRate.window", successRate.window ?? "30 seconds"),
-    minCalls: check.number("failureAccrual.successRate.minCalls", successRate.minCalls ?? 20, { min: 1, whole: true })
-  },
-  ejectFor: millis(check, "failureAccrual.ejectFor", ejectFor),
-  maxEjectionTime: millis(check, "failureAccrual.maxEjectionTime", maxEjectionTime),
-  maxEjected: check.number("failureAccrual.maxEjected", maxEjected, { min: 0, max: 1 })
-})
+const accrualRules = (check: Check, options: FailureAccrualOptions = {}): AccrualRules => {
+  const {
+    consecutive = 5,
+    ejectFor = "5 seconds",
+    maxEjected = 0.5,
+    maxEjectionTime = "5 minutes",
+    successRate
+  } = check.object("failureAccrual", options)
+  return {
+    consecutive: check.number("failureAccrual.consecutive", consecutive, { min: 1, whole: true }),
+    successRate: successRate && {
+      below: check.number("failureAccrual.successRate.below", successRate.below, { min: 0, max: 1 }),
+      window: millis(check, "failureAccrual.successRate.window", successRate.window ?? "30 seconds"),
+      minCalls: check.number("failureAccrual.successRate.minCalls", successRate.minCalls ?? 20, { min: 1, whole: true })
+    },
+    ejectFor: millis(check, "failureAccrual.ejectFor", ejectFor),
+    maxEjectionTime: millis(check, "failureAccrual.maxEjectionTime", maxEjectionTime),
+    maxEjected: check.number("failureAccrual.maxEjected", maxEjected, { min: 0, max: 1 })
+  }
+}

@@ -72,6 +72,9 @@ const codeOf = (error: unknown): string =>
   error instanceof Error && "code" in error ? String(error.code) : messageOf(error)
 
 const read = (option: string, value: string | undefined): Effect.Effect<string | undefined, InvalidOption> => {
+  if (value !== undefined && typeof value !== "string") {
+    return Effect.fail(refuse(option, "not text", 'it must be PEM text or a path, such as readFileSync(path, "utf8")'))
+  }
   if (value === undefined || isPem(value)) return Effect.succeed(value)
   return Effect.tryPromise({
     try: () => readFile(value, "utf8"),

@@ -84,7 +84,7 @@ const checked = (check: Check, domain: string, options: DnsOptions) => {
   return {
     name: `${service.join("-")}._tcp.${domain}`,
     scheme: check.oneOf("tls", tls, [true, false]) ? "https" : "http",
-    servers: servers.map((server) => check.text("servers", server)),
+    servers: check.list("servers", servers).map((server) => check.text("servers", server)),
     timeout: check.duration("timeout", timeout)
   }
 }

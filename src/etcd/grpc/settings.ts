@@ -91,6 +91,9 @@ export const positiveMillis = (value: Duration.Input): number | undefined => {
 
 const maxInt32 = 2 ** 31 - 1
 
+/** A timer of a runtime with a longer delay fires at once. */
+const longestTimer = Duration.days(24)
+
 type TimeOption = "dialTimeout" | "requestTimeout" | "keepAliveTime" | "syncEvery"
 
 /** Checks the options and reads the files that they name. */
@@ -98,7 +101,9 @@ export const settingsOf: (options: Options) => Effect.Effect<Settings, InvalidOp
   function* (options: Options) {
     const checked = yield* Effect.fromResult(checkOptions("EtcdGrpc.make", (check) => {
       const millis = (name: TimeOption, otherwise: Duration.Input, min = 1) =>
-        Duration.toMillis(check.duration(name, options[name] ?? otherwise, { min: Duration.millis(min) }))
+        Duration.toMillis(
+          check.duration(name, options[name] ?? otherwise, { min: Duration.millis(min), max: longestTimer })
+        )
       return {
         ...checkCredentials(check, options),
         addresses: checkEndpoints(check, options),
@@ -140,6 +145,9 @@ const checkCredentials = (
 }
 
 const checkEndpoints = (check: Check, { endpoints, tls }: Options): Settings["addresses"] => {
+  check.list("endpoints", endpoints)
+  if (tls !== undefined) check.object("tls", tls)
+  if (tls?.serverName !== undefined) check.text("tls.serverName", tls.serverName)
   if (tls?.serverName === "") check.refuse("tls.serverName", "", "it must be a name or an IP address")
   const urls = endpoints.map((endpoint) => parse(check, endpoint, tls !== undefined))
   const other = urls.find(({ protocol }) => protocol !== urls[0]?.protocol)
@@ -162,6 +170,7 @@ const addressOf = (isSecure: boolean, serverName: string | undefined): Settings[
 
 const parse = (check: Check, endpoint: string, isSecure: boolean): URL => {
   const refuse = (rule: string): never => check.refuse("endpoints", withoutUserInfo(endpoint), rule)
+  check.text("endpoints", endpoint)
   const hasScheme = endpoint.includes("://")
   const text = hasScheme ? endpoint : `${isSecure ? "https" : "http"}://${endpoint}`
   // `URL` drops blanks and line breaks without a word.

@@ -73,6 +73,7 @@ export const checkReading = (check: Check, options: ReadOptions): ReadSettings =
 export const checkSettings = (check: Check, options: DiscoverOptions): Settings => {
   const { protect } = options
   if (protect !== undefined) {
+    check.object("protect", protect)
     check.duration("protect.hold", protect.hold)
     check.number("protect.maxLoss", protect.maxLoss, { min: 0, max: 1 })
   }
@@ -81,7 +82,7 @@ export const checkSettings = (check: Check, options: DiscoverOptions): Settings 
     progressEvery: check.duration("progressEvery", options.progressEvery ?? "10 seconds"),
     progressTimeout: check.duration("progressTimeout", options.progressTimeout ?? "5 seconds"),
     reconcileEvery: check.duration("reconcileEvery", options.reconcileEvery ?? "5 minutes"),
-    retry: options.retry ?? Backoff.standard,
+    retry: check.schedule("retry", options.retry ?? Backoff.standard),
     protect
   }
 }

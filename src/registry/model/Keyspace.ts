@@ -36,6 +36,7 @@ const randomId = (name: string): string => {
 
 /** The keyspace under a namespace, or the rule that it breaks. `services` and `/services/` mean `/services`. */
 export const make = (namespace: string): Result.Result<Keyspace, string> => {
+  if (typeof namespace !== "string") return Result.fail(namespaceRule)
   const trimmed = `/${namespace}`.replace(/^\/\//, "/").replace(/\/$/, "")
   const segments = trimmed.slice(1).split("/")
   if (!segments.every((segment) => Result.isSuccess(serviceName(segment)))) return Result.fail(namespaceRule)

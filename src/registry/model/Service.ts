@@ -4,6 +4,8 @@
  * @since 0.1.0
  * @module
  */
+import { Result, Schema } from "effect"
+import { checkOptions } from "../../internal/options.ts"
 import * as Codec from "./Codec.ts"
 import type { Labels } from "./Instance.ts"
 
@@ -81,7 +83,8 @@ export type MetadataIn<O> = O extends { readonly codec: Codec.Codec<infer M> } ?
  *
  * **Details**
  *
- * Nothing is checked here: an invalid name fails with `InvalidOption` where the service is used.
+ * An invalid name fails with `InvalidOption` where the service is used. Throws `InvalidOption` if `metadata` is no schema
+ * or `codec` no codec.
  *
  * **Gotchas**
  *
@@ -100,11 +103,22 @@ export type MetadataIn<O> = O extends { readonly codec: Codec.Codec<infer M> } ?
  * @category constructors
  */
 export const make = <O extends Options = Record<never, never>>(name: string, options?: O): Service<MetadataIn<O>> => {
-  const { codec, metadata } = options ?? {}
+  const { codec, metadata } = checkOptionsOf(options ?? {})
   const written = codec ?? (metadata === undefined ? Codec.strings : Codec.json(metadata))
   // `MetadataIn` reads the type off this very codec or schema.
   return { name, codec: written as Codec.Codec<MetadataIn<O>> }
 }
+
+const checkOptionsOf = ({ codec, metadata }: Options): Options =>
+  Result.getOrThrow(checkOptions("Service.make", (check) => {
+    if (metadata !== undefined && !Schema.isSchema(metadata)) {
+      check.refuse("metadata", metadata, "it must be a schema, such as Schema.Struct({ region: Schema.String })")
+    }
+    if (codec === undefined) return metadata === undefined ? {} : { metadata }
+    check.callback("codec.encode", check.object("codec", codec).encode)
+    check.callback("codec.decode", codec.decode)
+    return { codec }
+  }))
 
 /**
  * A service as a value: a name stands for one whose metadata is a record of strings.
@@ -113,4 +127,7 @@ export const make = <O extends Options = Record<never, never>>(name: string, opt
  */
 export const fromLike = <S extends ServiceLike>(service: S): Service<MetadataOf<S>> =>
   // `MetadataOf` reads the type off this very codec.
-  (typeof service === "string" ? make(service) : service) as Service<MetadataOf<S>>
+  // Anything else counts as a name, which the check of names refuses.
+  (typeof service === "object" && service !== null && "codec" in service ?
+    service :
+    make(service as string)) as Service<MetadataOf<S>>

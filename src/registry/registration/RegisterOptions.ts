@@ -205,7 +205,7 @@ export const checkPolicy = (check: Check, policy: RegistrationPolicy): CheckedPo
   if (policy.advertise !== undefined) check.valid("advertise", policy.advertise, checkAddress(policy.advertise))
   return {
     ttl: Ttl.make(check, policy.ttl ?? Ttl.defaultTtl, policy.heartbeat),
-    retry: policy.retry ?? Backoff.standard,
+    retry: check.schedule("retry", policy.retry ?? Backoff.standard),
     claim: check.oneOf("claim", policy.claim ?? "restart", ["restart", "exclusive", "overwrite"]),
     startup: check.oneOf("startup", policy.startup ?? "await", ["await", "background"]),
     startupTimeout: check.duration("startupTimeout", policy.startupTimeout ?? Duration.seconds(15)),
@@ -273,6 +273,8 @@ const checkRegistration = <M>(
       status: isGated ? "starting" : "up"
     },
     value: isGated ? encodeWithStatus(check, codec, instance, "health", "a check", "starting") : up,
-    health: options.health === undefined ? Option.none() : Option.some({ check: options.health, every, threshold })
+    health: options.health === undefined ?
+      Option.none() :
+      Option.some({ check: check.effect("health", options.health), every, threshold })
   }
 }
