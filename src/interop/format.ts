@@ -19,7 +19,7 @@ import * as Layout from "../registry/model/Layout.ts"
  * @category models
  */
 export interface Format<M, Options> extends Codec<M> {
-  (options: Options): Codec<M>
+  (options?: Options): Codec<M>
 }
 
 /** The parts of a format. */
@@ -35,7 +35,7 @@ export interface FormatParts<M> extends Pick<Codec<M>, "encode" | "decode" | "me
 export const format = <M, Options extends object>(
   make: (options: Partial<Options>) => FormatParts<M>
 ): Format<M, Partial<Options>> =>
-  Object.assign((options: Partial<Options>) => lossless(make(options)), lossless(make({})))
+  Object.assign((options: Partial<Options> = {}) => lossless(make(options)), lossless(make({})))
 
 const stored = ["endpoints", "status", "weight", "zone", "version", "metadata"] as const
 

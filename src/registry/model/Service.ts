@@ -115,8 +115,8 @@ const checkOptionsOf = ({ codec, metadata }: Options): Options =>
       check.refuse("metadata", metadata, "it must be a schema, such as Schema.Struct({ region: Schema.String })")
     }
     if (codec === undefined) return metadata === undefined ? {} : { metadata }
-    check.callback("codec.encode", check.object("codec", codec).encode)
-    check.callback("codec.decode", codec.decode)
+    check.callback("codec.encode", codec?.encode)
+    check.callback("codec.decode", codec?.decode)
     return { codec }
   }))
 
