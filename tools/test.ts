@@ -48,7 +48,8 @@ const commands: Record<
   ) => ReadonlyArray<string>
 > = {
   deno: ({ files, jobs, name, report }) => [
-    ...["test", "-A", "--no-check", `--junit-path=${report}`],
+    // The packages are installed. Programs that tests start would wait for the lock of another check.
+    ...["test", "-A", "--no-check", "--node-modules-dir=manual", `--junit-path=${report}`],
     ...(jobs > 1 ? ["--parallel"] : []),
     ...(name === undefined ? [] : [`--filter=/${name}/`]),
     ...files

@@ -158,7 +158,7 @@ export const real = Effect.fnUntraced(function* (
     connect,
     spawn: Effect.fnUntraced(function* (instance) {
       const script = fileURLToPath(new URL("./instance.ts", import.meta.url))
-      const runtime = "deno" in process.versions ? ["run", "-A"] : []
+      const runtime = "deno" in process.versions ? ["run", "-A", "--quiet"] : []
       const child = yield* childProcess(process.execPath, [...runtime, script, JSON.stringify(instance)], {
         signal: "SIGTERM",
         env,

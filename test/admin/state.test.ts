@@ -16,7 +16,7 @@ import { eventually, freePort } from "../harness/real.ts"
 describe("admin on a server", () => {
   eachSharedEtcd((server) => {
     const connected = <A, E>(program: Effect.Effect<A, E, Etcd>) =>
-      Effect.provide(program, EtcdGrpc.layer({ endpoints: [server().endpoint], dialTimeout: "1 second" }))
+      Effect.provide(program, EtcdGrpc.layer({ endpoints: [server().endpoint] }))
 
     live("Members.list returns the members as etcdctl does", () =>
       connected(Effect.gen(function* () {

@@ -13,7 +13,7 @@ import type { InvalidOption } from "../../src/internal/options.ts"
 
 /** Runs a program on a client of these endpoints. */
 export const connected = (options: Partial<EtcdGrpc.Options> & Pick<EtcdGrpc.Options, "endpoints">) =>
-  Effect.provide(EtcdGrpc.layer({ dialTimeout: "2 seconds", ...options }))
+  Effect.provide(EtcdGrpc.layer(options))
 
 /** Runs a program as a user. */
 export const as = (endpoint: string, username: string) =>

@@ -14,7 +14,7 @@ import { basename, join } from "node:path"
 import process from "node:process"
 import { after, before, describe } from "node:test"
 import { makeProxy, type Proxy } from "./Proxy.ts"
-import { attempt, eventually, freePort, get, pause, toError } from "./real.ts"
+import { attempt, eventually, freePort, get, limitMillis, pause, toError } from "./real.ts"
 import { binariesOf, type EtcdBinaries, versions } from "./versions.ts"
 
 export { isBefore, versions } from "./versions.ts"
@@ -120,6 +120,9 @@ const url = (port: number, scheme = "http") => `${scheme}://127.0.0.1:${port}`
 /** Where the other members find this one. */
 const peerUrl = ({ peer, peerProxy }: Pick<Plan, "peer" | "peerProxy">) => peerProxy?.endpoint ?? url(peer)
 
+/** Milliseconds after which a probe that has no answer is repeated: the server may hang. */
+const probeMillis = 2000
+
 // If the test process ends before its scopes were closed, its servers must not outlive it.
 const alive = new Set<number>()
 process.on("exit", () => alive.forEach((pid) => signalPid(pid, "SIGKILL")))
@@ -149,6 +152,8 @@ const argumentsOf = (plan: Plan, dataDir: string): ReadonlyArray<string> => {
     ["--election-timeout", String(heartbeat * 10)],
     ["--log-level", "error"],
     ["--logger", "zap"],
+    // Hashing a password with the default cost takes 70 ms of CPU, at each authentication.
+    ["--bcrypt-cost", "4"],
     // The page cache outlives a killed process, so tests need no fsync. etcd 3.4 does not know the flag.
     ...(binaries.version.startsWith("3.4.") ? [] : [["--unsafe-no-fsync"]]),
     ...(tls === undefined ? [] : [["--cert-file", tls.cert, "--key-file", tls.key]]),
@@ -209,13 +214,13 @@ const make = (plan: Plan): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
     })
 
     const probe = Effect.gen(function* () {
-      const answer = yield* get(`${url(plan.metrics)}/health`)
+      const answer = yield* get(`${url(plan.metrics)}/health`, probeMillis)
       if (!answer.includes('"true"')) return yield* Effect.fail(new Error(answer))
-      if (plan.options.tls === undefined) yield* get(`${url(plan.client)}/version`)
+      if (plan.options.tls === undefined) yield* get(`${url(plan.client)}/version`, probeMillis)
     })
     const healthy = Effect.gen(function* () {
       const outcome = yield* Effect.raceFirst(
-        eventually(probe, { limit: 30_000 }),
+        eventually(probe),
         Effect.andThen(attempt(() => ended), Effect.fail(new Error("it ended")))
       ).pipe(Effect.result)
       if (outcome._tag === "Success") return
@@ -236,7 +241,7 @@ const make = (plan: Plan): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
         if (signal !== "SIGKILL") signalPid(pid, "SIGCONT") // a paused process would not receive it
         yield* Effect.raceFirst(
           waitForEnd,
-          Effect.andThen(pause(15_000), Effect.fail(new Error(`etcd (pid ${pid}) still runs 15 s after ${signal}`)))
+          Effect.andThen(pause(limitMillis), Effect.fail(new Error(`etcd (pid ${pid}) still runs after ${signal}`)))
         )
       })
 
@@ -405,7 +410,10 @@ export const startCluster = (
       leader: eventually(Effect.gen(function* () {
         for (const { server } of members) {
           if (!server.running) continue
-          const leads = yield* Effect.orElseSucceed(server.metric("etcd_server_is_leader"), () => 0)
+          const leads = yield* Effect.raceFirst(
+            Effect.orElseSucceed(server.metric("etcd_server_is_leader"), () => 0),
+            Effect.as(pause(probeMillis), 0)
+          )
           if (leads === 1) return server
         }
         return yield* Effect.fail(new Error("no member leads"))
@@ -448,12 +456,20 @@ export const startCluster = (
     }
   })
 
-/** Runs the real `etcdctl` of the server's version against it; its standard output. */
+/**
+ * Runs the real `etcdctl` of the server's version against it; its standard output.
+ *
+ * Its own limits, 2 seconds to connect and 5 seconds for a command, are too short for a busy machine.
+ */
 export const etcdctl = (
   server: Pick<EtcdServer, "endpoint" | "version">,
   ...args: ReadonlyArray<string>
 ): Effect.Effect<string, Error> =>
-  runTool(binariesOf(server.version).etcdctl, `--endpoints=${server.endpoint}`, ...args)
+  runTool(
+    binariesOf(server.version).etcdctl,
+    ...[`--endpoints=${server.endpoint}`, "--dial-timeout=1m", "--command-timeout=1m"],
+    ...args
+  )
 
 /** Whether every thread has stopped: after SIGSTOP that takes a moment. Unknown, and true, without `/proc`. */
 const isStopped = (pid: number): boolean => {

@@ -77,7 +77,7 @@ export const startFront = Effect.fnUntraced(function* (
       env: { PATH: process.env["PATH"], ETCD_UNSUPPORTED_ARCH: process.arch }
     })
     alive.add(child)
-    yield* eventually(accepts(port), { limit: 10_000 })
+    yield* eventually(accepts(port))
   })
   yield* Effect.addFinalizer(() => Effect.ignore(kill))
   yield* start

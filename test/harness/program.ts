@@ -10,7 +10,7 @@ import process from "node:process"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { current, findRuntime, root, type RuntimeName } from "../../tools/runtimes.ts"
-import { toError } from "./real.ts"
+import { limitMillis, toError } from "./real.ts"
 
 export { current as currentRuntime, type RuntimeName } from "../../tools/runtimes.ts"
 
@@ -52,7 +52,7 @@ export interface Program {
   /**
    * The first line, of both outputs and from the start, that contains the text, matches the expression, or satisfies
    * the predicate (of the line and its index). Fails if the program ends without it, or after `limit` milliseconds
-   * (default 30,000).
+   * (default 45,000).
    */
   readonly awaitLine: (
     wanted: string | RegExp | ((line: string, index: number) => boolean),
@@ -78,6 +78,13 @@ export const runtime = (name: RuntimeName): string => {
   return path
 }
 
+/**
+ * Otherwise each start of Deno locks `node_modules` to check it. Several starts at once wait for each other, and say so on
+ * the standard error, which tests read.
+ */
+const installed = ({ cwd = root }: ProgramOptions): ReadonlyArray<string> =>
+  cwd === root ? ["--node-modules-dir=manual"] : []
+
 const running = new Set<number>()
 const killPid = (pid: number, signal: NodeJS.Signals) => {
   try {
@@ -97,7 +104,7 @@ export const runProgram = (options: ProgramOptions): Effect.Effect<Program, Erro
       const own = options.runtimeArgs ?? (name === "deno" ? ["-A"] : [])
       const [command, ...first] = name === "native" ?
         [file] :
-        [runtime(name), ...(name === "deno" ? ["run"] : []), ...own, file]
+        [runtime(name), ...(name === "deno" ? ["run", ...installed(options)] : []), ...own, file]
       const child = spawn(command ?? file, [...first, ...(options.args ?? [])], {
         cwd: options.cwd ?? root,
         env: { ...process.env, NO_COLOR: "1", ...options.env },
@@ -156,7 +163,7 @@ export const runProgram = (options: ProgramOptions): Effect.Effect<Program, Erro
           lines: Effect.sync(() => [...lines]),
           stdout: text("stdout"),
           stderr: text("stderr"),
-          awaitLine: (wanted, limit = 30_000) =>
+          awaitLine: (wanted, limit = limitMillis) =>
             Effect.suspend(() => {
               const matches = typeof wanted === "string" ?
                 (line: string) => line.includes(wanted) :

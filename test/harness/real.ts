@@ -16,6 +16,9 @@ export const toError = (cause: unknown): Error => cause instanceof Error ? cause
 export const attempt = <A>(run: () => PromiseLike<A>): Effect.Effect<A, Error> =>
   Effect.tryPromise({ try: run, catch: toError })
 
+/** How long anything may take on a busy machine, in milliseconds. Only a test that fails waits so long. */
+export const limitMillis = 45_000
+
 /** Real milliseconds, whatever the clock in use says. */
 export const pause = (milliseconds: number): Effect.Effect<void> =>
   Effect.callback((resume) => {
@@ -29,7 +32,7 @@ export const eventually = <A, E, R>(
   options: { readonly limit?: number; readonly every?: number; readonly late?: (last: E) => Error } = {}
 ): Effect.Effect<A, Error, R> =>
   Effect.suspend(() => {
-    const { every = 20, late, limit = 20_000 } = options
+    const { every = 20, late, limit = limitMillis } = options
     const deadline = performance.now() + limit
     const loop: Effect.Effect<A, Error, R> = Effect.catch(probe, (error) =>
       performance.now() < deadline ?
@@ -39,7 +42,7 @@ export const eventually = <A, E, R>(
   })
 
 /** The body of a GET that was answered with 200. */
-export const get = (url: string, timeout = 2000): Effect.Effect<string, Error> =>
+export const get = (url: string, timeout = limitMillis): Effect.Effect<string, Error> =>
   Effect.callback((resume) => {
     const request = http.get(url, { agent: false, timeout }, (response) => {
       const chunks: Array<Uint8Array> = []

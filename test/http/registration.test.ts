@@ -21,7 +21,7 @@ describe("HttpRegistration", () => {
         const registry = Registry.layerEtcd({ endpoints: [etcd.endpoint] })
         yield* Effect.gen(function* () {
           const scope = yield* Scope.fork(yield* Effect.scope)
-          const serving = HttpRegistration.layer("orders", { app, id: "a", drain: "1 second", path: "/api" }).pipe(
+          const serving = HttpRegistration.layer("orders", { app, id: "a", drain: "3 seconds", path: "/api" }).pipe(
             Layer.provide(layerServer("127.0.0.1", log))
           )
           yield* Layer.buildWithScope(serving, scope)

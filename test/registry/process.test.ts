@@ -75,11 +75,12 @@ describe(`a process on ${currentRuntime}`, () => {
       Effect.gen(function* () {
         const namespace = freshNamespace()
         const traffic = yield* trafficOf(yield* observer(server()), `${namespace}/`)
-        const running = yield* start(namespace)
+        const running = yield* start(namespace, { TTL: "4 seconds" })
         yield* running.awaitLine("registered")
         yield* running.signal("SIGKILL")
         assert.deepEqual(yield* running.exit, { code: null, signal: "SIGKILL" })
-        assert.equal((yield* keysIn(server(), namespace)).length, 1)
+        // The last heartbeat was sent at most a third of the TTL ago.
+        assert.deepEqual(traffic.events.map(({ type }) => type), ["put"])
         yield* traffic.until(({ type }) => type === "delete")
         assert.deepEqual(traffic.events.map(({ type }) => type), ["put", "delete"])
         yield* eventuallyNothingLeft(server(), namespace)

@@ -11,7 +11,10 @@ const defaultTimers = ["--heartbeat-interval", "100", "--election-timeout", "100
 eachSharedEtcd((etcd, version) => {
   conformance(`EtcdGrpc on etcd ${version}`, it.live, () =>
     Effect.sync(() => ({
-      connect: Effect.map(Layer.build(EtcdGrpc.layer({ endpoints: [etcd().endpoint] })), Context.get(Etcd)),
+      connect: Effect.map(
+        Layer.build(EtcdGrpc.layer({ endpoints: [etcd().endpoint], requestTimeout: "30 seconds" })),
+        Context.get(Etcd)
+      ),
       elapse: (milliseconds) => Effect.sleep(milliseconds)
     })))
 }, { args: defaultTimers })

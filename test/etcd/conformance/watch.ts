@@ -20,7 +20,8 @@ import {
   tombstone
 } from "./subject.ts"
 
-const quick = { progressEvery: "500 millis", progressTimeout: "500 millis" } as const
+/** A server has 2 seconds to answer. Silence of 2.3 seconds would end the watch. */
+const quick = { progressEvery: "300 millis", progressTimeout: "2 seconds" } as const
 
 export const watchChecks: ReadonlyArray<Check> = [
   {

@@ -4,6 +4,7 @@ import { prefix } from "../../../src/etcd/KeyRange.ts"
 import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
 import { eventCheck } from "../../../src/etcd/grpc/watchRange.ts"
 import { describe, live } from "../../harness/it.ts"
+import { eventually } from "../../harness/real.ts"
 import { event, header, startFake, type WatchAsk } from "./fakeEtcd.ts"
 import { watching } from "./support.ts"
 
@@ -117,14 +118,15 @@ describe("EtcdGrpc watches of a server that breaks the protocol", () => {
         })
         yield* Effect.gen(function* () {
           const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
-          const quick = { progressEvery: "100 millis", progressTimeout: "300 millis" } as const
+          const quick = { progressEvery: "100 millis", progressTimeout: "1 second" } as const
           const watch = yield* watching(etcd, { key: "a", ...quick })
           yield* watch.created
-          yield* Effect.sleep("2 seconds")
+          yield* eventually(
+            Effect.suspend(() => server.reads() >= 3 ? Effect.void : Effect.fail(`${server.reads()} reads`))
+          )
           assert.equal(watch.error, undefined)
           // The watch, one progress request, and the creation that shows that the server answers.
           assert.deepEqual(asks, ["create_request", "progress_request", "create_request"])
-          assert.ok(server.reads() >= 3, `${server.reads()} reads`)
         }).pipe(Effect.provide(Logger.layer([logger])))
         assert.deepEqual(lines, [
           `${server.endpoint} is a proxy that answers no progress requests: only reconciliation finds a watch that stopped there`

@@ -9,7 +9,7 @@ const [endpoints = "", work = ""] = process.argv.slice(2)
 const awake = setInterval(() => {}, 1000)
 
 await Effect.runPromise(Effect.scoped(Effect.gen(function* () {
-  const etcd = yield* EtcdGrpc.make({ endpoints: endpoints.split(","), dialTimeout: "1 second" })
+  const etcd = yield* EtcdGrpc.make({ endpoints: endpoints.split(",") })
   if (work === "idle") return
   yield* Effect.exit(etcd.put({ key: "a", value: "1" }))
   if (work === "calls") return

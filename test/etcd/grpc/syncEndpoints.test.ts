@@ -45,7 +45,7 @@ describe("EtcdGrpc syncEvery", () => {
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const proxy = yield* makeProxy(server)
-      const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint], dialTimeout: "500 millis" })
+      const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint] })
       yield* etcd.put({ key: "a", value: "1" })
       yield* proxy.refuse
       yield* proxy.reset

@@ -120,7 +120,7 @@ describe("EtcdGrpc with tls", () => {
           const certificates = yield* makeCertificates
           const etcd: EtcdServer = yield* startEtcd({ tls: yield* server(certificates) })
           const tls = yield* client(certificates)
-          const connected = yield* EtcdGrpc.make({ endpoints: [etcd.endpoint], tls, dialTimeout: "2 seconds" })
+          const connected = yield* EtcdGrpc.make({ endpoints: [etcd.endpoint], tls, dialTimeout: "30 seconds" })
           const error = yield* Effect.flip(connected.put({ key: "a", value: "1" }))
           assert.deepEqual([error._tag, error.method, error.key, error.endpoint, error.reason._tag], [
             "EtcdError",
@@ -140,7 +140,7 @@ describe("EtcdGrpc with tls", () => {
       const { authority: { ca } } = yield* makeCertificates
       const { first, server } = yield* listen
       const { port } = server.address() as net.AddressInfo
-      const etcd = yield* EtcdGrpc.make({ endpoints: [`127.0.0.1:${port}`], tls: { ca }, dialTimeout: "1 second" })
+      const etcd = yield* EtcdGrpc.make({ endpoints: [`127.0.0.1:${port}`], tls: { ca } })
       assert.equal((yield* Effect.flip(etcd.status)).reason._tag, "Unavailable")
       assert.equal((yield* Effect.flip(etcd.leaseKeepAlive({ id: 1n }))).reason._tag, "Unavailable")
       assert.ok(first.length > 0)
@@ -155,7 +155,7 @@ describe("EtcdGrpc with tls", () => {
         const { good, stranger } = yield* makeCertificates
         const server = yield* startEtcd({ tls: good })
         const error = yield* Effect.flip(
-          registerService("orders", { endpoints: ["http://10.0.0.1:80"], startupTimeout: "1 second" })
+          registerService("orders", { endpoints: ["http://10.0.0.1:80"], startupTimeout: "3 seconds" })
         ).pipe(Effect.provide([Registry.layerEtcd({ endpoints: [server.endpoint], tls: { ca: stranger.ca } }), quiet]))
         assert.equal(error._tag, "StartupTimeout")
         assert.match(error.message, /unable to verify|unknown ?issuer|self.signed/i)

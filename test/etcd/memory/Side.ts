@@ -128,13 +128,19 @@ export const carryOut = (
   }
 }
 
+/**
+ * Seconds of a lease that expires. A busy server must complete a few writes in this time: a lease that expires before its
+ * keys are written would be a difference.
+ */
+const shortTtl = 4
+
 /** Lets a lease with some keys expire, in one step, because a server cannot be paused for it. */
 export const letExpire = ({ etcd, outlive, place }: Side, names: ReadonlyArray<Uint8Array>): Effect.Effect<unknown> => {
   const id = leaseOf(place, 4)
   return outcome(
     place,
     Effect.gen(function* () {
-      const { ttl } = yield* etcd.leaseGrant({ id, ttl: 1 })
+      const { ttl } = yield* etcd.leaseGrant({ id, ttl: shortTtl })
       yield* Effect.forEach(names, (key) => etcd.put({ key, value: "expires", lease: id }))
       yield* etcd.leaseKeepAlive({ id })
       yield* outlive(id, ttl)

@@ -104,10 +104,10 @@ const serverSide = (etcd: Etcd, origin: Origin): Effect.Effect<Side, EtcdError, 
     Effect.gen(function* () {
       const { keys: [key] } = yield* etcd.leaseTimeToLive({ id, keys: true })
       if (key === undefined) return
-      const { kvs } = yield* etcd.range({ key })
+      const { header, kvs: [kv] } = yield* etcd.range({ key })
       const deletion = etcd.watch({
         key,
-        startRevision: (kvs[0]?.modRevision ?? 0n) + 1n,
+        startRevision: (kv?.modRevision ?? header.revision - 1n) + 1n,
         filters: ["noPut"]
       }).pipe(Stream.filter(({ _tag }) => _tag === "Events"), Stream.take(1), Stream.runDrain)
       yield* deletion
@@ -129,7 +129,7 @@ const settle = ({ command, step, ...watched }: Watched): Effect.Effect<void, Dif
     const engine = yield* Queue.clear(watched.engine)
     const server: Array<unknown> = []
     while (server.length < engine.length) {
-      const next = yield* Effect.timeoutOption(Queue.take(watched.server), "3 seconds")
+      const next = yield* Effect.timeoutOption(Queue.take(watched.server), "20 seconds")
       if (next._tag === "None") break
       server.push(next.value)
     }

@@ -24,7 +24,10 @@ const assertAgreement = <A>(
 ): Effect.Effect<void, Error | EtcdError, Scope.Scope> =>
   Effect.gen(function* () {
     const server = yield* startEtcd({ version })
-    const etcd = Context.get(yield* Layer.build(EtcdGrpc.layer({ endpoints: [server.endpoint] })), Etcd)
+    const etcd = Context.get(
+      yield* Layer.build(EtcdGrpc.layer({ endpoints: [server.endpoint], requestTimeout: "30 seconds" })),
+      Etcd
+    )
     const losesDeletionAtCompactRevision = version.startsWith("3.4.")
     const result: Arbitrary.CheckResult<A, Difference | EtcdError> = yield* Arbitrary.checkEffect(
       programs,
@@ -45,7 +48,7 @@ eachEtcd((version) => {
     { timeout: 300_000 }
   )
 
-  const expiring = Math.ceil(count / 300)
+  const expiring = Math.ceil(count / 500)
   live(
     `EtcdMemory and etcd agree about ${expiring} random programs in which a lease expires (seed ${seed})`,
     () =>

@@ -16,10 +16,7 @@ import type { InstanceSet } from "../../../src/registry/model/InstanceSet.ts"
 import type { Registration, RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
 import { Registry } from "../../../mod.ts"
 import { etcdctl, type EtcdServer } from "../../harness/EtcdServer.ts"
-import { eventually } from "../../harness/real.ts"
-
-/** How long anything may take on a slow machine, in milliseconds, unless the test is about time. */
-export const limit = 20_000
+import { eventually, limitMillis } from "../../harness/real.ts"
 
 let namespaces = 0
 
@@ -134,9 +131,9 @@ export const recorded = <A, E, R>(
             }
             if (exit === undefined) return undefined
             return Effect.fail(new Error(`it ended before: ${show(all.at(-1))} ${String(exit)}`))
-          }, options.limit ?? limit)
+          }, options.limit ?? limitMillis)
         }),
-      ended: Effect.suspend(() => when(() => exit === undefined ? undefined : Effect.succeed(exit), limit))
+      ended: Effect.suspend(() => when(() => exit === undefined ? undefined : Effect.succeed(exit), limitMillis))
     }
   })
 
@@ -152,7 +149,7 @@ export const statusesOf = <M>(
 export const awaitStatus = <M, Tag extends RegistrationStatus["_tag"]>(
   registration: Registration<M>,
   tag: Tag,
-  milliseconds = limit
+  milliseconds = limitMillis
 ): Effect.Effect<Extract<RegistrationStatus, { readonly _tag: Tag }>, Error> =>
   registration.status.changes.pipe(
     Stream.filter((status): status is Extract<RegistrationStatus, { readonly _tag: Tag }> => status._tag === tag),
