@@ -1,16 +1,16 @@
 /**
- * Effect Cluster's `RunnerStorage` on etcd: who is a runner, and who owns which shard.
+ * Effect Cluster's `RunnerStorage` on etcd: the list of runners, and the owner of each shard.
  *
  * **Details**
  *
- * A runner has two leases, with the time to live `shardLockExpiration` (whole seconds, at least 2). The membership lease
- * holds its registration and its machine id, the lock lease its shards. Heartbeats are sent only when Sharding
+ * A runner has two leases. Their time to live is `shardLockExpiration` (whole seconds, at least 2). The membership
+ * lease holds its registration and its machine id, the lock lease its shards. Heartbeats are sent only when Sharding
  * refreshes its locks. So a runner that hangs loses its shards, and a runner that is killed loses them when its leases
  * expire.
  *
  * - Every read that decides on ownership is linearizable.
- * - An operation that fails is tried again inside the storage, for 0.9 × min(`shardLockRefreshInterval`,
- *   `shardLockExpiration` / 3). So an election in etcd stops no entity.
+ * - The storage retries a failed operation for 0.9 × min(`shardLockRefreshInterval`, `shardLockExpiration` / 3), so
+ *   that an election in etcd stops no entity.
  * - A runner that restarts on the same address takes its shards and its machine id back at once.
  * - Machine ids are the lowest free numbers from 1 on. Ids of Effect's Snowflakes stay unique up to 1023 live runners.
  * - Closing the scope of the layer revokes both leases.
@@ -67,7 +67,7 @@ const releaseTimeout = Duration.seconds(5)
 const timesOf = (config: ShardingConfig.ShardingConfig["Service"]) => {
   const expiration = Duration.fromInputUnsafe(config.shardLockExpiration)
   const refreshes = Duration.fromInputUnsafe(config.shardLockRefreshInterval)
-  // As Sharding computes it: how often it refreshes, and how long it waits for each operation.
+  // Computed as in Sharding: how often it refreshes, and how long it waits for each operation.
   const interval = Duration.min(refreshes, Duration.divideUnsafe(expiration, 3))
   return { interval, ttlSeconds: Math.max(minTtlSeconds, Math.ceil(Duration.toSeconds(expiration))) }
 }
@@ -77,9 +77,9 @@ const timesOf = (config: ShardingConfig.ShardingConfig["Service"]) => {
  *
  * **Details**
  *
- * Nothing is sent before it is used. Fails with `InvalidOption` for a bad `prefix`. Operations fail with a `PersistenceError` whose `cause` is the last
- * `EtcdError`, when their time is up. Closing the scope revokes the leases; if etcd does not answer within 5 seconds,
- * that is logged and they expire.
+ * The first operation sends the first request. Fails with `InvalidOption` for a bad `prefix`. An operation whose time
+ * is up fails with a `PersistenceError`, whose `cause` is the last `EtcdError`. Closing the scope revokes the leases.
+ * If etcd does not answer within 5 seconds, a warning is logged and they expire.
  *
  * @stability unstable
  * @since 0.1.0
@@ -154,7 +154,7 @@ const maxSingleReads = 100
  *
  * **Details**
  *
- * It needs the `ShardingConfig` of the cluster: the leases last for its `shardLockExpiration`.
+ * It needs the `ShardingConfig` of the cluster, whose `shardLockExpiration` is the time to live of the leases.
  *
  * **Example**
  *

@@ -1,5 +1,5 @@
 /**
- * A lease that is granted when it is first needed, and again after it was lost. Its owner sends the heartbeats.
+ * A lease that is granted on first use, and again on the first use after a loss. Its owner sends the heartbeats.
  *
  * @module
  */
@@ -32,8 +32,8 @@ export class LazyLease {
   }
 
   /**
-   * Runs an operation under the lease, which is granted first if there is none. If the lease does not exist any more, the
-   * operation runs once more under a new one.
+   * Runs an operation under the lease; grants the lease first if there is none. If the lease has ended meanwhile, the
+   * operation runs once more under a new lease.
    */
   use<A>(operation: (id: LeaseId) => Effect.Effect<A, EtcdError>): Effect.Effect<A, EtcdError> {
     const run = (recover: (error: EtcdError) => Effect.Effect<A, EtcdError>): Effect.Effect<A, EtcdError> =>
@@ -88,7 +88,7 @@ export class LazyLease {
       ))
   })
 
-  /** Revokes the lease, with all its keys, if there is one. After a failure it is still there. */
+  /** Revokes the lease, if there is one, and with it all its keys. Keeps the lease if that fails. */
   readonly revoke: Effect.Effect<void, EtcdError> = Effect.suspend(() => {
     const id = this.#id
     if (id === undefined) return Effect.void

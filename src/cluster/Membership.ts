@@ -1,5 +1,5 @@
 /**
- * The runners of a cluster: who is a member, which machine id it has, and whether it is healthy.
+ * The runners of a cluster, each with its machine id and its health.
  *
  * @module
  */
@@ -35,7 +35,7 @@ export class Membership {
     this.#lease = lease
   }
 
-  /** All members. Leases remove the dead, and values that are not runners are left out. */
+  /** All members. Those whose lease has expired are gone; values that are not runners are left out. */
   readonly runners: Effect.Effect<Array<readonly [runner: string, healthy: boolean]>, EtcdError> = Effect.suspend(() =>
     Effect.map(
       rangeAll(this.#etcd, prefixRange(this.#keys.runners)),
@@ -107,7 +107,9 @@ export class Membership {
     })
   }
 
-  /** What must hold for this process to act for an address: nothing, unless it has registered that address itself. */
+  /**
+   * The condition under which this process may act for an address: none, unless it has registered that address itself.
+   */
   guard(address: string): ReadonlyArray<Compare> {
     const registered = this.#registered
     return registered?.address !== address ?
@@ -130,7 +132,7 @@ export class Membership {
   }
 }
 
-/** The machine id for a runner, and what must still hold when it is written. */
+/** The machine id for a runner, and the condition under which to write it. */
 const machineOf = (
   machines: ReadonlyArray<KeyValue>,
   prefix: string,

@@ -2,7 +2,7 @@
  * The shard locks of this process: keys under one lease of their own, so that one revocation releases all.
  *
  * A process owns a shard as long as the key has its lease. Ownership is always read from etcd, linearizably. The state
- * here serves only to find locks that `acquire` has written and not returned.
+ * in memory serves only to find locks that `acquire` has written but not returned.
  *
  * @module
  */
@@ -38,7 +38,7 @@ export class ShardLocks {
     this.#lease = lease
   }
 
-  /** Remembers what a call of `acquire`, with all its attempts, requests and returns. */
+  /** Records which shards a call of `acquire` requests in all its attempts, and which it returns. */
   track<E>(
     shardIds: ReadonlyArray<string>,
     call: Effect.Effect<Array<string>, E>
@@ -95,7 +95,7 @@ export class ShardLocks {
       this.#etcd.txn({
         compare: this.#membership.guard(address),
         then: shardIds.map(lock),
-        // Not a member any more: nothing new, but what is owned stays owned.
+        // Not a member any more: acquire nothing, but return what is owned.
         else: shardIds.map((shardId) => ({ _tag: "Range", request: { key: this.#keys.lock(shardId) } }))
       }),
       ({ responses }) =>
@@ -179,7 +179,7 @@ export class ShardLocks {
     return { key: this.#keys.lock(shardId), target: "lease", result: "equal", value: this.#lease.id ?? -1n }
   }
 
-  /** Forgets every shard: the lease is gone. */
+  /** Clears the state: the lease is gone. */
   forget(): void {
     this.#returned.clear()
   }

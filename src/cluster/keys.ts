@@ -46,7 +46,7 @@ export interface RunnerValue {
 /** Writes the value of a runner's key. */
 export const encodeRunner = ({ healthy, runner }: RunnerValue): string => JSON.stringify({ runner, healthy })
 
-/** Reads the value of a runner's key. Returns none for what is not one. */
+/** Reads the value of a runner's key. None if the value is not a runner. */
 export const decodeRunner = (value: Uint8Array): Option.Option<RunnerValue> => {
   try {
     const { healthy, runner } = (parseJson(textOf(value)) ?? {}) as { runner?: unknown; healthy?: unknown }

@@ -2,7 +2,7 @@
  * Retries inside the storage.
  *
  * Sharding retries a failed `refresh` five times within 250 ms and then stops every entity of the process. An election
- * in etcd takes a second or two. So no operation fails before its time is up, whatever the error.
+ * in etcd takes a second or two. So an operation is retried after any error until its time is up.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
  * A transport for the clients of ConnectRPC that picks an instance of a service for each call.
  *
- * It stands on a `ServiceClient`, whose strategies, retries and ejection it takes as options.
+ * It is built on `ServiceClient` and takes that module's options: strategies, retries and ejection.
  *
  * | the method                               | is retried after                                                     |
  * | ---------------------------------------- | -------------------------------------------------------------------- |
@@ -32,7 +32,7 @@ import {
 export type { AnyTransport, ConnectNode, Send, SessionManager } from "./connectNode.ts"
 
 /**
- * Options of {@link make}: those of `ServiceClient.make` that it does not set itself.
+ * Options of {@link make}: those of `ServiceClient.make`, except the ones that it sets itself.
  *
  * @stability unstable
  * @since 0.1.0
@@ -64,7 +64,7 @@ const factories = {
   connect: "createConnectTransport"
 } as const
 
-/** The URL of HTTP for an endpoint of an instance. */
+/** The HTTP URL of an endpoint. */
 const baseUrlOf = (instance: ServiceInstance<unknown>, isGrpc: boolean) =>
   Effect.map(
     isGrpc ?
@@ -73,7 +73,7 @@ const baseUrlOf = (instance: ServiceInstance<unknown>, isGrpc: boolean) =>
     (endpoint) => endpoint.replace(/^(?:grpc|tcp):/i, "http:").replace(/^grpcs:/i, "https:").replace(/\/$/, "")
   )
 
-/** Opens the connection to an instance, and makes its transport. */
+/** Connects to an instance and makes its transport. */
 const connectTo = (
   connectNode: ConnectNode,
   protocol: keyof typeof factories,
@@ -91,7 +91,7 @@ const connectTo = (
     return connectNode[factories[protocol]]({ ...options, httpVersion: "2", baseUrl, sessionManager } as never)
   })
 
-/** Runs a call of a transport. An interruption aborts its signal, which also ends the messages of a stream. */
+/** Runs a call of a transport. Interruption aborts the call's signal, which also ends the messages of a stream. */
 const attempt = (send: (signal: AbortSignal) => Promise<unknown>): Effect.Effect<unknown, unknown> =>
   Effect.suspend(() => {
     const controller = new AbortController()
@@ -100,7 +100,7 @@ const attempt = (send: (signal: AbortSignal) => Promise<unknown>): Effect.Effect
     )
   })
 
-/** Whether the server has refused the call before it ran: no connection, or a connection that closes. */
+/** Whether the server refused the call before running it: it refused the connection, or is closing it. */
 const isRefused = (error: unknown): boolean =>
   isRefusedConnection(error) || isConnectError(error) && error.message.includes("REFUSED_STREAM")
 
@@ -120,7 +120,7 @@ const errorOf = (cause: Cause.Cause<unknown>, signal: AbortSignal | undefined): 
   return connectError(isAbsent ? "unavailable" : "internal", message, error)
 }
 
-/** Messages that report their end: that of the source, or that the reader has left. */
+/** The same messages. Calls `onEnd` when the source ends or fails, or when the reader stops. */
 const watched = (
   source: AsyncIterable<unknown>,
   onStart: () => void,
@@ -226,7 +226,7 @@ class Balanced {
         retryable: (error: unknown) => !isRead && isRefused(error)
       })
       void this.#run(call, signal).then((exit) => {
-        // Nothing happens if the response has been passed on: its messages have the error.
+        // No effect if the response was already passed on: then its messages carry the error.
         if (Exit.isFailure(exit)) reject(errorOf(exit.cause, signal))
       })
     })
@@ -241,8 +241,8 @@ class Balanced {
  * `https` or `tcp` (for `"connect"` and `"grpc-web"`: `http` and `https` first). A stream stays with its instance and is
  * in flight until its messages end.
  *
- * Calls fail with a `ConnectError`: that of the last attempt, or one with `unavailable` if there is no instance, with
- * `deadline_exceeded` after a time limit, with `canceled` after an abort. `timeoutMs` of a call limits all its attempts.
+ * A call fails with the `ConnectError` of its last attempt. Without an instance the code is `unavailable`, after a time
+ * limit `deadline_exceeded`, after an abort `canceled`. `timeoutMs` limits all attempts of a call together.
  *
  * Fails with `InvalidOption` if an option breaks its rule.
  *

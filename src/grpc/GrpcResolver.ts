@@ -9,7 +9,7 @@
  * | is stale, because etcd is away    | keeps its addresses                                                |
  * | cannot be read (no permission, …) | keeps its addresses; without any, calls fail with `UNAVAILABLE`    |
  *
- * The resolver stands on the `experimental` interface of grpc-js 1.14.
+ * The resolver uses the `experimental` interface of grpc-js 1.14.
  *
  * @stability unstable
  * @since 0.1.0
@@ -42,14 +42,14 @@ export interface Options {
   readonly services?: Readonly<Record<string, Service.ServiceLike>>
   /** The schemes of endpoints that serve gRPC, best first. Default: `["grpc", "grpcs", "tcp"]`. */
   readonly endpointSchemes?: ReadonlyArray<string>
-  /** The zone of this client: only its instances are used while there are enough. Default: all zones. */
+  /** The zone of this client. While it has enough instances, only these are used. Default: all zones. */
   readonly zone?: string
   /** The number of available instances that `zone` must have. A whole number of at least 1. Default: 1. */
   readonly minLocal?: number
   /**
    * The service config of the channels, such as `{ methodConfig: [...] }`. A channel option `grpc.service_config` takes
-   * its place. Default: `{ loadBalancingConfig: [{ round_robin: {} }], methodConfig: [] }`, whose members are kept unless
-   * given.
+   * its place. Members that you leave out default to `{ loadBalancingConfig: [{ round_robin: {} }], methodConfig: []
+   * }`.
    */
   readonly serviceConfig?: {
     readonly loadBalancingConfig?: ReadonlyArray<Readonly<Record<string, object>>>
@@ -72,10 +72,10 @@ interface Plan extends AddressRules {
 
 const of = "GrpcResolver.register"
 
-/** The status code `UNAVAILABLE`, the one for a name that does not resolve. */
+/** The status code `UNAVAILABLE`: the name does not resolve. */
 const unavailable = 14
 
-/** The backoff after discovery failed: the cause may go away. */
+/** The backoff after discovery failed. */
 const discoveryBackoff = Backoff.fullJitter("1 second", "30 seconds")
 
 const planOf = (check: Check, grpc: GrpcJs, options: Options): Plan => {
@@ -123,12 +123,12 @@ const serviceOf = (target: Target, { scheme, services }: Plan): Service.AnyServi
     checkName(check, service)
     return service
   })
-  // grpc-js has no other way to refuse a target: the constructor of the channel throws this.
+  // Thrown by the constructor of the channel: grpc-js has no other way to refuse a target.
   if (checked._tag === "Failure") throw checked.failure
   return checked.success
 }
 
-/** The name of a service as the host of a URL, which grpc-js makes of it. */
+/** The name of a service as a valid host, because grpc-js builds a URL from it. */
 const authorityOf = (name: string): string => {
   const host = name.replaceAll(/[^\w.-]/g, "-")
   return URL.canParse(`http://${host}`) ? host : "service"
@@ -149,7 +149,7 @@ class Resolution {
   readonly #listener: Listener
   readonly #service: string
   readonly #serviceConfig: unknown
-  /** The addresses that the channel has, or why it has none. `undefined` before the first. */
+  /** The addresses that the channel has, or why it has none. `undefined` before the first update. */
   #known: string | undefined
 
   constructor(grpc: GrpcJs, plan: Plan, listener: Listener, service: string, channelOptions: object) {
@@ -161,7 +161,7 @@ class Resolution {
     this.#serviceConfig = isConfigured ? null : grpc.experimental.statusOrFromValue(plan.serviceConfig)
   }
 
-  /** Passes the addresses of a set on, unless the channel has just these: each list makes it choose anew. */
+  /** Passes the addresses of a set to the channel, unless they are unchanged: each list makes the channel pick anew. */
   update<M>(set: InstanceSet<M>): void {
     const { addresses, note } = resolutionOf(set, this.#plan)
     const known = addresses.length === 0 ? note : addresses.map(({ host, port }) => `${host} ${port}`).join()
@@ -169,8 +169,8 @@ class Resolution {
     this.#known = known
     const endpoints = addresses.map((address) => ({ addresses: [address] }))
     this.#emit(this.#grpc.experimental.statusOrFromValue(endpoints), note)
-    // The empty list makes the channel drop its addresses, which an error alone would leave in use. Calls then wait, until
-    // the error makes them fail.
+    // An error alone would leave the old addresses in use, so the channel first gets an empty list. Calls wait until
+    // the error follows and fails them.
     if (addresses.length === 0) this.#emitError(`no instance takes traffic; ${note}`)
   }
 
@@ -198,7 +198,7 @@ const follow = (
 ): Effect.Effect<void> => {
   const sets = registry.discover(Service.fromLike(service), plan.discover).pipe(
     Stream.tap((set) => Effect.sync(() => resolution.update(set))),
-    // A defect, such as an exception of a codec of the user's own, must not end the resolver either.
+    // A defect, such as an exception of the user's codec, must not end the resolver either.
     Stream.catchCause((cause) => Stream.fail(cause)),
     Stream.tapError((cause) => {
       const error = Cause.squash(cause)
@@ -219,7 +219,9 @@ const follow = (
   return Effect.asVoid(Effect.all([sets, late], { concurrency: 2 }))
 }
 
-/** grpc-js cannot unregister a class. After its registration has ended, this one reports that to new channels. */
+/**
+ * grpc-js cannot unregister a class. After the registration has ended, the class fails new channels with this error.
+ */
 const classOf = (grpc: GrpcJs, plan: Plan, registration: Registration): ResolverClass =>
   class {
     readonly #start: () => Fiber.Fiber<void>
@@ -243,7 +245,7 @@ const classOf = (grpc: GrpcJs, plan: Plan, registration: Registration): Resolver
     }
 
     updateResolution(): void {
-      // The service is followed already: there is nothing newer to ask for.
+      // After the first call there is nothing to do: the fiber delivers each new set.
       this.#fiber ??= this.#start()
     }
 
@@ -258,17 +260,17 @@ const classOf = (grpc: GrpcJs, plan: Plan, registration: Registration): Resolver
  *
  * **When to use**
  *
- * Where clients of grpc-js exist already, generated or not: only their target changes. To choose an instance for each call
- * by latency or by key, use `ServiceClient` with a client for each instance.
+ * For existing clients of grpc-js, generated or not: only their target changes. To pick an instance per call by latency
+ * or by key, use `ServiceClient` with a client for each instance.
  *
  * **Details**
  *
- * It completes at once. Each channel follows its service by a fiber of its own from its first call on, and shares the watch
- * with all consumers of the service. Instances that drain, are down or have the weight 0 leave the channel; calls in flight
- * to them go on. Weights become repeated addresses under `round_robin`: exact for whole weights with a small sum,
- * else to about 2 %.
+ * It completes at once. From its first call on, each channel follows its service in one fiber. It shares the watch with
+ * all consumers of the service. Instances that drain, are down or have the weight 0 leave the channel; calls in flight
+ * to them go on. Under `round_robin`, weights become repeated addresses. They are exact for whole weights with a small
+ * sum, else within about 2 %.
  *
- * When the scope closes, channels keep the addresses that they have and get no others.
+ * When the scope closes, channels keep the addresses that they have and get no updates.
  *
  * Fails with `InvalidOption` if an option breaks its rule. A target that names no service makes the constructor of the
  * client throw `InvalidOption`.
@@ -276,8 +278,8 @@ const classOf = (grpc: GrpcJs, plan: Plan, registration: Registration): Resolver
  * **Gotchas**
  *
  * Pass the copy of grpc-js that makes the clients: a process can hold two. grpc-js uses the variables `grpc_proxy` and
- * `http_proxy` for every target, unless the channel has the option `"grpc.enable_http_proxy": 0`. With TLS, the name in the
- * certificate is that of the service, unless the channel has `"grpc.ssl_target_name_override"`.
+ * `http_proxy` for every target, unless the channel has the option `"grpc.enable_http_proxy": 0`. With TLS, grpc-js
+ * expects the name of the service in the certificate, unless the channel has `"grpc.ssl_target_name_override"`.
  *
  * **Example**
  *

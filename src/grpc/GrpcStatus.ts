@@ -1,5 +1,5 @@
 /**
- * What the status code of a failed gRPC call says about the instance, and about another attempt.
+ * Whether the status code of a failed gRPC call counts against the instance, and whether the call may be retried.
  *
  * | code                 | the instance has failed | `isRetryable` | `isRetryableIfIdempotent` |
  * | -------------------- | ----------------------- | ------------- | ------------------------- |
@@ -11,7 +11,7 @@
  * | `ABORTED`            | no                      | no            | yes                       |
  * | any other            | no                      | no            | no                        |
  *
- * A service client judges errors with a code like this by default, with `isRetryable`.
+ * This is what `ServiceClient` does by default with errors that have a code; it retries by `isRetryable`.
  *
  * @since 0.1.0
  * @module
@@ -48,7 +48,7 @@ import type { CallOptions } from "../balancing/client/options.ts"
 export const codeOf: (error: unknown) => number | undefined = grpcCodeOf
 
 /**
- * Whether the instance is the reason of the error, so that the error counts against it.
+ * Whether the error counts against the instance.
  *
  * **Details**
  *
@@ -60,11 +60,11 @@ export const codeOf: (error: unknown) => number | undefined = grpcCodeOf
 export const isFailure = (error: unknown): boolean => isFailureStatus(error) ?? true
 
 /**
- * Whether a call may be sent again after the error: its code is `UNAVAILABLE`, or it has none.
+ * Whether any call may be retried after the error: its code is `UNAVAILABLE`, or it has none.
  *
  * **Gotchas**
  *
- * A connection that is lost in the middle of a call is `UNAVAILABLE`, too. A call that must never run twice takes
+ * A connection that is lost in the middle of a call is `UNAVAILABLE`, too. For calls that must never run twice, use
  * {@link once}.
  *
  * @since 0.1.0
@@ -73,7 +73,7 @@ export const isFailure = (error: unknown): boolean => isFailureStatus(error) ?? 
 export const isRetryable = (error: unknown): boolean => isRetryableStatus(error) ?? true
 
 /**
- * Whether a call that may run twice is worth another attempt after the error.
+ * Whether an idempotent call may be retried after the error.
  *
  * @since 0.1.0
  * @category predicates

@@ -12,8 +12,8 @@ import { Cause } from "effect"
  * **Details**
  *
  * `code` is the name of the error of the Effect API in capitals: `INVALID_OPTION`, `INSTANCE_ID_TAKEN`,
- * `REGISTRATION_REFUSED`, `STARTUP_TIMEOUT`, `DISCOVERY_REFUSED`, `ETCD_ERROR`. `CLOSED` means that the client is closed,
- * `ABORTED` that a call was interrupted, `DEFECT` an unexpected exception. `cause` is the original error.
+ * `REGISTRATION_REFUSED`, `STARTUP_TIMEOUT`, `DISCOVERY_REFUSED`, `ETCD_ERROR`. Besides: `CLOSED` (the client is
+ * closed), `ABORTED` (the call was interrupted) and `DEFECT` (an unexpected exception). `cause` is the original error.
  *
  * @since 0.1.0
  * @category errors

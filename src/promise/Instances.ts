@@ -29,7 +29,7 @@ export interface Instances<M = Labels> extends Iterable<ServiceInstance<M>> {
   readonly get: (id: string) => ServiceInstance<M> | undefined
 }
 
-/** Arrays are made when they are first read, so a change costs what has changed. */
+/** Arrays are built when they are first read, so that applying a change costs O(changed instances). */
 export const fromSet = <M>(set: InstanceSet<M>): Instances<M> => ({
   revision: set.revision,
   isStale: set.freshness._tag === "Stale",

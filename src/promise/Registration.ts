@@ -26,8 +26,8 @@ export type RegisterOptions<M = Labels> =
   }
   & {
     /**
-     * Gates the status: `"starting"` until the promise first resolves, `"down"` after `healthThreshold` rejections in a row.
-     * The signal ends when a check takes longer than `healthEvery`.
+     * Sets the status: `"starting"` until the promise first resolves, `"down"` after `healthThreshold` rejections in a
+     * row. The signal ends when a check takes longer than `healthEvery`.
      */
     readonly health?: (signal: AbortSignal) => PromiseLike<unknown>
   }
@@ -57,7 +57,7 @@ export type Status = "registering" | "registered" | "recovering" | "superseded" 
  */
 export interface Registration<M = Labels> extends AsyncDisposable {
   readonly key: string
-  /** The instance as it is, or as it will be once etcd takes it. */
+  /** The instance as it is in etcd, or as it will be after the pending write. */
   readonly instance: ServiceInstance<M>
   readonly status: Status
   /** Changes the instance in one transaction. Resolves when it is in etcd. */

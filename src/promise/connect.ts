@@ -28,7 +28,7 @@ import type { RegisterOptions, Registration, Status } from "./Registration.ts"
 import { logSafely } from "../internal/logSafely.ts"
 
 /**
- * Where etcd is, and what the client does.
+ * The endpoints of etcd, and the options of the client.
  *
  * @since 0.1.0
  * @category options
@@ -42,14 +42,14 @@ export interface ConnectOptions<S extends ServiceLike = string> {
   /** The password, or a function that returns the current one; it is called at each authentication. */
   readonly password?: string | (() => string | PromiseLike<string>)
   readonly tls?: EtcdGrpc.Tls
-  /** What all keys start with. Default: `/services`. */
+  /** The start of all keys. Default: `/services`. */
   readonly namespace?: string
   /**
    * Releases everything on SIGINT and SIGTERM, then exits: with 0 after SIGTERM, with 130 after SIGINT. Default: false,
-   * because a library must not take over the signals of a program unasked.
+   * because the signals belong to the program.
    */
   readonly handleSignals?: boolean
-  /** The services of hosts for `fetch`, where the host is not the name: `{ "pay.internal": "payments" }`. */
+  /** Maps hosts of `fetch` to services if the host is not the service's name: `{ "pay.internal": "payments" }`. */
   readonly services?: Readonly<Record<string, S>>
 }
 
@@ -95,13 +95,13 @@ export interface Client extends AsyncDisposable {
   ) => () => void
   /** The current set and each later one, for `for await`. A slow loop receives the newest. */
   readonly watch: <S extends ServiceLike>(service: S) => AsyncIterable<Instances<MetadataOf<S>>>
-  /** The names of all services that have instances, with how many. */
+  /** The names of all services that have instances, and the number of instances of each. */
   readonly services: () => Promise<ReadonlyArray<{ readonly name: string; readonly instances: number }>>
   /** `fetch` with service names as hosts: `client.fetch("http://orders/7")`. Balanced, with retries. */
   readonly fetch: typeof globalThis.fetch
   /**
-   * Makes `discovery:///orders` a target of the clients of grpc-js: its channel follows the service `orders` until this
-   * client closes. Takes the copy of grpc-js that your program imports; this module loads none.
+   * Makes `discovery:///orders` a target for clients of grpc-js: the channel follows the service `orders` until this
+   * client closes. Pass the copy of grpc-js that your program imports; this module loads none.
    */
   readonly registerGrpcResolver: (grpc: GrpcResolver.GrpcJs, options?: GrpcResolver.Options) => Promise<void>
   /**
@@ -113,8 +113,8 @@ export interface Client extends AsyncDisposable {
     options: ConnectTransport.Options<N, S>
   ) => Promise<ReturnType<N["createGrpcTransport"]>>
   /**
-   * The routes of `./monitoring` (`/metrics`, `/sd/prometheus`, `/livez`, `/readyz`) for `Deno.serve` and `Bun.serve`, and
-   * through its `nodeListener` for `node:http`. They answer until the client closes.
+   * The routes of `./monitoring` (`/metrics`, `/sd/prometheus`, `/livez`, `/readyz`) for `Deno.serve` and `Bun.serve`,
+   * and through its `nodeListener` for `node:http`. They serve until the client closes.
    */
   readonly monitoring: (options?: MonitoringOptions) => Promise<Monitoring.WebHandler>
   /** Releases all registrations, ends all subscriptions and closes the connection. May be called twice. */
@@ -272,7 +272,7 @@ class ClientImpl implements Client {
       )
       return this.#registrationOf(registration, () => Effect.runPromise(Scope.close(scope, Exit.void)))
     })
-    // Closing the scope ends the registration, but not the wait for it.
+    // Closing the scope ends the registration, but does not end the wait for its start.
     return this.#run(Effect.raceFirst(registered, Deferred.await(this.#closed)))
   }
 
@@ -371,6 +371,6 @@ class ClientImpl implements Client {
     })()
 }
 
-/** Runs a listener of the user. Its exception is logged and goes no further. */
+/** Runs a listener of the user. An exception is logged and does not propagate. */
 const guarded = (listener: () => void): Effect.Effect<void> =>
   Effect.catchDefect(Effect.sync(listener), (error) => logSafely(Effect.logError("a listener threw", error)))

@@ -1,7 +1,7 @@
 /**
  * Effect RPC by service name: a protocol for `RpcClient` that picks an instance for each request.
  *
- * It stands on a `ServiceClient`, whose strategies, time limits, retries and ejection it takes as options.
+ * It is built on `ServiceClient` and takes that module's options: strategies, time limits, retries and ejection.
  *
  * | a request ends with                                  | counts for the instance as | and is                         |
  * | ----------------------------------------------------- | -------------------------- | ------------------------------ |
@@ -62,7 +62,7 @@ export const Idempotent: Context.Reference<boolean> = Context.Reference(
 )
 
 /**
- * Options of both protocols: those of `ServiceClient.make` that they do not set themselves.
+ * Options of both protocols: those of `ServiceClient.make`, except the ones that a protocol sets itself.
  *
  * @stability unstable
  * @since 0.1.0
@@ -73,7 +73,7 @@ export interface Options<S extends Service.ServiceLike = string> extends
     ServiceClient.Options<unknown, Service.MetadataOf<S>>,
     "service" | "connect" | "connectKey" | "retryable" | "isFailure"
   > {
-  /** The RPCs that are called. Says which are {@link Idempotent}, and which are streams, which have no time limit. */
+  /** The RPCs to call. Their annotations and schemas decide which are {@link Idempotent} and which are streams. */
   readonly group: RpcGroup.Any
   /** Returns the key of a request for consistent hashing. */
   readonly hashKey?: (request: RpcMessage.RequestEncoded) => string | undefined
@@ -106,7 +106,7 @@ export interface SocketOptions<S extends Service.ServiceLike = string, R = never
    * scheme `ws`, `wss`, `http` or `https`.
    */
   readonly socket?: (instance: ServiceInstance<Service.MetadataOf<S>>) => Effect.Effect<Socket.Socket, unknown, R>
-  /** How often a ping is sent. An instance that sends nothing for that time is disconnected. Default: 5 seconds. */
+  /** How often a ping is sent. An instance that sends nothing for that long is disconnected. Default: 5 seconds. */
   readonly pingInterval?: Duration.Input
 }
 
@@ -116,7 +116,7 @@ type Connect<M, R> = (
   serialization: RpcSerialization.RpcSerialization["Service"]
 ) => Effect.Effect<InstanceRpc, unknown, R | Scope.Scope>
 
-/** What the group says about a request. */
+/** Looks up the RPC of a request in the group. */
 const kindsOf = (group: RpcGroup.Any) => {
   const { requests } = group as unknown as { readonly requests: ReadonlyMap<string, Rpc.AnyWithProps> }
   return (tag: string) => {
@@ -162,7 +162,7 @@ const make = <S extends Service.ServiceLike, R>(
           const call: ServiceClient.CallOptions<TransportFailed> = {
             isFailure: () => true,
             retryable: (error) => !hasChunks && (isIdempotent || error._tag === "TransportFailed" && !error.isSent),
-            // A stream takes as long as it takes, and a second one beside it would deliver everything twice.
+            // No time limit for streams, and no hedging: a second stream would deliver everything twice.
             ...(isStream ? { attemptTimeout: Duration.infinity, timeout: Duration.infinity } : {}),
             ...(isStream || !isIdempotent ? { hedge: false } : {}),
             ...(key === undefined ? {} : { key })
@@ -176,7 +176,7 @@ const make = <S extends Service.ServiceLike, R>(
           }, call)
           return ended.pipe(
             Effect.mapError(toRpcClientError),
-            // Last: the client interrupts what still runs when it gets the exit.
+            // Send the exit last: on receiving it, the client interrupts what still runs.
             Effect.flatMap((exit) => write(clientId, exit)),
             Effect.ensuring(Effect.sync(() => instances.delete(message.id)))
           )
@@ -195,7 +195,7 @@ const make = <S extends Service.ServiceLike, R>(
     })
   })
 
-/** A URL below an endpoint, without the slash between them twice. */
+/** Joins an endpoint and a path with exactly one slash. */
 const below = (endpoint: string, path: string): string => endpoint.replace(/\/$/, "") + path
 
 /**
@@ -204,8 +204,9 @@ const below = (endpoint: string, path: string): string => endpoint.replace(/\/$/
  * **Details**
  *
  * Requests go below the first endpoint of an instance whose scheme is `http` or `https`. A response with a status other
- * than 2xx is a failure of the transport. If there is no instance, or all attempts failed, calls fail with an
- * `RpcClientError`. Its reason has the `NoInstanceAvailable` or `CallFailed` as a cause if no attempt has one of its own.
+ * than 2xx is a transport failure. If there is no instance, or if every attempt failed, the call fails with an
+ * `RpcClientError`. It is the error of the last attempt, or else one whose reason has `NoInstanceAvailable` or
+ * `CallFailed` as its cause.
  *
  * Fails with `InvalidOption` if an option breaks its rule.
  *
@@ -267,7 +268,7 @@ export const layerProtocolHttp = <S extends Service.ServiceLike = string>(
 
 const webSocketSchemes = { "http:": "ws:", "https:": "wss:" } as const
 
-/** A WebSocket of the constructor in the context, or else of the runtime. */
+/** Opens a WebSocket with the constructor in the context, or else with that of the runtime. */
 const openWebSocket = (instance: ServiceInstance<unknown>, path: string) =>
   Effect.gen(function* () {
     const endpoint = yield* ServiceClient.endpointOf(instance, "ws", "wss", "http", "https")
@@ -286,12 +287,12 @@ const openWebSocket = (instance: ServiceInstance<unknown>, path: string) =>
  *
  * **Details**
  *
- * A socket opens with the first request to its instance, and again after it was lost. It closes when the instance has
- * left and its requests have ended, after `closeTimeout` at the latest. Requests in flight on a lost socket fail with
- * the error of the socket, unless they are {@link Idempotent}.
+ * A socket opens with the first request to its instance, and again after it was lost. It closes once the instance has
+ * left and its requests have ended, or after `closeTimeout`. Requests in flight on a lost socket fail with the error of
+ * the socket, unless they are {@link Idempotent}.
  *
- * A socket that cannot open counts as a failed `connect` of `ServiceClient`. Otherwise the same as
- * {@link layerProtocolHttp}.
+ * A socket that cannot open counts as a failed `connect` of `ServiceClient`. Everything else is as in {@link
+ * layerProtocolHttp}.
  *
  * @stability unstable
  * @since 0.1.0

@@ -25,10 +25,10 @@ export class TransportFailed extends Error {
 type OnChunk = (chunk: RpcMessage.ResponseChunkEncoded) => Effect.Effect<void>
 
 /**
- * The number of the next client of a protocol.
+ * The client id for the next request of a protocol.
  *
- * Each request is a client of its own: the messages `Defect` and `ClientProtocolError` name a client and no request, and
- * over HTTP they concern one request only.
+ * Each request gets its own client id: `Defect` and `ClientProtocolError` carry a client id but no request id, and over
+ * HTTP they concern one request only.
  */
 let nextClientId = 0
 
@@ -43,7 +43,7 @@ export class InstanceRpc {
     this.#isUnsent = isUnsent
   }
 
-  /** Sends a request and waits for its end. The end of a handler that failed is a success here. */
+  /** Sends a request and waits for its exit. An exit with the handler's failure is a success here. */
   request(
     message: RpcMessage.RequestEncoded,
     onChunk: OnChunk
@@ -91,7 +91,7 @@ const receive = (
     case "Exit":
       return Deferred.succeed(end, message)
     case "Defect":
-      // A handler died, perhaps that of another request on the same socket. As in Effect's own client, the call dies.
+      // A handler died, possibly that of another request on the same socket. The call dies, as in Effect's own client.
       return Deferred.die(end, message.defect)
     case "ClientProtocolError":
       return Deferred.fail(end, new TransportFailed(message.error, true))
@@ -100,6 +100,6 @@ const receive = (
   }
 }
 
-/** An error of the client for what has no error of its own. */
+/** Wraps a cause that is not an `RpcClientError`. */
 export const defect = (message: string, cause: unknown): RpcClientError.RpcClientError =>
   new RpcClientError.RpcClientError({ reason: new RpcClientError.RpcClientDefect({ message, cause }) })
