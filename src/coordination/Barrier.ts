@@ -3,7 +3,7 @@
  *
  * **Details**
  *
- * It is the barrier of etcd's recipes (client/v3/experimental/recipes/barrier.go): the barrier is held while its key
+ * Compatible with the barrier of etcd's recipes (client/v3/experimental/recipes/barrier.go): it is held while its key
  * exists. The key has no lease, so a barrier outlives the process that holds it.
  *
  * @module
@@ -17,7 +17,7 @@ import * as Line from "./Line.ts"
 import { validName } from "./options.ts"
 
 /**
- * A barrier that processes wait at while its key exists.
+ * A barrier: processes wait while its key exists.
  *
  * @since 0.1.0
  * @category models
@@ -25,21 +25,21 @@ import { validName } from "./options.ts"
 export interface Barrier {
   /** The key. */
   readonly name: string
-  /** Closes the barrier. `false` if it was closed already. */
+  /** Closes the barrier. Returns `false` if it was already closed. */
   readonly hold: Effect.Effect<boolean, EtcdError>
-  /** Opens the barrier for everybody. `false` if it was open already. */
+  /** Opens the barrier for all processes. Returns `false` if it was already open. */
   readonly release: Effect.Effect<boolean, EtcdError>
   /** Waits until the barrier is open. Outages of etcd prolong the wait. */
   readonly wait: Effect.Effect<void, EtcdError>
 }
 
 /**
- * Makes a barrier of this name, which is the key. Nothing is sent.
+ * Makes a barrier whose key is `name`. Nothing is sent.
  *
  * **Details**
  *
- * Fails with `InvalidOption` for an empty name. `hold` and `release` run once and fail with the `EtcdError` that etcd
- * answered; both are safe to repeat. `wait` fails with the `EtcdError` of a request that etcd refuses.
+ * Fails with `InvalidOption` for an empty name. `hold` and `release` run once, fail with an `EtcdError`, and are safe
+ * to repeat. `wait` fails with the `EtcdError` of a request that etcd refuses.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * A semaphore whose permits are shared by all processes that use its name, first come, first served.
+ * A semaphore whose permits all processes share by its name, first come, first served.
  *
  * @module
  */
@@ -18,12 +18,12 @@ import { type AcquireOptions, type Plan, plan } from "./options.ts"
  * @category options
  */
 export interface Options extends AcquireOptions {
-  /** How many hold a permit at a time: a whole number of at least 1, the same in every process. */
+  /** The number of permits: a whole number from 1 to 1,000, the same in every process. */
   readonly permits: number
 }
 
 /**
- * Why a permit was not acquired, or is held no longer.
+ * Why a permit was not acquired, or was lost.
  *
  * @since 0.1.0
  * @category errors
@@ -47,7 +47,7 @@ export interface DistributedSemaphore {
 
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
-/** Refuses a line whose first contender wrote another number of permits. */
+/** Fails if the first contender in the line wrote another number of permits. */
 const agreeing = ({ name }: Plan, permits: number): Line.Entry<PermitsMismatch> => ({
   value: String(permits),
   permits,
@@ -62,13 +62,13 @@ const agreeing = ({ name }: Plan, permits: number): Line.Entry<PermitsMismatch> 
  *
  * **Details**
  *
- * The number of permits stands in the keys. A process that uses another number than the first in line fails with
- * `PermitsMismatch`. Every permit has a lease of its own, or that of `session`. Waiting, releasing and losing a permit
- * are those of a lock (see `Lock.acquire`). Fails with `InvalidOption`.
+ * The keys contain the number of permits. A process whose number differs from that of the first in line fails with
+ * `PermitsMismatch`. Every permit has a lease of its own, or that of `session`. A permit is awaited, released and lost
+ * as a lock is (see `Lock.acquire`). Fails with `InvalidOption`.
  *
  * **Gotchas**
  *
- * Only clients of this module understand the line of a semaphore; use a name that no lock has. With `session`, one
+ * Only clients of this module can read the line of a semaphore; use a name that no lock has. With `session`, one
  * process holds at most one permit of a name.
  *
  * @example
@@ -104,5 +104,5 @@ export const make = (name: string, options: Options): Effect.Effect<DistributedS
     }
   })
 
-/** A waiter reads the keys of all holders, so that a line stays cheap. */
+/** Bounds what a waiter costs: it reads the keys of all holders. */
 const maxPermits = 1000

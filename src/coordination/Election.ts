@@ -1,15 +1,14 @@
 /**
- * An election: one of the candidates leads, and everybody can see who.
+ * An election: one of the candidates leads, and every process can observe which.
  *
  * **Details**
  *
  * Keys and order are those of Go's `clientv3/concurrency`, so `etcdctl elect`, Go programs and this module compete for
- * one name on equal terms. A name is the start of keys, as it stands.
+ * one name on equal terms. A name is the start of keys; nothing is added before it.
  *
  * **Gotchas**
  *
- * A leader that is paused can act after another one was elected. Protect what matters with the fencing token, as
- * described at {@link Lock}.
+ * A leader that is paused can act after another one was elected. Use the fencing token, as described at {@link Lock}.
  *
  * @module
  */
@@ -38,20 +37,20 @@ import { type AcquireOptions, plan, validName } from "./options.ts"
 export interface Options extends AcquireOptions {}
 
 /**
- * A leadership that is held.
+ * A leadership that this process holds.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Leadership extends Line.Held {
-  /** Publishes another value. Fails with `LockLost` if this process leads no longer. */
+  /** Publishes another value. Fails with `LockLost` if this process no longer leads. */
   readonly proclaim: (value: string) => Effect.Effect<void, LockLost | EtcdError>
-  /** Gives the leadership up before the scope closes. The next candidate leads. */
+  /** Ends the leadership before the scope closes. The next candidate leads. */
   readonly resign: Effect.Effect<void>
 }
 
 /**
- * Who leads.
+ * The current leader.
  *
  * @since 0.1.0
  * @category models
@@ -66,7 +65,7 @@ export interface Leader {
 }
 
 /**
- * Waits to be elected and leads until the scope closes.
+ * Waits until this process is elected, and leads until the scope closes.
  *
  * **Details**
  *
@@ -118,13 +117,13 @@ class Ended<A, E> extends Data.TaggedClass("Ended")<{ readonly exit: Exit.Exit<A
  *
  * **When to use**
  *
- * For a worker of which exactly one may run at a time in a fleet.
+ * For a worker that may run only once at a time in a fleet.
  *
  * **Details**
  *
- * An effect that succeeds is not run again under the same leadership; the process goes on leading. An effect that fails
- * ends this one with its failure, and the next candidate leads. Losses are logged and followed by a new campaign, with
- * the backoff of `Backoff.standard`. `timeout` has no effect.
+ * If the effect succeeds, the process keeps leading and does not run it again under the same leadership. If it fails,
+ * `whileLeader` fails with it, and the next candidate leads. A loss is logged and followed by a new campaign, with the
+ * backoff of `Backoff.standard`. `timeout` has no effect.
  *
  * Fails with `InvalidOption` before anything is sent, and with the `EtcdError` of a request that etcd refuses.
  * Interrupting it interrupts the effect and resigns.
@@ -200,9 +199,9 @@ const leaderOf = (candidates: ReadonlyMap<string, KeyValue>): KeyValue | undefin
  *
  * **Details**
  *
- * Nothing is emitted before etcd has answered. A slow consumer gets the newest leader. While etcd is unreachable
- * nothing is emitted; the stream goes on from there afterwards. Fails with `InvalidOption` before anything is sent, and
- * with the `EtcdError` of a request that etcd refuses. One fiber and one watch last as long as the consumer.
+ * The first element follows the first answer of etcd. A slow consumer gets the newest leader. While etcd is unreachable
+ * the stream emits nothing; afterwards it continues with what it missed. Fails with `InvalidOption` before anything is
+ * sent, and with the `EtcdError` of a request that etcd refuses. One fiber and one watch last as long as the consumer.
  *
  * @since 0.1.0
  * @category constructors

@@ -1,12 +1,12 @@
 /**
- * The line of contenders for one name, as Go's `clientv3/concurrency` keeps it in etcd.
+ * The line of contenders for one name, in the keys of Go's `clientv3/concurrency`.
  *
  * A contender puts the key `<name>/<lease in hexadecimal>`. The line is ordered by create revision, and the first
  * `permits` of it hold. A contender that waits watches one place only, so a release wakes one waiter:
  *
  * - The first one behind the holders watches the holders.
- * - Any other one watches its predecessor. A predecessor that starts to hold writes its key again to say so; with one
- *   permit that is not needed, since a predecessor that leaves is the only event that counts.
+ * - Any other one watches its predecessor. With several permits, a predecessor that starts to hold rewrites its key,
+ *   which wakes its successor. With one permit only a predecessor that leaves counts.
  *
  * Algorithm: etcd, client/v3/concurrency/key.go and mutex.go.
  *
@@ -51,7 +51,7 @@ export interface Held {
   readonly revision: bigint
   /** Holds as long as the key of this holder exists. */
   readonly fence: Fence
-  /** Fails when the key may no longer be relied on. Never succeeds. */
+  /** Fails when the lock is lost or may be lost soon. Never succeeds. */
   readonly lost: Effect.Effect<never, LockLost>
 }
 
@@ -66,7 +66,7 @@ interface Contender {
 }
 
 /**
- * Retries what etcd may answer later. Each attempt runs to its end, so that none is applied after the contender left.
+ * Retries after retryable failures. An attempt is never interrupted, so none is applied after the contender has left.
  */
 const retrying = <A, E>(effect: Effect.Effect<A, E | EtcdError>): Effect.Effect<A, E | EtcdError> =>
   Effect.retry(Effect.uninterruptible(effect), {
@@ -107,7 +107,7 @@ const enter = Effect.fnUntraced(function* (
   })
 })
 
-/** What a contender that waits must watch, and since when; none if it holds. */
+/** The range that a waiting contender watches, and the revision to watch from; none if it holds. */
 const obstacle = Effect.fnUntraced(function* (
   { etcd, name, permits }: Contender,
   revision: bigint
@@ -129,7 +129,7 @@ export const followOptions = {
   retry: Backoff.standard
 }
 
-/** Waits until something happens in a range that can move the line. */
+/** Waits for an event in the range that can move the line. */
 const awaitMove = Effect.fnUntraced(function* (
   { etcd, permits }: Contender,
   range: KeyRange,
@@ -174,7 +174,7 @@ const confirm = Effect.fnUntraced(function* (
   return yield* lostBy(contender, "its key disappeared while it waited")
 })
 
-/** Says in the own key that its contender holds, for the one behind it. */
+/** Rewrites the own key, which wakes the contender behind it. */
 const announce = ({ etcd, key, value }: Contender, revision: bigint): Effect.Effect<unknown, EtcdError> =>
   retrying(etcd.txn({
     compare: [{ key, target: "create", result: "equal", value: revision }],
@@ -208,7 +208,7 @@ const keyLost = Effect.fnUntraced(function* (
   return yield* Effect.raceFirst(watching, Deferred.await(lost))
 })
 
-/** Deletes the own key under a session that goes on. */
+/** Deletes the own key; the session's lease stays. */
 const leave = ({ etcd, key, session: { leaseId } }: Contender): Effect.Effect<void> =>
   retrying(etcd.txn({
     compare: [{ key, target: "lease", result: "equal", value: leaseId }],
@@ -242,11 +242,11 @@ const takeTurn = (
   )
 }
 
-/** What a contender puts, and how many of the line hold. */
+/** The value that a contender puts, and the number of permits. */
 export interface Entry<E = never> {
   readonly value: string
   readonly permits: number
-  /** Checks the value of the first key of the line, which may be the own one, before waiting. */
+  /** Checks, before waiting, the value of the first key of the line. That may be the own key. */
   readonly admit?: (first: Uint8Array) => Effect.Effect<void, E>
 }
 
@@ -269,7 +269,7 @@ const contend = Effect.fnUntraced(function* <E = never>(
   if (!isOwn && !(yield* takeTurn(session, name, wait))) return Option.none()
   const key = `${name}/${session.leaseId.toString(16)}`
   const contender: Contender = { etcd, name, value: entry.value, permits: entry.permits, session, key }
-  // A lease of its own takes the key along when it is revoked.
+  // Revoking a lease of its own deletes the key.
   if (!isOwn) yield* Effect.addFinalizer(() => leave(contender))
 
   const place = Effect.gen(function* () {
@@ -301,8 +301,8 @@ const contend = Effect.fnUntraced(function* <E = never>(
 })
 
 /**
- * Runs an acquisition in a scope of its own inside the caller's: closed at once if it fails, is interrupted or finds
- * the line busy, otherwise with the caller's.
+ * Runs an acquisition in a child of the caller's scope. The child closes at once if the acquisition fails, is
+ * interrupted, or finds the line busy.
  */
 const inOwnScope = <A, E, R>(
   acquisition: Effect.Effect<Option.Option<A>, E, R>

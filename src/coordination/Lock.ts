@@ -1,17 +1,16 @@
 /**
- * A lock that one process at a time holds, first come, first served.
+ * A lock that one process holds at a time, first come, first served.
  *
  * **Details**
  *
  * Keys and order are those of Go's `clientv3/concurrency`, so `etcdctl lock`, Go programs and this module compete for
- * one name on equal terms. A name is the start of keys, as it stands; the namespace of the registry is not added.
+ * one name on equal terms. A name is the start of keys; the namespace of the registry is not added.
  *
  * **Gotchas**
  *
- * A lock in a distributed system is a lease: a process that is paused, or work that cannot be interrupted, can run on
- * after the lease has expired and another process holds the lock. Protect what matters with the fencing token: write it
- * inside a transaction that requires `held.fence`, or let the protected resource refuse a `held.revision` lower than
- * one it has seen.
+ * A lock in a distributed system is a lease. A paused process, or work that cannot be interrupted, can run on after the
+ * lease has expired and another process holds the lock. The fencing token protects against that. Write in a transaction
+ * that requires `held.fence`, or let the resource refuse any `held.revision` lower than the highest so far.
  *
  * @example A migration that runs once at a time, guarded by the fence
  * ```ts
@@ -44,7 +43,7 @@ import * as Line from "./Line.ts"
 import { type AcquireOptions, type Plan, plan } from "./options.ts"
 
 /**
- * A lock that is held.
+ * A lock that this process holds.
  *
  * @since 0.1.0
  * @category models
@@ -75,9 +74,9 @@ const entry: Line.Entry = { value: "", permits: 1 }
  *
  * `held.lost` fails before the lease can have expired in etcd, if the key is deleted, and if the lease is revoked.
  *
- * Closing the scope revokes the lease, which deletes the key. So does an interruption, wherever it happens. If etcd
- * does not answer within 5 seconds, that is logged and the lease expires. With `session` only the key is deleted. One
- * fiber starts, which watches the key.
+ * Closing the scope revokes the lease, which deletes the key. So does an interruption at any point. If etcd does not
+ * answer within 5 seconds, a warning is logged and the lease expires. With `session` only the key is deleted. One fiber
+ * starts, which watches the key.
  *
  * @example
  * ```ts

@@ -25,7 +25,7 @@ import { Timers } from "../internal/time/Timers.ts"
 export interface Session {
   readonly leaseId: LeaseId
   /**
-   * Completes with the cause when the lease may expire soon, or is gone.
+   * Completes with the cause when the lease is gone or may expire soon.
    *
    * The deadline is the time at which the last acknowledged heartbeat was sent, plus the TTL, minus a tenth of the TTL
    * (at most one second), on the monotonic clock.
@@ -58,11 +58,11 @@ const maxMarginMillis = 1000
  *
  * **Details**
  *
- * Everything that is held under the session is lost when its lease is. Two locks of one name on one session wait for
- * each other inside this process, since both would use the same key.
+ * Losing the lease loses everything held under the session. Two locks of one name on one session queue in this process,
+ * since both would use the same key.
  *
- * Fails with `InvalidOption` before anything is sent, and with the `EtcdError` that etcd answered. Interrupting it
- * leaves no lease behind. One fiber starts, which watches the deadline; it ends with the scope.
+ * Fails with `InvalidOption` before anything is sent, and with an `EtcdError`. Interrupting it leaves no lease behind.
+ * One fiber starts, which watches the deadline; it ends with the scope.
  *
  * @example
  * ```ts
@@ -89,7 +89,7 @@ export const make = (options: Options = {}): Effect.Effect<Session, InvalidOptio
   )
 
 /**
- * The time to live unless an option says otherwise.
+ * The default time to live.
  *
  * @internal
  */
@@ -121,7 +121,7 @@ export const open: (ttl: Ttl.Ttl) => Effect.Effect<Session, EtcdError, Etcd | Sc
   }
 )
 
-/** Completes when the deadline passes. A heartbeat that etcd acknowledges moves it. */
+/** Completes when the deadline passes. An acknowledged heartbeat moves the deadline. */
 const deadline = (at: () => number): Effect.Effect<EtcdError> =>
   Effect.flatMap(monotonicMillis, (now) =>
     now < at() ? Effect.andThen(sleepUntil(at()), deadline(at)) : Effect.succeed(

@@ -1,5 +1,5 @@
 /**
- * Why a lock, a leadership or a permit was not acquired, or is held no longer.
+ * Why a lock, a leadership or a permit was not acquired, or was lost.
  *
  * @module
  */
@@ -13,7 +13,7 @@ const LockLostBase: TaggedErrorClass<"LockLost", {
   readonly name: string
   /** The key in etcd. */
   readonly key: string
-  /** What showed the loss, in one sentence. */
+  /** The cause of the loss, in one sentence. */
   readonly detail: string
   readonly cause?: EtcdError
 }> = TaggedErrorClass("LockLost")
@@ -55,7 +55,7 @@ const PermitsMismatchBase: TaggedErrorClass<"PermitsMismatch", {
   /** The name of the semaphore. */
   readonly name: string
   readonly permits: number
-  /** What another process wrote: its number of permits, or another text. */
+  /** What the other process wrote: its number of permits, or any other text. */
   readonly found: string
 }> = TaggedErrorClass("PermitsMismatch")
 

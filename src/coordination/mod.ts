@@ -3,8 +3,8 @@
  *
  * **When to use**
  *
- * `Election.whileLeader` for a worker of which exactly one runs, `Lock.withLock` for work that must not overlap,
- * `DistributedSemaphore` for work of which only so much may run at a time, `Barrier` to hold processes back.
+ * `Election.whileLeader` for a worker that runs exactly once in a fleet, `Lock.withLock` for work that must not
+ * overlap, `DistributedSemaphore` to limit concurrent work, `Barrier` to make processes wait.
  *
  * @module
  */

@@ -17,9 +17,9 @@ import { defaultTtl, type Session } from "./Session.ts"
 export interface AcquireOptions {
   /** How long the lease lasts without a heartbeat: whole seconds, at least 2. Default: 10 seconds. */
   readonly ttl?: Duration.Input
-  /** How long to wait, etcd's outages included. Default: for ever. */
+  /** How long to wait, including outages of etcd. Default: forever. */
   readonly timeout?: Duration.Input
-  /** The lease to use. Default: a lease of its own. `ttl` has no effect then. */
+  /** The lease to use, in which case `ttl` has no effect. Default: a lease of its own. */
   readonly session?: Session
 }
 
@@ -44,7 +44,7 @@ const validSession = (check: Check, session: Session): Session =>
     session :
     check.refuse("session", session, "it must be a session: yield* Session.make()")
 
-/** Checks a name. It is the start of keys, as it stands, so that other clients can use the same name. */
+/** Checks a name. Nothing is added before it, so that other clients can use the same name. */
 export const validName = (check: Check, name: string): string =>
   check.text("name", name) !== "" && name.isWellFormed() ?
     name :

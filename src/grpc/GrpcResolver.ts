@@ -48,8 +48,8 @@ export interface Options {
   readonly minLocal?: number
   /**
    * The service config of the channels, such as `{ methodConfig: [...] }`. A channel option `grpc.service_config` takes
-   * its place. Members that you leave out default to `{ loadBalancingConfig: [{ round_robin: {} }], methodConfig: []
-   * }`.
+   * its place. Members that you leave out have the default:
+   * `{ loadBalancingConfig: [{ round_robin: {} }], methodConfig: [] }`.
    */
   readonly serviceConfig?: {
     readonly loadBalancingConfig?: ReadonlyArray<Readonly<Record<string, object>>>

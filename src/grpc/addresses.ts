@@ -8,7 +8,7 @@ import type { InstanceSet } from "../registry/model/InstanceSet.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 import { spread } from "./spread.ts"
 
-/** A TCP address, as grpc-js takes it. */
+/** A TCP address in the form that grpc-js takes. */
 export interface Address {
   readonly host: string
   readonly port: number
@@ -22,7 +22,7 @@ export interface AddressRules {
   readonly minLocal: number
 }
 
-/** The addresses of a set, and in words why it has no others. */
+/** The addresses of a set, and text that says why other instances have none. */
 export interface Resolution {
   /** An address occurs as often as the weight of its instance demands. */
   readonly addresses: ReadonlyArray<Address>

@@ -70,9 +70,9 @@ const codeNames: Readonly<Record<Code, string>> = {
 }
 
 /**
- * An error that is `instanceof ConnectError` for every copy of ConnectRPC, which compares members.
+ * An error that is `instanceof ConnectError` for every copy of ConnectRPC, because ConnectRPC compares members.
  *
- * It has no import of ConnectRPC, so that bundlers need not find it.
+ * Without an import of ConnectRPC, bundlers need not resolve it.
  */
 class TransportError extends Error {
   override readonly name = "ConnectError"

@@ -12,7 +12,7 @@ export interface Weighted<A> {
   readonly weight: number
 }
 
-/** The most entries of a list with unequal weights, unless it has more values than half of this. */
+/** The most entries of a list with unequal weights; a list of more than half as many values gets two per value. */
 const maxEntries = 64
 
 /**
@@ -20,8 +20,8 @@ const maxEntries = 64
  *
  * **Details**
  *
- * Whole weights with a small sum are exact. Others are rounded to shares of `maxEntries`, or of twice the number of values
- * if that is more.
+ * Whole weights with a small sum are exact. Others are rounded to shares of `maxEntries`, or of twice the number of
+ * values if that is larger.
  */
 export const spread = <A>(values: ReadonlyArray<Weighted<A>>): ReadonlyArray<A> => {
   const counts = countsOf(values.map(({ weight }) => weight))

@@ -4,7 +4,7 @@
  * **Details**
  *
  * A key that does not exist has version, create revision, mod revision and lease 0. A comparison of its value is false,
- * also with `notEquals`. A condition on a prefix must hold for each key under it.
+ * even with `notEquals`. A condition on a prefix must hold for each key under it.
  *
  * **Example**
  *

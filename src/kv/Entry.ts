@@ -38,7 +38,7 @@ export interface Listing<A> {
   readonly revision: bigint
   /** In the byte order of their keys. */
   readonly entries: ReadonlyArray<Entry<A>>
-  /** The keys whose values do not decode. They are missing in `entries` and do not affect other keys. */
+  /** The keys whose values do not decode. They are missing from `entries` and do not affect other keys. */
   readonly rejected: ReadonlyArray<InvalidValue>
 }
 
@@ -52,7 +52,7 @@ export const readEntry = <A>(codec: ValueCodec<A>, kv: KeyValue): Result.Result<
     }))
 }
 
-/** Decodes many keys at once: those of one response inside of a transaction. */
+/** Decodes the keys of one response inside a transaction. */
 export const readListing = <A>(
   codec: ValueCodec<A>,
   kvs: ReadonlyArray<KeyValue>,

@@ -1,9 +1,9 @@
 /**
  * Keys and prefixes, and the codecs of the values under them.
  *
- * Every function that takes a key or a prefix also takes a plain string, whose values are text. {@link key} and
- * {@link prefix} attach a schema, whose values are stored as JSON, or another {@link ValueCodec}. Neither checks the
- * name: an empty key fails with a typed error where it is used.
+ * Every function that takes a key or a prefix also takes a plain string, which stands for values of text. {@link key}
+ * and {@link prefix} attach a schema, whose values are stored as JSON, or another {@link ValueCodec}. Neither checks
+ * the name: an empty key fails with a typed error where it is used.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { parseJson } from "../internal/text/json.ts"
 
 const InvalidValueBase: TaggedErrorClass<"InvalidValue", {
   readonly key: string
-  /** The revision of the write that made the value. Missing if the value was to be written: then nothing was sent. */
+  /** The revision of the write that made the value. Missing if the error came from encoding: then nothing was sent. */
   readonly revision?: bigint
   /** The rule that the value breaks, at most 500 characters. */
   readonly detail: string
@@ -25,7 +25,7 @@ const InvalidValueBase: TaggedErrorClass<"InvalidValue", {
 }> = TaggedErrorClass("InvalidValue")
 
 /**
- * A value that its codec refuses, either read from etcd or about to be written.
+ * A value that its codec refuses, after reading it or before writing it.
  *
  * @since 0.1.0
  * @category errors
@@ -45,8 +45,8 @@ export class InvalidValue extends InvalidValueBase {
  *
  * **Details**
  *
- * Both directions fail with an `Error` that says why. An exception counts as such a failure. `A` is the type that is
- * written, `B` the type that is read.
+ * Both directions fail with an `Error` that says why. An exception counts as a failure. `A` is the type to write, `B`
+ * the type that is read.
  *
  * @since 0.1.0
  * @category models
@@ -214,7 +214,7 @@ export function key<A>(name: string, values?: Schema.Codec<A, unknown> | ValueCo
  *
  * **Gotchas**
  *
- * A prefix is any beginning of keys. End it with a separator: `/users` also includes `/users2`.
+ * A prefix is the start of any keys. End it with a separator: `/users` also includes `/users2`.
  *
  * **Example**
  *
@@ -257,7 +257,7 @@ export const nameOf = (target: KeyLike | PrefixLike): string => typeof target ==
 
 /** The codec of a key or a prefix, with exceptions turned into failures. */
 export const codecFor = <T extends KeyLike | PrefixLike>(target: T): ValueCodec<ValueOf<T>> => {
-  // `ValueOf` reads the type from this very codec.
+  // Sound: `ValueOf` reads the type from this codec.
   const codec = (typeof target === "object" ? target?.codec : text) as ValueCodec<ValueOf<T>>
   return {
     encode: (value) => attempt(() => codec.encode(value)),

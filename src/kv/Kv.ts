@@ -205,7 +205,7 @@ export const pages = <P extends PrefixLike>(
  *
  * **Gotchas**
  *
- * Without `lease`, a lease that the key had is detached. Fails with `LeaseNotFound` if the lease does not exist.
+ * Without `lease`, the key is detached from its lease. Fails with `LeaseNotFound` if `lease` does not exist.
  *
  * @since 0.1.0
  * @category writes
@@ -217,7 +217,7 @@ export const put = <K extends KeyLike>(
 ): Effect.Effect<bigint, EtcdError | InvalidValue, Etcd> => run(Op.put(key, value, options))
 
 /**
- * Whether a conditional write was applied, and if not, what the key held instead.
+ * Whether a conditional write was applied, or else the current entry of the key.
  *
  * @since 0.1.0
  * @category models

@@ -1,8 +1,8 @@
 /**
  * Leases: the keys attached to a lease are deleted when it ends.
  *
- * {@link make} is what most programs want: it keeps a lease alive until a scope closes. The other functions are etcd's
- * own operations, each sent once. A lease made with {@link grant} expires unless something sends heartbeats.
+ * Most programs use {@link make}, which keeps a lease alive until a scope closes. The other functions are etcd's own
+ * operations, each sent once. A lease made with {@link grant} expires unless something sends heartbeats.
  *
  * @module
  */
@@ -25,12 +25,13 @@ import { leaseId } from "./requests.ts"
  */
 export interface Lease {
   readonly id: LeaseId
-  /** What is left of it. None if it does not exist any more. */
+  /** Its remaining time and its keys. None if it no longer exists. */
   readonly timeToLive: Effect.Effect<Option.Option<TimeToLive>, EtcdError>
-  /** Sends one more heartbeat and returns the time that is left after it. */
+  /** Sends one more heartbeat and returns the remaining time. */
   readonly keepAliveOnce: Effect.Effect<Duration.Duration, EtcdError>
   /**
-   * Completes when the lease is lost, with the cause: etcd said so, or acknowledged no heartbeat for one time to live.
+   * Completes with the cause when the lease is lost: it no longer exists, or one time to live passed without an
+   * acknowledged heartbeat.
    *
    * Its keys are deleted now or soon. To continue, make a new lease.
    */
@@ -38,7 +39,7 @@ export interface Lease {
 }
 
 /**
- * What is left of a lease.
+ * The remaining time and the keys of a lease.
  *
  * @since 0.1.0
  * @category models
@@ -219,7 +220,7 @@ export const keepAliveOnce = (lease: LeaseLike): Effect.Effect<Duration.Duration
   )
 
 /**
- * Returns what is left of a lease and its keys. None if it does not exist.
+ * Returns the remaining time and the keys of a lease. None if it does not exist.
  *
  * @since 0.1.0
  * @category operations

@@ -3,7 +3,7 @@
  *
  * **Gotchas**
  *
- * One transaction writes each key at most once. An operation reads what the operations before it have written.
+ * One transaction writes each key at most once. An operation reads the writes of the operations before it.
  *
  * **Example**
  *
@@ -56,7 +56,7 @@ export interface PutOptions {
   /**
    * The lease to attach the key to: an id, a `Lease`, or `"keep"` for the lease that the key has.
    *
-   * With `"keep"` etcd refuses to create the key. Default: none, and a lease that the key had is detached.
+   * With `"keep"` etcd refuses to create the key. Default: none, which detaches the key from its lease.
    */
   readonly lease?: LeaseLike | "keep"
 }

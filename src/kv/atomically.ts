@@ -10,14 +10,14 @@ import type { LeaseLike } from "./Op.ts"
 import { leaseId } from "./requests.ts"
 
 /**
- * What a function of {@link atomically} reads and writes with.
+ * The reads and writes of a function under {@link atomically}.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Transaction {
   /**
-   * Reads a key. All reads of one attempt return the state at the same revision, and what the attempt has written.
+   * Reads a key. All reads of one attempt return the state at one revision, plus the attempt's own writes.
    *
    * Fails with `InvalidValue` if the value does not decode.
    */
@@ -63,10 +63,10 @@ export interface AtomicallyOptions {
  * The transaction is optimistic, like the STM of Go's clientv3. An attempt reads everything at one revision and keeps
  * its writes in memory. Then one request compares the mod revision of every key that was read, and applies all writes
  * if none has changed. After a conflict the function runs again, under the schedule `retry`. So it may run many times
- * and should have no other effects. If it only reads, nothing is sent at the end: it has read one revision.
+ * and should have no other effects. If it only reads, no final request is needed: its reads are of one revision.
  *
- * If the function fails, nothing is written and the failure passes through. Fails with `UpdateConflict`, which names a
- * key that others wrote, when `retry` ends. Interrupting it before its last request leaves no trace.
+ * If the function fails, nothing is written and the failure passes through. When `retry` ends, it fails with
+ * `UpdateConflict`, which names a key that others wrote. Interrupting it before its last request leaves no trace.
  *
  * **Gotchas**
  *

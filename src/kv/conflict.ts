@@ -34,7 +34,7 @@ const defaultRetry: Schedule.Schedule<unknown> = Schedule.max([
   Schedule.recurs(20)
 ])
 
-/** Repeats an attempt that returns the key on which it conflicted. Failures of the attempt pass through. */
+/** Repeats an attempt while it returns the key of a conflict. Failures of the attempt pass through. */
 export const retryConflicts = Effect.fnUntraced(function* <A, E, R>(
   attempt: Effect.Effect<Result.Result<A, string>, E, R>,
   retry: Schedule.Schedule<unknown> = defaultRetry

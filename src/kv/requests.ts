@@ -1,5 +1,5 @@
 /**
- * What the operations share: requests, how they are sent, and the ids of leases.
+ * What the operations share: requests, sending them, and lease ids.
  *
  * @module
  */
@@ -34,7 +34,7 @@ export interface Op<out A, out E = never> {
 export interface ReadOptions {
   /** Read the state at this revision. Default: the newest. */
   readonly revision?: bigint
-  /** Read the state of the member that is asked, which may be stale. Default: `false`, a linearizable read. */
+  /** Read the local state of the member, which may be stale. Default: `false`, a linearizable read. */
   readonly serializable?: boolean
 }
 
@@ -88,7 +88,7 @@ export const isRevision = (revision: bigint): boolean => typeof revision === "bi
 /** The id of a lease. */
 export const leaseId = (lease: LeaseLike): LeaseId => typeof lease === "object" ? lease?.id : lease
 
-/** Throws for a response of another kind than the request: no `Etcd` returns one. */
+/** Throws for a response whose kind is not that of the request. No `Etcd` returns one. */
 export const unexpectedResponse = ({ _tag }: ResponseOp): never => {
   throw new Error(`etcd returned a ${_tag} response to another kind of request`)
 }

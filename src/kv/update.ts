@@ -21,13 +21,13 @@ export interface UpdateOptions extends Op.PutOptions {
 }
 
 /**
- * Replaces the value of a key by what `f` returns for it, and returns the new entry.
+ * Replaces the value of a key by the result of `f`, and returns the new entry.
  *
  * **Details**
  *
- * The update is optimistic: it reads the key and writes it if no other client has written it in between. After a
- * conflict it starts over, under the schedule `retry`. So `f` may run many times, and no update of others is lost. `f`
- * receives none if the key does not exist. The key keeps its lease unless `lease` says otherwise.
+ * The update is optimistic: it reads the key, and writes it unless another client has written it in between. After a
+ * conflict it starts over, under the schedule `retry`. So `f` may run many times, and no update of others is lost. If
+ * the key does not exist, `f` receives none. The key keeps its lease unless `lease` says otherwise.
  *
  * Fails with `UpdateConflict` when `retry` ends.
  *
@@ -66,11 +66,11 @@ export const update = <K extends KeyLike>(
 ): Effect.Effect<Entry<ValueOf<K>>, EtcdError | InvalidValue | UpdateConflict, Etcd> =>
   updateEffect(key, (before) => Effect.sync(() => f(before)), options)
 
-/** The place in history of a key that does not exist. */
+/** The revisions and the lease of a key that does not exist. */
 const absent = { revision: 0n, createRevision: 0n, version: 0n, lease: 0n }
 
 /**
- * Replaces the value of a key by what an effect returns for it.
+ * Replaces the value of a key by the result of an effect.
  *
  * **Details**
  *

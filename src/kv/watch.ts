@@ -1,10 +1,10 @@
 /**
  * Watching a key or a prefix: its state, and then every change.
  *
- * A slow reader blocks nothing and costs constant memory. When {@link capacity} events wait for it, the watch is
- * closed. Once the reader has taken them, it is opened again at the revision after the last of them, and etcd's history
- * supplies what happened in between, response by response (etcd puts at most 1,000 revisions into one). If that history
- * was compacted, the range is listed again.
+ * A slow reader blocks nothing and costs constant memory. When {@link capacity} events wait for the reader, the watch
+ * closes. Once the reader has taken them, the watch reopens at the revision after the last of them. etcd's history then
+ * supplies what happened in between, in responses of at most 1,000 revisions. If that history was compacted, the range
+ * is listed again.
  *
  * @module
  */
@@ -42,8 +42,8 @@ export type Event<A> =
   | ({
     readonly _tag: "Listed"
     /**
-     * `true` if the history since the last event is gone (compacted, or replaced by another one): changes were missed.
-     * `false` for the first event.
+     * `true` if changes were missed, because the history since the last event was compacted or replaced. `false` for
+     * the first event.
      */
     readonly relisted: boolean
   } & Listing<A>)
@@ -53,7 +53,7 @@ export type Event<A> =
     readonly revision: bigint
     readonly entry: Entry<A>
     /**
-     * The entry before. None without the option `previous`, for a new key, or if it is compacted or does not decode.
+     * The previous entry. None without the option `previous`, for a new key, or if it is compacted or does not decode.
      */
     readonly previous: Option.Option<Entry<A>>
   }
@@ -62,7 +62,7 @@ export type Event<A> =
     readonly _tag: "Deleted"
     readonly revision: bigint
     readonly key: string
-    /** The entry before. None without the option `previous`, or if it is compacted or does not decode. */
+    /** The previous entry. None without the option `previous`, or if it is compacted or does not decode. */
     readonly previous: Option.Option<Entry<A>>
   }
   /** A key was written, and its value does not decode. */
@@ -76,12 +76,12 @@ export type Event<A> =
  */
 export interface WatchOptions {
   /**
-   * Emit the changes from this revision on and no `Listed` first. It may be a revision of the future.
+   * Emit the changes from this revision on, without a first `Listed`. It may be a future revision.
    *
    * Default: list the current state, then emit all changes after it.
    */
   readonly revision?: bigint
-  /** Emit what a key held before it was written or deleted. Default: `false`. */
+  /** Emit the previous entry of a key with each change. Default: `false`. */
   readonly previous?: boolean
   /** The schedule of retries after a failure. Default: `Backoff.standard`, which never ends. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError>
@@ -103,9 +103,10 @@ const capacity = 1024
  * whatever happens to the connection. Events of one transaction have the same revision. If the history in between is
  * gone, it emits another `Listed` with `relisted`. While etcd is unreachable it emits nothing and logs a warning.
  *
- * It never ends by itself. It fails with `InvalidOption` or `InvalidArgument` before anything is sent, if etcd refuses
- * the first read (permission denied, authentication refused), and when a finite `retry` runs out. A later refusal
- * counts as an outage. A value that does not decode is a `Rejected` event, or in `rejected` of a `Listed`.
+ * It never ends by itself. Invalid input fails with `InvalidOption` or `InvalidArgument` before anything is sent. It
+ * also fails if etcd refuses the first read (permission denied, authentication refused), and when a finite `retry`
+ * ends. A later refusal counts as an outage. A value that does not decode is a `Rejected` event, or in `rejected` of a
+ * `Listed`.
  *
  * One fiber starts. It and the watch end when the stream ends. A slow reader costs constant memory: about a thousand
  * events wait for it, and later ones stay in etcd's history until it has caught up.
@@ -193,9 +194,10 @@ const warn = ({ message }: EtcdError): Effect.Effect<void> =>
   logSafely(Effect.logWarning(`lost a watch; reconnecting: ${message}`))
 
 /**
- * The revision after which to watch, to receive all changes from `first` on.
+ * The revision after which to watch in order to receive all changes from `first` on.
  *
- * If `first` is in the future, that is the present one: `follow` takes a server that is behind `first` for another history.
+ * For a future `first` it is the current revision: `follow` would mistake a server that is behind `first` for another
+ * history.
  */
 const startAt = (
   etcd: Etcd,
@@ -208,7 +210,7 @@ const startAt = (
     Effect.map(({ header: { revision } }) => revision < first - 1n ? revision : first - 1n)
   )
 
-/** Decodes in slices: a list may be long, and a codec slow. */
+/** Decodes in slices, because a list may be long and a codec slow. */
 const eventsOf = <A>(
   codec: ValueCodec<A>,
   followed: Extract<Followed, { readonly _tag: "Listed" | "Changed" }>,

@@ -8,8 +8,8 @@
  * **Details**
  *
  * The key `a` of the store is the key `<prefix>a` of etcd. Text is stored as its UTF-8 bytes, so `etcdctl get` shows it
- * and `etcdctl put` writes it. Bytes are stored after one byte `0xff`, which no text starts with. A value that is
- * neither counts as bytes.
+ * and `etcdctl put` writes it. Bytes are stored after one byte `0xff`, which no text starts with. A value in neither
+ * form is read as bytes.
  *
  * **Gotchas**
  *
@@ -45,7 +45,7 @@ export interface Options {
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
-/** For keys of other clients, which need not be text. */
+/** Keys of other clients need not be text. */
 const lossy = new TextDecoder("utf-8", { ignoreBOM: true })
 
 /** The first byte of stored bytes. */
@@ -86,8 +86,8 @@ const failed = (method: string, key: string | undefined, detail: string, cause?:
  * **Details**
  *
  * Each operation is one request, except `keys`, which reads in pages at one revision. `clear` and `clearPrefix` delete
- * at one revision. `modify` and `modifyUint8Array` write only if no other client has written the key since it was read,
- * and read again otherwise, up to 20 times. So their function may run many times. They keep a lease of the key.
+ * at one revision. `modify` and `modifyUint8Array` are optimistic: if another client writes the key after they read it,
+ * they start over, up to 20 times. So their function may run many times. They keep the lease of the key.
  *
  * Fails with `InvalidOption` for a bad `prefix`. Operations run once and fail with a `KeyValueStoreError` whose `cause`
  * is the `EtcdError`, or an `UpdateConflict`. A key or a text with a lone surrogate is refused, since it has no UTF-8
@@ -149,7 +149,7 @@ export const make = (options: Options = {}): Effect.Effect<KeyValueStore.KeyValu
       )
     }
 
-    /** Reads or writes below a start of keys. Without one, the error names the whole store. */
+    /** Reads or writes the keys with a prefix. An error without a key names the whole store. */
     const below = <A>(
       method: string,
       start: string | undefined,

@@ -18,8 +18,8 @@
  *
  * - The clocks of the processes should agree to well below the times to live in use.
  * - An entry has at most about 1.5 MiB, etcd's limit for a request.
- * - Each write is a write of etcd's log: hundreds to a few thousand per second for the whole cluster. A cache that is
- *   written for each request does not belong into etcd.
+ * - Each write is a write of etcd's log: hundreds to a few thousand per second for the whole cluster. Do not keep a
+ *   cache in etcd that each request writes.
  *
  * @stability unstable
  * @module
@@ -66,7 +66,9 @@ const maxEntries = 100
 /** Below etcd's limit of 1.5 MiB for a request. */
 const maxBytes = 1024 * 1024
 
-/** Splits entries into transactions, each with one time to live and, as in etcd, no key twice: the last one counts. */
+/**
+ * Splits entries into transactions. Each has one time to live and no key twice, as etcd demands: the last entry counts.
+ */
 const inBatches = (entries: Iterable<Entry>): ReadonlyArray<ReadonlyArray<Entry>> => {
   const batches: Array<Array<Entry>> = []
   const open = new Map<number | undefined, { readonly batch: Array<Entry>; bytes: number }>()
@@ -177,8 +179,8 @@ const makeStore = (etcd: Etcd, leases: ExpiryLeases, start: string): Persistence
  *
  * **Details**
  *
- * `get`, `set` and `remove` are one request each, plus the grant of a lease where no lease at hand fits the time to
- * live. `clear` deletes at one revision. `getMany` reads 32 entries at a time; an entry that is not readable counts as
+ * `get`, `set` and `remove` are one request each. `set` also grants a lease if none at hand fits the time to live.
+ * `clear` deletes at one revision. `getMany` reads 32 entries at a time; an entry that is not readable counts as
  * missing, as in Effect's store on Redis. `setMany` writes entries of the same time to live at one revision, up to 100
  * of them and 1 MiB.
  *

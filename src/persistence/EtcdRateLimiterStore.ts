@@ -8,11 +8,11 @@
  * **Details**
  *
  * The state of a key is one small JSON value below `<prefix>fixed-window/`, `<prefix>token-bucket/` or
- * `<prefix>adaptive/`. A call reads it and writes it if no other client has written in between, and tries again
- * otherwise, up to 20 times. Calls for one key in one process queue. A call that is refused writes nothing. etcd deletes
- * the state some time after the limit is idle.
+ * `<prefix>adaptive/`. A call reads the state and writes it back. If another client has written in between, the call
+ * starts over, up to 20 times. Calls for one key in one process queue. A call that is refused writes nothing. etcd
+ * deletes the state some time after the limit is idle.
  *
- * Time is the clock of the process that calls. It never goes back for a key: the fleet follows its fastest clock.
+ * Time is that of the calling process. It never goes back for a key: the fleet follows its fastest clock.
  *
  * **Gotchas**
  *
@@ -63,7 +63,7 @@ const failed = (key: string, cause: Error): RateLimiter.RateLimiterError =>
     })
   })
 
-/** Where the state of an algorithm is, and how to read it. */
+/** The keys of an algorithm's state, and the schema of the state. */
 interface Kind<S> {
   readonly folder: string
   readonly decode: (stored: Uint8Array) => Result.Result<{ readonly at: number; readonly state: S }, Error>
@@ -93,8 +93,8 @@ const adaptiveLimits = kind("adaptive/", Adaptive.State)
  *
  * **Details**
  *
- * Fails with `InvalidOption` for a bad `prefix`. Its operations fail with a `RateLimitStoreError` whose `cause` is the
- * `EtcdError`, or an `UpdateConflict` if other processes were faster 20 times.
+ * Fails with `InvalidOption` for a bad `prefix`. Its operations fail with a `RateLimitStoreError`. Its `cause` is the
+ * `EtcdError`, or an `UpdateConflict` after 20 conflicts with other processes.
  *
  * @stability unstable
  * @since 0.1.0

@@ -1,10 +1,9 @@
 /**
  * Leases that let etcd delete keys some time after they have expired. Keys with a similar time to live share a lease.
  *
- * One lease for each key would cost etcd a second write for each write. The TTLs of the leases therefore stand on a grid
- * with the ratio 1.25. A lease that is 25 to 57 % longer than needed serves further keys until it is no longer than
- * needed. So a key outlives its own time to live by at most 57 % (and a second or two), and nobody may take the existence
- * of the key as proof that it is valid.
+ * A lease for each key would double the writes of etcd. So the TTLs of leases are powers of 1.25. A lease starts 25 to
+ * 57 % longer than its first key needs, and serves further keys as long as it covers their time to live. A key outlives
+ * its time to live by at most 57 % and a second or two. So the existence of a key does not prove that it is valid.
  *
  * @module
  */
@@ -30,7 +29,7 @@ const ttlFor = (neededMillis: number): number => {
 
 interface Shared {
   readonly id: LeaseId
-  /** Milliseconds of the monotonic clock. etcd keeps the lease at least until then. */
+  /** Milliseconds of the monotonic clock. etcd keeps the lease at least until this time. */
   readonly expiresAt: number
 }
 
@@ -44,8 +43,8 @@ export class ExpiryLeases {
   }
 
   /**
-   * Runs a write with a lease that lasts at least so long. If the lease is gone, for example revoked by an operator, the
-   * write runs once more with a new one.
+   * Runs a write with a lease that lasts at least `neededMillis`. If the lease is gone, for example revoked by an
+   * operator, the write runs once more with a new one.
    */
   use<A>(
     neededMillis: number,

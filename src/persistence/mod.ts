@@ -3,7 +3,7 @@
  *
  * **When to use**
  *
- * For small state of low write rates that a fleet shares. See each module for its limits.
+ * For small shared state that is written rarely. See each module for its limits.
  *
  * @stability unstable
  * @module

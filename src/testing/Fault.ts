@@ -17,7 +17,7 @@ import type { LeaseId } from "../etcd/messages/lease.ts"
 export type Method = keyof Etcd
 
 /**
- * A call that a client made.
+ * A call to the `Etcd`.
  *
  * @since 0.1.0
  * @category models
@@ -26,11 +26,11 @@ export interface Call {
   readonly method: Method
   /** The number of the call among those of its method, from 1. */
   readonly nth: number
-  /** The key or the start of the range. For a Txn: the first key that it compares, reads or writes. */
+  /** The key or the start of the range. For a Txn, the first key that it compares, reads or writes. */
   readonly key?: string
-  /** The lease. For a Txn: that of its first put. */
+  /** The lease. For a Txn, that of its first put. */
   readonly leaseId?: LeaseId
-  /** When it was made, in milliseconds since the epoch. */
+  /** When the call was made, in milliseconds since the epoch. */
   readonly at: number
 }
 
@@ -161,7 +161,7 @@ export const breaksAfter = (
 ): Fault => ({ _tag: "BreaksAfter", answers, reason })
 
 /**
- * The watch ends without an error after a number of responses, which no `Etcd` may do. Default: 1.
+ * The watch ends without an error after a number of responses. This breaks the contract of `Etcd`. Default: 1.
  *
  * @since 0.1.0
  * @category faults
@@ -181,7 +181,7 @@ export const endsAfter = (answers: number = 1): Fault => ({ _tag: "EndsAfter", a
 export const silentAfter = (answers: number = 1): Fault => ({ _tag: "SilentAfter", answers })
 
 /**
- * The watch drops all events after a number of responses, which no `Etcd` may do. Default: 1.
+ * The watch drops all events after a number of responses. This breaks the contract of `Etcd`. Default: 1.
  *
  * @since 0.1.0
  * @category faults

@@ -11,11 +11,12 @@
  * - `slow(duration)`: the call reaches etcd late.
  * - `hung`: the call never reaches etcd and gets no answer.
  * - `leaseLost`, `compaction`, `meanwhile(…)`: something happens in etcd just before the call.
- * - `breaksAfter`, `endsAfter`, `silentAfter`, `progressTwice`: faults of a watch. `dropsEventsAfter` breaks the contract
- *   on purpose: the watch omits changes and reports progress.
+ * - `breaksAfter`, `endsAfter`, `silentAfter`, `progressTwice`: faults of a watch. Two of them break the contract of
+ *   `Etcd` on purpose: with `endsAfter` the watch ends, with `dropsEventsAfter` it omits changes but reports progress.
  *
- * Otherwise calls keep the contract of `Etcd`. Each call has a deadline (3 seconds by default; a heartbeat has its own
- * timeout) and then fails with `DeadlineExceeded`. A silent watch fails after its `progressEvery` and `progressTimeout`.
+ * All other faults keep the contract of `Etcd`. Each call has a deadline (3 seconds by default; a heartbeat has its own
+ * timeout) and then fails with `DeadlineExceeded`. A silent watch fails after its `progressEvery` and
+ * `progressTimeout`.
  *
  * **Example** (The put of a registration is applied, but its answer is lost)
  *
@@ -180,7 +181,7 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
   const calls: Array<Call> = []
   const counts = new Map<Method, number>()
   const watches = new Set<OpenWatch>()
-  /** What waits for the end of an outage. */
+  /** The calls that wait for the end of an outage. */
   const waiting = new Set<() => void>()
   let decide = decider(options.script ?? [])
 
@@ -238,7 +239,7 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
       )
     }))
 
-  /** Lets an answer through, unless the watch is silent. */
+  /** Passes a response on, unless the watch is silenced. */
   const passOn = (watch: OpenWatch, fault: Fault | undefined, now: number): Effect.Effect<void> => {
     if (watch.isSilent) return Effect.never
     watch.answers += 1
@@ -247,7 +248,7 @@ const wrap = (inner: Etcd, options: Options): FaultyEtcd => {
     return Effect.void
   }
 
-  /** Fails once a silenced watch should have heard from etcd. */
+  /** Fails when a silenced watch reaches its timeout. */
   const silence = Effect.fnUntraced(function* (watch: OpenWatch, request: WatchRequest) {
     yield* watch.silenced.await
     const { progressEvery = "10 seconds", progressTimeout = "5 seconds" } = request

@@ -1,5 +1,5 @@
 /**
- * Which fault a call has: rules, or random faults.
+ * Decides which fault a call has: by rules, or at random.
  *
  * @module
  */
@@ -39,11 +39,11 @@ export type Script = ReadonlyArray<Rule> | RandomScript
  * @category models
  */
 export interface RandomScript {
-  /** With the same seed the nth call of a method has the same fault, whatever happens in between. */
+  /** With the same seed, the nth call of a method always has the same fault. */
   readonly seed: string | number
   /** The fraction of calls with a fault, from 0 to 1. */
   readonly rate: number
-  /** The faults to draw from. Only those that apply to the method are drawn. Default: {@link transient}. */
+  /** The faults to draw from. Faults that do not apply to the method are not drawn. Default: {@link transient}. */
   readonly faults?: ReadonlyArray<Fault>
 }
 

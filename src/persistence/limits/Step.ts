@@ -1,5 +1,5 @@
 /**
- * What a call of a rate limiter does to the state of its key.
+ * The effect of one call of a rate limiter on the state of its key.
  *
  * @module
  */
@@ -9,7 +9,7 @@ export interface Step<out S, out A> {
   readonly result: A
   readonly next?: {
     readonly state: S
-    /** From this time on the state is the same as none. */
+    /** From this time on the state has no effect and may be deleted. */
     readonly expiresAt: number
   }
 }

@@ -1,9 +1,9 @@
 /**
- * The adaptive limit: what a server's 429 responses show of its rate limit.
+ * The adaptive limit: it learns a server's rate limit from its 429 responses.
  *
- * The first 429 starts a cooldown. After it the calls are counted until the next 429. Their number and that time are
- * then the limit and the window, until another 429 starts a cooldown again. Each new phase of counting or limiting has a
- * new epoch, and feedback of an older epoch is ignored.
+ * The first 429 starts a cooldown. Then calls are counted until the next 429. Their number becomes the limit, and the
+ * time that they took the window. Another 429 starts a cooldown again. Each phase of counting or limiting has a new
+ * epoch; feedback from an older epoch is ignored.
  *
  * @module
  */
@@ -21,26 +21,26 @@ const Learned = Schema.TaggedStruct("Learned", {
   epoch: Schema.Finite,
   limit: Schema.Finite,
   windowMillis: Schema.Finite,
-  /** The tokens since the limit was idle, and the time until which they use it up. */
+  /** The tokens taken since the limit was idle, and the time until which they exhaust it. */
   tokens: Schema.Finite,
   busyUntil: Schema.Finite,
   expiresAt: Schema.Finite
 })
 
-/** A phase. A key without one is inactive, with epoch 0. */
+/** A phase. A key without a phase is inactive, with epoch 0. */
 export const State = Schema.Union([Cooldown, Learning, Learned])
 
 /** See {@link State}. */
 export type State = typeof State.Type
 
-/** What a call may do. */
+/** The limits of a call. */
 export interface Admission {
   readonly delayMillis: number
   readonly epoch: number
   readonly phase: "inactive" | "cooldown" | "learning" | "learned"
 }
 
-/** A phase is forgotten so long after it has ended. */
+/** How long after its end a phase is deleted. */
 const graceMillis = 60_000
 
 const maxMillis = 60 * 60 * 1000

@@ -12,14 +12,17 @@ export const State = Schema.Struct({ tokens: Schema.Finite, endsAt: Schema.Finit
 /** See {@link State}. */
 export type State = typeof State.Type
 
-/** What a call takes. Without a limit it always takes its tokens. */
+/** What a call takes. Without a limit it always succeeds. */
 export interface Take {
   readonly tokens: number
   readonly limit: number | undefined
   readonly millisPerToken: number
 }
 
-/** Returns the tokens of the window with this call's, and the rest of the window. A call above the limit takes none. */
+/**
+ * Returns the tokens of the window, including this call's, and the rest of the window. A call above the limit takes
+ * none.
+ */
 export const take = (
   current: State | undefined,
   { limit, millisPerToken, tokens }: Take,

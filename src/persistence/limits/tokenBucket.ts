@@ -12,7 +12,7 @@ export const State = Schema.Struct({ tokens: Schema.Finite, intervalStart: Schem
 /** See {@link State}. */
 export type State = typeof State.Type
 
-/** What a call takes. If it may overflow, it takes tokens that the bucket does not have yet. */
+/** What a call takes. A call that may overflow takes tokens that the bucket does not have yet. */
 export interface Take {
   readonly tokens: number
   readonly limit: number
