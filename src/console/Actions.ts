@@ -1,9 +1,10 @@
 /**
- * What operators did from this console, and what became of it: sent, stored at a revision, adopted by the owner.
+ * The changes that operators made in this console, and their progress: sent, stored at a revision, adopted by the
+ * owner.
  *
- * Nothing is shown as done before etcd or the owner shows it. An owner that adopts a change need not write anything
- * (R12). So a change counts as adopted when its owner has written the key again, or renewed its lease, and the change is
- * still in place.
+ * The console shows a step as done only once etcd or the owner confirms it. An owner may adopt a change without writing
+ * anything (R12). So a change counts as adopted once its owner has written the key again or renewed its lease while the
+ * change is still in place.
  *
  * @module
  */
@@ -17,23 +18,23 @@ import { leaseState } from "./reads.ts"
 import type { Fleet } from "./Fleet.ts"
 import type { Settings } from "./options.ts"
 
-/** How far a change has come. */
+/** The progress of a change. */
 export type Stage = Data.TaggedEnum<{
   Sent: Record<never, never>
-  /** etcd did not take it, or it made no sense. Nothing was written. */
+  /** etcd or the console refused the change. Nothing was written. */
   Refused: { readonly why: string }
-  /** There was nothing to change. */
+  /** The instance already had these values. */
   Unchanged: { readonly revision: bigint }
   Stored: { readonly revision: bigint }
   Adopted: { readonly revision: bigint; readonly how: string }
-  /** It is stored, and its owner undid it, left, or does nothing. */
+  /** The change is stored, but the owner reverted it, left, or does not react. */
   NotAdopted: { readonly revision: bigint; readonly why: string }
 }>
 
 /** Constructors of {@link Stage}. */
 export const Stage: Data.TaggedEnum.Constructor<Stage> = Data.taggedEnum<Stage>()
 
-/** A change that an operator asked for. */
+/** A change that an operator requested. */
 export interface Action {
   readonly service: string
   readonly instance: string
@@ -42,14 +43,14 @@ export interface Action {
   readonly stage: Stage
 }
 
-/** How many changes are remembered. */
+/** The number of changes that are kept. */
 const maxActions = 200
-/** How often a change that is stored is looked at. */
-const lookEvery = "500 millis"
-/** How long after the time to live of its lease an owner may still react. */
+/** How often the console checks a stored change. */
+const observeEvery = "500 millis"
+/** How long an owner may take to react after the TTL of its lease. */
 const graceSeconds = 5
 
-/** An edit in words. */
+/** Describes an edit in words. */
 export const describeEdit = ({ status, weight }: Operator.Edit): string =>
   [
     ...(status === undefined ? [] : [status === "draining" ? "drain" : "undrain"]),
@@ -57,7 +58,7 @@ export const describeEdit = ({ status, weight }: Operator.Edit): string =>
   ]
     .join(" and ")
 
-/** Whether a set shows an edit as being in place. */
+/** Returns whether a set contains an edit. */
 const isInPlace = (set: InstanceSet | undefined, id: string, { status, weight }: Operator.Edit): boolean => {
   const found = set === undefined ? undefined : Option.getOrUndefined(set.get(id))
   if (found === undefined) return false
@@ -65,7 +66,7 @@ const isInPlace = (set: InstanceSet | undefined, id: string, { status, weight }:
   return hasStatus && (weight === undefined || found.weight === weight)
 }
 
-/** What this needs of the source of the pages. */
+/** The parts of the source that this module uses. */
 interface Source {
   readonly etcd: Etcd
   readonly settings: Settings
@@ -85,12 +86,12 @@ export class Actions {
     this.#scope = scope
   }
 
-  /** What was done to an instance, newest first. */
+  /** The changes of an instance, newest first. */
   of(service: string, instance: string): ReadonlyArray<Action> {
     return this.#actions.filter((action) => action.service === service && action.instance === instance)
   }
 
-  /** Sends a change. Completes when etcd has stored or refused it; what follows goes on by itself. */
+  /** Sends a change. Completes when etcd has stored or refused it; its later progress is tracked in the background. */
   send(service: string, instance: string, edit: Operator.Edit): Effect.Effect<void> {
     return Effect.gen({ self: this }, function* () {
       let action: Action = { service, instance, edit, sentAt: yield* this.#source.now, stage: Stage.Sent() }
@@ -121,7 +122,7 @@ export class Actions {
     })
   }
 
-  /** Waits until the owner shows what it makes of a change. */
+  /** Waits until the owner adopts or reverts a change. */
   #observe({ edit, instance, service }: Action, revision: bigint, leaseId: LeaseId): Effect.Effect<Stage> {
     const { etcd, fleet, now, settings } = this.#source
     const key = `${settings.prefix}${service}/${instance}`
@@ -129,7 +130,7 @@ export class Actions {
       const storedAt = yield* now
       let first: { readonly ttl: number; readonly grantedTtl: number; readonly at: number } | undefined
       while (true) {
-        yield* Effect.sleep(lookEvery)
+        yield* Effect.sleep(observeEvery)
         const at = yield* now
         const catalog = fleet.catalog
         if (catalog?.freshness._tag === "Live" && catalog.revision >= revision) {
@@ -141,20 +142,20 @@ export class Actions {
             return Stage.NotAdopted({ revision, why: "its owner wrote its own value back" })
           }
         }
-        const looked: { readonly ttl: number; readonly grantedTtl: number; readonly modRevision: bigint } | undefined =
-          yield* Effect.orElseSucceed(look(etcd, key, leaseId), () => undefined)
-        // While etcd does not answer, nothing is known of the owner either.
-        if (looked === undefined) continue
-        if (looked.modRevision > revision) {
+        const owner: { readonly ttl: number; readonly grantedTtl: number; readonly modRevision: bigint } | undefined =
+          yield* Effect.orElseSucceed(readOwnerState(etcd, key, leaseId), () => undefined)
+        // While etcd does not answer, the state of the owner is unknown.
+        if (owner === undefined) continue
+        if (owner.modRevision > revision) {
           return Stage.Adopted({ revision, how: "its owner wrote the key again and kept the change" })
         }
-        // The time after the first answer and before the others: the lease has lost at least what lies in between.
-        first ??= { ...looked, at: yield* now }
-        // A lease of which `ttl` whole seconds were left has less than `ttl + 1` left; each second that passes takes one.
-        if (looked.ttl >= first.ttl + 1 - Math.floor((at - first.at) / 1000) && at - first.at >= 1000) {
+        // Measure time from after the first response to before this one: the lease has lost at least that much.
+        first ??= { ...owner, at: yield* now }
+        // With `ttl` whole seconds left, a lease has less than `ttl + 1` seconds, and loses one each second.
+        if (owner.ttl >= first.ttl + 1 - Math.floor((at - first.at) / 1000) && at - first.at >= 1000) {
           return Stage.Adopted({ revision, how: "its owner renewed its lease and kept the change" })
         }
-        if (at - storedAt > (looked.grantedTtl + graceSeconds) * 1000) {
+        if (at - storedAt > (owner.grantedTtl + graceSeconds) * 1000) {
           return Stage.NotAdopted({ revision, why: "its owner has not renewed its lease since" })
         }
       }
@@ -162,8 +163,8 @@ export class Actions {
   }
 }
 
-/** What etcd holds of a key and its lease. */
-const look = (etcd: Etcd, key: string, leaseId: LeaseId): Effect.Effect<
+/** Reads a key's revision and its lease. */
+const readOwnerState = (etcd: Etcd, key: string, leaseId: LeaseId): Effect.Effect<
   { readonly ttl: number; readonly grantedTtl: number; readonly modRevision: bigint },
   EtcdError
 > =>

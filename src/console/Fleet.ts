@@ -1,8 +1,8 @@
 /**
- * What the console remembers of the instances of a namespace: the newest catalog, the changes that led to it, and how
- * many instances each service had.
+ * The console's view of the instances of a namespace: the newest catalog, the changes that led to it, and how many
+ * instances each service had.
  *
- * It is fed with catalogs and with the time, and does no I/O. Everything in it is bounded.
+ * Its inputs are catalogs and times. It does no I/O, and all its state is bounded.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import type { Catalog } from "../registry/discovery/Catalog.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 import { type Change, diff, type InstanceSet } from "../registry/model/InstanceSet.ts"
 
-/** The states that pages tell apart. `off` is an instance that is up and has weight 0. */
+/** The states that pages distinguish. `off`: the instance is up and has weight 0. */
 export const states = ["up", "off", "starting", "draining", "down", "rejected"] as const
 
 /** See {@link states}. */
@@ -24,23 +24,23 @@ export const stateOf = ({ status, weight }: ServiceInstance): Exclude<State, "re
 /** What happened to a key. */
 export type Event = "registered" | "left" | "changed" | "rejected" | "accepted"
 
-/** One change of one instance, as the console saw it. */
+/** A change of one instance. */
 export interface Entry {
   readonly sequence: number
-  /** When the console received it, in milliseconds of the epoch. */
+  /** When the console received it, in milliseconds since the epoch. */
   readonly at: number
   readonly revision: bigint
   readonly service: string
   readonly id: string
   readonly event: Event
   readonly state: State
-  /** What changed, in words. */
+  /** The change in words. */
   readonly detail: string
-  /** The newest instance that is known; missing for a value that was rejected. */
+  /** The newest known instance. Missing for a rejected value. */
   readonly instance?: ServiceInstance
 }
 
-/** The numbers of a set. */
+/** The counts of a set. */
 export interface Summary {
   readonly counts: Readonly<Record<State, number>>
   readonly available: number
@@ -52,7 +52,7 @@ export interface Summary {
 
 /** How many changes are kept. */
 const maxEntries = 1000
-/** How many numbers of instances are kept for each service, one for each {@link sampleMillis}. */
+/** How many samples are kept for each service. */
 export const maxSamples = 60
 /** The time between two samples. */
 export const sampleMillis = 15_000
@@ -63,7 +63,7 @@ const increment = (counts: Map<string, number>, name: string): void => {
   counts.set(name, (counts.get(name) ?? 0) + 1)
 }
 
-/** The numbers of a set, computed once for each set. */
+/** Returns the counts of a set, computed once for each set. */
 export const summaryOf = (set: InstanceSet): Summary => {
   const known = summaries.get(set)
   if (known !== undefined) return known
@@ -87,7 +87,7 @@ export const summaryOf = (set: InstanceSet): Summary => {
   return summary
 }
 
-/** The members of an instance that differ, in words. */
+/** Describes the members that differ, in words. */
 export const describeChange = (from: ServiceInstance, to: ServiceInstance): string => {
   const parts: Array<string> = []
   const compare = (name: string, before: string | undefined, after: string | undefined): void => {
@@ -101,7 +101,7 @@ export const describeChange = (from: ServiceInstance, to: ServiceInstance): stri
   for (const name of new Set([...Object.keys(from.metadata), ...Object.keys(to.metadata)])) {
     compare(`metadata ${name}`, from.metadata[name], to.metadata[name])
   }
-  return parts.length === 0 ? "written again without a change" : parts.join(", ")
+  return parts.length === 0 ? "rewritten without a change" : parts.join(", ")
 }
 
 const describe = (instance: ServiceInstance): string =>
@@ -118,32 +118,32 @@ export class Fleet {
   readonly #samples = new Map<string, ReadonlyArray<number>>()
   #totals: ReadonlyArray<number> = []
 
-  /** `prefix` is that of the namespace, with the slash at its end. */
+  /** `prefix` is the namespace with a slash at its end. */
   constructor(prefix: string) {
     this.#prefix = prefix
   }
 
-  /** The newest catalog; `undefined` while etcd has not answered. */
+  /** The newest catalog. `undefined` until etcd has answered. */
   get catalog(): Catalog | undefined {
     return this.#catalog
   }
 
-  /** Grows with each catalog and each sample. */
+  /** Increments with each catalog and each sample. */
   get sequence(): number {
     return this.#sequence
   }
 
-  /** The changes since the console has started, newest first. */
+  /** The changes since the console started, newest first. */
   get entries(): ReadonlyArray<Entry> {
     return this.#entries
   }
 
-  /** When a service changed last, if it did since the console has started. */
+  /** When a service last changed. `undefined` if it has not changed since the console started. */
   lastChange(service: string): number | undefined {
     return this.#lastChanges.get(service)
   }
 
-  /** The numbers of available instances of a service, or of all of them, oldest first. The last one is of now. */
+  /** The numbers of available instances of a service, or of all services, oldest first. The last number is current. */
   samplesOf(service?: string): ReadonlyArray<number> {
     const set = service === undefined ? undefined : this.setOf(service)
     const now = service === undefined ? this.#available() : set === undefined ? 0 : summaryOf(set).available
@@ -155,7 +155,7 @@ export class Fleet {
     return this.#catalog === undefined ? undefined : Option.getOrUndefined(this.#catalog.get(service))
   }
 
-  /** Takes the next catalog. The first one is where the changes begin. */
+  /** Replaces the catalog. The first catalog adds no changes. */
   apply(catalog: Catalog, now: number): void {
     const before = this.#catalog
     this.#catalog = catalog
@@ -168,7 +168,7 @@ export class Fleet {
     }
   }
 
-  /** Takes a sample of how many instances are available. */
+  /** Samples the numbers of available instances. */
   sample(): void {
     if (this.#catalog === undefined) return
     this.#sequence += 1
@@ -178,7 +178,7 @@ export class Fleet {
     }
     for (const [name, samples] of this.#samples) {
       if (this.#catalog.has(name)) continue
-      // A service without instances is forgotten with its last sample above 0.
+      // Drop a service without instances once all its samples are 0.
       if (samples.every((count) => count === 0)) this.#samples.delete(name)
       else this.#samples.set(name, keep(samples, 0))
     }
@@ -188,7 +188,7 @@ export class Fleet {
     this.#totals = keep(this.#totals, this.#available())
   }
 
-  /** The id in a rejected key: what follows the name of the service. */
+  /** The id in a rejected key: the text after the name of the service. */
   idOf(service: string, key: string): string {
     return key.slice(this.#prefix.length + service.length + 1)
   }

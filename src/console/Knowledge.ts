@@ -1,5 +1,5 @@
 /**
- * How much a page may claim: what was read, at which revision, and when that was last confirmed.
+ * What a page knows: its data, the revision, and when etcd last confirmed it.
  *
  * Everything here is pure.
  *
@@ -8,9 +8,9 @@
 import { Data } from "effect"
 
 /**
- * `Unknown`: etcd has not answered yet; nothing may be shown, least of all an empty list. `Known`: this was the state at
- * `revision`, and at `confirmedAt` (milliseconds of the epoch) nothing newer existed. `failure` is what has gone wrong
- * since.
+ * `Unknown`: etcd has not answered yet. Show nothing, and above all no empty list. `Known`: this was the state at
+ * `revision`, and it was still the newest at `confirmedAt` (milliseconds since the epoch). `failure` is the newest
+ * failure since then.
  */
 export type Knowledge = Data.TaggedEnum<{
   Unknown: { readonly failure: string | undefined }
@@ -20,16 +20,16 @@ export type Knowledge = Data.TaggedEnum<{
 /** Constructors of {@link Knowledge}. */
 export const Knowledge: Data.TaggedEnum.Constructor<Knowledge> = Data.taggedEnum<Knowledge>()
 
-/** From which age on a confirmation counts as stale and as lost, in milliseconds. */
+/** The ages, in milliseconds, at which a confirmation counts as stale and as lost. */
 export interface Limits {
   readonly staleMillis: number
   readonly disconnectedMillis: number
 }
 
-/** How a page names its own freshness. */
+/** The freshness of a page. */
 export type Standing = "unknown" | "live" | "stale" | "disconnected"
 
-/** The standing of what is known, at a time. A failure makes it stale at once. */
+/** Returns the freshness at a time. A failure makes a page stale at once. */
 export const standingOf = (knowledge: Knowledge, now: number, limits: Limits): Standing => {
   if (knowledge._tag === "Unknown") return "unknown"
   const age = now - knowledge.confirmedAt

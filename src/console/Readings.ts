@@ -1,8 +1,8 @@
 /**
- * What pages read from etcd beside the catalog: leases, keys, members. All open pages share one read of each.
+ * Data that pages read besides the catalog: leases, keys, members. All open pages share the result of each read.
  *
- * A reading is refreshed while somebody looks at it, and is shown with its age meanwhile: a page never waits for etcd
- * except for the first reading.
+ * A reading is refreshed while a page shows it. A page waits for etcd for the first reading only; after that it shows
+ * the last one with its age.
  *
  * @module
  */
@@ -10,13 +10,13 @@ import { Deferred, Effect, type Scope } from "effect"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { Knowledge } from "./Knowledge.ts"
 
-/** What a read returned, and at which revision. */
+/** The result of a read, and its revision. */
 export interface Read<A> {
   readonly revision: bigint
   readonly value: A
 }
 
-/** The newest that is known of a read. */
+/** The last result of a read. */
 export interface Reading<A> {
   readonly knowledge: Knowledge
   readonly value: A | undefined
@@ -31,10 +31,10 @@ interface Slot<A> {
   isRunning: boolean
 }
 
-/** A reading that is older is read again. */
+/** The age at which a reading is read again. */
 export const refreshMillis = 2000
 
-/** How many readings are kept. The one that was looked at longest ago is forgotten. */
+/** The maximum number of readings. The least recently used one is dropped first. */
 const maxSlots = 200
 
 /** See the module's description. `changed` is called after each read. */
@@ -50,7 +50,10 @@ export class Readings {
     this.#changed = changed
   }
 
-  /** Reads, or returns what is known and reads in the background. `key` identifies the read. */
+  /**
+   * Reads for the first time. Later calls return the last result and refresh it in the background. `key` identifies the
+   * read.
+   */
   get<A>(key: string, read: Effect.Effect<Read<A>, EtcdError>): Effect.Effect<Reading<A>> {
     return Effect.gen({ self: this }, function* () {
       const slot = this.#slot<A>(key)
@@ -92,7 +95,7 @@ export class Readings {
       const result = yield* Effect.result(read)
       if (result._tag === "Success") {
         slot.read = result.success
-        // What was read is what etcd held at the earliest when the read began.
+        // The result is at least as new as the start of the read.
         slot.confirmedAt = startedAt
         slot.failure = undefined
       } else slot.failure = result.failure.message

@@ -1,5 +1,5 @@
 /**
- * Where pages get their data: the catalog of the namespace from one watch, and shared readings of everything else.
+ * The data of the pages: the catalog of the namespace from one watch, and shared readings of everything else.
  *
  * @module
  */
@@ -21,29 +21,29 @@ import type { Settings } from "./options.ts"
 export interface Source {
   readonly etcd: Etcd
   readonly settings: Settings
-  /** Milliseconds of the epoch that never jump: ages are computed from these. */
+  /** Milliseconds since the epoch, from a monotonic clock, for computing ages. */
   readonly now: Effect.Effect<number>
   readonly fleet: Fleet
   readonly actions: Actions
-  /** How current the fleet is. */
+  /** The freshness of the fleet. */
   readonly knowledge: () => Knowledge
-  /** Reads something else; see `Readings.get`. */
+  /** Reads other data; see {@link Readings.get}. */
   readonly read: <A>(key: string, read: Effect.Effect<Read<A>, EtcdError>) => Effect.Effect<Reading<A>>
-  /** Grows whenever a page may have to be rendered again. */
+  /** Increments when a page may have to be rendered again. */
   readonly version: () => number
-  /** Emits the version now and when it grows. A slow reader skips. */
+  /** Emits the current version, then newer ones. A slow reader skips versions. */
   readonly versions: Stream.Stream<number>
-  /** Says that a page may have to be rendered again. */
+  /** Signals that a page may have to be rendered again. */
   readonly changed: () => void
 }
 
-/** How often etcd is asked whether it still answers. */
+/** How often the console checks that etcd answers. */
 const confirmEvery = "2 seconds"
 
-/** How long the console waits before it asks again for a catalog that etcd refused. */
-const refusedPause = "5 seconds"
+/** How long the console waits before it retries a refused catalog. */
+const refusedRetryDelay = "5 seconds"
 
-/** Starts the watch. It ends with the scope. */
+/** Starts the watch, which ends with the scope. */
 export const make = Effect.fnUntraced(function* (
   settings: Settings
 ): Effect.fn.Return<Source, never, Etcd | Registry | Scope.Scope> {
@@ -62,7 +62,7 @@ export const make = Effect.fnUntraced(function* (
   let refusal: string | undefined
   let probeFailure: string | undefined
 
-  // The watch proves every few seconds that it is alive, since pages show how old the newest confirmation is.
+  // Short intervals: pages show the age of the last confirmation.
   yield* discoverAll({ progressEvery: "3 seconds", progressTimeout: "2 seconds" }).pipe(
     Stream.runForEach((catalog) =>
       Effect.map(now, (at) => {
@@ -79,11 +79,11 @@ export const make = Effect.fnUntraced(function* (
       })
     ),
     Effect.ignore,
-    Effect.repeat(Schedule.spaced(refusedPause)),
+    Effect.repeat(Schedule.spaced(refusedRetryDelay)),
     Effect.forkScoped({ startImmediately: true })
   )
 
-  // With `countOnly` etcd answers from its index.
+  // With `countOnly`, etcd answers from its index.
   const probe = Effect.gen(function* () {
     const sentAt = yield* now
     const answer = yield* Effect.result(etcd.range({ ...prefix(settings.prefix), countOnly: true }))

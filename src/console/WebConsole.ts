@@ -1,5 +1,5 @@
 /**
- * The web console: pages about services, instances, leases, locks and the cluster, for a router of Effect.
+ * The web console as routes for Effect's `HttpRouter`: services, instances, leases, locks and the cluster.
  *
  * @stability unstable
  * @since 0.1.0
@@ -27,7 +27,7 @@ export type { Auth, Options } from "./options.ts"
 type Request = HttpServerRequest.HttpServerRequest
 type Response = HttpServerResponse.HttpServerResponse
 
-/** Smaller bodies do not gain from being compressed. */
+/** Compressing smaller bodies gains nothing. */
 const minCompressed = 1024
 
 /** A response with the security headers, compressed if the browser accepts that. */
@@ -71,7 +71,7 @@ const showPage = Effect.fnUntraced(
         { revision: null, confirmedAt: null }
       const body = { ...known, failure: knowledge.failure ?? null, data: view.data ?? null }
       return send(request, `${JSON.stringify(body, undefined, 2)}\n`, {
-        // Unknown is an error: a program must not take it for an empty list.
+        // Unknown is an error, so that no program mistakes it for an empty list.
         status: knowledge._tag === "Known" ? status : 503,
         contentType: "application/json; charset=utf-8"
       })
@@ -97,14 +97,16 @@ const showEvents = (source: Source.Source, renderer: Renderer, query: URLSearchP
     { contentType: "text/event-stream", headers: { ...noStore, "x-accel-buffering": "no" } }
   )
 
-/** The headers with the name that was called: HTTP/2 has no `Host` header, and a runtime may have it in the URL only. */
+/**
+ * The headers with the `host` of the request: HTTP/2 has no `Host` header, and some runtimes keep it in the URL only.
+ */
 const withHost = ({ headers, originalUrl }: Request): Readonly<Record<string, string | undefined>> =>
   headers["host"] === undefined && URL.canParse(originalUrl) ? { ...headers, host: new URL(originalUrl).host } : headers
 
-/** The largest form that is read, in bytes. */
+/** The largest accepted form, in bytes. */
 const maxForm = 4096
 
-/** The change that a form asks for. */
+/** Returns the change that a form requests. */
 const editOf = (form: URLSearchParams): Edit | undefined => {
   switch (form.get("action")) {
     case "drain":
@@ -118,7 +120,7 @@ const editOf = (form: URLSearchParams): Edit | undefined => {
   }
 }
 
-/** Changes an instance as a form asks, and leads back to its page, which shows what becomes of it. */
+/** Applies the change of a form and redirects to the instance's page, which shows the progress. */
 const act = Effect.fnUntraced(function* (
   { actions, settings }: Source.Source,
   segments: ReadonlyArray<string>,
@@ -126,13 +128,13 @@ const act = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Response> {
   const [kind, service, id] = segments
   if (kind !== "services" || service === undefined || id === undefined || segments.length > 3) {
-    return send(request, "There is nothing to change here.\n", { status: 405, headers: { allow: "GET, HEAD" } })
+    return send(request, "This page accepts no changes.\n", { status: 405, headers: { allow: "GET, HEAD" } })
   }
   if (!(Number(request.headers["content-length"]) <= maxForm)) {
     return send(request, "The form is too large.\n", { status: 413 })
   }
   const edit = editOf(new URLSearchParams(yield* Effect.orElseSucceed(request.text, () => "")))
-  if (edit === undefined) return send(request, "The form asks for no change that exists.\n", { status: 400 })
+  if (edit === undefined) return send(request, "The form requests an unknown change.\n", { status: 400 })
   yield* actions.send(service, id, edit)
   return send(request, "", { status: 303, headers: { location: href(settings, segments) } })
 })
@@ -163,20 +165,20 @@ const respond = Effect.fnUntraced(function* (
  *
  * **Details**
  *
- * All pages share one watch on the namespace, however many are open. What other pages show (leases, keys, locks, the
- * cluster) is read while they are open, once for all who look. Building the layer sends nothing that must succeed: etcd
- * may be down, and the pages say so. Three fibers live as long as the layer: the watch, a small read every 2 seconds
- * that confirms that etcd answers, and a sample of the numbers every 15 seconds.
+ * All open pages share one watch on the namespace. Other data (leases, keys, locks, the cluster) is read once for all
+ * pages while one of them is open. Building the layer does not need etcd: while etcd is down, the pages say so. Three
+ * fibers run as long as the layer: the watch, a small read every 2 seconds that confirms that etcd answers, and a
+ * sample of the numbers every 15 seconds.
  *
- * Each page shows the revision and the age of the last confirmation, and turns stale after `staleAfter` and
- * disconnected after `disconnectedAfter`. What is not known is never shown as empty.
+ * Each page shows its revision and the age of the last confirmation. It becomes stale after `staleAfter` and
+ * disconnected after `disconnectedAfter`. Unknown data never looks empty.
  *
- * Everything from etcd is escaped, and the pages forbid scripts and styles from elsewhere. Fails with `InvalidOption`.
+ * All data from etcd is escaped, and the pages forbid foreign scripts and styles. Fails with `InvalidOption`.
  *
  * **Gotchas**
  *
- * Everybody who reaches the routes sees the instances, and the values of the namespace. Serve them on loopback, or set `auth`.
- * `hosts` must name what browsers call the console.
+ * Anyone who can connect can read the instances and the values of the namespace. Serve the routes on loopback, or set
+ * `auth`. List the host names that browsers use in `hosts`.
  *
  * **Example** (Beside the routes of a program)
  *

@@ -1,5 +1,5 @@
 /**
- * A small fleet that lives: instances start, drain, fail and come back, a lock has a queue, and a value is wrong.
+ * A small simulated fleet: instances start, drain, fail and return, a lock has a queue, and one value is invalid.
  *
  * @module
  */
@@ -30,16 +30,16 @@ const fleet: ReadonlyArray<Template> = [
 
 const zones = ["eu-west-1a", "eu-west-1b", "eu-west-1c"] as const
 
-/** A member of the fleet, with the scope that ends it. */
+/** A member of the fleet, and the scope that ends it. */
 interface Member {
   readonly template: Template
   readonly registration: Registration
   readonly scope: Scope.Closeable
-  /** What its health check finds. */
+  /** The result of its health check. */
   readonly check: { isHealthy: boolean }
 }
 
-/** The place of an instance in the fleet decides everything about it. */
+/** Derives the id, host and options of an instance from its place in the fleet. */
 const start = Effect.fnUntraced(function* (template: Template, index: number) {
   const scope = yield* Effect.flatMap(Effect.scope, (parent) => Scope.fork(parent))
   const host = `10.4.${fleet.indexOf(template)}.${10 + index}`
@@ -57,7 +57,7 @@ const start = Effect.fnUntraced(function* (template: Template, index: number) {
   return { template, registration, scope, check } satisfies Member
 })
 
-/** What is wrong with the fleet from the start, so that there is something to see. */
+/** Problems that the fleet has from the start, so that the pages show some. */
 const flaws = Effect.gen(function* () {
   const etcd = yield* Etcd
   const { id: lease } = yield* etcd.leaseGrant({ ttl: 3600 })
@@ -80,14 +80,14 @@ const holdLocks = Effect.gen(function* () {
   }
 })
 
-/** How often something happens. */
+/** How often an event occurs. */
 const pace = Schedule.spaced("1500 millis")
 
 /**
- * Starts the fleet. It ends with the scope.
+ * Starts the fleet, which ends with the scope.
  *
- * Every second and a half one of these happens: an instance leaves, with or without draining; the health check of one
- * fails for a while; one changes its weight; one is back.
+ * Every 1.5 seconds one event occurs: an instance leaves, with or without draining; a health check fails for a while; a
+ * weight changes; an instance returns.
  */
 export const demo: Effect.Effect<void, never, Registry | Etcd | Scope.Scope> = Effect.gen(function* () {
   yield* Effect.orDie(flaws)
@@ -107,7 +107,7 @@ export const demo: Effect.Effect<void, never, Registry | Etcd | Scope.Scope> = E
   if (checkout !== undefined) yield* Effect.ignore(checkout.registration.drain)
 
   const take = Effect.fnUntraced(function* () {
-    // The first of a service stays, so that no service disappears.
+    // Keep the first instance of each service, so that no service disappears.
     const replaceable = members.filter((member) =>
       members.find(({ template }) => template === member.template) !== member
     )

@@ -1,26 +1,26 @@
 /**
- * Which requests the console serves. Everything here is pure.
+ * Decides which requests the console serves. Pure.
  *
  * @module
  */
 import { secretOf, type Settings } from "./options.ts"
 
-/** What is examined of a request. */
+/** The parts of a request that the guard checks. */
 export interface Request {
   readonly method: string
   readonly headers: Readonly<Record<string, string | undefined>>
 }
 
-/** Why a request is refused. */
+/** The response to a refused request. */
 export interface Refusal {
   readonly status: 401 | 403 | 421
   readonly reason: string
 }
 
-/** A `Host` header without its port, in lower case. */
+/** Returns a `Host` header without its port, in lower case. */
 const hostName = (host: string): string => host.toLowerCase().replace(/:\d+$/, "")
 
-/** Compares two texts in a time that does not depend on where they differ. */
+/** Compares two texts in constant time. */
 const isSame = (left: string, right: string): boolean => {
   const [a, b] = [new TextEncoder().encode(left), new TextEncoder().encode(right)]
   let difference = a.length ^ b.length
@@ -47,7 +47,7 @@ const isAuthorized = ({ auth }: Settings, header: string): boolean => {
   return isSame(password, secret) && isUser
 }
 
-/** Whether a browser sent this from one of the console's own pages. */
+/** Returns whether a browser sent this from one of the console's own pages. */
 const isSameOrigin = ({ headers }: Request): boolean => {
   const site = headers["sec-fetch-site"]
   if (site !== undefined) return site === "same-origin"
@@ -56,22 +56,22 @@ const isSameOrigin = ({ headers }: Request): boolean => {
     origin.replace(/^https?:\/\//, "").toLowerCase() === host.toLowerCase()
 }
 
-/** Why a request is refused, or `undefined` if it is served. */
+/** Returns why a request is refused, or `undefined` to serve it. */
 export const refusalOf = (settings: Settings, request: Request): Refusal | undefined => {
   const { headers, method } = request
   if (!settings.hosts.has(hostName(headers["host"] ?? ""))) {
-    return { status: 421, reason: "The console does not serve this host name. Add it to the allowed hosts." }
+    return { status: 421, reason: "The console does not serve this host name. Add it to hosts (--allow-host)." }
   }
   if (!isAuthorized(settings, headers["authorization"] ?? "")) {
     return { status: 401, reason: "The console needs a token or a password." }
   }
   if (method === "GET" || method === "HEAD") return undefined
   if (!settings.allowWrites) {
-    return { status: 403, reason: "This console is read-only. Start it with --allow-writes to act on instances." }
+    return { status: 403, reason: "This console is read-only. Set allowWrites (--allow-writes) to change instances." }
   }
   return isSameOrigin(request) ?
     undefined :
-    { status: 403, reason: "A change is accepted from the console's own pages only." }
+    { status: 403, reason: "Changes are accepted only from the console's own pages." }
 }
 
 /** The headers of every response. */

@@ -1,8 +1,8 @@
 /**
- * HTML that is escaped by construction.
+ * HTML that escapes every interpolation.
  *
- * Names, metadata and values come from anybody who may write to etcd. A page is made of templates of this module only:
- * every interpolated text is escaped, and only another template stands for markup.
+ * Anyone who may write to etcd can choose names, metadata and values. Pages consist of templates of this module only:
+ * they escape every interpolated text, and only other templates count as markup.
  *
  * @module
  */
@@ -11,13 +11,13 @@
 export class Html {
   readonly text: string
 
-  /** For {@link html} only: any other caller would have to escape by itself. */
+  /** Only {@link html} may call this: other callers would have to escape the text. */
   constructor(text: string) {
     this.text = text
   }
 }
 
-/** What a template accepts. `undefined`, `null` and `false` are nothing. */
+/** The values that a template accepts. `undefined`, `null` and `false` render as nothing. */
 export type Child = string | number | bigint | Html | undefined | null | false | ReadonlyArray<Child>
 
 const entities: Readonly<Record<string, string>> = {
@@ -29,7 +29,7 @@ const entities: Readonly<Record<string, string>> = {
 }
 
 /**
- * A text as content or as the value of a quoted attribute.
+ * Escapes a text for content and for quoted attribute values.
  *
  * Control characters, which HTML does not allow, become their visible symbols.
  */
@@ -51,7 +51,7 @@ const render = (child: Child): string => {
 
 const checked = new WeakSet<TemplateStringsArray>()
 
-/** Refuses a template with an attribute whose value is not quoted: escaping does not protect that. */
+/** Refuses a template with an unquoted attribute value, which escaping cannot protect. */
 const check = (strings: TemplateStringsArray): void => {
   if (checked.has(strings)) return
   if (strings.slice(0, -1).some((text) => /=\s*$/.test(text))) {
@@ -60,7 +60,7 @@ const check = (strings: TemplateStringsArray): void => {
   checked.add(strings)
 }
 
-/** The tag of templates. A line break with its indentation is one space, so that a formatter may break lines. */
+/** The template tag. A line break with its indentation becomes one space, so that a formatter may break lines. */
 export const html = (strings: TemplateStringsArray, ...children: ReadonlyArray<Child>): Html => {
   check(strings)
   let text = ""
@@ -71,5 +71,5 @@ export const html = (strings: TemplateStringsArray, ...children: ReadonlyArray<C
   return new Html(text)
 }
 
-/** Nothing. */
+/** Empty markup. */
 export const nothing: Html = new Html("")

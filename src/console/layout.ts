@@ -1,5 +1,5 @@
 /**
- * The frame of every page: head, navigation, and what the page may claim.
+ * The frame of every page: head, navigation and freshness.
  *
  * @module
  */
@@ -20,7 +20,7 @@ const pages = [
   ["cluster", "Cluster"]
 ] as const
 
-/** A link below the path of the console. Segments and values are encoded. */
+/** Returns a link below the path of the console. Encodes segments and values. */
 export const href = (
   { path }: Settings,
   segments: ReadonlyArray<string>,
@@ -39,12 +39,12 @@ const words = {
   unknown: "Nothing known yet"
 } as const
 
-/** The marks beside these words. */
+/** The icons of these states. */
 const marks = new Html(
   `<svg hidden><symbol id="m-live" viewBox="0 0 12 12"><circle cx="6" cy="6" r="5"/></symbol><symbol id="m-stale" viewBox="0 0 12 12"><path d="M1 1h10L6.8 6 11 11H1l4.2-5z"/></symbol><symbol id="m-disconnected" viewBox="0 0 12 12"><path d="M2.4 1 6 4.6 9.6 1 11 2.4 7.4 6 11 9.6 9.6 11 6 7.4 2.4 11 1 9.6 4.6 6 1 2.4z"/></symbol><symbol id="m-unknown" viewBox="0 0 12 12"><circle cx="6" cy="6" r="4.2" class="o"/></symbol><symbol id="m-paused" viewBox="0 0 12 12"><path d="M2 1h3v10H2zM7 1h3v10H7z"/></symbol></svg>`
 )
 
-/** What the page may claim: its standing, the revision, and the age of the last confirmation. */
+/** The freshness of a page: its state, the revision, and the age of the last confirmation. */
 export const standing = (knowledge: Knowledge, now: number, { limits }: Settings): Html => {
   const state = standingOf(knowledge, now, limits)
   const confirmed = knowledge._tag === "Known" ? knowledge.confirmedAt : 0
@@ -65,11 +65,11 @@ export const standing = (knowledge: Knowledge, now: number, { limits }: Settings
   `
 }
 
-/** A time in relation to now, which is also right without the script. */
+/** A relative time that is correct without the script, too. */
 const relative = (at: number, now: number): Html =>
   html`${new Html(time(at).text.replace(/>[^<]*</, `>${ago(now - at)} ago<`))}`
 
-/** The whole document of a page. */
+/** Renders the document of a page. */
 export const document = (
   view: View,
   { events, now, page, settings, version }: {
@@ -79,7 +79,7 @@ export const document = (
     readonly page: string
     /** Whether the page is live. */
     readonly events: boolean
-    /** The rendering that patches start from. */
+    /** The version that patches start from. */
     readonly version: string
   }
 ): Html =>
@@ -116,7 +116,7 @@ export const document = (
             }>${name}</a></li>`
           )}</ul></nav>
         </header>
-        <section class="standing" aria-label="How current this page is">
+        <section class="standing" aria-label="Freshness of this page">
           <div data-live="standing">${standing(view.knowledge, now, settings)}</div>
           <button id="pause" type="button" aria-pressed="false" hidden>Pause</button>
         </section>
@@ -124,7 +124,7 @@ export const document = (
         <div id="waiting" class="waiting" hidden><button type="button">Rows are waiting to move. Show them now</button></div>
         <p id="status" class="sr" role="status"></p>
         <footer>${settings.allowWrites ?
-          "Instances can be drained and weighted from here." :
+          "This console can drain instances and change weights." :
           "Read-only."} Times are UTC. Press / to search.</footer>
       </body>
     </html>

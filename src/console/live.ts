@@ -1,8 +1,8 @@
 /**
- * Pages that stay current: one stream of patches for each open page, and one rendering for all that show the same.
+ * Live pages: one stream of patches for each open page, and one rendering for all pages that show the same.
  *
- * A page is rendered when its reader takes the next patch. A browser that does not read costs nothing but its
- * connection, and what it missed is one patch later.
+ * A page is rendered when its reader takes the next patch. A browser that stops reading costs only its connection; one
+ * patch then contains everything that it missed.
  *
  * @module
  */
@@ -16,24 +16,24 @@ import { refreshMillis } from "./Readings.ts"
 import type { Source } from "./Source.ts"
 import { diff, type Rendered, renderedOf, type View } from "./view.ts"
 
-/** The least time between two patches of a page. What happens in between is conflated. */
+/** The minimum time between two patches of a page. Changes in between are conflated. */
 const minGapMillis = 250
 
-/** A page without a patch for this long gets an empty event, so that proxies keep the connection. */
+/** A page without a patch for this long gets an empty event, so that proxies keep the connection open. */
 const pingMillis = 10_000
 
-/** How many renderings are kept for pages that connect again. */
+/** How many renderings are kept for pages that reconnect. */
 const maxKept = 256
 
-/** A page as it was rendered. */
+/** A rendered page. */
 export interface Rendering {
   readonly view: View
   readonly parts: Rendered
-  /** Names the rendering. Two renderings with the same name have the same parts. */
+  /** Identifies the rendering. Renderings with the same name have the same parts. */
   readonly version: string
 }
 
-/** Renders pages, each once for all who look at it. */
+/** Renders each page once for all its readers. */
 export class Renderer {
   readonly #source: Source
   readonly #newest = new Map<
@@ -71,7 +71,7 @@ export class Renderer {
     })
   }
 
-  /** The parts of an earlier rendering, if they are still kept. */
+  /** Returns the parts of an earlier rendering, if they are still kept. */
   kept(version: string): Rendered | undefined {
     return this.#kept.get(version)
   }
@@ -86,7 +86,7 @@ const put = <A>(map: Map<string, A>, key: string, value: A): void => {
   }
 }
 
-/** A hash of all parts in order. */
+/** Returns a hash of all parts in order. */
 const nameOf = (parts: Rendered): string => {
   let [low, high] = [0, 1]
   const add = (text: string): void => {
@@ -101,7 +101,9 @@ const nameOf = (parts: Rendered): string => {
   return low.toString(36) + high.toString(36)
 }
 
-/** The segments and the parameters of a path with a query. A segment that is no valid encoding is taken as it is. */
+/**
+ * Returns the segments and the parameters of a path with a query. Segments with an invalid encoding stay as they are.
+ */
 export const parse = (page: string): Pick<Context, "segments" | "query"> => {
   const [path = "", search = ""] = page.split(/\?(.*)/s)
   const segments = path.split("/").filter((segment) => segment !== "").map((segment) => {
@@ -114,13 +116,13 @@ export const parse = (page: string): Pick<Context, "segments" | "query"> => {
   return { segments, query: new URLSearchParams(search) }
 }
 
-/** Whether patches can turn one rendering into the other: both have the same blocks. */
+/** Returns whether patches can turn one rendering into the other: both need the same blocks. */
 const isSameShape = (from: Rendered, to: Rendered): boolean =>
   from.size === to.size && Array.from(to).every(([id, part]) => typeof from.get(id) === typeof part)
 
 /**
- * The events of a page that shows the rendering `from`: `patch` with the next rendering as its id, `reload` if there is
- * no way from there, and `ping`.
+ * The events of a page that shows the rendering `from`: `patch` with the id of the next rendering, `reload` if no patch
+ * leads there, and `ping`.
  */
 export const events = (source: Source, renderer: Renderer, page: string, from: string): Stream.Stream<Sse.Event> =>
   Stream.unwrap(Effect.gen(function* () {
@@ -132,7 +134,7 @@ export const events = (source: Source, renderer: Renderer, page: string, from: s
 
     const wait = Effect.gen(function* () {
       yield* Effect.sleep(minGapMillis)
-      // A page that shows a reading asks for the next one by being rendered.
+      // Rendering a page also refreshes its readings.
       yield* Effect.raceFirst(Effect.ignore(changes), Effect.sleep(refreshMillis))
     })
 

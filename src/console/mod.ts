@@ -1,5 +1,5 @@
 /**
- * A web console for a namespace: what is registered, how current that is, and what changed.
+ * A web console for a namespace: its instances, their changes, and how current the data is.
  *
  * @stability unstable
  * @since 0.1.0

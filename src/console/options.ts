@@ -1,5 +1,5 @@
 /**
- * The options of the console, their defaults, and their checks.
+ * The options of the console, their defaults and their checks.
  *
  * @module
  */
@@ -9,11 +9,11 @@ import * as Keyspace from "../registry/model/Keyspace.ts"
 import type { Limits } from "./Knowledge.ts"
 
 /**
- * Who may open the console: the bearer of a token, or a user with a password.
+ * The credentials for the console: a token, or a user name with a password.
  *
  * **Details**
  *
- * A browser asks for user and password. A token is the password of any user.
+ * Browsers ask for a user name and a password: enter any name, and the token as the password.
  *
  * @stability unstable
  * @since 0.1.0
@@ -33,31 +33,30 @@ export type Auth =
 export interface Options {
   /** The path below which the router serves the console, such as `/console`. Default: the root. */
   readonly path?: string
-  /** The namespace that is shown. Default: `/services`. */
+  /** The namespace to show. Default: `/services`. */
   readonly namespace?: string
-  /** Whether pages can drain instances and change weights. Default: false. */
+  /** Whether pages may drain instances and change weights. Default: false. */
   readonly allowWrites?: boolean
   /**
-   * The names in the `Host` header that are served, without a port. Others are refused, which stops a web site from
-   * reading the console through a name of its own. Default: `localhost`, `127.0.0.1`, `[::1]`. Any other name needs
-   * `auth`.
+   * The accepted names in the `Host` header, without a port. Refusing others prevents a foreign web site from reading
+   * the console through DNS rebinding. Default: `localhost`, `127.0.0.1`, `[::1]`. Any other name needs `auth`.
    */
   readonly hosts?: ReadonlyArray<string>
-  /** Who may open the console. Default: everybody who reaches it. */
+  /** The credentials that requests need. Default: none. */
   readonly auth?: Auth
-  /** Serves names other than loopback without `auth`. Default: false. */
+  /** Allows host names other than loopback without `auth`. Default: false. */
   readonly insecure?: boolean
-  /** Whose values are shown: keys of the namespace, or all. Default: `"namespace"`. */
+  /** Which values pages show: those of keys in the namespace, or all. Default: `"namespace"`. */
   readonly values?: "namespace" | "all"
-  /** The age of the last confirmation from which a page is stale. Default: 6 seconds. */
+  /** The age of the last confirmation at which a page becomes stale. Default: 6 seconds. */
   readonly staleAfter?: Duration.Input
-  /** The age of the last confirmation from which a page is disconnected. Default: 20 seconds. */
+  /** The age of the last confirmation at which a page becomes disconnected. Default: 20 seconds. */
   readonly disconnectedAfter?: Duration.Input
 }
 
 /** {@link Options} with their defaults. */
 export interface Settings {
-  /** Without a slash at its end. */
+  /** The path without a slash at its end. */
   readonly path: string
   readonly namespace: string
   /** The namespace with a slash at its end. */

@@ -1,5 +1,5 @@
 /**
- * Reads of etcd for the pages that show more than the catalog holds.
+ * Reads of etcd for the pages that show more than the catalog.
  *
  * @module
  */
@@ -11,21 +11,21 @@ import type { KeyValue } from "../etcd/messages/kv.ts"
 import type { LeaseId } from "../etcd/messages/lease.ts"
 import type { Read } from "./Readings.ts"
 
-/** A lease and what is attached to it. */
+/** A lease and its keys. */
 export interface LeaseState {
   readonly id: LeaseId
-  /** Seconds; `-1` if the lease does not exist any more. */
+  /** Seconds. `-1` if the lease no longer exists. */
   readonly ttl: number
   readonly grantedTtl: number
   readonly keys: ReadonlyArray<Uint8Array>
 }
 
-/** A key with the values it had, newest first, as far as etcd still has them. */
+/** A key and its values, newest first, as far as etcd still has them. */
 export interface KeyHistory {
   /** Missing if the key does not exist. */
   readonly current: KeyValue | undefined
   readonly values: ReadonlyArray<KeyValue>
-  /** Whether older values were compacted away, or there are more than are shown. */
+  /** Whether `values` goes back to the creation of the key. False if older values were compacted or exceed the limit. */
   readonly isComplete: boolean
   readonly lease: LeaseState | undefined
 }
@@ -33,7 +33,7 @@ export interface KeyHistory {
 /** How many values of a key are read. */
 const maxValues = 20
 
-/** The values of a key before this one. Older ones may be compacted. */
+/** Reads the values of a key before this one. Older ones may be compacted. */
 const before = Effect.fnUntraced(function* (
   etcd: Etcd,
   key: Bytes,
@@ -56,7 +56,7 @@ const before = Effect.fnUntraced(function* (
   return { values, isComplete: true }
 })
 
-/** What is left of a lease. */
+/** Reads how much time a lease has left. */
 export const leaseState = (etcd: Etcd, id: LeaseId): Effect.Effect<LeaseState, EtcdError> =>
   Effect.map(etcd.leaseTimeToLive({ id, keys: true }), ({ grantedTtl, keys, ttl }) => ({ id, ttl, grantedTtl, keys }))
 
@@ -77,7 +77,7 @@ export const keyHistory = Effect.fnUntraced(function* (
 /** How many leases are read in detail. */
 export const maxLeases = 500
 
-/** Reads the leases with the least time left first. */
+/** Reads the leases with the least time left, in that order. */
 export const leases = Effect.fnUntraced(function* (
   etcd: Etcd
 ): Effect.fn.Return<Read<{ readonly total: number; readonly leases: ReadonlyArray<LeaseState> }>, EtcdError> {
@@ -94,22 +94,22 @@ export const leases = Effect.fnUntraced(function* (
   }
 })
 
-/** What is directly below a prefix. */
+/** The children of a prefix. */
 export type Child =
   | { readonly _tag: "Key"; readonly kv: KeyValue }
   | { readonly _tag: "Folder"; readonly prefix: Uint8Array; readonly keys: bigint }
 
 /** How many children of a prefix are read at once. */
 const maxChildren = 100
-/** How many keys are read at once to find them. */
+/** How many keys one read fetches to find them. */
 const batch = 500
 
 const startsWith = (key: Uint8Array, start: Uint8Array): boolean =>
   key.length >= start.length && start.every((byte, index) => key[index] === byte)
 
 /**
- * Reads what is directly below a prefix, from `from` on, with `/` between the levels. A folder costs one read of its
- * number of keys, regardless of how many there are.
+ * Reads the children of a prefix, starting at `from`, with `/` between the levels. Each folder costs one read for its
+ * number of keys, however many it contains.
  */
 export const children = Effect.fnUntraced(function* (
   etcd: Etcd,
@@ -155,24 +155,24 @@ export interface Contender {
   readonly key: string
   readonly value: Uint8Array
   readonly lease: LeaseId
-  /** The place in the line. */
+  /** The place in the queue. */
   readonly createRevision: bigint
   readonly modRevision: bigint
 }
 
-/** A name that processes compete for, with its line. */
+/** A name that processes compete for, and its queue. */
 export interface Line {
   readonly name: string
   readonly contenders: ReadonlyArray<Contender>
 }
 
-/** How many keys are searched for lines. */
+/** How many keys are searched for queues. */
 export const maxSearched = 5000
 
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
 /**
- * Finds the lines of locks, elections and semaphores: keys that end in the hexadecimal id of their own lease, as Go's
+ * Finds the queues of locks, elections and semaphores. Their keys end in the hexadecimal id of their own lease, as Go's
  * `clientv3/concurrency` and `./coordination` write them.
  */
 export const lines = Effect.fnUntraced(function* (
@@ -183,7 +183,7 @@ export const lines = Effect.fnUntraced(function* (
   let isComplete = true
   const found = new Map<string, Array<Contender>>()
   for (const range of ranges) {
-    // With values: a read without values carries no leases on etcd 3.7.
+    // Reads the values, too: etcd 3.7 omits leases from reads without values.
     const answer = yield* etcd.range({ ...range, limit: maxSearched, ...(revision === undefined ? {} : { revision }) })
     revision ??= answer.header.revision
     if (answer.more) isComplete = false

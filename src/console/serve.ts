@@ -1,5 +1,5 @@
 /**
- * A server for the console on `node:http`, which all three runtimes have.
+ * Serves the console on `node:http`, which all three runtimes provide.
  *
  * @module
  */
@@ -13,8 +13,8 @@ import * as node from "../monitoring/node.ts"
  *
  * **Details**
  *
- * A response waits for its reader: a browser that does not read makes nothing grow. Closing the scope ends all
- * connections. To serve the console beside routes of your own, provide its layer to your `HttpRouter` instead.
+ * Responses apply backpressure: a browser that stops reading costs no memory. Closing the scope ends all connections.
+ * To serve the console together with your own routes, provide its layer to your `HttpRouter` instead.
  *
  * @stability unstable
  * @since 0.1.0

@@ -1,5 +1,5 @@
 /**
- * The small pieces of pages: states, times, numbers, sparklines.
+ * Small parts of pages: states, times, numbers, sparklines.
  *
  * @module
  */
@@ -15,7 +15,7 @@ export const count = (many: number | bigint, noun: string, plural = `${noun}s`):
 /** A number with its digits in groups of three. */
 export const grouped = (many: number | bigint): string => String(many).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f")
 
-/** A span of time, rounded down: `3 s`, `2 min`, `5 h`, `4 d`. */
+/** A duration, rounded down: `3 s`, `2 min`, `5 h`, `4 d`. */
 export const ago = (millis: number): string => {
   const seconds = Math.max(0, Math.floor(millis / 1000))
   if (seconds < 60) return `${seconds} s`
@@ -23,7 +23,7 @@ export const ago = (millis: number): string => {
   return seconds < 86_400 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86_400)} d`
 }
 
-/** Bytes in a unit that fits. */
+/** Bytes in a suitable unit. */
 export const bytes = (many: number | bigint): string => {
   const value = Number(many)
   if (value < 1024) return `${value} B`
@@ -31,20 +31,20 @@ export const bytes = (many: number | bigint): string => {
   return value < 1024 ** 3 ? `${(value / 1024 ** 2).toFixed(1)} MiB` : `${(value / 1024 ** 3).toFixed(1)} GiB`
 }
 
-/** A time of day; the script makes it relative. */
+/** A time of day, which the script replaces by a relative time. */
 export const time = (at: number): Html => {
   const iso = new Date(at).toISOString()
   return html`<time datetime="${iso}" title="${iso.slice(0, 19).replace("T", " ")} UTC">${iso.slice(11, 19)} UTC</time>`
 }
 
-/** A text that somebody wrote into etcd: its direction does not change the text around it. */
+/** A text from etcd. Its direction does not affect the text around it. */
 export const foreign = (text: string): Html => html`<bdi>${text}</bdi>`
 
 /** A shape and a word for a state. */
 export const state = (name: State): Html =>
   html`<span class="state ${name}"><svg aria-hidden="true"><use href="#s-${name}"/></svg>${name}</span>`
 
-/** The shapes of the states, once for each page. */
+/** The icons of the states, once for each page. */
 export const shapes: Html = new Html(
   `<svg hidden>${
     Object.entries({
@@ -59,7 +59,7 @@ export const shapes: Html = new Html(
   }</svg>`
 )
 
-/** The counts that are not 0, in words. */
+/** The counts above 0, in words. */
 export const countsText = ({ counts }: Summary): Html => {
   const parts = states.filter((name) => counts[name] > 0).map((name) =>
     html`<span class="state ${name}"><svg aria-hidden="true"><use href="#s-${name}"/></svg>${
@@ -71,7 +71,7 @@ export const countsText = ({ counts }: Summary): Html => {
     html`<span class="counts">${join(parts, " ")}</span>`
 }
 
-/** The counts as a bar; the words beside it say the same. */
+/** The counts as a bar. The words beside it give the same numbers. */
 export const countsBar = ({ counts, total }: Summary): Html => {
   let x = 0
   const segments = states.filter((name) => counts[name] > 0).map((name) => {
@@ -85,7 +85,7 @@ export const countsBar = ({ counts, total }: Summary): Html => {
   return html`<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">${segments}</svg>`
 }
 
-/** How the number of available instances went, on a scale that starts at 0. */
+/** The number of available instances over time, on a scale that starts at 0. */
 export const sparkline = (samples: ReadonlyArray<number>, minutes: number): Html => {
   const low = Math.min(...samples)
   const high = Math.max(...samples)
@@ -106,7 +106,7 @@ export const sparkline = (samples: ReadonlyArray<number>, minutes: number): Html
   `
 }
 
-/** Bytes as text if they are UTF-8, and in hexadecimal otherwise. */
+/** Returns bytes as text if they are UTF-8, and in hexadecimal otherwise. */
 export const readable = (value: Uint8Array): { readonly text: string; readonly format: "JSON" | "text" | "bytes" } => {
   let text: string
   try {
@@ -122,5 +122,5 @@ export const readable = (value: Uint8Array): { readonly text: string; readonly f
   }
 }
 
-/** The id of a lease as etcd's own tools write it. */
+/** The id of a lease in the format of etcd's own tools. */
 export const leaseText = (id: bigint): string => BigInt.asUintN(64, id).toString(16)

@@ -1,5 +1,5 @@
 /**
- * A page as data: blocks that a live page replaces one by one, and the difference between two renderings of it.
+ * A page as data: blocks that a live page replaces one by one, and the difference between two renderings.
  *
  * @module
  */
@@ -16,7 +16,7 @@ export interface Row {
 
 /** A part of a page. */
 export type Block =
-  /** Markup that stays as it was served: forms and headings. */
+  /** Static markup: forms and headings. */
   | { readonly _tag: "Fixed"; readonly content: Html }
   /** Markup that is replaced when it changes. */
   | { readonly _tag: "Live"; readonly id: string; readonly content: Html }
@@ -27,19 +27,19 @@ export type Block =
     readonly caption: Html
     readonly head: Html
     readonly rows: ReadonlyArray<Row>
-    /** What stands in place of the rows if there are none. */
+    /** Replaces the rows if there are none. */
     readonly empty: Html
   }
 
 /** A page. */
 export interface View {
   readonly title: string
-  /** How current the page is. */
+  /** The freshness of the page. */
   readonly knowledge: Knowledge
   readonly blocks: ReadonlyArray<Block>
-  /** Whether the page shows more than the fleet, so that it changes while the fleet does not. */
+  /** Whether the page shows data besides the fleet, which may change while the fleet does not. */
   readonly hasReadings?: boolean
-  /** What `?format=json` returns. */
+  /** The body for `?format=json`. */
   readonly data: unknown
   /** The status of the response. Default: 200. */
   readonly status?: number
@@ -81,7 +81,7 @@ export const blockHtml = (block: Block): Html => {
   }
 }
 
-/** What a live page needs of a rendering to compare it with the next one: keys and markup. */
+/** The keys and markup of a rendering, for the comparison with the next one. */
 export type Rendered = ReadonlyMap<string, string | ReadonlyMap<string, string>>
 
 /** The live parts of these blocks. */
@@ -98,19 +98,19 @@ export const renderedOf = (blocks: ReadonlyArray<Block>): Rendered => {
   return parts
 }
 
-/** What turns one rendering into the next. */
+/** The difference between two renderings. */
 export interface Patch {
-  /** The blocks that changed, with their content. */
+  /** The changed blocks with their content. */
   readonly live: ReadonlyArray<readonly [id: string, content: string]>
   readonly tables: ReadonlyArray<{
     readonly id: string
-    /** The keys of all rows in order, if that changed. */
+    /** The keys of all rows in order, if the order changed. */
     readonly order?: ReadonlyArray<string>
     readonly rows: ReadonlyArray<readonly [key: string, row: string]>
   }>
 }
 
-/** The difference, or `undefined` if there is none. Without `from` it is everything. */
+/** Returns the difference, or `undefined` if there is none. Without `from`, returns everything. */
 export const diff = (from: Rendered | undefined, to: Rendered): Patch | undefined => {
   const live: Array<readonly [string, string]> = []
   const tables: Array<Patch["tables"][number]> = []

@@ -1,5 +1,5 @@
 /**
- * The newest value of a stream of discovery, for requests that come at any time.
+ * The newest value of a stream of discovery, for requests at any time.
  *
  * @module
  */
@@ -10,34 +10,36 @@ import { monotonicMillis } from "../internal/time/monotonic.ts"
 import type { DiscoveryError } from "../registry/discovery/Discovery.ts"
 import { logSafely } from "../internal/logSafely.ts"
 
-/** What is known at the time of a request. */
+/** The last known value at the time of a request. */
 export interface Known<A> {
   readonly value: A
-  /** How long ago the value was known to be current; 0 while it follows etcd. */
+  /** How long ago the value was last known to be current. 0 while it is live. */
   readonly ageMillis: number
 }
 
 /** See the module's description. */
 export interface Follower<A> {
-  /** Starts to follow at the first use, and waits a moment for the first value. `undefined` while nothing is known. */
+  /**
+   * Starts to follow at the first use, and waits briefly for the first value. Returns `undefined` if there is none yet.
+   */
   readonly known: Effect.Effect<Known<A> | undefined>
 }
 
 /** How long a request waits for the first value. */
 const firstValueMillis = 2000
 
-/** Follows a stream until the scope closes. A failure is logged and retried; the last value then grows old. */
+/** Follows a stream until the scope closes. Logs and retries a failure; meanwhile the last value ages. */
 export const make = Effect.fnUntraced(function* <A extends { readonly freshness: Freshness }>(
   what: string,
   stream: Stream.Stream<A, DiscoveryError>
 ): Effect.fn.Return<Follower<A>, never, Scope.Scope> {
-  // In the context of this moment, not in that of the first request.
+  // Run in the context of the caller, not of the first request.
   const run = yield* FiberSet.makeRuntime<never, void, never>()
   const first = Deferred.makeUnsafe<void>()
   let value: A | undefined
   /**
-   * When the value became `Stale`, or the stream ended: a value that follows nothing any more is old, whatever it says.
-   * Milliseconds of the monotonic clock.
+   * When the value became `Stale` or the stream ended, in milliseconds of the monotonic clock. Once the stream has
+   * ended, the value ages even if it is `Live`.
    */
   let oldSince: number | undefined
   let isStarted = false

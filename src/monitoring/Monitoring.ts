@@ -28,33 +28,33 @@ export { NotRegistered, registered, type RegistrationLike } from "./readiness.ts
 export { type NodeListener, nodeListener, serve, ServeFailed, type ServeOptions } from "./node.ts"
 
 /**
- * What the routes answer.
+ * The options of the routes.
  *
  * @since 0.1.0
  * @category options
  */
 export interface Options {
   /**
-   * The services that `/sd/prometheus` lists. Default: every service of the namespace in the default format, which needs
-   * read permission on the whole namespace.
+   * The services that `/sd/prometheus` lists. Default: every service of the namespace in the default format, which
+   * needs read permission on the whole namespace.
    */
   readonly services?: ReadonlyArray<ServiceLike>
   /**
-   * How long `/sd/prometheus` answers with the last known instances after etcd stopped to answer; then with 503. Default:
-   * 5 minutes.
+   * How long `/sd/prometheus` lists the last known instances while etcd does not answer. Afterwards it responds with
+   * 503. Default: 5 minutes.
    */
   readonly maxStale?: Duration.Input
   /**
-   * Whether the process is ready: `/readyz` answers 200 if the effect succeeds within 5 seconds, or with `"targets"` while
-   * `/sd/prometheus` does. Default: always.
+   * Whether the process is ready: `/readyz` responds with 200 if the effect succeeds within 5 seconds. With `"targets"`
+   * it responds with 200 while `/sd/prometheus` does. Default: always 200.
    */
   readonly ready?: Effect.Effect<unknown, unknown> | "targets"
-  /** What all paths start with, such as `/internal`. Default: nothing. */
+  /** The prefix of all paths, such as `/internal`. Default: none. */
   readonly prefix?: string
 }
 
 /**
- * Answers a request, as `Deno.serve` and `Bun.serve` want it.
+ * Responds to a request; a handler for `Deno.serve` and `Bun.serve`.
  *
  * @since 0.1.0
  * @category models
@@ -68,7 +68,7 @@ const noStore = { "cache-control": "no-store" }
 const answer = (status: number, text: string): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.text(`${text}\n`, { status, headers: noStore })
 
-/** Prometheus keeps its last targets after anything but 200. */
+/** Prometheus keeps its last targets after any status but 200. */
 const unknown = (text: string): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.text(`${text}\n`, { status: 503, headers: { ...noStore, "retry-after": "5" } })
 
@@ -92,7 +92,10 @@ const settingsOf = (of: string, { maxStale = "5 minutes", prefix = "", ready = E
 const statuses: ReadonlySet<string> = new Set(InstanceStatus.literals)
 const isStatus = (text: string): text is InstanceStatus => statuses.has(text)
 
-/** What a request asks for, or what is wrong with it. An unknown parameter would silently list too much. */
+/**
+ * Parses the parameters of a request, or returns why they are invalid. Ignoring an unknown parameter would list too
+ * much.
+ */
 const queryOf = (parameters: URLSearchParams): Query | string => {
   const services = new Set<string>()
   const wanted = new Set<InstanceStatus>()
@@ -143,7 +146,7 @@ const parametersOf = (url: string): URLSearchParams => {
   return new URLSearchParams(at < 0 ? "" : url.slice(at))
 }
 
-/** The sets, unless they are not known or too old. The failure is the reason. */
+/** Returns the sets. Fails with the reason if they are unknown or too old. */
 const current = (
   known: Effect.Effect<Follower.Known<Sets> | undefined>,
   maxStaleMillis: number
@@ -158,7 +161,7 @@ const current = (
         Effect.succeed(found.value)
   )
 
-/** The route of Prometheus' service discovery. */
+/** The route for Prometheus' service discovery. */
 const targets = (sets: Effect.Effect<Sets, string>, services: Settings["services"]) => {
   const followed = services && new Set(services.map((service) => fromLike(service).name))
   return Effect.fnUntraced(function* ({ url }: HttpServerRequest.HttpServerRequest) {
@@ -179,7 +182,7 @@ const targets = (sets: Effect.Effect<Sets, string>, services: Settings["services
   })
 }
 
-/** The route of readiness. What is not ready is in the log, because anyone may see the answer. */
+/** The readiness route. Only the log names what is not ready, because anyone may read the response. */
 const readiness = (ready: Effect.Effect<unknown, unknown>) => {
   let wasReady = true
   return Effect.gen(function* () {
@@ -213,13 +216,13 @@ const add = Effect.fnUntraced(function* (
  *
  * **Details**
  *
- * The first request to `/sd/prometheus` starts one watch, which ends with the layer; the other routes need no etcd. That
- * request waits up to 2 seconds for the instances. Fails with `InvalidOption`.
+ * The first request to `/sd/prometheus` starts one watch, which ends with the layer. That request waits up to 2 seconds
+ * for the instances. The other routes do not use etcd. Fails with `InvalidOption`.
  *
  * **Gotchas**
  *
- * Metrics, names and addresses are shown to anyone who can reach the routes. Serve them on a port that only the operators
- * reach, or put authentication in front (`HttpRouter.middleware`).
+ * Anyone who can reach the routes can read metrics, names and addresses. Serve them on a port that only operators can
+ * reach, or add authentication (`HttpRouter.middleware`).
  *
  * **Example**
  *
@@ -245,12 +248,12 @@ export const layer = (options: Options = {}): Layer.Layer<never, InvalidOption, 
   Layer.effectDiscard(add("Monitoring.layer", options))
 
 /**
- * The routes as a function from a request to a response, for the lifetime of the scope.
+ * The routes as a function from a request to a response, until the scope closes.
  *
  * **Details**
  *
- * Give it to `Deno.serve` or `Bun.serve`, and through {@link nodeListener} to `node:http`. Other paths get 404. What it
- * starts and how it fails is that of {@link layer}.
+ * Pass it to `Deno.serve` or `Bun.serve`, or through {@link nodeListener} to `node:http`. Other paths return 404. It
+ * starts what {@link layer} starts, and fails as {@link layer} does.
  *
  * **Example**
  *

@@ -1,5 +1,5 @@
 /**
- * Web handlers on `node:http`, which Node, Bun and Deno have.
+ * Web handlers on `node:http`, which Node, Bun and Deno provide.
  *
  * @module
  */
@@ -21,7 +21,7 @@ export type NodeListener = (request: IncomingMessage, response: ServerResponse) 
 
 type WebHandler = (request: Request) => Promise<Response>
 
-/** The URL of a request, if it is one. */
+/** Returns the URL of a request, or `undefined` if it is invalid. */
 const urlOf = ({ url = "/" }: IncomingMessage): string | undefined => {
   const absolute = `http://localhost${url}`
   return url.startsWith("/") && URL.canParse(absolute) ? absolute : undefined
@@ -58,11 +58,11 @@ const respond = async (handler: WebHandler, incoming: IncomingMessage, outgoing:
 }
 
 /**
- * A web handler as a listener of `node:http`.
+ * Converts a web handler to a listener of `node:http`.
  *
  * **Details**
  *
- * A response is sent as fast as its reader takes it, so a reader that stalls makes nothing grow.
+ * Responses apply backpressure: a reader that stalls costs no memory.
  *
  * **Example**
  *
@@ -99,7 +99,7 @@ export const nodeListener =
  * @category options
  */
 export interface ServeOptions {
-  /** 0 takes a free port. */
+  /** The port; 0 selects a free one. */
   readonly port: number
   /** The address to bind. `0.0.0.0` accepts connections from other hosts. Default: `127.0.0.1`. */
   readonly hostname?: string
@@ -128,7 +128,8 @@ export class ServeFailed extends ServeFailedBase {
  *
  * **Details**
  *
- * Closing the scope ends open connections. Fails with `InvalidOption`, and with `ServeFailed` if the server cannot listen.
+ * Closing the scope ends open connections. Fails with `InvalidOption`, or with `ServeFailed` if the server cannot
+ * listen.
  *
  * **Example**
  *
@@ -178,7 +179,7 @@ const listen = (server: Server, hostname: string, port: number): Effect.Effect<S
     server.once("error", onError)
     server.listen({ host: hostname, port }, () => {
       server.off("error", onError)
-      // An error of a connection that comes later is that connection's alone.
+      // Later errors concern single connections only.
       server.on("error", () => {})
       resume(Effect.succeed(server))
     })

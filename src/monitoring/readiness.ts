@@ -1,5 +1,5 @@
 /**
- * Whether a process is ready: for `/readyz`.
+ * Readiness of a process, for `/readyz`.
  *
  * @module
  */
@@ -17,7 +17,7 @@ const NotRegisteredBase: TaggedErrorClass<"NotRegistered", {
 }> = TaggedErrorClass("NotRegistered")
 
 /**
- * An instance that is not in etcd, or not `"up"`.
+ * The instance is not in etcd, or its status is not `"up"`.
  *
  * @since 0.1.0
  * @category errors
@@ -47,7 +47,7 @@ export interface RegistrationLike {
  *
  * **When to use**
  *
- * Use as `ready`, so that a rolling update of Kubernetes goes on only when the new pod takes part in discovery. Combine
+ * Use as `ready`, so that a rolling update of Kubernetes waits until consumers can discover the new pod. Combine
  * several with `Effect.all`.
  *
  * @since 0.1.0

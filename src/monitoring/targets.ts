@@ -1,8 +1,8 @@
 /**
  * Instances as targets of Prometheus' HTTP service discovery.
  *
- * Everything here comes from etcd, where anyone with a role may have written it. A target is a checked `host:port`. Labels
- * are `__meta_…` labels, which reach no series unless the scrape configuration keeps them, and `__scheme__`.
+ * Instances come from etcd, where anyone with a role may have written them. A target is a checked `host:port`. Labels
+ * are `__scheme__` and `__meta_…` labels, which reach no series unless the scrape configuration keeps them.
  *
  * @module
  */
@@ -15,7 +15,7 @@ export interface TargetGroup {
   readonly labels: Readonly<Record<string, string>>
 }
 
-/** What a request asks for. */
+/** The parameters of a request. */
 export interface Query {
   /** Empty: every service. */
   readonly services: ReadonlySet<string>
@@ -25,14 +25,14 @@ export interface Query {
   readonly scheme: string | undefined
 }
 
-/** Longer values are left out. */
+/** Longer values are omitted. */
 const maxLabelLength = 1024
-/** Further members of the metadata are left out. */
+/** Further members of the metadata are omitted. */
 const maxMetadata = 64
 
 const defaultPorts: Readonly<Record<string, string>> = { http: "80", https: "443" }
 
-/** A name or an address, without anything that a URL may carry besides. */
+/** A name or an address, without any other part of a URL. */
 const host = /^(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])$/i
 
 interface Address {
@@ -88,7 +88,10 @@ const groupOf = (
   return { targets: [hostPort], labels }
 }
 
-/** Members of the metadata that are text, a number or a boolean. The order makes equal label names predictable. */
+/**
+ * The members of the metadata that are text, numbers or booleans, in an order that resolves equal label names
+ * predictably.
+ */
 const metadataOf = ({ metadata }: ServiceInstance<unknown>): ReadonlyArray<readonly [string, string]> =>
   typeof metadata !== "object" || metadata === null ? [] : Object.entries(metadata)
     .flatMap(([key, value]: [string, unknown]): Array<readonly [string, string]> =>
@@ -97,7 +100,7 @@ const metadataOf = ({ metadata }: ServiceInstance<unknown>): ReadonlyArray<reado
     .sort(([a], [b]) => a < b ? -1 : 1)
     .slice(0, maxMetadata)
 
-/** The targets, ordered by service and id. An instance without a suitable endpoint is left out. */
+/** Returns the targets, ordered by service and id. Omits instances without a suitable endpoint. */
 export const groupsOf = (
   sets: Iterable<readonly [service: string, set: InstanceSet<unknown>]>,
   { scheme, services, statuses }: Query

@@ -116,7 +116,7 @@ describe("console", () => {
         const service = yield* until(console, "/services/orders", "http://10.0.0.5:8080")
         for (const text of ["1.2.3", "z1", "blue", ">up<"]) assert.ok(service.includes(text), text)
         const instance = yield* until(console, "/services/orders/a", "/services/orders/a")
-        for (const text of ["History of the value", "It was written once.", "s left of 15 s"]) {
+        for (const text of ["History of the value", "The key was written once.", "s left of 15 s"]) {
           assert.ok(instance.includes(text), text)
         }
         assert.match(service, /as of revision \d+, confirmed/)

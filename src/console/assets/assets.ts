@@ -1,5 +1,5 @@
 /**
- * The stylesheet and the script, each under a name that changes with its content, so that browsers keep them for ever.
+ * The stylesheet and the script. Their names change with their content, so browsers may cache them without expiry.
  *
  * @module
  */

@@ -19,7 +19,7 @@ const ago = (millis) => {
   return seconds < 86400 ? Math.floor(seconds / 3600) + " h" : Math.floor(seconds / 86400) + " d"
 }
 
-// Times are relative to the console's clock, not to this one's.
+// Times are relative to the console's clock, not to the browser's.
 const tick = () => {
   const now = Date.now() - offset
   for (const time of $$("time[datetime]", document)) {
@@ -56,7 +56,7 @@ const show = (known, state) => {
   body.classList.toggle("lost", state === "disconnected")
 }
 
-// One sentence at a time, at most every five seconds.
+// Announce one sentence at a time, at most every five seconds.
 let sayNext = "", sayTimer
 const say = (text) => {
   sayNext = text
@@ -66,7 +66,7 @@ const say = (text) => {
 
 const parse = (text) => { const template = document.createElement("template"); template.innerHTML = text; return template.content }
 
-// Makes one node like another and keeps what is the same, so that focus and selection survive.
+// Updates one node to match another. Unchanged parts stay, and keep focus and selection.
 const morph = (from, to) => {
   if (from.nodeType !== to.nodeType || from.nodeName !== to.nodeName) return from.replaceWith(to)
   if (from.nodeType === 3) { if (from.data !== to.data) from.data = to.data; return }
@@ -96,7 +96,7 @@ const order = (table, keys, fresh) => {
   $(".empty", table).hidden = keys.length > 0
 }
 
-// While a pointer or the focus is in a table, rows change in place; what would move them waits.
+// While the pointer or the focus is in a table, rows change in place; changes that would move rows wait.
 const settle = () => {
   for (const [id, waits] of pending) {
     const table = $('[data-table="' + id + '"]')
@@ -152,7 +152,7 @@ const listen = () => {
   events.addEventListener("error", () => {
     isCut = true
     tick()
-    // The browser gives up by itself after an answer that is not a stream, such as one of a proxy.
+    // A browser does not reconnect after a response that is not a stream, such as one from a proxy.
     if (events.readyState === 2) setTimeout(listen, 3000)
   })
 }

@@ -1,5 +1,5 @@
 /**
- * What a page is made from, and the parts that several pages share.
+ * The input of a page, and the parts that several pages share.
  *
  * @module
  */
@@ -10,41 +10,41 @@ import type { Source } from "../Source.ts"
 import { count } from "../text.ts"
 import type { View } from "../view.ts"
 
-/** What a page is made from. */
+/** The input of a page. */
 export interface Context {
   readonly source: Source
-  /** The decoded segments of the path below that of the console. */
+  /** The decoded segments of the path below the console's own. */
   readonly segments: ReadonlyArray<string>
   readonly query: URLSearchParams
-  /** Milliseconds of the epoch. */
+  /** Milliseconds since the epoch. */
   readonly now: number
 }
 
-/** A page: it never fails, and shows what is not known as such. */
+/** A page. It never fails, and shows unknown data as unknown. */
 export type Page = (context: Context) => Effect.Effect<View>
 
-/** A link to this page with some parameters replaced; an empty one is removed. */
+/** Returns a link to this page with some parameters replaced. An empty parameter is removed. */
 export const same = (
   { query, segments, source: { settings } }: Context,
   change: Readonly<Record<string, string>>
 ): string => href(settings, segments, { ...Object.fromEntries(query), ...change })
 
-/** The parameters of the URL that a page understands, as the hidden or visible fields of a form. */
+/** The parameters of the URL as hidden fields of a form. */
 export const hidden = ({ query }: Context, names: ReadonlyArray<string>): ReadonlyArray<Html> =>
   names.filter((name) => query.get(name)).map((name) =>
     html`<input type="hidden" name="${name}" value="${query.get(name)}">`
   )
 
-/** A column of a table. Those with a `sort` can be sorted by. */
+/** A column of a table, sortable if it has `sort`. */
 export interface Column {
   readonly label: string
   readonly sort?: string
   readonly isNumber?: boolean
-  /** Numbers sort from the largest by default. */
+  /** Whether the default order is descending, as for numbers. */
   readonly isDescending?: boolean
 }
 
-/** How the URL wants a table to be sorted. */
+/** The sort order of a table in the URL. */
 export const sorting = ({ query }: Context, columns: ReadonlyArray<Column>, otherwise: string) => {
   const [name = "", direction] = (query.get("sort") ?? "").split(".")
   const column = columns.find(({ sort }) => sort !== undefined && sort === name)
@@ -54,7 +54,7 @@ export const sorting = ({ query }: Context, columns: ReadonlyArray<Column>, othe
   }
 }
 
-/** The head of a table: columns that can be sorted by are links. */
+/** The head of a table. Sortable columns are links. */
 export const head = (context: Context, columns: ReadonlyArray<Column>, otherwise: string): Html => {
   const { isDescending, sort } = sorting(context, columns, otherwise)
   return html`${
@@ -80,7 +80,7 @@ export const head = (context: Context, columns: ReadonlyArray<Column>, otherwise
   }`
 }
 
-/** A cell whose label is shown on narrow screens. */
+/** A cell whose label appears on narrow screens. */
 export const cell = (label: string, content: Child, kind: "" | "num" | "nowrap" | "mono" = ""): Html =>
   html`
     <td data-label="${label}" ${kind === "" ? nothing : html`
@@ -90,10 +90,10 @@ export const cell = (label: string, content: Child, kind: "" | "num" | "nowrap" 
     </td>
   `
 
-/** How many rows a page of a table has. */
+/** The number of rows on a page of a table. */
 export const pageSize = 100
 
-/** The rows of the page that the URL asks for, and links to the others. */
+/** Returns the rows of the page that the URL selects, and links to the other pages. */
 export const paged = <A>(
   context: Context,
   all: ReadonlyArray<A>
@@ -115,7 +115,7 @@ export const paged = <A>(
   }
 }
 
-/** What stands in place of a table while nothing is known. */
+/** Replaces a table while its data is unknown. */
 export const unknown = (what: string): Html =>
   html`
     <div class="notice warn">

@@ -1,5 +1,5 @@
 /**
- * The members of etcd and their state, as far as the user of the console may read it.
+ * The members of etcd and their state, as far as the console's user may read it.
  *
  * @module
  */
@@ -18,7 +18,7 @@ interface State {
   readonly clusterId: bigint
   readonly members: ReadonlyArray<{
     readonly member: Member
-    /** The state, or why it could not be read. */
+    /** The state, or why the console could not read it. */
     readonly status: Result.Result<StatusResponse, string>
   }>
   readonly alarms: Result.Result<ReadonlyArray<Alarm>, string>
@@ -26,10 +26,10 @@ interface State {
 
 const message = (error: { readonly message: string }): string => error.message
 
-/** Reads the members and asks each for its state. */
+/** Reads the members, and each member's own state. */
 const readCluster: Effect.Effect<Read<State>, EtcdError, Etcd> = Effect.gen(function* () {
   const etcd = yield* Etcd
-  // The header names the cluster.
+  // The header contains the id of the cluster.
   const { header } = yield* etcd.administration.memberList()
   const members = yield* Members.list
   const states = yield* Effect.forEach(members, (member) => {
@@ -54,7 +54,7 @@ const notice = (kind: "bad" | "warn", content: Html): Html =>
     </div>
   `
 
-/** What an operator should know, in words. */
+/** Problems of the cluster, in words. */
 const hints = ({ alarms, members }: State): ReadonlyArray<Html> => {
   const known = members.flatMap(({ status }) => Result.isSuccess(status) ? [status.success] : [])
   const found: Array<Html> = []
@@ -65,7 +65,7 @@ const hints = ({ alarms, members }: State): ReadonlyArray<Html> => {
         "its storage quota is used up, so etcd accepts no writes" :
         type === "corrupt" ?
         "its data differs from that of the others" :
-        "an alarm of a kind that this console does not know"
+        "an unknown kind of alarm"
       found.push(notice("bad", html`Alarm of member <span class="mono">${hex(memberId)}</span>: ${what}.`))
     }
   }

@@ -1,5 +1,5 @@
 /**
- * Locks, elections and semaphores: who holds, who waits, in the order of the line.
+ * Locks, elections and semaphores: holders and waiters, in queue order.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { fixed, live, rows } from "../view.ts"
 import { cell, type Page, unknown } from "./Context.ts"
 import { mayShow } from "./keys.ts"
 
-/** What the value of the first contender says about the kind of the line. */
+/** Derives the kind of the queue from the value of its first contender. */
 const kindOf = ({ contenders: [first] }: Line): { readonly kind: string; readonly holders: number } => {
   const value = first === undefined ? "" : new TextDecoder().decode(first.value.subarray(0, 16))
   if (value === "") return { kind: "lock", holders: 1 }
@@ -28,7 +28,7 @@ export const coordination: Page = Effect.fnUntraced(function* (context) {
   const { etcd, settings } = source
   const wanted = query.get("prefix") ?? ""
   const namespace = prefix(settings.prefix)
-  // Instances are no contenders: without a prefix the search leaves the namespace out.
+  // Instances are not contenders: without a prefix the search omits the namespace.
   const ranges = wanted === "" ?
     [{ key: new Uint8Array(1), rangeEnd: namespace.key }, { key: namespace.rangeEnd, rangeEnd: new Uint8Array(1) }] :
     [prefix(wanted)]

@@ -1,5 +1,5 @@
 /**
- * One instance: its members, its key, its lease, the history of its value, and why it is rejected.
+ * One instance: its members, its key, its lease, the history of its value, and the reason if it is rejected.
  *
  * @module
  */
@@ -51,7 +51,7 @@ export const keyFacts = ({ current, lease }: KeyHistory): Html =>
       <dd>${bytes(current.value.length)}</dd>
       <dt>Lease</dt>
       <dd>${lease === undefined ?
-        html`none: nothing removes this key when its owner is gone` :
+        html`none: this key stays when its owner ends` :
         lease.ttl < 0 ?
         html`<span class="mono">${leaseText(lease.id)}</span>, expired` :
         html`<span class="mono">${leaseText(lease.id)}</span>, ${lease.ttl} s left of ${lease.grantedTtl} s, ${
@@ -60,7 +60,7 @@ export const keyFacts = ({ current, lease }: KeyHistory): Html =>
     </dl>
   `
 
-/** The lines that differ, the older ones first. Long values are compared by their first lines only. */
+/** The lines that differ, the older ones first. Only the first lines of long values are compared. */
 const difference = (from: string, to: string): Html => {
   const maxLines = 200
   const [left, right] = [from.split("\n").slice(0, maxLines), to.split("\n").slice(0, maxLines)]
@@ -88,7 +88,7 @@ const valueText = ({ value }: KeyValue): string => {
   return text.length > maxShownValue ? `${text.slice(0, maxShownValue)}\n… ${bytes(value.length)} in all` : text
 }
 
-/** The values of a key, newest first, each with what it changed. */
+/** The values of a key, newest first, each with its difference from the one before. */
 export const valueHistory = ({ isComplete, values }: KeyHistory): Html =>
   values.length === 0 ? html`` : html`
     <h2>Value</h2>
@@ -107,11 +107,11 @@ export const valueHistory = ({ isComplete, values }: KeyHistory): Html =>
       }</details>`
     })}
     <p class="quiet">${isComplete ?
-      values.length === 1 ? "It was written once." : "That is all since the key was created." :
-      "etcd keeps no older values, or there are more than 20."}</p>
+      values.length === 1 ? "The key was written once." : "These are all values since the key was created." :
+      "etcd has compacted older values, or there are more than 20."}</p>
   `
 
-/** What an operator can do, and what became of what was done. */
+/** The forms that change an instance, and the progress of earlier changes. */
 const forms = ({ segments, source: { settings } }: Context): Html => {
   const path = href(settings, segments)
   const button = (action: string, label: string, explained: string) =>
@@ -122,7 +122,7 @@ const forms = ({ segments, source: { settings } }: Context): Html => {
   return html`
     <h2>Operate</h2>
     <div class="operate">
-      ${button("drain", "Drain", "Takes the instance out of traffic. Its process goes on.")}
+      ${button("drain", "Drain", "Takes the instance out of traffic. Its process keeps running.")}
       ${button("undrain", "Undrain", "Ends the draining.")}
       <form method="post" action="${path}">
         <input type="hidden" name="action" value="weight">
@@ -162,7 +162,7 @@ export const instance: Page = Effect.fnUntraced(function* (context) {
   const { segments: [, name = "", id = ""], source } = context
   const { etcd, fleet, knowledge, settings } = source
   const { catalog } = fleet
-  if (Result.isFailure(serviceName(name)) || id === "") return missing(context, "This is no valid name of an instance.")
+  if (Result.isFailure(serviceName(name)) || id === "") return missing(context, "This is not a valid instance name.")
   const key = `${settings.prefix}${name}/${id}`
   const set = fleet.setOf(name)
   const found = set === undefined ? undefined : Option.getOrUndefined(set.get(id))
@@ -206,7 +206,7 @@ export const instance: Page = Effect.fnUntraced(function* (context) {
           ` :
           html`<div class="notice warn"><p>${
             changes.length > 0 ?
-              "This instance has left: etcd no longer holds its key. Below is what the console saw last." :
+              "This instance has left: etcd no longer holds its key. Below is its last known state." :
               "etcd holds no such key at this revision."
           }</p></div>${last === undefined ? "" : members(last)}`
       ),
@@ -227,10 +227,10 @@ export const instance: Page = Effect.fnUntraced(function* (context) {
       fixed(html`<h2>Changes</h2>`),
       rows({
         id: "changes",
-        caption: html`Since this console has started`,
+        caption: html`Changes since this console started`,
         head: changeColumns,
         rows: changes.slice(0, 50).map((entry) => changeRow(settings, entry)),
-        empty: html`No change since this console has started.`
+        empty: html`No change since this console started.`
       })
     ]
   }

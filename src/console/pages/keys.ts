@@ -1,5 +1,5 @@
 /**
- * The keys of etcd as a tree, and one key with its value. Nothing is written here.
+ * The keys of etcd as a tree, and one key with its value. Read-only.
  *
  * @module
  */
@@ -54,7 +54,7 @@ const childRow = (settings: Settings, parent: string, child: Child): Row => {
     }
 }
 
-/** Whether the value of a key may be shown. */
+/** Returns whether the page may show the value of a key. */
 export const mayShow = (settings: Settings, key: string): boolean =>
   settings.showsAllValues || key.startsWith(settings.prefix)
 

@@ -1,5 +1,5 @@
 /**
- * The leases of etcd, those with the least time left first.
+ * The leases of etcd, ordered by the time left.
  *
  * @module
  */
@@ -73,7 +73,7 @@ export const leases: Page = Effect.fnUntraced(function* (context) {
   }
 })
 
-/** How much of a lease is left. */
+/** A bar that shows the share of the TTL that is left. */
 const countdown = (ttl: number, grantedTtl: number) =>
   html`
     <svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">

@@ -1,5 +1,5 @@
 /**
- * The first page: how many, what needs attention, what happened last.
+ * The first page: totals, problems, and the latest changes.
  *
  * @module
  */
@@ -12,10 +12,10 @@ import { fixed, live, rows } from "../view.ts"
 import { type Context, type Page, unknown } from "./Context.ts"
 import { changeColumns, changeRow } from "./timeline.ts"
 
-/** How many changes and how many problems are listed. */
+/** How many changes and problems the page lists. */
 const maxShown = 12
 
-/** Why a service needs attention; the most urgent first. */
+/** Why a service needs attention, the most urgent problem first. */
 const problems = (
   context: Context
 ): ReadonlyArray<{ readonly rank: number; readonly service: string; readonly text: Html }> => {
@@ -125,10 +125,10 @@ export const overview: Page = (context) =>
         fixed(html`<h2>Last changes</h2>`),
         rows({
           id: "changes",
-          caption: html`Since this console has started. <a href="${href(settings, ["timeline"])}">Timeline</a>`,
+          caption: html`Changes since this console started. <a href="${href(settings, ["timeline"])}">Timeline</a>`,
           head: changeColumns,
           rows: fleet.entries.slice(0, maxShown).map((entry) => changeRow(settings, entry)),
-          empty: html`No change since this console has started.`
+          empty: html`No change since this console started.`
         })
       ]
     }

@@ -1,5 +1,5 @@
 /**
- * Which page a path is.
+ * Maps paths to pages.
  *
  * @module
  */
@@ -17,12 +17,12 @@ import { timeline } from "./timeline.ts"
 
 const pages: Readonly<Record<string, Page>> = { services, timeline, coordination, keys, leases, cluster }
 
-/** The page of these segments. */
+/** Returns the page for these segments. */
 export const pageOf = (segments: ReadonlyArray<string>): Page => {
   const [first = "", ...rest] = segments
   if (segments.length === 0) return overview
   if (first === "services" && rest.length === 1) return service
   if (first === "services" && rest.length === 2) return instance
   const page = Object.hasOwn(pages, first) && rest.length === 0 ? pages[first] : undefined
-  return page ?? ((context) => Effect.succeed(missing(context, "There is no such page.")))
+  return page ?? ((context) => Effect.succeed(missing(context, "This page does not exist.")))
 }

@@ -1,5 +1,5 @@
 /**
- * One service: its instances, and the keys that are rejected.
+ * One service: its instances and its rejected keys.
  *
  * @module
  */
@@ -36,7 +36,7 @@ const columns: ReadonlyArray<Column> = [
   { label: "Metadata" }
 ]
 
-/** An instance, or a key that is rejected. */
+/** An instance or a rejected key. */
 interface Listed {
   readonly id: string
   readonly state: State
@@ -44,7 +44,7 @@ interface Listed {
   readonly why?: string
 }
 
-/** What a table is sorted by. Ids are unique, so they decide between equals. */
+/** The sort orders of a table. Ids are unique, so they break ties. */
 const sortKey: Readonly<Record<string, (listed: Listed) => string | number>> = {
   id: ({ id }) => id,
   state: ({ state }) => states.indexOf(state),
@@ -59,7 +59,7 @@ const textOf = ({ id, instance, why }: Listed): string =>
     ...Object.entries(instance?.metadata ?? {}).map(([name, value]) => `${name}=${value}`)
   ].join(" ").toLowerCase()
 
-/** Metadata in one line. */
+/** Metadata on one line. */
 const labels = (metadata: ServiceInstance["metadata"]): Html => {
   const entries = Object.entries(metadata)
   const shown = entries.slice(0, 4).map(([name, value]) =>
@@ -76,7 +76,7 @@ const labels = (metadata: ServiceInstance["metadata"]): Html => {
   }`
 }
 
-/** The numbers of each value of a member, as links that filter by it. */
+/** The counts of each value of a member, as links that filter by it. */
 const groups = (context: Context, label: string, name: string, counts: ReadonlyMap<string, number>): Html => {
   const sorted = Array.from(counts).filter(([value]) => value !== "").sort((a, b) => b[1] - a[1])
   if (sorted.length === 0) return html``
@@ -106,7 +106,7 @@ export const service: Page = (context) =>
     const { catalog } = fleet
     const set = fleet.setOf(name)
     const changes = fleet.entries.filter((entry) => entry.service === name)
-    if (Result.isFailure(serviceName(name))) return missing(context, "This is no valid name of a service.")
+    if (Result.isFailure(serviceName(name))) return missing(context, "This is not a valid service name.")
     const text = (query.get("q") ?? "").toLowerCase()
     const [wantedState, version, zone] = [query.get("state"), query.get("version"), query.get("zone")]
     const { isDescending, sort } = sorting(context, columns, "id")
@@ -134,7 +134,7 @@ export const service: Page = (context) =>
     return {
       title: name,
       knowledge: knowledge(),
-      // A service without keys is known to have none; whether it ever had some is not.
+      // A service without keys has no instances. The console cannot tell whether it ever had some.
       status: catalog !== undefined && set === undefined && changes.length === 0 ? 404 : 200,
       data: found.map(({ id, instance, state, why }) => ({
         id,
@@ -220,10 +220,10 @@ export const service: Page = (context) =>
         fixed(html`<h2>Changes</h2>`),
         rows({
           id: "changes",
-          caption: html`Since this console has started`,
+          caption: html`Changes since this console started`,
           head: changeColumns,
           rows: changes.slice(0, 20).map((entry) => changeRow(settings, entry)),
-          empty: html`No change since this console has started.`
+          empty: html`No change since this console started.`
         })
       ]
     }

@@ -35,7 +35,7 @@ const orders: Readonly<Record<string, (fleet: Fleet) => (a: Listed, b: Listed) =
   change: (fleet) => (a, b) => (fleet.lastChange(a.name) ?? 0) - (fleet.lastChange(b.name) ?? 0)
 }
 
-/** The most frequent names, with their numbers if there are several. */
+/** The most frequent values of a member, with their counts if there are several. */
 const shares = (counts: ReadonlyMap<string, number>) => {
   const sorted = Array.from(counts).filter(([name]) => name !== "").sort((a, b) => b[1] - a[1])
   if (sorted.length === 0) return html`<span class="quiet">none</span>`

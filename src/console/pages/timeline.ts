@@ -1,5 +1,5 @@
 /**
- * The changes that the console saw, newest first.
+ * The changes since the console started, newest first.
  *
  * @module
  */
@@ -85,7 +85,7 @@ export const timeline: Page = (context) =>
           head: changeColumns,
           rows: shown.map((entry) => changeRow(settings, entry)),
           empty: fleet.entries.length === 0 ?
-            html`No change since this console has started.` :
+            html`No change since this console started.` :
             html`No change matches the filter.`
         }),
         { _tag: "Live", id: "pages", content: links }
