@@ -3,8 +3,8 @@
  *
  * **Details**
  *
- * If authentication is on, etcd allows these to users with the role `root` only. `FailedPrecondition`, `NotFound` and
- * `AlreadyExists` are etcd's own refusals.
+ * With authentication on, etcd permits these functions only to users with the role `root`. `FailedPrecondition`,
+ * `NotFound` and `AlreadyExists` are etcd's own refusals.
  *
  * @since 0.1.0
  * @module
@@ -26,8 +26,8 @@ export type { Permission } from "./permissions.ts"
  *
  * **Gotchas**
  *
- * The user `root` with the role `root` must exist (`FailedPrecondition` otherwise). From then on etcd refuses every
- * client without a user.
+ * The user `root` with the role `root` must exist, else this fails with `FailedPrecondition`. From then on etcd refuses
+ * every client without a user.
  *
  * @since 0.1.0
  * @category authentication
@@ -140,8 +140,8 @@ export const userDelete = (name: string): Effect.Effect<void, EtcdError | Invali
  *
  * **Gotchas**
  *
- * The user's tokens end, so its processes authenticate again: with the new password, if their `password` is an effect
- * that reads it, and otherwise in vain. To rotate without a gap, use two users.
+ * The user's tokens end, so its processes authenticate again. That succeeds only if their `password` is an effect that
+ * reads the new password. To rotate without a gap, use two users.
  *
  * @since 0.1.0
  * @category users
@@ -253,7 +253,7 @@ export const roleDelete = (name: string): Effect.Effect<void, EtcdError | Invali
   })
 
 /**
- * Gives a role a permission. A permission on the same key or range is replaced. Fails with `NotFound`.
+ * Gives a role a permission. It replaces a permission on the same key or range. Fails with `NotFound`.
  *
  * @example
  * ```ts
@@ -299,7 +299,7 @@ export const roleRevokePermission = (
   })
 
 /**
- * Gives a role what a process needs to register and to discover services, and nothing else.
+ * Gives a role exactly the permissions that a process needs to register and to discover services.
  *
  * **Details**
  *
@@ -310,14 +310,14 @@ export const roleRevokePermission = (
  * - To discover a service: `read` on the service's keys. `"all"`: `read` on the namespace, which `discoverAll` and
  *   `listServices` need.
  *
- * The calls run one after the other. If one fails, the role has a part of the permissions; repeat the call.
+ * The calls run one after the other. If one fails, the role has only some of the permissions; repeat the call.
  *
  * **Gotchas**
  *
- * - The role keeps every permission that it had before. Use a role for this purpose alone.
- * - etcd lets any user grant, renew and revoke leases, but refuses a renewal if the lease has a key that the user may
- *   not write. So processes with different roles cannot share a lease.
- * - The layouts of go-kit and other foreign formats have other keys: use {@link roleGrantPermission} for them.
+ * - The role keeps all its earlier permissions. Use a role for this purpose alone.
+ * - etcd lets any user grant, renew and revoke leases, but refuses a renewal if the user may not write all keys of the
+ * lease. So processes with different roles cannot share a lease.
+ * - Foreign formats such as go-kit's use other keys: grant those with {@link roleGrantPermission}.
  *
  * @example
  * ```ts

@@ -1,11 +1,11 @@
 /**
- * The state of each member, and its upkeep.
+ * The state and the maintenance of each member.
  *
  * **Details**
  *
- * What concerns one member takes its endpoint, such as one of its `clientUrls`, and connects to that member alone, with
- * the certificates and the user of the client. Such a function fails with `InvalidOption` if the endpoint is malformed,
- * or is `http://` where the client uses `https://` or the other way round.
+ * A function for one member takes an endpoint, such as one of the member's `clientUrls`. It connects to that member
+ * only, with the certificates and the user of the client. It fails with `InvalidOption` if the endpoint is malformed,
+ * or if only one of endpoint and client uses TLS.
  *
  * @since 0.1.0
  * @module
@@ -29,7 +29,7 @@ export { snapshot } from "./snapshot.ts"
  *
  * **Gotchas**
  *
- * If authentication is on, etcd allows it to root only.
+ * With authentication on, etcd permits this to root only.
  *
  * @since 0.1.0
  * @category state
@@ -51,12 +51,12 @@ export const alarms: Effect.Effect<ReadonlyArray<Alarm>, EtcdError, Etcd> = Effe
 const alarmTypes = { nospace: "Nospace", corrupt: "Corrupt", unknown: "None" } as const
 
 /**
- * Ends an alarm, which {@link alarms} has returned. Does nothing if it has ended already.
+ * Ends an alarm returned by {@link alarms}. Does nothing if it has already ended.
  *
  * **Gotchas**
  *
- * etcd never ends an alarm by itself. After `nospace`, compact and defragment first: otherwise the next write raises the
- * alarm again.
+ * etcd never ends an alarm by itself. After `nospace`, compact and defragment first. Otherwise the next write raises
+ * the alarm again.
  *
  * @since 0.1.0
  * @category alarms
@@ -72,7 +72,7 @@ export const disarm = (alarm: Alarm): Effect.Effect<void, EtcdError | InvalidOpt
   })
 
 /**
- * Gives the space of a member's database that holds no data back to the file system.
+ * Returns the unused space of a member's database to the file system.
  *
  * **Details**
  *
@@ -80,8 +80,8 @@ export const disarm = (alarm: Alarm): Effect.Effect<void, EtcdError | InvalidOpt
  *
  * **Gotchas**
  *
- * The member blocks reads and writes meanwhile: a second for some hundred megabytes. Defragment one member after the
- * other, the leader last.
+ * The member blocks reads and writes meanwhile: about a second for some hundred megabytes. Defragment one member after
+ * the other, the leader last.
  *
  * @since 0.1.0
  * @category upkeep
@@ -115,9 +115,9 @@ export const hash = (endpoint: string): Effect.Effect<number, EtcdError | Invali
  */
 export interface HashKv {
   readonly hash: number
-  /** The revision up to which the hash goes. */
+  /** The last revision that the hash covers. */
   readonly revision: bigint
-  /** Hashes are comparable only if this is equal, too. */
+  /** Hashes are comparable only if this is equal as well. */
   readonly compactRevision: bigint
 }
 
@@ -126,7 +126,7 @@ export interface HashKv {
  *
  * **Details**
  *
- * Two members that differ at the same revision and the same `compactRevision` have different data.
+ * If two members have different hashes at the same revision and `compactRevision`, their data differ.
  *
  * @since 0.1.0
  * @category state
@@ -160,8 +160,8 @@ export const hashKv = (
  *
  * **Details**
  *
- * Only the leader can do that, so this asks it: the endpoint is one of the leader's `clientUrls`, or `leader`. Fails
- * with `FailedPrecondition` if the member is a learner or does not exist.
+ * Only the leader can transfer its role. So this calls the leader at `leader`, or else at one of its `clientUrls`.
+ * Fails with `FailedPrecondition` if the member is a learner or does not exist.
  *
  * @since 0.1.0
  * @category upkeep
@@ -169,7 +169,7 @@ export const hashKv = (
 export const moveLeader = (
   target: MemberId,
   options: {
-    /** The endpoint of the leader, if clients do not reach it at its `clientUrls`. */
+    /** The endpoint of the leader, if clients cannot reach its `clientUrls`. */
     readonly leader?: string
   } = {}
 ): Effect.Effect<void, EtcdError | InvalidOption, Etcd> =>
@@ -180,7 +180,7 @@ export const moveLeader = (
     yield* Etcd3.call(calls, "moveLeader", ({ maintenance }) => maintenance.moveLeader({ targetID }), transferTimeout)
   })
 
-/** etcd gives up after its election timeout, which is a second by default. */
+/** etcd gives up after its election timeout, by default one second. */
 const transferTimeout = Duration.seconds(15)
 
 const leaderCalls: Effect.Effect<MemberCalls, EtcdError, Etcd> = Effect.gen(function* () {
@@ -197,24 +197,25 @@ const leaderCalls: Effect.Effect<MemberCalls, EtcdError, Etcd> = Effect.gen(func
 })
 
 /**
- * Checks, begins or cancels a downgrade of the cluster to the minor version before.
+ * Checks, begins or cancels a downgrade of the cluster to the previous minor version.
  *
  * **Details**
  *
- * Returns the cluster's version. From etcd 3.5 on; `Unimplemented` before. `enable` lets servers of the older version join, one after the other. A
- * target that etcd does not allow fails with `InvalidArgument`, and a second downgrade with `FailedPrecondition`.
+ * Returns the cluster's version. Fails with `Unimplemented` before etcd 3.5. `enable` lets servers of the older version
+ * join, one after the other. Fails with `InvalidArgument` if etcd does not permit the target, and with
+ * `FailedPrecondition` for a second downgrade.
  *
  * **Gotchas**
  *
- * etcd 3.5 applies `enable` and `cancel`, but reports after 5 seconds that the request timed out. `validate` then fails
- * with `FailedPrecondition` while a downgrade is enabled.
+ * etcd 3.5 applies `enable` and `cancel`, but reports a timeout after 5 seconds. While a downgrade is enabled,
+ * `validate` fails with `FailedPrecondition`.
  *
  * @since 0.1.0
  * @category upkeep
  */
 export const downgrade = (options: {
   readonly action: "validate" | "enable" | "cancel"
-  /** The version to go back to, such as `3.5.0`. Not for `cancel`. */
+  /** The target version, such as `3.5.0`. Omit it for `cancel`. */
   readonly version?: string
 }): Effect.Effect<string, EtcdError | InvalidOption, Etcd> =>
   Effect.gen(function* () {

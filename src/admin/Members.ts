@@ -3,8 +3,8 @@
  *
  * **Details**
  *
- * Every change goes through the leader and needs a majority of the members. The functions run once. If a change gets no
- * response, it may have been applied: list the members before it is repeated.
+ * Every change goes through the leader and needs a majority of the members. The functions do not retry. A change
+ * without a response may have been applied: list the members before you repeat it.
  *
  * @since 0.1.0
  * @module
@@ -18,7 +18,7 @@ import type { Check, InvalidOption } from "../internal/options.ts"
 import { call, checked, checkMemberId, type MemberId } from "./calls.ts"
 
 /**
- * Where the other members reach a member.
+ * The addresses of a member for the other members.
  *
  * @since 0.1.0
  * @category options
@@ -33,8 +33,8 @@ export interface PeerOptions {
  *
  * **Details**
  *
- * Linearizable, except on etcd 3.4, which reads the state of the member that answers. The embedded engine returns its
- * only member. If authentication is on, any user may call it.
+ * Linearizable, except on etcd 3.4, which returns the state of the member that answers. The embedded engine returns its
+ * only member. With authentication on, any user may call it.
  *
  * @since 0.1.0
  * @category members
@@ -45,11 +45,11 @@ export const list: Effect.Effect<ReadonlyArray<Member>, EtcdError, Etcd> = Effec
 )
 
 /**
- * The members of the cluster in the state of the member that answers, which may be stale.
+ * The members of the cluster as the member that answers lists them, which may be stale.
  *
  * **When to use**
  *
- * While the cluster has no leader. {@link list} fails then.
+ * The cluster has no leader, so that {@link list} fails.
  *
  * @since 0.1.0
  * @category members
@@ -60,17 +60,17 @@ export const listSerializable: Effect.Effect<ReadonlyArray<Member>, EtcdError, E
 )
 
 /**
- * Adds a member and returns it. It counts for the majority at once, before it has started.
+ * Adds a member and returns it. It counts towards the majority at once, before it has started.
  *
  * **Details**
  *
  * Start the new server with `--initial-cluster-state=existing` and these URLs. Fails with `FailedPrecondition` while
- * etcd regards the cluster as unhealthy, which includes some seconds after the last change, and with `AlreadyExists` if
- * a member has one of the URLs.
+ * etcd considers the cluster unhealthy, for example for some seconds after the last change. Fails with `AlreadyExists`
+ * if a member has one of the URLs.
  *
  * **Gotchas**
  *
- * A second member of a cluster of one makes a majority of two: nothing is written until the new member has started. A
+ * In a cluster of one, a second member makes the majority two: all writes wait until the new member has started. A
  * learner ({@link addLearner}) has no such effect.
  *
  * @since 0.1.0
@@ -84,7 +84,7 @@ export const add = (options: PeerOptions): Effect.Effect<Member, EtcdError | Inv
  *
  * **Details**
  *
- * As {@link add}. A cluster has one learner at most by default.
+ * Works like {@link add}. By default a cluster has at most one learner.
  *
  * @since 0.1.0
  * @category changes
@@ -104,8 +104,8 @@ const addAs = (of: string, options: PeerOptions, isLearner: boolean) =>
  *
  * **Details**
  *
- * Fails with `FailedPrecondition` until the learner has almost all of the leader's log, so repeat it with a schedule.
- * Fails with `NotFound` if there is no such member.
+ * Fails with `FailedPrecondition` until the learner has almost all of the leader's log: retry with a schedule. Fails
+ * with `NotFound` if the member does not exist.
  *
  * @since 0.1.0
  * @category changes
@@ -118,7 +118,7 @@ export const promote = (id: MemberId): Effect.Effect<ReadonlyArray<Member>, Etcd
   })
 
 /**
- * Changes where the other members reach a member. Returns the members. Fails with `NotFound`.
+ * Changes the addresses of a member for the other members. Returns the members. Fails with `NotFound`.
  *
  * @since 0.1.0
  * @category changes
@@ -137,11 +137,11 @@ export const update = (
   })
 
 /**
- * Removes a member. Returns those that remain. The server of the removed member ends by itself.
+ * Removes a member and returns the others. The server of the removed member exits by itself.
  *
  * **Details**
  *
- * Fails with `NotFound`, and with `FailedPrecondition` if the members that remain would have no majority.
+ * Fails with `NotFound`, or with `FailedPrecondition` if the remaining members would have no majority.
  *
  * @since 0.1.0
  * @category changes

@@ -1,5 +1,5 @@
 /**
- * Access to the administration of the cluster behind an {@link Etcd}, and the checks that its functions share.
+ * Access to the cluster's administration through {@link Etcd}, and the shared checks of its functions.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import type { EtcdError } from "../etcd/EtcdError.ts"
 import { type Check, checkOptions, type InvalidOption } from "../internal/options.ts"
 import * as Etcd3 from "./etcd3.ts"
 
-/** The calls to the member at an endpoint, which is checked before anything is sent. */
+/** The calls to the member at an endpoint. The endpoint is checked before anything is sent. */
 export const callsTo = (
   of: string,
   endpoint: string,
@@ -22,14 +22,14 @@ export const callsTo = (
       return Result.isSuccess(calls) ? calls.success : check.refuse(option, calls.failure.value, calls.failure.rule)
     }))
 
-/** Calls one method of a client of `etcd3`, at the member in use. */
+/** Calls a method of a client of `etcd3` at the current member. */
 export const call = <Response>(
   method: string,
   use: (clients: Etcd3.Clients) => Promise<Response>
 ): Effect.Effect<Response, EtcdError, Etcd> =>
   Effect.flatMap(Etcd, ({ administration }) => Etcd3.call(administration, method, use))
 
-/** Calls one method of a client of `etcd3`, at the member of an endpoint. Waits until the member responds. */
+/** Calls a method of a client of `etcd3` at an endpoint. Waits until the member responds. */
 export const callAt = <Response>(
   of: string,
   endpoint: string,
@@ -43,7 +43,7 @@ export const checked = <A>(of: string, body: (check: Check) => A): Effect.Effect
   Effect.suspend(() => Effect.fromResult(checkOptions(of, body)))
 
 /**
- * The id of a member: a `bigint`, or its hexadecimal text, as `etcdctl` prints it.
+ * The id of a member: a `bigint`, or hexadecimal text as `etcdctl` prints it.
  *
  * @since 0.1.0
  * @category models
@@ -66,7 +66,7 @@ export const checkMemberId = (check: Check, option: string, id: MemberId): bigin
 export const checkName = (check: Check, option: string, name: string): string =>
   check.text(option, name) === "" ? check.refuse(option, name, "it must be a name of at least one character") : name
 
-/** The text of a password, which no error shows. */
+/** The text of a password. No error contains it. */
 export const checkPassword = (check: Check, password: Redacted.Redacted): string => {
   if (!Redacted.isRedacted(password)) {
     const shown = password === undefined ? undefined : "a plain value"

@@ -4,8 +4,8 @@
  * **Details**
  *
  * `etcd3` supplies the requests, their types and their encoding. Its own connections, retries and circuit breakers are
- * not used: a call has the endpoints, the certificates, the user and the errors of every other call of the client. The
- * package is loaded on first use, which reads its `.proto` file.
+ * not used: a call has the endpoints, certificates, user and errors of the client's other calls. The package is loaded
+ * on first use, which reads its `.proto` file.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import { Buffer } from "node:buffer"
 import type { ClusterCalls, Rpc } from "../etcd/Administration.ts"
 import { EtcdError, Unknown } from "../etcd/EtcdError.ts"
 
-/** The clients of `etcd3` that this package uses. */
+/** The clients of `etcd3` in use. */
 export type Clients = Pick<Etcd3, "auth" | "cluster" | "maintenance">
 
 type Service = "Auth" | "Cluster" | "Maintenance"
@@ -34,7 +34,7 @@ interface Loaded {
 
 const load = async (): Promise<Loaded> => {
   const module = await import("etcd3")
-  // The stubs are only read. They connect when they are called.
+  // Reads the stubs only. They would connect on a call.
   class Stubs extends module.Etcd3 {
     definitions(service: Service): Promise<Record<string, Definition>> {
       return this.pool.withConnection(
@@ -43,14 +43,14 @@ const load = async (): Promise<Loaded> => {
       )
     }
   }
-  // Otherwise grpc-js reads the variables of HTTP proxies, for which Deno needs a permission.
+  // Keep grpc-js from reading the variables of HTTP proxies, which needs a permission under Deno.
   const stubs = new Stubs({ hosts: "127.0.0.1:1", grpcOptions: { "grpc.enable_http_proxy": 0 } })
   const services = await Promise.all((["Auth", "Cluster", "Maintenance"] as const).map((one) => stubs.definitions(one)))
   stubs.close()
   return { module, definitions: new Map(services.flatMap(Object.entries).map(([name, one]) => [keyOf(name), one])) }
 }
 
-/** The same for `HashKV`, `hashKV` and `hashKv`: `etcd3` uses all three. */
+/** Normalizes names: `etcd3` uses `HashKV`, `hashKV` and `hashKv`. */
 const keyOf = (method: string): string => method.toLowerCase()
 
 let loading: Promise<Loaded> | undefined
@@ -65,7 +65,7 @@ const loaded = (method: string): Effect.Effect<Loaded, EtcdError> =>
     }
   })
 
-/** One call as bytes. `Response` is the type that `etcd3` gives to the response of this method. */
+/** A call whose messages are bytes. `Response` is the type of this method's response in `etcd3`. */
 const rpcOf = <Response>({ definitions }: Loaded, method: string, request: unknown): Rpc<Response> => {
   const definition = definitions.get(keyOf(method))
   if (definition === undefined) throw new Error(`etcd3 has no ${method}`)
@@ -78,7 +78,7 @@ const rpcOf = <Response>({ definitions }: Loaded, method: string, request: unkno
   }
 }
 
-/** Calls one method of a client of `etcd3`. Infinite `timeout`: until the caller interrupts. */
+/** Calls a method of a client of `etcd3`. An infinite `timeout` lasts until the caller interrupts. */
 export const call = <Response>(
   calls: ClusterCalls,
   method: string,
@@ -95,7 +95,7 @@ export const call = <Response>(
     return yield* Effect.catch(outcome, (error) => error instanceof EtcdError ? Effect.fail(error) : Effect.die(error))
   })
 
-/** The call of an RPC with a stream of responses. */
+/** A call with a stream of responses. */
 export const streamRpc = <Response>(method: string): Effect.Effect<Rpc<Response>, EtcdError> =>
   Effect.map(loaded(method), (library) => rpcOf<Response>(library, method, {}))
 
@@ -118,7 +118,7 @@ const callable = (
     const response = calls.unary(timeout === undefined ? rpc : { ...rpc, timeout })
     return Effect.runPromiseWith(context)(response, { signal })
   },
-  // Only for the streams of `etcd3`, which ignore the user of the client.
+  // For the streams of `etcd3` only, which ignore the client's user.
   withConnection: () => Promise.reject(new Error("streams are opened by streamRpc")),
   markFailed: () => {},
   callOptionsFactory: undefined

@@ -1,5 +1,5 @@
 /**
- * The permissions that registration and discovery need, and no others.
+ * The minimal permissions for registration and discovery.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import * as Keyspace from "../registry/model/Keyspace.ts"
 import type { Permission } from "./permissions.ts"
 
 /**
- * What a process does with the registry.
+ * The tasks of a process in the registry.
  *
  * @since 0.1.0
  * @category options
@@ -19,13 +19,13 @@ export interface LeastPrivilege {
   readonly role: string
   /** Default: `/services`. */
   readonly namespace?: string
-  /** The services of which it registers instances. With `id`, this instance only. */
+  /** The services that the process registers. With `id`, only this instance. */
   readonly register?: ReadonlyArray<string | { readonly service: string; readonly id: string }>
-  /** The services that it discovers, or `"all"` of the namespace. */
+  /** The services that the process discovers. `"all"`: all of the namespace. */
   readonly discover?: ReadonlyArray<string> | "all"
 }
 
-/** The permissions for valid options, without those that another one includes. */
+/** Returns the permissions for valid options. Omits those that another one includes. */
 export const permissionsFor = (check: Check, options: LeastPrivilege): ReadonlyArray<Permission> => {
   const { discover = [], namespace = Keyspace.defaultNamespace, register = [] } = options
   const keyspace = check.valid("namespace", namespace, Keyspace.make(check.text("namespace", namespace)))

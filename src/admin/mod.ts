@@ -1,10 +1,10 @@
 /**
- * Administration of an etcd cluster: its members, its users and roles, its maintenance.
+ * Administration of an etcd cluster: members, users and roles, maintenance.
  *
  * **When to use**
  *
- * `Members` to list and change the members, `Maintenance` for the state of a member, alarms, defragmentation and
- * snapshots, `Auth` for users and roles.
+ * `Members` lists and changes the members. `Maintenance` covers the state of a member, alarms, defragmentation and
+ * snapshots. `Auth` covers users and roles.
  *
  * @since 0.1.0
  * @module

@@ -1,5 +1,5 @@
 /**
- * Permissions, to and from the messages of `etcd3`.
+ * Converts permissions to and from the messages of `etcd3`.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { type Bytes, type KeyRange, toBytes } from "../etcd/KeyRange.ts"
 import type { Check } from "../internal/options.ts"
 
 /**
- * What a role allows on a key, or with `rangeEnd` on a range of keys.
+ * The access of a role to a key, or with `rangeEnd` to a range of keys.
  *
  * @since 0.1.0
  * @category models
@@ -52,8 +52,8 @@ export const checkRange = (check: Check, { key, rangeEnd = "" }: KeyRange): { ke
 const isBytes = (value: unknown): boolean => typeof value === "string" || value instanceof Uint8Array
 
 /**
- * Whether a role with these permissions has a permission already. etcd would replace one on the same range, also by one
- * that allows less.
+ * Returns whether a role's permissions include a permission. etcd would replace one on the same range, even by a
+ * narrower one.
  */
 export const grantedBy = (permissions: ReadonlyArray<Permission>): (wanted: Permission) => boolean => {
   const rangeOf = ({ key, rangeEnd = "" }: Permission) =>

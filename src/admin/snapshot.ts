@@ -1,5 +1,5 @@
 /**
- * The snapshot of a member, checked against its checksum.
+ * The snapshot of a member, verified with its checksum.
  *
  * @module
  */
@@ -19,8 +19,8 @@ const checksumBytes = 32
  *
  * **Details**
  *
- * etcd ends a snapshot with its SHA-256. If it does not match, the stream fails before it emits those last 32 bytes, so
- * what was written until then is not a snapshot that a restore accepts. The reader's pace limits how much is in memory.
+ * etcd ends a snapshot with its SHA-256. If it does not match, the stream fails before it emits these last 32 bytes, so
+ * that a restore rejects the incomplete file. Backpressure limits the memory in use.
  *
  * @example
  * ```ts
@@ -48,14 +48,14 @@ export const snapshot = (endpoint: string): Stream.Stream<Uint8Array, EtcdError 
     return verified(Stream.map(calls.serverStream(rpc), ({ blob }): Uint8Array => blob), endpoint)
   }))
 
-/** The bytes of a snapshot. Fails at the end if the last 32 are not the SHA-256 of all others. */
+/** The bytes of a snapshot. Fails at the end if the last 32 are not the SHA-256 of all earlier ones. */
 export const verified = <E>(
   blobs: Stream.Stream<Uint8Array, E>,
   endpoint: string
 ): Stream.Stream<Uint8Array, E | EtcdError> =>
   Stream.suspend(() => {
     const hash = createHash("sha256")
-    // What may be the checksum: the last bytes so far.
+    // The last bytes so far, which may be the checksum.
     let held: Uint8Array = new Uint8Array()
     const release = (blob: Uint8Array): Uint8Array => {
       const bytes = new Uint8Array(held.length + blob.length)

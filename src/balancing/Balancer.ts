@@ -1,9 +1,10 @@
 /**
  * Picks the instance for the next call.
  *
- * A {@link Strategy} says how to pick. A {@link Balancer} is a strategy at work on one service: it takes each new set of
- * instances, and picks. It is synchronous and has no effects; {@link pick}, {@link update} and {@link track} supply Effect's
- * clock and random numbers. `ServiceClient` does all of this, and holds clients of the instances.
+ * A {@link Strategy} defines how to pick. A {@link Balancer} applies a strategy to one service: it receives each new
+ * set of instances, and picks. It is synchronous and has no effects; {@link pick}, {@link update} and {@link track}
+ * supply Effect's clock and random numbers. `ServiceClient` uses a balancer, and also manages the clients of the
+ * instances.
  *
  * **Example** (Without `ServiceClient`)
  *
@@ -57,7 +58,7 @@ export { leastRequests, peakEwma, type PeakEwmaOptions } from "./strategies/twoC
 export { zoneAware, type ZoneAwareOptions } from "./strategies/zoneAware.ts"
 
 /**
- * A strategy at work on one service.
+ * A strategy applied to one service.
  *
  * **Details**
  *
@@ -70,33 +71,33 @@ export interface Balancer<in out M> {
   /** The name of the strategy. */
   readonly name: string
   /**
-   * Replaces the set. An instance that stays keeps its state, and one that left loses it. Between sets of one watch the
-   * cost is proportional to the changes. `now` is in milliseconds on a monotonic clock.
+   * Replaces the set. An instance that stays keeps its state. An instance that left loses it. Between sets of one watch
+   * the cost is proportional to the changes. `now` is in milliseconds on a monotonic clock.
    */
   readonly update: (set: InstanceSet.InstanceSet<M>, now: number) => void
   /**
-   * Returns the instance for the next call, or `undefined` if there is none: no instance is available, or all that could
-   * be picked are excluded. A pick does not count as a call before `begin`.
+   * Returns the instance for the next call. Returns `undefined` if no instance is available, or if all candidates are
+   * excluded. A pick does not count as a call before `begin`.
    */
   readonly pick: (request: PickRequest) => ServiceInstance<M> | undefined
   /**
-   * Records the start of a call (`now`: milliseconds on a monotonic clock). Call the returned function at the end of the
-   * call, however it ended. Further calls of it do nothing.
+   * Records the start of a call (`now`: milliseconds on a monotonic clock). Call the returned function once when the
+   * call ends, with any result. Further calls of it do nothing.
    */
   readonly begin: (id: string, now: number) => (outcome: Outcome) => void
   /**
-   * Returns a copy of the state of each instance, by id, as named numbers: `inFlight` of `leastRequests` and `peakEwma`,
-   * `ewmaMillis` of the latter, ….
+   * Returns a copy of the state of each instance, by id, as named numbers: for example `inFlight` of `leastRequests`
+   * and `peakEwma`, and `ewmaMillis` of `peakEwma`.
    */
   readonly inspect: (now: number) => ReadonlyMap<string, Inspection>
   /**
-   * The instances that the strategy threw on, by id, and what it threw. They are passed over, and put into the strategy
-   * again at the next update, and every second while the balancer picks.
+   * The instances that made the strategy throw, by id, with the exception. The balancer skips them. It retries them at
+   * the next update, and every second while it picks.
    */
   readonly failed: ReadonlyMap<string, unknown>
 }
 
-/** How often a balancer puts instances into the strategy again that it threw on. */
+/** How often a balancer retries instances that made the strategy throw. */
 const retryFailedMillis = 1000
 
 class BalancerImpl<M> implements Balancer<M> {
@@ -154,7 +155,7 @@ class BalancerImpl<M> implements Balancer<M> {
       instance.id,
       () => this.#picker.put(instance, isAvailable(instance), now)
     )
-    // What is left of it must not be picked. Its first exception is the one to report.
+    // The instance may be half added: remove it, so that it is never picked. Report the first exception.
     if (!isDone) this.#attempt(new Map(), instance.id, () => this.#picker.remove(instance.id, now))
   }
 
@@ -167,7 +168,7 @@ class BalancerImpl<M> implements Balancer<M> {
     this.#failedAt = now
   }
 
-  /** Runs a step of the strategy. An exception affects its instance only. */
+  /** Runs a step of the strategy. An exception affects only its instance. */
   #attempt(failed: Map<string, unknown>, id: string, step: () => void): boolean {
     try {
       step()
@@ -180,7 +181,7 @@ class BalancerImpl<M> implements Balancer<M> {
 }
 
 /**
- * Creates a balancer without instances, or returns the option of the strategy that breaks its rule.
+ * Creates a balancer without instances. Fails with the option of the strategy that breaks its rule.
  *
  * **Example**
  *
@@ -217,7 +218,7 @@ export const make = <M = Readonly<Record<string, string>>>(
   )
 
 /**
- * What a pick may depend on besides time and random numbers.
+ * The input of a pick besides time and random numbers.
  *
  * @since 0.1.0
  * @category models
@@ -229,7 +230,7 @@ export type PickOptions = Pick<PickRequest, "key" | "exclude">
  *
  * **Details**
  *
- * Logs an error for each instance that the strategy throws on for the first time.
+ * Logs an error when an instance makes the strategy throw for the first time.
  *
  * **Example**
  *
@@ -265,7 +266,7 @@ export const update = <M>(balancer: Balancer<M>, set: InstanceSet.InstanceSet<M>
   })
 
 /**
- * Logs the instances that the strategy threw on since `before`. A logger that throws is ignored.
+ * Logs the instances that made the strategy throw since `before`. Ignores a logger that throws.
  *
  * @internal
  */
@@ -319,7 +320,7 @@ export const pick = <M>(
   })
 
 /**
- * Records a call to an instance in the balancer: its start, and how it ends.
+ * Records the start and the end of a call to an instance.
  *
  * **Example**
  *

@@ -1,11 +1,11 @@
 /**
  * The parts of a balancing strategy.
  *
- * A {@link Strategy} is a value: a name and a recipe. Its `make` returns a {@link Picker}, which holds instances and some
- * state for each of them. Pickers have no clock, no randomness and no fiber: time and random numbers are arguments, so
- * the same inputs give the same picks.
+ * A {@link Strategy} is a value: a name and a function that makes a {@link Picker}. A picker holds instances and a
+ * state for each of them. It has no clock, no randomness and no fiber: time and random numbers are arguments, so the
+ * same inputs give the same picks.
  *
- * A wrapper (`zoneAware`, `filter`, …) is a picker that passes its calls on to another picker.
+ * A wrapper (`zoneAware`, `filter`, …) is a picker that delegates to another picker.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import type { InvalidOption } from "../internal/options.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 
 /**
- * What a pick may depend on.
+ * The input of a pick.
  *
  * @since 0.1.0
  * @category models
@@ -31,7 +31,7 @@ export interface PickRequest {
 }
 
 /**
- * How a call ended.
+ * The end of a call.
  *
  * @since 0.1.0
  * @category models
@@ -44,7 +44,7 @@ export interface Outcome {
 }
 
 /**
- * The state that a strategy holds for one instance, as named numbers, for people to read.
+ * The state of one instance in a strategy, as named numbers for display.
  *
  * @since 0.1.0
  * @category models
@@ -52,7 +52,7 @@ export interface Outcome {
 export type Inspection = Readonly<Record<string, number>>
 
 /**
- * A strategy at work on one service: the instances, and some state for each of them.
+ * A strategy applied to one service: the instances, and a state for each of them.
  *
  * **Details**
  *
@@ -60,8 +60,8 @@ export type Inspection = Readonly<Record<string, number>>
  *
  * **Gotchas**
  *
- * If `put` throws, the balancer calls `remove` for the instance and passes it over until the next set. If `pick` or
- * `begin` throws, the call dies with what was thrown.
+ * If `put` throws, the balancer calls `remove` for the instance and skips it until the next set. If `pick` or `begin`
+ * throws, the call dies with that exception.
  *
  * @since 0.1.0
  * @category models
@@ -82,7 +82,7 @@ export interface Picker<in out M> {
   readonly inspect: (now: number) => ReadonlyMap<string, Inspection>
 }
 
-/** What `begin` returns in a picker that ignores calls. */
+/** The result of `begin` in a picker that does not track calls. */
 export const noCall = (): void => {}
 
 /**
@@ -90,14 +90,14 @@ export const noCall = (): void => {}
  *
  * **Details**
  *
- * Each `make` starts with fresh state. `M` is the metadata type that the strategy reads: `unknown` if it reads none, so
- * that it fits any service.
+ * Each `make` starts with fresh state. `M` is the type of metadata that the strategy reads. A strategy that reads none
+ * has `unknown`, and so fits any service.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Strategy<in M = unknown> extends Pipeable.Pipeable {
-  /** For people, such as `"zoneAware(roundRobin)"`. */
+  /** For display, such as `"zoneAware(roundRobin)"`. */
   readonly name: string
   /** Returns a picker without instances, or the option that breaks its rule. */
   readonly make: <N extends M>() => Result.Result<Picker<N>, InvalidOption>

@@ -1,5 +1,5 @@
 /**
- * Picking instances of a service, and calling them.
+ * Load balancing: picks instances of a service and calls them.
  *
  * @since 0.1.0
  * @module

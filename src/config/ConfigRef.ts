@@ -1,14 +1,14 @@
 /**
- * A configuration key whose value reloads itself: as a reference, as a stream, or applied to an effect.
+ * A live configuration key: as a reference, as a stream, or applied to an effect.
  *
  * **Details**
  *
- * {@link make} is for code that reads the value often, {@link stream} for code that reacts to each state, and
- * {@link apply} for code that runs with the value.
+ * Use {@link make} if you read the value often, {@link stream} if you react to each state, and {@link apply} if an
+ * effect runs with the value.
  *
- * A value that does not parse or that the schema refuses is logged, counted (`etcd_config_rejected`) and shown as
- * `rejected`, while the last good value stays. If the first value is bad, the last good one is read from etcd's history,
- * unless that was compacted or is more than 16 values back.
+ * If a value does not parse or the schema rejects it, the last good value stays. The bad value is logged, counted
+ * (`etcd_config_rejected`) and shown as `rejected`. If the first value is bad, the last good one is read from etcd's
+ * history, unless it was compacted or is more than 16 values back.
  *
  * @module
  */
@@ -29,9 +29,9 @@ export type { Options }
  * @category models
  */
 export interface ConfigRef<A> {
-  /** The newest state. It never fails: when etcd is unreachable the last state stays, with `freshness` `Stale`. */
+  /** The newest state. Never fails: while etcd is unreachable, the last state stays with `freshness` `Stale`. */
   readonly get: Effect.Effect<ConfigState<A>>
-  /** The newest state, and later ones. A slow reader skips states. Fails as {@link stream} does. */
+  /** The newest state, then later ones. A slow reader skips states. Fails as {@link stream} does. */
   readonly changes: Stream.Stream<ConfigState<A>, ConfigRefError>
 }
 
@@ -40,8 +40,8 @@ export interface ConfigRef<A> {
  *
  * **Details**
  *
- * It completes when the first state is known, however long etcd takes to answer. It fails as {@link stream} does. One
- * watch in one fiber starts. Nothing is written.
+ * Completes when the first state is known, however long etcd takes to answer. Fails as {@link stream} does. Starts one
+ * watch in one fiber. Writes nothing.
  *
  * **Example**
  *
@@ -80,18 +80,18 @@ export const make = <A>(
   })
 
 /**
- * Emits the current state of a key, then a new one after each change. It never ends by itself.
+ * Emits the current state of a key, then a new one after each change. Never ends by itself.
  *
  * **Details**
  *
- * It emits the first state once a linearizable read has returned it, `Absent` if the key does not exist. A slow consumer
- * receives the newest state and costs constant memory. While etcd is unreachable the last state stays: one element
- * announces that it is `Stale`, one that it is `Live` again. Restarts of etcd and compactions change nothing.
+ * Emits the first state after a linearizable read: `Absent` if the key does not exist. A slow consumer receives the
+ * newest state and costs constant memory. While etcd is unreachable the last state stays: one element reports that it
+ * is `Stale`, and one that it is `Live` again. Restarts of etcd and compactions have no effect.
  *
- * Each run of the stream has one watch in one fiber. To share a watch, use {@link make}. Nothing is written.
+ * Each run of the stream has one watch in one fiber. To share a watch, use {@link make}. Writes nothing.
  *
- * It fails with `InvalidOption` before anything is sent, and with `ConfigRefused` for errors that retrying cannot fix:
- * permission denied, authentication refused, an invalid request. A defect of the schedule `retry` ends it, too.
+ * Fails with `InvalidOption` before anything is sent. Fails with `ConfigRefused` for errors that retrying cannot fix:
+ * permission denied, authentication refused, invalid request. A defect of the schedule `retry` also ends it.
  *
  * **Example**
  *

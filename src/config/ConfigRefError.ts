@@ -9,7 +9,7 @@ import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 const InvalidConfigBase: TaggedErrorClass<"InvalidConfig", {
   readonly key: string
-  /** The revision at which it was put. */
+  /** The revision of the bad value. */
   readonly revision: bigint
   /** The problems, each with its path in the value (empty for the whole value). They never contain the value. */
   readonly problems: ReadonlyArray<{ readonly path: string; readonly rule: string }>
@@ -18,7 +18,7 @@ const InvalidConfigBase: TaggedErrorClass<"InvalidConfig", {
 }> = TaggedErrorClass("InvalidConfig")
 
 /**
- * A value that does not parse or that the schema refuses. The last good value stays in use.
+ * The value does not parse, or the schema rejects it. The last good value stays in use.
  *
  * @since 0.1.0
  * @category errors
@@ -37,7 +37,7 @@ const ConfigRefusedBase: TaggedErrorClass<"ConfigRefused", {
 }> = TaggedErrorClass("ConfigRefused")
 
 /**
- * etcd refused, or a finite `retry` ran out.
+ * etcd refused the request, or a finite `retry` ended.
  *
  * @since 0.1.0
  * @category errors

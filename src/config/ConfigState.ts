@@ -21,7 +21,7 @@ export interface Present<A> {
   readonly revision: bigint
   /** `Stale` while etcd is unreachable. The value stays. */
   readonly freshness: Freshness
-  /** Why a newer value in etcd is not used. Missing if there is no newer value. */
+  /** Why the newer value in etcd is not used. Missing if there is no newer value. */
   readonly rejected?: InvalidConfig
 }
 
@@ -37,7 +37,7 @@ export interface Absent {
   readonly revision: bigint
   /** `Stale` while etcd is unreachable. */
   readonly freshness: Freshness
-  /** Why the value in etcd is not used. Missing if there is none. */
+  /** Why the value in etcd is not used. Missing if there is no value. */
   readonly rejected?: InvalidConfig
 }
 

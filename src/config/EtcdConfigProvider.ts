@@ -1,5 +1,5 @@
 /**
- * Effect's `ConfigProvider` over the keys below a prefix, kept up to date.
+ * Effect's `ConfigProvider` on the keys below a prefix, kept up to date.
  *
  * @module
  */
@@ -20,23 +20,23 @@ import { followScoped, settingsOf, type WatchOptions } from "./settings.ts"
  * @category options
  */
 export interface Options extends WatchOptions {
-  /** The keys below it, after a slash: with `/config/app` the key `/config/app/db/port` is `["db", "port"]`. */
+  /** The prefix without its slash: with `/config/app`, the key `/config/app/db/port` is `["db", "port"]`. */
   readonly prefix: string
-  /** Whether an empty value is a value. Default: `false`, it counts as missing, as in Effect's own providers. */
+  /** Whether an empty value counts as a value. Default: `false`: it counts as missing, as in Effect's own providers. */
   readonly preserveEmptyStrings?: boolean
 }
 
 /**
- * A `ConfigProvider` that reads the state that was loaded last.
+ * A `ConfigProvider` that reads the newest loaded state.
  *
  * @since 0.1.0
  * @category models
  */
 export interface EtcdConfigProvider extends ConfigProvider.ConfigProvider {
   /**
-   * The configuration at one revision, now and after each change. Reads from one of these providers are consistent.
+   * The configuration at one revision, now and after each change. All reads from one of these providers are consistent.
    *
-   * A slow reader receives the newest. Fails with `ConfigRefused` if etcd refuses.
+   * A slow reader receives the newest configuration. Fails with `ConfigRefused` if etcd refuses.
    */
   readonly changes: Stream.Stream<ConfigProvider.ConfigProvider, ConfigRefError>
 }
@@ -50,7 +50,7 @@ interface Node {
 
 const empty: Node = { below: HashMap.empty() }
 
-/** Returns the tree with another value at a path. Without a value the node is removed, unless nodes are below it. */
+/** Returns the tree with a new value at a path. Without a value, removes the node unless it has children. */
 const set = (node: Node, [segment, ...rest]: ReadonlyArray<string>, value: Uint8Array | undefined): Node => {
   if (segment === undefined) return value === undefined ? { below: node.below } : { value, below: node.below }
   const next = set(Option.getOrElse(HashMap.get(node.below, segment), () => empty), rest, value)
@@ -59,19 +59,19 @@ const set = (node: Node, [segment, ...rest]: ReadonlyArray<string>, value: Uint8
 }
 
 /**
- * Makes a `ConfigProvider` over the keys below a prefix that stays up to date until the scope closes.
+ * Makes a `ConfigProvider` that follows the keys below a prefix until the scope closes.
  *
  * **Details**
  *
- * It completes when the keys have been read once, however long etcd takes to answer. Later reads are answered from
- * memory. While etcd is unreachable or refuses, the state that was loaded last stays.
+ * Completes once the keys have been read, however long etcd takes to answer. Later reads come from memory. While etcd
+ * is unreachable or refuses, the last loaded state stays.
  *
- * The segments of a key are the path. Values are text, without one line break at their end (files that `etcdctl put` reads
- * end with one). A node whose children are the numbers from 0 on is a list: `hosts/0`, `hosts/1`. A key with more than
- * 32 segments is ignored.
+ * The segments of a key are the path. Values are text; one trailing line break is removed (files that `etcdctl put`
+ * reads end with one). A node whose children are the numbers from 0 on is a list: `hosts/0`, `hosts/1`. Keys with more
+ * than 32 segments are ignored.
  *
- * A value that is not UTF-8 fails with `SourceError` where it is read. One watch in one fiber starts. Nothing is written.
- * Fails with `InvalidOption` before anything is sent, and with `ConfigRefused` if etcd refuses.
+ * Reading a value that is not UTF-8 fails with `SourceError`. Starts one watch in one fiber. Writes nothing. Fails with
+ * `InvalidOption` before anything is sent, and with `ConfigRefused` if etcd refuses.
  *
  * **Example**
  *
@@ -191,7 +191,10 @@ const providerOf = (root: () => Node, prefix: string, keepsEmpty: boolean): Conf
     )
   })
 
-/** Whether the children are the numbers from 0 on. A gap would let one key make a list of any length. */
+/**
+ * Returns whether the children are the numbers from 0 on. If gaps were allowed, one key could make a list of any
+ * length.
+ */
 const isList = (below: Node["below"], size: number): boolean => {
   for (let index = 0; index < size; index++) if (!HashMap.has(below, String(index))) return false
   return true
@@ -210,7 +213,7 @@ const textOf = (bytes: Uint8Array): string | null => {
 /** The number of segments of a key below the prefix. */
 const maxDepth = 32
 
-/** The path of a key, or `undefined` if it is not below the prefix, is not text, or has too many segments. */
+/** Returns the path of a key. `undefined` if the key is not below the prefix, is not text, or has too many segments. */
 const segmentsOf = (prefix: string, key: Uint8Array): ReadonlyArray<string> | undefined => {
   const text = textOf(key)
   if (text === null || !text.startsWith(prefix) || text.length === prefix.length) return undefined

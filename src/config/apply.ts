@@ -13,11 +13,11 @@ import { followKey, type Options } from "./followKey.ts"
  */
 export interface ApplyOptions<E = never, R = never> extends Options {
   /**
-   * What happens to a running effect when a newer value arrives: it is interrupted, or it may finish. Either way it has
-   * ended, with its finalizers, before the newest value is applied. Default: `"interrupt"`.
+   * Whether a newer value interrupts the running effect or waits for its end. In both cases the effect and its
+   * finalizers have ended before the newest value is applied. Default: `"interrupt"`.
    */
   readonly whenNewer?: "interrupt" | "finish"
-  /** The effect that runs when the key is absent. Default: none, and the last effect continues if it still runs. */
+  /** The effect for an absent key. Default: none; a running effect then continues. */
   readonly whenAbsent?: Effect.Effect<unknown, E, R>
 }
 
@@ -26,13 +26,13 @@ export interface ApplyOptions<E = never, R = never> extends Options {
  *
  * **Details**
  *
- * One effect runs at a time. Values that arrive while it runs are skipped except for the newest. Each write counts, even
- * one of the same value. Bad values, lost connections and restarts of etcd are no change. The effect may run forever,
- * such as a server: with `whenNewer: "interrupt"` it is restarted with each newer value.
+ * One effect runs at a time. Of the values that arrive meanwhile, only the newest is applied. Each write counts, even
+ * of an equal value. Bad values, lost connections and restarts of etcd do not count as changes. The effect may run
+ * forever, such as a server: with `whenNewer: "interrupt"` each newer value restarts it.
  *
- * It fails as the effect does, and as {@link stream}. To continue after a failed effect, catch the error inside of it. A
- * defect of the effect ends it with that defect. Interrupting it interrupts the running effect. One watch in one fiber
- * starts. Nothing is written.
+ * Fails as the effect and {@link stream} do. To continue after a failure of the effect, catch the error inside it. A
+ * defect of the effect ends `apply` with that defect. Interruption also interrupts the running effect. Starts one watch
+ * in one fiber. Writes nothing.
  *
  * **Example**
  *

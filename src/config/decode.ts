@@ -1,5 +1,5 @@
 /**
- * From the bytes of a key to a value of the schema.
+ * Decodes the bytes of a key with a schema.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { showPath } from "../internal/text/paths.ts"
 import { InvalidConfig } from "./ConfigRefError.ts"
 
 /**
- * A schema of configuration. It must need no services and must not be asynchronous.
+ * A schema of configuration. It must be synchronous and need no services.
  *
  * @since 0.1.0
  * @category models
@@ -18,7 +18,7 @@ import { InvalidConfig } from "./ConfigRefError.ts"
 export type ConfigSchema<A> = Schema.Codec<A, unknown>
 
 /**
- * How a value is written. With `text` the schema receives the text as it is.
+ * The syntax of a value. With `text` the schema receives the text unchanged.
  *
  * @since 0.1.0
  * @category models
@@ -28,7 +28,7 @@ export type ConfigFormat = "json" | "yaml" | "toml" | "text"
 const utf8 = new TextDecoder("utf-8", { fatal: true })
 const issuesOf = SchemaIssue.makeFormatterStandardSchemaV1()
 
-/** The number of problems that an error lists, and the length of each. */
+/** The maximum number of problems in an error, and the maximum length of each. */
 const maxProblems = 20
 const maxRule = 200
 
@@ -55,7 +55,7 @@ export const decoderOf = Effect.fnUntraced(function* <A>(
         )
       })
     } catch (error) {
-      // The adapters of `Schema` wrap the exception of a schema.
+      // `Schema`'s adapters wrap the exception of a schema.
       return Result.fail(whole(
         "the schema threw an exception",
         error instanceof Error && Cause.isCause(error.cause) ? Cause.squash(error.cause) : error

@@ -19,21 +19,21 @@ import { type ConfigFormat, type ConfigSchema, decoderOf } from "./decode.ts"
 import { followScoped, settingsOf, type WatchOptions } from "./settings.ts"
 
 /**
- * How a key is followed and read.
+ * How to follow and read a key.
  *
  * @since 0.1.0
  * @category options
  */
 export interface Options extends WatchOptions {
-  /** The format of values. With `"text"` the schema receives the text as it is. Default: `"json"`. */
+  /** The format of values. With `"text"` the schema receives the text unchanged. Default: `"json"`. */
   readonly format?: ConfigFormat
 }
 
-/** A key that is followed. */
+/** A followed key. */
 export interface FollowedKey<A> {
   /** The state. `undefined` until etcd has answered. */
   readonly current: () => ConfigState<A> | undefined
-  /** The newest state, and later ones. A slow reader skips states. */
+  /** The newest state, then later ones. A slow reader skips states. */
   readonly changes: Stream.Stream<ConfigState<A>, ConfigRefError>
 }
 
@@ -42,10 +42,10 @@ const rejectedValues = Metric.counter("etcd_discovery_config_rejected_total", {
   incremental: true
 })
 
-/** The number of earlier values that are read in search of a good one. */
+/** How many earlier values are searched for a good one. */
 const maxHistory = 16
 
-/** Follows a key until the scope closes. `of` is the function that was called. */
+/** Follows a key until the scope closes. `of` is the name of the calling function. */
 export const followKey = Effect.fnUntraced(function* <A>(
   of: string,
   key: string,
@@ -60,7 +60,7 @@ export const followKey = Effect.fnUntraced(function* <A>(
   const states = new Latest<ConfigState<A>, ConfigRefError>()
 
   let state: ConfigState<A> | undefined
-  /** The last write that was decoded. A list that shows the same write changes nothing. */
+  /** The last decoded write. A list with the same write changes nothing. */
   let lastWrite: KeyValue | undefined
 
   const absent = (revision: bigint): ConfigState<A> => ({ _tag: "Absent", revision, freshness: Freshness.Live() })
@@ -116,7 +116,7 @@ export const followKey = Effect.fnUntraced(function* <A>(
     states.set(state)
   })
 
-  // A server or a proxy that confuses watches must never apply the value of another key.
+  // A confused server or proxy must never make another key's value apply.
   const isOwn = (kv: KeyValue) => isSameBytes(kv.key, keyBytes)
 
   const onFollowed = Effect.fnUntraced(function* (followed: Followed) {

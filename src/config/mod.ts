@@ -2,8 +2,8 @@
  * Live configuration: values in etcd that reload themselves.
  *
  * {@link ConfigRef} follows one key, whose value is JSON by default and decoded by a schema. {@link EtcdConfigProvider}
- * serves the keys below a prefix to Effect's `Config`. A bad value is reported and changes nothing: the last good one
- * stays. Both run on the `Etcd` of the context, which `EtcdGrpc.layer` or `EtcdMemory.layer` provides.
+ * provides the keys below a prefix to Effect's `Config`. A bad value is reported and changes nothing: the last good one
+ * stays. Both use the `Etcd` of the context, which `EtcdGrpc.layer` or `EtcdMemory.layer` provides.
  *
  * **Example**
  *

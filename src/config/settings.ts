@@ -1,5 +1,5 @@
 /**
- * How configuration is followed.
+ * The shared options of live configuration.
  *
  * @module
  */
@@ -45,8 +45,8 @@ export const settingsOf = (
 /**
  * Follows a range until the scope closes.
  *
- * `onEnd` runs if that ends earlier: with a failure, or with a defect such as one of the user's `retry` schedule. The
- * error is what the state shows as the reason why it is stale.
+ * Runs `onEnd` if following ends earlier: with a failure, or with a defect such as one of the user's `retry` schedule.
+ * The state then shows this error as the reason why it is stale.
  */
 export const followScoped = (
   etcd: Etcd,

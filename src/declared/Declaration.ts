@@ -1,5 +1,5 @@
 /**
- * A declaration that was read and checked, and how it is read.
+ * A checked declaration, and the options of reading it.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import type { RegisterOptions } from "../registry/registration/RegisterOptions.t
 export type Source = string | URL | {
   readonly text: string
   readonly format: "json" | "yaml" | "toml"
-  /** The name that problems are reported under. Default: `declaration`. */
+  /** The name for problems. Default: `declaration`. */
   readonly name?: string
 }
 
@@ -35,18 +35,18 @@ export interface Options {
    * loopback (IPv4 before IPv6).
    */
   readonly advertise?: string | undefined
-  /** The variables. Default: those of the process, of which only the named ones are read. */
+  /** The environment variables. Default: those of the process; only the named ones are read. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined
   /** The health checks of instances, by the name of their service. */
   readonly health?: Readonly<Record<string, Effect.Effect<unknown, unknown>>> | undefined
 }
 
-/** What a file declares. */
+/** The content of a file. */
 export interface Declaration {
   readonly etcd?: EtcdGrpcOptions
   readonly namespace?: string
   readonly services: ReadonlyArray<{ readonly service: Service; readonly options: RegisterOptions }>
   readonly discover: ReadonlyArray<Service>
-  /** What the file says and is ignored, one line each. */
+  /** Ignored parts of the file, one line each. */
   readonly warnings: ReadonlyArray<string>
 }

@@ -18,7 +18,7 @@ import { logSafely } from "../internal/logSafely.ts"
 export type { Options, Source } from "./Declaration.ts"
 export { type DeclarationProblem, InvalidDeclaration } from "./InvalidDeclaration.ts"
 
-/** Reads a declaration. The parsers are loaded at the first use. */
+/** Reads a declaration. Loads the parsers on first use. */
 const readDeclaration = (
   source: Source,
   options: Options,
@@ -29,13 +29,13 @@ const readDeclaration = (
     ({ readDeclaration }) => readDeclaration(source, options, needsEtcd)
   )
 
-/** Registers and follows what is declared, all of it or nothing, in a scope of its own within the caller's. */
+/** Registers and follows everything that is declared, or nothing, in a scope below the caller's. */
 const declare = Effect.fnUntraced(function* (
   registry: Registry.Registry,
   { discover, services, warnings }: Declaration
 ): Effect.fn.Return<ReadonlyArray<Registration>, RegistrationError | DiscoveryError, Scope.Scope> {
   for (const warning of warnings) yield* logSafely(Effect.logWarning(warning))
-  // In parallel, so that several that drain take no longer than one.
+  // Close in parallel: draining several takes no longer than draining one.
   const scope = yield* Scope.fork(yield* Effect.scope, "parallel")
   const registering = Effect.forEach(
     services,
@@ -55,7 +55,7 @@ const declare = Effect.fnUntraced(function* (
       const first = yield* Deferred.make<void, DiscoveryError>()
       yield* registry.discover(service).pipe(
         Stream.runForEach(() => Deferred.succeed(first, undefined)),
-        // A failure before the first set fails the caller. A later one has no other reader than the log.
+        // A failure before the first set fails the caller. Later failures are logged only.
         Effect.catch((error) =>
           Effect.flatMap(
             Deferred.fail(first, error),
@@ -68,7 +68,7 @@ const declare = Effect.fnUntraced(function* (
     }),
     { concurrency: "unbounded", discard: true }
   )
-  // In this order, so that a process that discovers itself is in its first set.
+  // Register first: the first set of a process that discovers itself then contains it.
   return yield* Effect.tap(registering, following).pipe(
     Scope.provide(scope),
     Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
@@ -95,16 +95,16 @@ const declare = Effect.fnUntraced(function* (
  * discover: [payments]
  * ```
  *
- * A service has the options of `registerService` that are data. `${NAME}` and `${NAME:-default}` are variables of the
- * environment. A host that means every interface (`0.0.0.0`, `[::]`, none) becomes the advertised address.
+ * A service accepts the options of `registerService` that are data. `${NAME}` and `${NAME:-default}` are environment
+ * variables. A wildcard host (`0.0.0.0`, `[::]` or none) becomes the advertised address.
  *
- * Files of go-zero are read, too: `Etcd` beside `ListenOn` is registered, any other `Etcd` and `Target: etcd://…` are
- * discovered, at any level. Settings of an `Etcd` that go-zero does not have are logged as warnings.
+ * Files of go-zero work as well, at any level: `Etcd` beside `ListenOn` is registered; any other `Etcd` and `Target:
+ * etcd://…` are discovered. Settings of an `Etcd` that go-zero does not define are logged as warnings.
  *
- * It uses the registry of the context. `etcd` and `namespace` of the file are checked and otherwise used by
- * {@link layer} only. It completes with the registrations, in the order of the file, once every instance is in etcd and
- * the first set of each followed service is known. A followed service keeps its watch until the scope closes. A
- * registration that fails later is logged. Fails as {@link layer} does; then nothing remains registered.
+ * Uses the registry of the context. `etcd` and `namespace` of the file are checked, but only {@link layer} uses them.
+ * Completes with the registrations, in the order of the file, once every instance is in etcd and the first set of each
+ * followed service is known. A followed service keeps its watch until the scope closes. A registration that fails later
+ * is logged. Fails as {@link layer} does; then nothing remains registered.
  *
  * **Example**
  *
@@ -144,18 +144,18 @@ export const register = (
   })
 
 /**
- * A registry over the etcd that a file names, with the registrations and discoveries that it declares.
+ * A registry on the etcd that a file names, with the file's registrations and discoveries.
  *
  * **Details**
  *
- * The file is YAML, TOML or JSON, in our shape or in that of go-zero; see {@link register}. Its `etcd` has the options
- * of `Registry.layerEtcd`, its `namespace` is the beginning of all keys. The layer is built once every instance is in
- * etcd and the first set of each followed service is known, so that `discover` emits at once.
+ * The file is YAML, TOML or JSON, in this package's shape or in that of go-zero; see {@link register}. Its `etcd` has
+ * the options of `Registry.layerEtcd`. Its `namespace` is the prefix of all keys. The layer is ready once every
+ * instance is in etcd and the first set of each followed service is known, so `discover` emits at once.
  *
- * Fails with `InvalidDeclaration`, which lists all that is wrong with the file, before anything is sent, and as
- * `registerService` and `discover` do. What was registered by then is revoked. Under Deno it needs to read the file
- * (`--allow-read`) and the variables that it names (`--allow-env`), and for an endpoint such as `0.0.0.0` without
- * `ADVERTISE_ADDRESS` and `POD_IP` the interfaces of the machine (`--allow-sys`).
+ * Fails with `InvalidDeclaration`, which lists all problems of the file, before anything is sent. Also fails as
+ * `registerService` and `discover` do, and then revokes everything that it registered. Under Deno it needs to read the
+ * file (`--allow-read`) and the variables in it (`--allow-env`). For an endpoint such as `0.0.0.0` without
+ * `ADVERTISE_ADDRESS` and `POD_IP` it needs to list the network interfaces (`--allow-sys`).
  *
  * **Example**
  *

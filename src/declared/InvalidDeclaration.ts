@@ -1,23 +1,23 @@
 import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 /**
- * One problem of a declaration. It contains no value of the file, which may be secret.
+ * A problem of a declaration. It contains no value of the file, because values may be secret.
  *
  * @since 0.1.0
  * @category errors
  */
 export interface DeclarationProblem {
-  /** The path, such as `services[0].endpoints[1]`. Empty for the whole file. */
+  /** The path of the member, such as `services[0].endpoints[1]`. Empty for the whole file. */
   readonly path: string
-  /** The rule that it breaks. */
+  /** The broken rule. */
   readonly rule: string
-  /** The line, from 1. 0 if it is unknown: in TOML, and if the file could not be read. */
+  /** The line, starting at 1. 0 if it is unknown: in TOML, or if the file could not be read. */
   readonly line: number
-  /** The column, from 1. 0 if it is unknown. */
+  /** The column, starting at 1. 0 if it is unknown. */
   readonly column: number
 }
 
-/** A problem as one line of text. */
+/** Returns a problem as one line of text. */
 export const problemText = (source: string, { column, line, path, rule }: DeclarationProblem): string => {
   const place = line === 0 ? source : column === 0 ? `${source}:${line}` : `${source}:${line}:${column}`
   return `${place} ${path === "" ? "" : `${path}: `}${rule}`

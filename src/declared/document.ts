@@ -1,8 +1,8 @@
 /**
- * The text of a declaration as a tree, and the positions of its members.
+ * Parses the text of a declaration, and finds the positions of its members.
  *
- * Values come from the parsers of live configuration, which need no permission of Deno. Positions come from the package
- * `yaml`, which is loaded when there is a problem to report. JSON is YAML, too. TOML has no positions.
+ * Values come from the parsers of live configuration, which need no permission under Deno. Positions come from the
+ * package `yaml`, which is loaded only to report a problem. It also reads JSON. TOML has no positions.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import type { Document as YamlDocument, LineCounter } from "yaml"
 import { type Format, parserOf } from "../internal/text/formats.ts"
 import { read as readJson } from "../internal/text/json.ts"
 
-/** Keys and indices from the root. */
+/** Keys and indices, from the root down. */
 export type Path = ReadonlyArray<string | number>
 
 /** Line and column start at 1. */
@@ -20,22 +20,22 @@ export interface Position {
   readonly column: number
 }
 
-/** Something that is wrong at a path. */
+/** A problem at a path. */
 export interface Problem {
   readonly path: Path
   readonly rule: string
 }
 
-/** The position of a path, or of the nearest one above it. `undefined` if it is unknown. */
+/** Returns the position of a path, or of its nearest known ancestor. `undefined` if it is unknown. */
 export type Locate = (path: Path) => Position | undefined
 
-/** A text that parsed. */
+/** A parsed text. */
 export interface Document {
   readonly tree: unknown
   readonly locate: Effect.Effect<Locate>
 }
 
-/** Why a text does not parse, without quotes from the text, which may contain a secret. */
+/** The reason why a text does not parse. It quotes nothing from the text, which may contain a secret. */
 export interface SyntaxProblem extends Partial<Position> {
   readonly rule: string
 }
@@ -60,7 +60,7 @@ export const readDocument = Effect.fnUntraced(function* (
   }
 })
 
-/** Where a text stops being JSON. */
+/** Returns the position where a text stops being JSON. */
 const brokenJson = (text: string): Position | undefined => {
   try {
     readJson(text)
@@ -73,7 +73,7 @@ const brokenJson = (text: string): Position | undefined => {
   }
 }
 
-/** Where a text stops being YAML. */
+/** Returns the position where a text stops being YAML. */
 const brokenYaml = (text: string): Effect.Effect<Position | undefined> =>
   Effect.map(positioned(text), (document) => {
     const [first] = (document?.yaml.errors ?? []).map(({ pos: [offset] }) => offset).sort((one, other) => one - other)
@@ -87,12 +87,12 @@ interface Positioned {
   readonly at: (offset: number) => Position
 }
 
-/** Parses for positions. Under Deno the package reads two variables; without the permission there are no positions. */
+/** Parses for positions. Under Deno the package reads two variables; without that permission there are no positions. */
 const positioned = (text: string): Effect.Effect<Positioned | undefined> =>
   Effect.tryPromise(() => import("yaml")).pipe(
     Effect.map(({ isMap, isNode, isScalar, isSeq, LineCounter, parseDocument }): Positioned => {
       const lines: LineCounter = new LineCounter()
-      // The package finds duplicate keys in quadratic time. The other parser has found them.
+      // The package needs quadratic time to find duplicate keys. The other parser has already found them.
       const yaml = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false })
       return {
         is: { isMap, isNode, isScalar, isSeq },
@@ -106,7 +106,7 @@ const positioned = (text: string): Effect.Effect<Positioned | undefined> =>
     Effect.catchCause(() => Effect.succeed(undefined))
   )
 
-/** Where the key of a member or an item starts. What an alias or a merge key refers to is not followed. */
+/** Returns where the key of a member, or an item, starts. Does not follow aliases and merge keys. */
 const offsetOf = ({ is, yaml }: Positioned, path: Path): number => {
   let offset = 0
   let node: unknown = yaml.contents

@@ -1,37 +1,37 @@
 /**
- * Variables in the texts of a tree.
+ * Replaces environment variables in the texts of a tree.
  *
- * They are replaced after parsing, so the value of a variable is never syntax, and no line moves.
+ * Replacement follows parsing, so a variable's value is never syntax, and lines do not move.
  *
  * @module
  */
 import type { Path, Problem } from "./document.ts"
 
-/** How variables are written. */
+/** A syntax of variables. */
 export interface Syntax {
-  /** Matches a reference. Its groups are the name and the default. A match without a name must be in `literals`. */
+  /** Matches a reference. The groups are the name and the default. A match without a name must be in `literals`. */
   readonly reference: RegExp
-  /** Matches that stand for a text of their own. */
+  /** Matches with a fixed replacement. */
   readonly literals: Readonly<Record<string, string>>
-  /** The rule that any other match without a name breaks. */
+  /** The rule for all other matches without a name. */
   readonly rule: string
 }
 
-/** `${NAME}` and `${NAME:-default}`. `$${` is `${`. */
+/** `${NAME}` and `${NAME:-default}`. `$${` means `${`. */
 export const ownSyntax: Syntax = {
   reference: /\$\$(?=\{)|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?/g,
   literals: { $$: "$" },
   rule: "a variable is ${NAME} or ${NAME:-default}, without others in it; ${ itself is $${"
 }
 
-/** `$NAME` and `${NAME}`, as in go-zero, and `${NAME:-default}`. `$$` is `$`. */
+/** go-zero's `$NAME` and `${NAME}`, and `${NAME:-default}`. `$$` means `$`. */
 export const shellSyntax: Syntax = {
   reference: /\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}|([A-Za-z_][A-Za-z0-9_]*)|\{)/g,
   literals: { $$: "$" },
   rule: "a variable is $NAME, ${NAME} or ${NAME:-default}; $ itself is $$"
 }
 
-/** The tree with its variables replaced. A default replaces a variable that is not set or empty. */
+/** Replaces the variables in a tree. An unset or empty variable becomes its default. */
 export const expand = (
   tree: unknown,
   at: Path,

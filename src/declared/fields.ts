@@ -1,14 +1,14 @@
 /**
  * The fields of declarations, as schemas whose errors are the rules.
  *
- * The value of a variable is text. So numbers and booleans may be text, and lists may be text with commas. Text must be
- * text: a number would lose its spelling (`1.10`).
+ * The value of a variable is text. So numbers and booleans may be text, and lists may be comma-separated text. Text
+ * must be text: a number would lose its spelling (`1.10`).
  *
  * @module
  */
 import { Duration, Effect, Option, Redacted, Result, Schema, SchemaGetter, SchemaIssue } from "effect"
 
-/** A field that is read by a function. */
+/** A field with a parser. */
 export const field = <A>(read: (value: unknown) => Result.Result<A, string>): Schema.Codec<A, unknown> =>
   Schema.Unknown.pipe(Schema.decodeTo(Schema.declare((_): _ is A => true), {
     decode: SchemaGetter.transformEffect((value: unknown) =>
@@ -34,16 +34,16 @@ const textOf = read(
 /** Text. */
 export const text: Schema.Codec<string, unknown> = field(textOf)
 
-/** Text that a rule allows. */
+/** Text that satisfies a rule. */
 export const textThat = (rule: (text: string) => Result.Result<string, string>): Schema.Codec<string, unknown> =>
   field((value) => Result.flatMap(textOf(value), rule))
 
-/** Text that no error shows. */
+/** Text that no error contains. */
 export const secret: Schema.Codec<Redacted.Redacted, unknown> = field((value) =>
   Result.map(textOf(value), (text) => Redacted.make(text))
 )
 
-/** One of some words. */
+/** One of several words. */
 export const oneOf = <A extends string>(...words: ReadonlyArray<A>): Schema.Codec<A, unknown> =>
   field(read((value) => words.find((word) => word === value), `it must be one of ${words.join(", ")}`))
 
@@ -54,7 +54,7 @@ export const number = (test: (value: number) => boolean, rule: string): Schema.C
     return typeof number === "number" && test(number) ? number : undefined
   }, rule))
 
-/** A truth value. */
+/** A boolean. */
 export const truth: Schema.Codec<boolean, unknown> = field(
   read(
     (value) => value === true || value === "true" ? true : value === false || value === "false" ? false : undefined,
@@ -62,7 +62,7 @@ export const truth: Schema.Codec<boolean, unknown> = field(
   )
 )
 
-/** A duration in words: a bare number would leave its unit to chance. */
+/** A duration with its unit: the unit of a bare number would be ambiguous. */
 export const durationOf: (value: unknown) => Result.Result<Duration.Duration, string> = read(
   (value) => typeof value === "string" ? Option.getOrUndefined(Duration.fromInput(value as Duration.Input)) : undefined,
   `it must be a duration with its unit, such as "15 seconds" or "500 millis"`
@@ -80,7 +80,7 @@ export const duration = (minimum: number): Schema.Codec<Duration.Duration, unkno
     )
   )
 
-/** A list that is not empty, or text with its items between commas. */
+/** A non-empty list, or comma-separated text. */
 export const list = <A>(item: Schema.Codec<A, unknown>): Schema.Codec<readonly [A, ...ReadonlyArray<A>], unknown> =>
   Schema.Unknown.pipe(Schema.decodeTo(Schema.NonEmptyArray(item), {
     decode: SchemaGetter.transformEffect((value: unknown) => {

@@ -1,14 +1,14 @@
 /**
- * The configuration files of go-zero, as far as they are about etcd.
+ * Reads the parts of go-zero's configuration files that concern etcd.
  *
- * go-zero matches names in any case (`core/conf`). These parts are read, at any level and in lists, too:
+ * go-zero ignores the case of names (`core/conf`). These parts are read, at any level and in lists:
  *
  * - `Etcd` beside `ListenOn` (`zrpc.RpcServerConf`): `Key` is registered.
  * - `Etcd` without `ListenOn` (`zrpc.RpcClientConf`, upstreams of a gateway): `Key` is discovered.
  * - `Target: etcd://host:port,host:port/key` of a client: the key is discovered.
  *
- * As in go-zero, `Endpoints` of a client override its `Target`, and `Target` overrides its `Etcd`. Everything else in a
- * file is for others.
+ * As in go-zero, `Endpoints` of a client override its `Target`, and `Target` overrides its `Etcd`. All other parts are
+ * ignored.
  *
  * @module
  */
@@ -60,7 +60,7 @@ interface Member {
   readonly value: unknown
 }
 
-/** A member by its name in any case. */
+/** Finds a member by its name in any case. */
 const memberOf = (record: Tree, name: string): Member | undefined => {
   for (const [spelling, value] of Object.entries(record)) {
     if (spelling.toLowerCase() === name.toLowerCase()) return { name: spelling, value }
@@ -68,7 +68,7 @@ const memberOf = (record: Tree, name: string): Member | undefined => {
   return undefined
 }
 
-/** A record with an `Etcd` or a `Target` of etcd. */
+/** A record with an `Etcd` or an etcd `Target`. */
 interface Holder {
   readonly path: Path
   readonly record: Tree
@@ -80,7 +80,7 @@ const isSet = (member: Member | undefined): member is Member =>
   member !== undefined && member.value !== null && member.value !== "" &&
   !(Array.isArray(member.value) && member.value.length === 0)
 
-/** Every holder of a tree, level by level in the order of the file. */
+/** Every such record of a tree, level by level in the order of the file. */
 const holdersIn = (root: unknown): ReadonlyArray<Holder> => {
   const found: Array<Holder> = []
   const places: Array<{ readonly path: Path; readonly value: unknown }> = [{ path: [], value: root }]
@@ -104,7 +104,7 @@ const holdersIn = (root: unknown): ReadonlyArray<Holder> => {
 
 const ownNames = ["etcd", "namespace", "services", "discover"]
 
-/** Whether a file has the shape of go-zero: `etcd` with `endpoints` is one of our own. */
+/** Returns whether a file has the shape of go-zero. An `etcd` with `endpoints` belongs to this package's own shape. */
 export const isGoZero = (root: Tree): boolean => {
   const { etcd } = root
   const isOwn = ["namespace", "services", "discover"].some((name) => name in root) || "endpoints" in recordOf(etcd)
@@ -117,17 +117,17 @@ export const isGoZero = (root: Tree): boolean => {
 
 const goZeroNames = ["ListenOn", "Mode", "Upstreams", "Telemetry", "DevServer", "Log", "Host", "Port", "Timeout"]
 
-/** Whether a file seems to be one of go-zero's without an `Etcd`. */
+/** Returns whether a file looks like go-zero's but has no `Etcd`. */
 export const isGoZeroWithoutEtcd = (root: Tree): boolean =>
   !ownNames.some((name) => name in root) && goZeroNames.some((name) => memberOf(root, name) !== undefined)
 
-/** What is wrong with a file of go-zero without an `Etcd`. */
+/** The problem of a go-zero file without an `Etcd`. */
 export const withoutEtcd: Problem = {
   path: [],
   rule: "this file of go-zero has no Etcd: { Hosts, Key } and no Target: etcd://hosts/key, so it declares nothing"
 }
 
-/** A block of etcd: what `Etcd` or `Target` say. */
+/** The settings in an `Etcd` or a `Target`. */
 interface Block {
   /** The path of a member for problems. */
   readonly pathOf: (name: string) => Path
@@ -158,7 +158,7 @@ export const readGoZero: ReadShape = (root, { decode, endpoint, variable }) => {
     return undefined
   }
 
-  /** Reads `Etcd`. The schema sees the names that go-zero documents, problems the names as written. */
+  /** Reads `Etcd`. The schema uses go-zero's documented names; problems use the names as written. */
   const readEtcd = (path: Path, { value }: Member): Omit<Block, "listenOn"> | undefined => {
     const record = recordOf(value)
     if (record !== value) {

@@ -49,7 +49,7 @@ const namespace = textThat((namespace) => Result.map(Keyspace.make(namespace), (
 const checkTtl = (ttl: Duration.Duration, heartbeat?: Duration.Duration) =>
   checkOptions("Declared.register", (check) => Ttl.make(check, ttl, heartbeat))
 
-/** The rule of a heartbeat is about two fields: {@link crossed}. */
+/** The rule of a heartbeat concerns two fields: see {@link crossed}. */
 const ttl = field((value) =>
   Result.flatMap(
     durationOf(value),
@@ -60,7 +60,7 @@ const ttl = field((value) =>
 const probe = (read: (text: string) => Result.Result<Probe.Probe, string>): Schema.Codec<Probe.Probe, unknown> =>
   field((value) => typeof value === "string" ? read(value) : Result.fail("it must be text"))
 
-/** Exactly one of `http`, `tcp` and `cmd`: {@link crossed}. */
+/** Exactly one of `http`, `tcp` and `cmd`: see {@link crossed}. */
 const Health = Schema.Struct({
   http: optional(probe(Probe.fromUrl)),
   tcp: optional(probe(Probe.fromAddress)),
@@ -73,7 +73,7 @@ const Health = Schema.Struct({
   ))
 })
 
-/** The options of `registerService` for a health check that is data. */
+/** Converts declared health checks to options of `registerService`. */
 const healthOptions = (
   { cmd, http, interval = Probe.defaultInterval, tcp, threshold, timeout }: typeof Health.Type
 ) => {
@@ -122,7 +122,7 @@ const shapeOf = (endpoint: Schema.Codec<string, unknown>) =>
 export const readOwnShape: ReadShape = (root, { decode, endpoint, variable }) => {
   const { problems: unset, tree } = expand(root, [], variable, ownSyntax)
   const expanded = recordOf(tree)
-  // Members that begin with `x-` belong to the file, for example for YAML anchors.
+  // Members that begin with `x-` are free, for example for YAML anchors.
   const relevant = Object.fromEntries(Object.entries(expanded).filter(([key]) => !key.startsWith("x-")))
   const read = decode(shapeOf(endpoint), relevant, [], "error")
   const problems = [...unset, ...(Result.isFailure(read) ? read.failure : []), ...crossed(expanded)]
@@ -144,7 +144,7 @@ export const readOwnShape: ReadShape = (root, { decode, endpoint, variable }) =>
   }
 }
 
-/** The rules about more than one field. They apply to fields that are valid by themselves. */
+/** The rules that span several fields. They apply only to fields that are valid on their own. */
 const crossed = (tree: Readonly<Record<string, unknown>>): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
   const need = (holder: Readonly<Record<string, unknown>>, path: Problem["path"], given: string, needed: string) => {
@@ -184,7 +184,7 @@ const crossed = (tree: Readonly<Record<string, unknown>>): ReadonlyArray<Problem
   return problems
 }
 
-/** The rules about more than one field of a health check. */
+/** The rules that span several fields of a health check. */
 const crossedHealth = (
   service: Readonly<Record<string, unknown>>,
   path: Problem["path"]

@@ -1,7 +1,7 @@
 /**
- * Reads a declaration: text, tree, variables, shape. It finds everything that is wrong before anything is sent.
+ * Reads a declaration: text, tree, variables, shape. Finds all problems before anything is sent.
  *
- * The module is loaded on first use, so a program without declarations loads no parser.
+ * This module is loaded on first use, so programs without declarations load no parser.
  *
  * @module
  */
@@ -41,7 +41,7 @@ const load = Effect.fnUntraced(function* (
   return { name, text, format }
 })
 
-/** Reads and checks a declaration. With `needsEtcd` one without `etcd` is wrong. */
+/** Reads and checks a declaration. With `needsEtcd`, a missing `etcd` is a problem. */
 export const readDeclaration = Effect.fnUntraced(function* (
   source: Source,
   options: Options,
@@ -120,7 +120,7 @@ const readTree = (tree: unknown, options: Options, needsEtcd: boolean): Found =>
   const services = parts.services.map(({ options: given, pathOf, service }) => {
     const check = options.health?.[service.name]
     const withHealth = check === undefined ? given : { ...given, health: check }
-    // Rules about several fields at once, such as the size of the value.
+    // Rules that span several fields, such as the size of the value.
     if (Result.isSuccess(keyspace)) {
       const planned = plan(keyspace.success, service, withHealth)
       if (Result.isFailure(planned)) {

@@ -9,7 +9,7 @@ import type * as Service from "../registry/model/Service.ts"
 import type { RegisterOptions } from "../registry/registration/RegisterOptions.ts"
 import type { Path, Problem } from "./document.ts"
 
-/** Decodes a value at a path. Fails with everything that is wrong with it. */
+/** Decodes a value at a path. Fails with all its problems. */
 export type Decode = <A>(
   schema: Schema.Codec<A, unknown>,
   value: unknown,
@@ -17,15 +17,15 @@ export type Decode = <A>(
   unknownMembers: "error" | "ignore"
 ) => Result.Result<A, ReadonlyArray<Problem>>
 
-/** What a shape is read with. */
+/** The tools for reading a shape. */
 export interface Context {
   readonly decode: Decode
-  /** An endpoint, with the advertised address in place of a host that means every interface. */
+  /** An endpoint, with the advertised address in place of a wildcard host. */
   readonly endpoint: Schema.Codec<string, unknown>
   readonly variable: (name: string) => string | undefined
 }
 
-/** What a shape declares. */
+/** The content of a shape. */
 export interface Parts {
   readonly etcd?: EtcdGrpcOptions
   readonly namespace?: string
@@ -38,17 +38,17 @@ export interface Parts {
   readonly discover: ReadonlyArray<Service.Service>
 }
 
-/** What was found in a tree. Without `parts` there is a problem. */
+/** The result of reading a tree. Without `parts` there is at least one problem. */
 export interface Found {
   readonly parts?: Parts
   readonly problems: ReadonlyArray<Problem>
-  /** Members that are ignored. */
+  /** Ignored members. */
   readonly warnings: ReadonlyArray<Problem>
 }
 
 /** Reads the root of a tree. */
 export type ReadShape = (root: Readonly<Record<string, unknown>>, context: Context) => Found
 
-/** The members of a value, none if it is not a record. */
+/** The members of a value. Empty if it is not a record. */
 export const recordOf = (value: unknown): Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : {}

@@ -205,7 +205,7 @@ const follow = (
       const message = error instanceof Error ? error.message : String(error)
       resolution.fail(message)
       return logSafely(
-        Effect.logWarning(`discovery of ${JSON.stringify(service.name)} failed and is retried: ${message}`)
+        Effect.logWarning(`discovery of ${JSON.stringify(service.name)} failed; retrying: ${message}`)
       )
     }),
     Stream.retry(discoveryBackoff),

@@ -12,11 +12,11 @@
  *
  * Go's `net/http` treats `Idempotency-Key` the same way.
  *
- * Redirects are followed as `fetch` does, on the same instance. A redirect to another origin is returned as the response,
- * unless `FetchHttpClient.RequestInit` has `redirect: "follow"`. Its other values of `redirect` work as in `fetch`.
- * Redirects never count as failures of the instance.
+ * Redirects are followed as `fetch` does, on the same instance. A redirect to another origin is returned as the
+ * response, unless `FetchHttpClient.RequestInit` has `redirect: "follow"`. Its other values of `redirect` work as in
+ * `fetch`. Redirects never count as failures of the instance.
  *
- * Each attempt is a client span of its own with the id of the instance, and sends `traceparent`.
+ * Each attempt is a client span with the id of the instance, and sends `traceparent`.
  *
  * @stability unstable
  * @since 0.1.0
@@ -56,8 +56,8 @@ export interface Options<S extends Service.ServiceLike = string> extends
     "service" | "connect" | "connectKey" | "connectTimeout" | "connectBackoff" | "open" | "retryable" | "isFailure"
   > {
   /**
-   * The one service of this client, as a name or a `Service`: requests with a relative URL such as `/path`, and those
-   * whose host is its name, go there. Default: none.
+   * The only service of this client, as a name or a `Service`. Requests with a relative URL such as `/path`, and
+   * requests whose host is its name, go to it. Default: none.
    */
   readonly service?: S
   /**
@@ -66,16 +66,16 @@ export interface Options<S extends Service.ServiceLike = string> extends
    */
   readonly services?: Readonly<Record<string, S>>
   /**
-   * Whether the host of a URL that is not in `services` is the name of a service. URLs have lower-case hosts: a name with
-   * upper case needs `services`. Default: false if there is a `service`; otherwise true for a host without a dot and a
-   * port, except `localhost`.
+   * Whether a host that is not in `services` is the name of a service. Hosts in URLs are lower-case: a name with upper
+   * case needs `services`. Default: false if there is a `service`. Otherwise true for a host without a dot and without
+   * a port, except `localhost`.
    */
   readonly isService?: (url: URL) => boolean
   /** Returns the key of a request for consistent hashing. */
   readonly hashKey?: (request: HttpClientRequest.HttpClientRequest) => string | undefined
   /** The statuses after which a repeatable request is retried. Default: 502, 503, 504. */
   readonly retryStatus?: ReadonlyArray<number>
-  /** How long a service stays followed without requests. Default: 5 minutes. */
+  /** How long a service is followed without requests. Default: 5 minutes. */
   readonly idleTimeToLive?: Duration.Input
 }
 
@@ -86,10 +86,10 @@ type Client<R> = HttpClient.HttpClient.With<HttpClientError.HttpClientError, R>
  *
  * **Details**
  *
- * A service is followed from its first request on. Requests fail as those of `client` do. If all attempts failed, or there
- * is no instance, the error is a `TransportError` whose `cause` is the `CallFailed` or `NoInstanceAvailable`. If all
- * attempts ended with a status of `retryStatus`, the last response is returned. A call counts as in flight until the
- * headers of its response arrive.
+ * A service is followed from its first request on. Requests fail as those of `client` do. If all attempts failed, or
+ * there is no instance, the error is a `TransportError` whose `cause` is the `CallFailed` or `NoInstanceAvailable`. If
+ * all attempts ended with a status of `retryStatus`, the last response is returned. A call counts as in flight until
+ * the headers of its response arrive.
  *
  * Requests go to the first endpoint of an instance whose scheme is `http` or `https`, and those to `https://…` only to
  * `https` endpoints. The path and the query of the endpoint come before those of the request. Its credentials become an
@@ -151,7 +151,7 @@ export const make = <R, S extends Service.ServiceLike = string>(
       ...(service === undefined ? {} : { service }),
       ...(services === undefined ? {} : { services })
     })
-    // Options fail here, not with the first request.
+    // Invalid options fail here, not at the first request.
     const idle = yield* Effect.fromResult(checkOptions("DiscoveryHttpClient.make", (check) => {
       for (const service of hosts.services) checkName(check, service)
       return check.duration("idleTimeToLive", idleTimeToLive, { infinite: true })
@@ -164,7 +164,7 @@ export const make = <R, S extends Service.ServiceLike = string>(
         const { host, isSecure } = targetOfKey(key)
         const created = ServiceClient.make({
           ...rest,
-          // The name of a host stands for a service with strings as metadata, for which `strategy` must be fit, too.
+          // The name of a host is a service whose metadata are strings. The `strategy` must fit it as well.
           service: hosts.serviceOf(host) as Service.Service<Service.MetadataOf<S>>,
           attributes: { ...rest.attributes, scheme: isSecure ? "https" : "http" },
           connect: (instance) =>
@@ -176,7 +176,8 @@ export const make = <R, S extends Service.ServiceLike = string>(
             ),
           connectKey: ({ endpoints }) => endpoints
         })
-        // `RcMap` runs this in the context of the first request, whose registry, span and log annotations are its own.
+        // `RcMap` runs this in the context of the first request: with that request's registry, span and log
+        // annotations.
         return Effect.flatMap(
           Effect.scope,
           (scope) =>
@@ -188,7 +189,7 @@ export const make = <R, S extends Service.ServiceLike = string>(
     const send = (request: HttpClientRequest.HttpClientRequest) => client.postprocess(Effect.succeed(request))
     const sendToService = serviceCalls(send, retryStatus, hashKey)
 
-    /** Sends a request to a service or elsewhere. A redirect to another origin that is asked for comes back here. */
+    /** Sends a request to a service or elsewhere. Handles a followed redirect to another origin again. */
     const route = (
       request: HttpClientRequest.HttpClientRequest,
       redirects: number
@@ -209,10 +210,10 @@ export const make = <R, S extends Service.ServiceLike = string>(
               Effect.andThen(discard(response), Effect.fail(refusedRedirect(request, why)))
             if (init.redirect === "error") return refuse('redirect is "error"')
             if (next.origin === new URL(response.request.url).origin || next.origin === url.origin) {
-              return refuse(`its body is a stream, or more than ${maxRedirects} redirects came before`)
+              return refuse(`its body is a stream, or there were more than ${maxRedirects} redirects`)
             }
             if (init.redirect !== "follow") return Effect.succeed(response)
-            if (redirects >= maxRedirects) return refuse(`${maxRedirects} redirects came before`)
+            if (redirects >= maxRedirects) return refuse(`there were already ${maxRedirects} redirects`)
             const again = redirected(response.request, response.status, next, false)
             return again === undefined ?
               refuse("its body is a stream") :
@@ -226,11 +227,11 @@ export const make = <R, S extends Service.ServiceLike = string>(
   })
 
 /**
- * The `HttpClient` of the context with services in it: code that uses `HttpClient` needs no change.
+ * Adds services to the `HttpClient` of the context: code that uses `HttpClient` needs no change.
  *
  * **Details**
  *
- * The same as {@link make}.
+ * See {@link make}.
  *
  * @stability unstable
  * @since 0.1.0

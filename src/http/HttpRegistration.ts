@@ -37,18 +37,18 @@ export type Options<M, A, E, R> = Omit<RegisterOptions<M>, "endpoints"> & {
  *
  * **Details**
  *
- * The app serves first, then the instance is registered. On release the registration ends first: it publishes `draining`,
- * waits for `drain`, and removes the key, while the app still serves. Then the app ends, and last the server. There is no
- * layer for the registration alone, so no composition has another order.
+ * First the app serves, then the instance is registered. On release the registration ends first: it publishes
+ * `draining`, waits for `drain`, and removes the key while the app still serves. Then the app ends, and the server
+ * last. No layer exists for the registration alone, so every composition has this order.
  *
  * The endpoint is the address of `HttpServer`, so the port may be 0. A wildcard address (`0.0.0.0`, `[::]`) becomes the
- * advertised one, as in `registerService`. Fails as `registerService` does, and with `InvalidOption` for a server on a Unix
- * socket; then the app ends. If the registration can no longer be kept, that is logged, and the app goes on.
+ * advertised one, as in `registerService`. Fails as `registerService` does, and with `InvalidOption` for a server on a
+ * Unix socket; then the app ends. If the registration fails later, that is logged, and the app keeps running.
  *
  * **Gotchas**
  *
- * Clients learn of the end a moment after `draining` is published. Set `drain` to a few seconds, so that they find the app
- * until then. The shutdown timeout of the server must not be shorter than the longest request.
+ * Clients notice the end a moment after `draining` is published. Set `drain` to a few seconds, so that they can still
+ * reach the app until then. The shutdown timeout of the server must not be shorter than the longest request.
  *
  * **Example**
  *
@@ -82,7 +82,7 @@ export const layer = <S extends Service.ServiceLike, A, E, R>(
   const registered = Effect.gen(function* () {
     const { address } = yield* HttpServer.HttpServer
     const endpoint = yield* Effect.fromResult(endpointOf(address, scheme, path))
-    // `rest` has all members but `endpoints`.
+    // `rest` has all members except `endpoints`.
     const registerOptions = { ...rest, endpoints: [endpoint] } as RegisterOptions<Service.MetadataOf<S>>
     const registration = yield* registerService(service, registerOptions)
     yield* registration.awaitFailure.pipe(

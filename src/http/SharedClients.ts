@@ -1,8 +1,8 @@
 /**
- * Service clients by key: created on first use, shared, and closed after they were idle.
+ * Service clients by key: created on first use, shared, and closed when idle.
  *
- * `RcMap` has idle times, too, but starts a fiber whenever the last user of a value leaves, for each request of a quiet
- * client. So one fiber for each key looks from time to time, and requests only count.
+ * `RcMap` has idle times as well, but starts a fiber whenever the last user of a value leaves: for each request of a
+ * quiet client. Here one fiber per key checks periodically, and requests only count.
  *
  * @module
  */
@@ -59,7 +59,7 @@ export class SharedClients<A, E> {
         Scope.provide(scope),
         Effect.onError(() => Scope.close(scope, Exit.void)),
         Effect.flatMap((value) => {
-          // Another request may have opened it meanwhile.
+          // Meanwhile another request may have opened it.
           const existing = this.#entries.get(key)
           if (existing !== undefined) return Effect.as(Scope.close(scope, Exit.void), existing)
           const entry: Entry<A> = { value, scope, inUse: 0, lastUse: this.#now() }

@@ -1,11 +1,11 @@
 /**
- * The part of a request's URL that an instance determines.
+ * The part of a request's URL that comes from an instance.
  *
  * @module
  */
 import { Base64 } from "effect/encoding"
 
-/** An endpoint of an instance, split for requests. */
+/** An endpoint of an instance, prepared for requests. */
 export interface Base {
   readonly origin: string
   /** The origin and the path, without a final slash. */
@@ -29,7 +29,7 @@ export const baseOf = (endpoint: string): Base => {
   }
 }
 
-/** A URL below an endpoint. The query of the endpoint comes first. Credentials of the URL are the client's to judge. */
+/** Returns a URL below an endpoint. The query of the endpoint comes first. Credentials of the URL stay. */
 export const join = ({ prefix, query }: Base, { password, pathname, search, username }: URL): string => {
   const parts = [query, search.slice(1)].filter((part) => part !== "")
   const joined = prefix + pathname + (parts.length === 0 ? "" : `?${parts.join("&")}`)

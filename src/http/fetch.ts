@@ -1,5 +1,5 @@
 /**
- * `fetch` with services in it, for code without Effect.
+ * `fetch` with service names as hosts, for code without Effect.
  *
  * @stability unstable
  * @since 0.1.0
@@ -28,32 +28,32 @@ import { readUpTo } from "./readUpTo.ts"
  */
 export interface FetchOptions {
   /**
-   * The size in bytes up to which the body of a `Request` is read before it is sent. Such a body has a length and can be
-   * sent again by a retry or a redirect. A longer one is streamed. Default: 1 MiB.
+   * The maximum size in bytes of a `Request` body that is read before sending. Such a body has a length, and a retry or
+   * a redirect can send it again. Longer bodies are streamed. Default: 1 MiB.
    */
   readonly maxReplayBytes?: number
 }
 
 /**
- * Creates a function like `fetch` that sends its requests through the `HttpClient` of a runtime.
+ * Creates a `fetch` function that sends its requests through the `HttpClient` of a runtime.
  *
  * **Details**
  *
- * With `DiscoveryHttpClient.layer` in the runtime, `http://orders/path` goes to an instance of the service `orders`, and
- * the hosts of its option `services` to those services.
+ * With `DiscoveryHttpClient.layer` in the runtime, `http://orders/path` goes to an instance of the service `orders`.
+ * The hosts of its option `services` go to those services.
  *
- * It resolves with the response as soon as its headers arrive, whatever the status. It rejects with a `TypeError` whose
- * `cause` is the `HttpClientError`, or with the reason of `signal`, which also ends the body. A header `traceparent` (or
- * `b3`) is the parent of the spans of the request.
+ * Resolves with the response as soon as its headers arrive, with any status. Rejects with a `TypeError` whose `cause`
+ * is the `HttpClientError`, or with the reason of `signal`, which also ends the body. A header `traceparent` (or `b3`)
+ * is the parent of the request's spans.
  *
- * Options of the `Request` and of `init` (`redirect`, `credentials`, `cache`, …) work as in `fetch` if the client of the
- * runtime stands on `FetchHttpClient`. A redirect to another origin than that of the instance is followed only if `init`
- * has `redirect: "follow"`. Otherwise the redirect is the response.
+ * Options of the `Request` and of `init` (`redirect`, `credentials`, `cache`, …) work as in `fetch` if the runtime's
+ * client is `FetchHttpClient`. A redirect to another origin than that of the instance is followed only if `init` has
+ * `redirect: "follow"`. Otherwise the redirect is the response.
  *
  * **Gotchas**
  *
- * The body of a `Request` is read up to `maxReplayBytes` before anything is sent. To send a stream as it comes, pass it as
- * `init.body`.
+ * The body of a `Request` is read up to `maxReplayBytes` before anything is sent. To send a stream without that delay,
+ * pass it as `init.body`.
  *
  * Throws `InvalidOption` if an option breaks its rule.
  *
@@ -96,7 +96,7 @@ export const makeFetch = <R, E>(
   )
   const send = async (input: RequestInfo | URL, init?: RequestInit): Promise<Response> => {
     const isBodyOfInput = input instanceof Request && (init?.body === undefined || init.body === null)
-    // Bun constructs a `Request` from a used one, and leaves the body with the old one.
+    // Bun can construct a `Request` from a used one, and leaves the body with the old one.
     if (isBodyOfInput && input.bodyUsed) throw new TypeError("cannot fetch: the body of the request was used already")
     // Throws a TypeError where `fetch` would.
     const request = new Request(input, init)
@@ -116,7 +116,9 @@ export const makeFetch = <R, E>(
   return Object.assign(send, { preconnect: () => {} })
 }
 
-/** The body to send. The source of a body can be sent again, and so can what `readUpTo` has read as a whole. */
+/**
+ * The body to send. A body from its source can be sent again, and so can a body that `readUpTo` has read completely.
+ */
 const bodyOf = async (
   request: Request,
   owner: Request,

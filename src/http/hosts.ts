@@ -1,33 +1,33 @@
 /**
- * Which URLs go to which service.
+ * Maps URLs to services.
  *
  * @module
  */
 import * as Service from "../registry/model/Service.ts"
 
-/** A service that a URL goes to. */
+/** A service that a URL refers to. */
 export interface Target {
-  /** The host that stands for the service, `""` for relative URLs. */
+  /** The host that refers to the service. `""` for relative URLs. */
   readonly host: string
-  /** Whether only `https` endpoints will do. */
+  /** Whether the request needs an `https` endpoint. */
   readonly isSecure: boolean
 }
 
-/** The options that decide which URLs go to which service. */
+/** The options that map URLs to services. */
 export interface HostOptions {
   readonly service?: Service.ServiceLike
   readonly services?: Readonly<Record<string, Service.ServiceLike>>
   readonly isService?: (url: URL) => boolean
 }
 
-/** The base of relative URLs. Its host is no service, because it has a dot. */
+/** The base of relative URLs. Its host is never a service, because it has a dot. */
 const relativeBase = "relative://relative.invalid"
 
-/** A host without a dot and a port, except `localhost`. */
+/** Whether a host has no dot and no port, and is not `localhost`. */
 const isName = ({ hostname, port }: URL): boolean =>
   port === "" && /^[^.:[\]]+$/.test(hostname) && hostname !== "localhost"
 
-/** The hosts of services. */
+/** Finds the services of hosts. */
 export class Hosts {
   readonly #byHost = new Map<string, Service.AnyService>()
   readonly #isService: (url: URL) => boolean
@@ -44,7 +44,7 @@ export class Hosts {
     this.#isService = isService ?? (this.#hasDefault ? () => false : isName)
   }
 
-  /** The services that were given. */
+  /** The services in the options. */
   get services(): Iterable<Service.AnyService> {
     return this.#byHost.values()
   }
@@ -54,7 +54,7 @@ export class Hosts {
     return this.#byHost.get(host) ?? Service.make(host)
   }
 
-  /** The service that a URL goes to, or `undefined`. */
+  /** Returns the service that a URL refers to, or `undefined`. */
   targetOf(url: URL): Target | undefined {
     const isSecure = url.protocol === "https:"
     if (this.#hasDefault && url.protocol === "relative:") return { host: "", isSecure }
@@ -64,5 +64,5 @@ export class Hosts {
   }
 }
 
-/** The URL of a request, which may be relative. `undefined` if it is invalid. */
+/** Returns the URL of a request, which may be relative. `undefined` if it is invalid. */
 export const urlOf = (text: string): URL | undefined => URL.parse(text, relativeBase) ?? undefined

@@ -1,5 +1,5 @@
 /**
- * HTTP with discovery: Effect's `HttpClient` and `fetch` with service names as hosts, and servers that register.
+ * HTTP with discovery: `HttpClient` and `fetch` with service names as hosts, and servers that register themselves.
  *
  * @stability unstable
  * @since 0.1.0

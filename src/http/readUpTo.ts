@@ -1,12 +1,12 @@
 /**
- * Reads a stream into memory, up to a size.
+ * Reads a stream into memory up to a size.
  *
  * @module
  */
 
 /**
- * The bytes of a stream, or a stream of the same content if it has more than `maxBytes`. An aborted signal cancels the
- * stream and rejects with its reason.
+ * Returns the bytes of a stream, or a stream of the same content if it has more than `maxBytes`. An aborted signal
+ * cancels the stream and rejects with its reason.
  */
 export const readUpTo = async (
   stream: ReadableStream<Uint8Array>,
@@ -50,7 +50,7 @@ const concat = (chunks: ReadonlyArray<Uint8Array>, size: number): Uint8Array<Arr
   return bytes
 }
 
-/** The chunks that were read, then those that are left. */
+/** The chunks that were read, then the rest. */
 const rest = (
   chunks: ReadonlyArray<Uint8Array>,
   reader: ReadableStreamDefaultReader<Uint8Array>

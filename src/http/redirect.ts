@@ -11,7 +11,7 @@ export const maxRedirects = 20
 
 const statuses = new Set([301, 302, 303, 307, 308])
 
-/** Where a response redirects to, or `undefined` if it is no redirect or its `Location` is invalid. */
+/** Returns the target of a redirect. `undefined` if the response is no redirect or its `Location` is invalid. */
 export const redirectOf = (response: HttpClientResponse.HttpClientResponse, base: string): URL | undefined => {
   if (!statuses.has(response.status)) return undefined
   const { location } = response.headers
@@ -25,7 +25,7 @@ export const isStream = ({ body }: HttpClientRequest.HttpClientRequest): boolean
 const bodyHeaders = ["content-encoding", "content-language", "content-location"]
 const credentialHeaders = ["authorization", "proxy-authorization", "cookie"]
 
-/** The request to send after a redirect, or `undefined` if its body is a stream that was sent already. */
+/** Returns the request to send after a redirect. `undefined` if its body is a stream that was already sent. */
 export const redirected = (
   request: HttpClientRequest.HttpClientRequest,
   status: number,

@@ -1,5 +1,5 @@
 /**
- * Which requests may be sent again, and after what.
+ * Decides which requests may be sent again, and when.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { type HttpClientError, type HttpClientRequest, HttpClientResponse } from
 import { isRefusedConnection as isRefused } from "../balancing/client/status.ts"
 import { isStream } from "./redirect.ts"
 
-/** A response whose status says that the instance does not serve now. */
+/** A response whose status means that the instance is temporarily unavailable. */
 export class Unavailable extends Error {
   readonly _tag = "Unavailable"
   readonly response: HttpClientResponse.HttpClientResponse
@@ -22,7 +22,7 @@ export class Unavailable extends Error {
 /** RFC 9110, 9.2.2, and QUERY (draft-ietf-httpbis-safe-method-w-body). */
 const idempotent = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"])
 
-/** Whether a request may be sent again although it may have been carried out. */
+/** Whether a request may be sent again even if it was carried out. */
 export const isRepeatable = (request: HttpClientRequest.HttpClientRequest): boolean =>
   (idempotent.has(request.method) || request.headers["idempotency-key"] !== undefined) && !isStream(request)
 
@@ -34,6 +34,6 @@ export const isRefusedConnection = (error: HttpClientError.HttpClientError): boo
 export const discard = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<void> =>
   Option.match(HttpClientResponse.toWeb(response), {
     onSome: ({ body }) => Effect.promise(async () => await body?.cancel().catch(() => {})),
-    // Taking no more than the first piece ends the stream.
+    // Taking only the first piece ends the stream.
     onNone: () => Effect.ignore(Stream.runHead(response.stream)).pipe(Effect.timeoutOption("1 second"), Effect.asVoid)
   })

@@ -14,7 +14,7 @@ type Response = HttpClientResponse.HttpClientResponse
 type Request = HttpClientRequest.HttpClientRequest
 type Sent<R> = Effect.Effect<Response, HttpClientError.HttpClientError, R>
 
-/** Sends a request to a service. Up to `maxRedirects` redirects within the origin of the instance are followed. */
+/** Sends a request to a service. Follows up to `maxRedirects` redirects within the origin of the instance. */
 export type SendToService<R> = (
   service: ServiceClient.ServiceClient<Base, unknown>,
   request: Request,
@@ -27,7 +27,7 @@ type AttemptError = HttpClientError.HttpClientError | Unavailable
 const isFailure = (error: AttemptError): boolean =>
   error._tag === "Unavailable" || error.reason._tag === "TransportError"
 
-/** What is retried: repeatable requests after each failure, others only if nothing was sent. */
+/** Decides what to retry: repeatable requests after each failure, others only if nothing was sent. */
 const ofRepeatable: ServiceClient.CallOptions<AttemptError> = {
   isFailure,
   retryable: (error) => error._tag === "TimedOut" || isFailure(error)
@@ -49,7 +49,7 @@ export const serviceCalls = <R>(
     const key = hashKey?.(request)
     /** Responses with a status of `retryStatus`. */
     const refused: Array<Response> = []
-    /** Releases responses that are not read. */
+    /** Releases responses that nobody reads. */
     const discardRefused = (kept?: Response) =>
       refused.length === 0 ?
         Effect.void :
@@ -91,13 +91,13 @@ const failed = (request: Request, cause: Error) =>
     reason: new HttpClientError.TransportError({ request, cause, description: cause.message })
   })
 
-/** The credentials of the endpoint, unless the request has some. */
+/** The credentials of the endpoint, unless the request has its own. */
 const withAuthorization = (request: Request, { authorization }: Base): Request =>
   authorization === undefined || request.headers["authorization"] !== undefined ?
     request :
     HttpClientRequest.setHeader(request, "authorization", authorization)
 
-/** Sends a request to an instance, and follows redirects within its origin or that of the service. */
+/** Sends a request to an instance. Follows redirects within its origin or that of the service. */
 const sendTo = <R>(
   send: (request: Request) => Sent<R>,
   base: Base,

@@ -1,5 +1,5 @@
 /**
- * Addresses: `host:port` without a scheme, which most formats store instead of URLs.
+ * Addresses: `host:port` without a scheme. Most formats store these instead of URLs.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { refuse } from "./format.ts"
  */
 export interface AddressOptions {
   /**
-   * The scheme that addresses are read with, such as `"grpc"`. Endpoints with another one are not written. Default:
+   * The scheme to read addresses with, such as `"grpc"`. Endpoints with another scheme cannot be written. Default:
    * `"tcp"`.
    */
   readonly scheme?: string
@@ -40,7 +40,7 @@ export const hostEndpointOf = (scheme: string, text: string): Result.Result<stri
     refuse(`${show(text)} is not an address such as 10.0.0.5:8080`)
 }
 
-/** The endpoint of an instance, for formats that store only one. */
+/** Returns the endpoint of an instance, for formats that store exactly one. */
 export const onlyEndpoint = ({ endpoints }: ServiceInstance<unknown>): Result.Result<string, InvalidInstance> => {
   const [endpoint, another] = endpoints
   return endpoint === undefined || another !== undefined ?
@@ -48,7 +48,7 @@ export const onlyEndpoint = ({ endpoints }: ServiceInstance<unknown>): Result.Re
     Result.succeed(endpoint)
 }
 
-/** The address of the only endpoint of an instance, which must have the scheme. */
+/** Returns the address of an instance's only endpoint, which must have the scheme. */
 export const onlyAddress = (
   scheme: string,
   instance: ServiceInstance<unknown>,
@@ -61,5 +61,5 @@ export const onlyAddress = (
       refuse(`this format keeps no scheme: the endpoint must be ${start}host:port and no more`, "endpoints")
   })
 
-/** Host and port of an endpoint: by convention, the last segment of these formats' keys. */
+/** Host and port of an endpoint. By convention the last segment of these formats' keys. */
 export const authorityOf = (endpoint: string): string => /^[^:]+:\/\/(?:[^/?#@]*@)?([^/?#]*)/.exec(endpoint)?.[1] ?? ""

@@ -2,8 +2,8 @@
  * The format of Apache Dubbo's application-level discovery, `registry/etcdv3/service_discovery.go` of dubbo-go: keys
  * `/services/<application>/<host>:<port>` with JSON and a newline as values.
  *
- * The interfaces of an application are not in the value but in Dubbo's metadata, under the revision that the value
- * names.
+ * The value does not contain the interfaces of an application. They are in Dubbo's metadata, under the revision in the
+ * value.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { type Format, format, GoMap, jsonReader, mapOf, refuse, wholeWeight, wri
 
 type Metadata = Readonly<Record<string, string>>
 
-/** Dubbo's weight of an instance without one. */
+/** Dubbo's default weight. */
 const defaultWeight = 100
 
 const read = jsonReader(Schema.Struct({
@@ -34,14 +34,14 @@ const read = jsonReader(Schema.Struct({
  *
  * **Details**
  *
- * It stores no zone and no version, and one endpoint per instance: `tcp://host:port`, or with the `scheme` of the
- * options. The status is `"up"`, or `"down"` for an instance that is not healthy or not enabled. The weight is an
- * integer; without one, or with one that is not above 0, an instance has 100, as in Dubbo. The default id is the
- * address.
+ * Stores no zone and no version, and one endpoint per instance: `tcp://host:port`, or with the `scheme` of the options.
+ * The status is `"up"`, or `"down"` for an instance that is not healthy or not enabled. The weight is an integer. A
+ * missing weight, or one of at most 0, reads as 100, as in Dubbo. The default id is the address.
  *
  * **Gotchas**
  *
- * Its keys start with `/services`, as this library's own do by default, so `listServices` counts Dubbo's applications.
+ * Its keys start with `/services`, which is also this library's default namespace, so `listServices` counts Dubbo's
+ * applications.
  *
  * **Example**
  *

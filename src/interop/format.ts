@@ -1,6 +1,5 @@
 /**
- * What the formats of other frameworks share: strict reading of values that anyone may have written, and writing that
- * never loses anything.
+ * The shared parts of foreign formats: strict reading of untrusted values, and lossless writing.
  *
  * @module
  */
@@ -13,7 +12,7 @@ import type { LayoutParts } from "../registry/model/Layout.ts"
 import * as Layout from "../registry/model/Layout.ts"
 
 /**
- * A codec that is also a function from options to another codec of the same format.
+ * A codec that is also a function from options to a codec of the same format.
  *
  * @since 0.1.0
  * @category models
@@ -24,10 +23,10 @@ export interface Format<M, Options> extends Codec<M> {
 
 /** The parts of a format. */
 export interface FormatParts<M> extends Pick<Codec<M>, "encode" | "decode" | "members"> {
-  /** The name of the format in messages. */
+  /** The name of the format for messages. */
   readonly title: string
   readonly layout: LayoutParts
-  /** The instance as it is read back, if the format has several ways to write the same thing. */
+  /** Returns the instance as it reads back, for formats with several spellings of one instance. */
   readonly normal?: (instance: ServiceInstance<M>) => ServiceInstance<M>
 }
 
@@ -39,7 +38,7 @@ export const format = <M, Options extends object>(
 
 const stored = ["endpoints", "status", "weight", "zone", "version", "metadata"] as const
 
-/** A codec that refuses to write what it would not read back the same. */
+/** A codec that refuses to write an instance that would read back differently. */
 const lossless = <M>(
   { decode, encode, layout, members, normal = (same) => same, title }: FormatParts<M>
 ): Codec<M> => ({
@@ -49,7 +48,7 @@ const lossless = <M>(
   encode: (instance) =>
     Result.gen(function* () {
       const value = yield* encode(instance)
-      // The caller refuses it, with its own message.
+      // The caller refuses it with its own message.
       if (value.length > maxValueBytes) return value
       const read = yield* decode(instance.name, instance.id, value)
       const expected = normal(instance)
@@ -63,16 +62,16 @@ const lossless = <M>(
 })
 
 /**
- * The id in a key: all text after the prefix, even none.
+ * The id in a key: all text after the prefix, which may be empty.
  *
- * The originals read every key below the prefix, whatever they write themselves. `checkId` is for registrations only.
+ * The original frameworks read every key below the prefix. `checkId` applies to registrations only.
  */
 const idIn = (prefix: string, key: Uint8Array): string | undefined => {
   const text = Layout.decodeKey(key)
   return text?.startsWith(prefix) === true ? text.slice(prefix.length) : undefined
 }
 
-/** Refuses a value that is not an instance, or an instance that the format cannot store because of `member`. */
+/** Refuses a value that is not an instance, or an instance whose `member` the format cannot store. */
 export const refuse = (
   detail: string,
   member?: keyof ServiceInstance,
@@ -85,7 +84,7 @@ export const wholeWeight = ({ weight }: ServiceInstance<unknown>): Result.Result
   Number.isSafeInteger(weight) ? Result.succeed(weight) : refuse("it must be a whole number", "weight")
 
 const encoder = new TextEncoder()
-/** Keeps a byte order mark: no writer of these formats emits one, and their own readers fail on it. */
+/** Keeps a byte order mark: no writer of these formats emits one, and their own readers reject it. */
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
 /** The bytes of a text. */
@@ -101,7 +100,7 @@ export const readText = (value: Uint8Array): Result.Result<string, InvalidInstan
   }
 }
 
-/** Go's `map[string]string`: it may be missing or null, and a null member is an empty text. */
+/** Go's `map[string]string`: it may be missing or null, and null members are empty texts. */
 export const GoMap = Schema.optionalKey(Schema.NullOr(Schema.Record(Schema.String, Schema.NullOr(Schema.String))))
 
 /** The members of {@link GoMap}. */
@@ -113,9 +112,9 @@ export const mapOf = (
     Object.fromEntries(Object.entries(map).map(([key, value]) => [key, value ?? ""]))
 
 /**
- * Reads JSON values that match the schema and have no duplicate names in an object.
+ * Reads a JSON value that matches the schema and has no duplicate names in an object.
  *
- * Names of the schema match in any case, as in Go's `encoding/json`.
+ * Ignores the case of names, as Go's `encoding/json` does.
  */
 export const jsonReader = <Fields extends Schema.Struct.Fields>(
   schema: Schema.Struct<Fields> & Schema.Codec<Schema.Struct<Fields>["Type"], unknown>
@@ -135,7 +134,7 @@ export const jsonReader = <Fields extends Schema.Struct.Fields>(
     })
 }
 
-/** The object with the names of the schema. Two spellings of one name are a duplicate. */
+/** Renames members to the schema's names. Two spellings of one name are a duplicate. */
 const renamed = (json: unknown, names: ReadonlyMap<string, string>): Result.Result<unknown, InvalidInstance> => {
   if (typeof json !== "object" || json === null || Array.isArray(json)) return Result.succeed(json)
   const members = new Map<string, unknown>()
@@ -159,7 +158,7 @@ const parse = (text: string): Result.Result<unknown, InvalidInstance> => {
   }
 }
 
-/** Writes JSON of a value that may come from a user. */
+/** Writes a value as JSON. The value may come from a user. */
 export const writeJson = (value: unknown, end = ""): Result.Result<Uint8Array, InvalidInstance> => {
   try {
     return Result.succeed(bytesOf(JSON.stringify(value) + end))
@@ -170,7 +169,7 @@ export const writeJson = (value: unknown, end = ""): Result.Result<Uint8Array, I
 
 const colon = /\s*:/y
 
-/** The first duplicate name in an object of a JSON text. Readers differ in which of the two they take. */
+/** The first duplicate name in an object of a JSON text. Readers differ in which of the two members they use. */
 const duplicateName = (text: string): string | undefined => {
   const open: Array<Set<string> | undefined> = []
   for (let at = 0; at < text.length; at++) {

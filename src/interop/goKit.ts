@@ -19,8 +19,8 @@ import { path } from "./path.ts"
  */
 export interface GoKitOptions extends AddressOptions {
   /**
-   * Whether the name of a service is the exact prefix, as in go-kit itself: `orders` then includes `orders-eu/…`.
-   * Default: false, which puts a slash between the name and the id.
+   * Whether the name of a service is the exact prefix, as in go-kit itself: `orders` then includes `orders-eu/…`. By
+   * default (`false`) a slash separates the name and the id.
    */
   readonly exactPrefix?: boolean
 }
@@ -35,9 +35,8 @@ const url = /^[a-z][a-z0-9+.-]*:\/\/[^\s/?#]/i
  *
  * **Details**
  *
- * It stores no metadata, weight, zone, version or status, and one endpoint per instance. Endpoints `tcp://host:port`
- * (or with the `scheme` of the options) are written as `host:port`, all others unchanged. The default id is the
- * address.
+ * Stores no metadata, weight, zone, version or status, and one endpoint per instance. Endpoints `tcp://host:port` (or
+ * with the `scheme` of the options) are written as `host:port`, all others unchanged. The default id is the address.
  *
  * **Example**
  *

@@ -1,8 +1,8 @@
 /**
  * The format of go-zero, package `core/discov`: keys `<Key>/<id>` with bare addresses as values.
  *
- * The id is the lease id, or the `ID` of the `Etcd` block. Readers ignore it: to them an instance is its address, and
- * it exists while at least one key has that address. After a new grant go-zero can leave two keys for a while.
+ * The id is the lease id, or the `ID` of the `Etcd` block. Readers ignore it: an instance is an address, and it exists
+ * while at least one key has that address. After a new grant go-zero may leave two keys for a while.
  *
  * @module
  */
@@ -18,7 +18,7 @@ const int64 = (id: string): Result.Result<string, string> =>
     Result.succeed(id) :
     Result.fail("it must be a 64-bit integer in decimal, as a string")
 
-/** Random like a lease id, and above 0 like one. */
+/** Random, as lease ids are, and above 0. */
 const randomInt64 = (): string => {
   const [random = 0n] = crypto.getRandomValues(new BigUint64Array(1))
   return String(BigInt.asUintN(63, random) || 1n)
@@ -31,8 +31,8 @@ const randomInt64 = (): string => {
  *
  * **Details**
  *
- * It stores no metadata, weight, zone, version or status, and one endpoint per instance: `tcp://host:port`, or with the
- * `scheme` of the options. The discovered id of an instance is its address, and keys with the same address are one
+ * Stores no metadata, weight, zone, version or status, and one endpoint per instance: `tcp://host:port`, or with the
+ * `scheme` of the options. A discovered instance has its address as its id, and keys with the same address are one
  * instance. The `id` of a registration is the number in its key, by default a random one.
  *
  * **Example**

@@ -1,8 +1,8 @@
 /**
  * The format of etcd's own naming for gRPC, package `client/v3/naming/endpoints`.
  *
- * Keys are `<target>/<any>`, by convention `<target>/<host>:<port>`. Values are `{"Op":0,"Addr":"…","Metadata":…}`;
- * `Op` has no meaning in a stored value. A key may have no lease, because the caller of `AddEndpoint` decides.
+ * Keys are `<target>/<any>`, by convention `<target>/<host>:<port>`. Values are `{"Op":0,"Addr":"…","Metadata":…}`; in
+ * a stored value `Op` has no meaning. A key may lack a lease: the caller of `AddEndpoint` decides.
  *
  * @module
  */
@@ -28,13 +28,13 @@ const isEmpty = (metadata: unknown): boolean =>
  *
  * **Details**
  *
- * Metadata is any JSON, `{}` if there is none. It stores no weight, zone, version or status, and one endpoint per
- * instance: `tcp://host:port`, or with the `scheme` of the options. The default id is the address.
+ * Metadata is any JSON, by default `{}`. Stores no weight, zone, version or status, and one endpoint per instance:
+ * `tcp://host:port`, or with the `scheme` of the options. The default id is the address.
  *
  * **Gotchas**
  *
  * - As for etcd's own resolver, the target `foo` includes the endpoints of `foo/bar`.
- * - A key without a lease is an instance as well. Only its owner removes it.
+ * - A key without a lease is an instance, too. It stays until its owner deletes it.
  *
  * **Example**
  *
@@ -67,13 +67,13 @@ export const grpcNaming: Format<Schema.Json, AddressOptions> = format<Schema.Jso
   decode: (name, id, value) =>
     Result.gen(function* () {
       const { Addr = "", Metadata } = yield* read(value)
-      if (Addr === "") return yield* refuse(`"Addr" is empty: it says nothing about where the instance is`)
+      if (Addr === "") return yield* refuse(`"Addr" is empty`)
       const isUrl = Addr.includes("://")
-      if (isUrl && !URL.canParse(Addr)) return yield* refuse(`"Addr" is no URL`)
+      if (isUrl && !URL.canParse(Addr)) return yield* refuse(`"Addr" is not a URL`)
       return Object.freeze({
         id,
         name,
-        // `JSON.parse` returned it, so it is JSON.
+        // A result of `JSON.parse` is JSON.
         metadata: isEmpty(Metadata) ? {} : Metadata as Schema.Json,
         endpoints: Object.freeze([isUrl ? Addr : yield* hostEndpointOf(scheme, Addr)]),
         weight: 1,

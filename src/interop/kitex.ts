@@ -19,8 +19,8 @@ type Tags = Readonly<Record<string, string>>
  */
 export interface KitexOptions {
   /**
-   * The prefix of all keys, `WithEtcdServicePrefix` of registry-etcd. Default: `kitex/registry-etcd`. Empty for the
-   * keys of its deprecated constructors with authentication.
+   * The prefix of all keys, `WithEtcdServicePrefix` of registry-etcd. Default: `kitex/registry-etcd`. Set it to empty
+   * for the keys of registry-etcd's deprecated constructors with authentication.
    */
   readonly prefix?: string
 }
@@ -37,13 +37,13 @@ const read = jsonReader(Schema.Struct({
 /**
  * The format of Kitex' registry and resolver for etcd.
  *
- * Metadata are the tags.
+ * The metadata holds Kitex' tags.
  *
  * **Details**
  *
- * It stores no zone, version or status, and one endpoint per instance, `tcp://host:port`. The weight is an integer;
- * without one, or with one that is not above 0, an instance has 10, as in Kitex, so no weight means "no traffic". The
- * default id is the address.
+ * Stores no zone, version or status, and one endpoint per instance, `tcp://host:port`. The weight is an integer. A
+ * missing weight, or one of at most 0, reads as 10, as in Kitex, so a weight cannot mean "no traffic". The default id is the
+ * address.
  *
  * **Example**
  *

@@ -22,7 +22,7 @@ export interface KratosOptions {
   readonly namespace?: string
 }
 
-/** The weight that kratos' selectors give to an instance without one. */
+/** The weight that kratos' selectors assume for an instance without one. */
 const defaultWeight = 100
 
 const read = jsonReader(Schema.Struct({
@@ -39,7 +39,7 @@ const weightOf = (metadata: Metadata): number => {
   return Number.isNaN(weight) ? defaultWeight : weight
 }
 
-/** Metadata with the weight as kratos stores it. */
+/** Returns metadata with the weight as kratos stores it. */
 const withWeight = ({ metadata, weight }: ServiceInstance<Metadata>): Metadata =>
   weight === weightOf(metadata) ? metadata : { ...metadata, weight: String(weight) }
 
@@ -59,15 +59,16 @@ const plain = (endpoint: string): string => {
  *
  * **Details**
  *
- * It stores everything but zone and status. The weight is in `metadata.weight`, as an integer; without one an instance
- * has 100, as in kratos. An endpoint `http://…?isSecure=true` reads `https://…`, and `grpc` likewise.
+ * Stores everything except zone and status. The weight is in `metadata.weight`, as an integer; a missing weight reads
+ * as 100, as in kratos. An endpoint `http://…?isSecure=true` reads as `https://…`, and `grpc` as `grpcs`.
  *
- * An instance without endpoints is legal in kratos. It is present, but not available. An endpoint that is not a URL is left
- * out if another one is.
+ * kratos permits instances without endpoints. They are present but not available. An endpoint that is not a URL is
+ * ignored if another endpoint is one.
  *
  * **Gotchas**
  *
- * kratos includes services whose names start with the name it looks for. Here a service is exactly its own name.
+ * kratos also returns services whose names merely start with the requested name. Here a service is exactly its own
+ * name.
  *
  * **Example**
  *

@@ -13,17 +13,17 @@
  *
  * **Details**
  *
- * Keys are where those frameworks look for them. The namespace of the registry does not matter. A codec is also a
- * function that takes options and returns another codec of its format.
+ * The keys are those of the other framework. The namespace of the registry does not matter. A codec is also a function
+ * from options to another codec of its format.
  *
- * Every key below the prefix of a service is an instance or `rejected`, as the original would read it: any id, and names
- * of JSON members in any case, as Go reads them. A value is rejected if it is not UTF-8, has a byte order mark, is larger
- * than 1 MiB, is not JSON, has a duplicate name, or is not an instance of the service. A key without a lease is rejected,
- * too, except in {@link grpcNaming}.
+ * Every key below the prefix of a service is an instance or `rejected`, as in the original: with any id, and with JSON
+ * names in any case, as in Go. A value is rejected if it is not UTF-8, has a byte order mark, is larger than 1 MiB, is
+ * not JSON, has a duplicate name, or is not an instance of the service. A key without a lease is also rejected, except
+ * in {@link grpcNaming}.
  *
- * Writing loses nothing. What a format cannot store (metadata, a zone, a second endpoint) is refused with `InvalidOption`
- * before anything is sent. So are `health` and `drain` if it has no place for the status that they publish. `drain` of a
- * registration in such a format does nothing: to take the instance out, close its scope.
+ * Writing loses nothing. Anything that a format cannot store (metadata, a zone, a second endpoint) fails with
+ * `InvalidOption` before anything is sent. `health` and `drain` fail likewise if the format has no status.
+ * `Registration.drain` in such a format does nothing: close the scope to take the instance out.
  *
  * **Example** (A service of go-zero and its successor, discovered as one)
  *

@@ -2,7 +2,7 @@
  * The format of SkyDNS, which CoreDNS' plugin `etcd` serves: keys `/skydns/<labels reversed>/<id>` with JSON as values.
  *
  * The plugin reads `host`, `port`, `priority`, `weight`, `text`, `ttl`, `targetstrip` and `group` (coredns
- * `plugin/etcd/msg/service.go`) and answers SRV, A, AAAA, CNAME and TXT queries with them.
+ * `plugin/etcd/msg/service.go`). It serves SRV, A, AAAA, CNAME and TXT queries from them.
  *
  * @module
  */
@@ -22,12 +22,12 @@ export interface SkydnsOptions extends AddressOptions {
   /**
    * How long resolvers may cache the records of an instance, in whole seconds. Default: 30 seconds.
    *
-   * It is not the time to live of the registration: the lease removes the key, and with it the records.
+   * This is not the TTL of the registration: when the lease expires, etcd removes the key and its records.
    */
   readonly recordTtl?: Duration.Input
 }
 
-/** CoreDNS' weight of a record without one. */
+/** CoreDNS' default weight. */
 const defaultWeight = 100
 
 const read = jsonReader(Schema.Struct({
@@ -67,19 +67,20 @@ const secondsOf = (ttl: Duration.Input): number | undefined => {
  *
  * **Details**
  *
- * A stock CoreDNS serves the instances: an SRV query for `orders.example.org` returns one record per instance with its
- * port and weight. An A or AAAA query returns the addresses. A query for `<id>.orders.example.org` returns one instance.
+ * A stock CoreDNS serves the instances. An SRV query for `orders.example.org` returns one record per instance with its
+ * port and weight. An A or AAAA query returns the addresses. A query for `<id>.orders.example.org` returns one
+ * instance.
  *
- * It stores no zone, version or status, and one endpoint per instance: `tcp://host:port`, or with the `scheme` of the
- * options. The weight is an integer above 0. Without one an instance has 100, as in CoreDNS. Of metadata it has `text`
- * (a TXT record) and `group`. The id is a DNS label, by default made of the address.
+ * Stores no zone, version or status, and one endpoint per instance: `tcp://host:port`, or with the `scheme` of the
+ * options. The weight is an integer above 0; a missing weight reads as 100, as in CoreDNS. Metadata is limited to
+ * `text` (a TXT record) and `group`. The id is a DNS label, by default derived from the address.
  *
  * **Gotchas**
  *
  * Subdomains are part of their domain for CoreDNS and for this codec: `eu.orders.example.org` belongs to
  * `orders.example.org`.
  *
- * Keys that were written without a lease, as external-dns does, are rejected unless the consumer accepts them.
+ * Keys without a lease, such as those of external-dns, are rejected unless the consumer accepts them.
  *
  * **Example**
  *

@@ -526,7 +526,7 @@ describe("ServiceClient", () => {
           const error = yield* Effect.flip(client.call(ok))
           assert.ok(error instanceof ServiceClient.NoInstanceAvailable)
           assert.deepEqual([error.reason, error.cause instanceof DiscoveryRefused], ["unknown", true])
-          assert.match(log.join(), /Warn discovery of "orders" failed and is retried: .*PermissionDenied/)
+          assert.match(log.join(), /Warn discovery of "orders" failed; retrying: .*PermissionDenied/)
           yield* fake.set("a")
           yield* elapse("30 seconds")
           assert.equal(yield* client.call(ok), "a")

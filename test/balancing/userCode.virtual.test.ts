@@ -221,7 +221,7 @@ describe("user code in a ServiceClient", () => {
           yield* registry.set("b")
           yield* settle
           assert.equal(yield* client.call(ok), "a")
-          assert.match(log.join("\n"), /Error discovery of "orders" failed and is retried/)
+          assert.match(log.join("\n"), /Error discovery of "orders" failed; retrying/)
           assert.match(String((yield* client.state).refused), /a bug/)
           isBroken = false
           yield* elapse("30 seconds")

@@ -1,5 +1,5 @@
 /**
- * A call: attempts at instances, one after the other, and with a hedge two at a time.
+ * A call: attempts at instances, one after the other, or two at a time with a hedge.
  *
  * Each attempt ends as one {@link Attempted} value. The loop in {@link Calls.run} decides what follows.
  *
@@ -16,20 +16,20 @@ import type { RetryBudget } from "./RetryBudget.ts"
 /** What a call runs with the client of an instance. */
 export type Use<A, M, B, E, R> = (client: A, instance: ServiceInstance<M>) => Effect.Effect<B, E, R>
 
-/** How an attempt ended, for the call. */
+/** The end of an attempt. */
 type Attempted<B, E> =
   | { readonly _tag: "Succeeded"; readonly value: B }
-  /** The call fails with this cause: an error that is not retryable, a defect, an interruption. */
+  /** The call fails with this cause: a non-retryable error, a defect or an interruption. */
   | { readonly _tag: "Final"; readonly cause: Cause.Cause<E> }
   /** Another attempt may follow. */
   | { readonly _tag: "Failed"; readonly isRetryable: boolean }
-  /** There was no instance to send it to. */
+  /** No instance was available. */
   | { readonly _tag: "NoInstance"; readonly error: NoInstanceAvailable }
 
-/** An exit of `use` is the inner one. The outer one is of what surrounds it: connecting, and the time limit. */
+/** The inner exit is that of `use`. The outer exit is that of connecting and of the time limit. */
 type AttemptExit<B, E> = Exit.Exit<Exit.Exit<B, E>, ConnectFailed | TimedOut>
 
-/** What an exit means: the end of the call, or an error after which another attempt may follow. */
+/** Classifies an exit: it ends the call, or another attempt may follow. */
 type Judged<B, E> =
   | { readonly _tag: "Attempted"; readonly attemptEnd: AttemptEnd; readonly attempted: Attempted<B, E> }
   | {
@@ -39,17 +39,17 @@ type Judged<B, E> =
     readonly isRetryable: boolean
   }
 
-/** What the attempts of one call share. */
+/** The shared state of a call's attempts. */
 interface Progress<E> {
   /** Failed attempts, in the order in which they ended. */
   readonly attempts: Array<Attempt<E>>
-  /** The ids of instances that an attempt was sent to. */
+  /** The ids of the instances that attempts were sent to. */
   readonly tried: Set<string>
   /** Milliseconds on a monotonic clock. */
   readonly deadline: number
   /** The number of attempts that were sent. */
   sent: number
-  /** The backoff, from the first retry on. */
+  /** The state of the backoff, from the first retry on. */
   steps: Steps<unknown> | undefined
 }
 
@@ -87,7 +87,7 @@ export class Calls<A, M> {
     })
   }
 
-  /** One attempt (and its hedge), and what follows from its end. */
+  /** Runs one attempt with its hedge, then decides what follows. */
   #round<B, E, R>(
     use: Use<A, M, B, E, R>,
     plan: CallPlan<E>,
@@ -141,7 +141,7 @@ export class Calls<A, M> {
     return false
   }
 
-  /** One attempt, and a hedge beside it if it takes long. */
+  /** Runs one attempt, with a hedge if it takes long. */
   #attempt<B, E, R>(
     use: Use<A, M, B, E, R>,
     plan: CallPlan<E>,
@@ -154,7 +154,7 @@ export class Calls<A, M> {
     if (usual === undefined) return first
     const firstFailed = Deferred.makeUnsafe<Attempted<B, E>>()
     const awaitFirst = Deferred.await(firstFailed)
-    // If the first attempt fails before, there is no hedge: the loop sends the next attempt.
+    // If the first attempt fails earlier, there is no hedge: the loop sends the next attempt.
     const late = Effect.as(Effect.sleep(Math.max(usual, plan.hedge.atLeast)), undefined)
     const hedge = Effect.flatMap(
       Effect.raceFirst(late, awaitFirst),
@@ -166,7 +166,7 @@ export class Calls<A, M> {
     )
   }
 
-  /** Sends an attempt as soon as there is an instance, or gives up when the patience of the call ends. */
+  /** Sends an attempt once an instance is available. Gives up after the waiting time of the call. */
   #send<B, E, R>(
     use: Use<A, M, B, E, R>,
     plan: CallPlan<E>,
@@ -191,7 +191,7 @@ export class Calls<A, M> {
     })
   }
 
-  /** Sends a second attempt to an instance that was not tried, or waits for the first one if there is none. */
+  /** Sends a second attempt to an untried instance. If there is none, waits for the first attempt. */
   #sendHedge<B, E, R>(
     use: Use<A, M, B, E, R>,
     plan: CallPlan<E>,
@@ -230,7 +230,7 @@ export class Calls<A, M> {
         orElse: () => Effect.fail(new TimedOut({ what: "attempt", limit: Duration.millis(limit) }))
       })
     return Effect.map(Effect.exit(restore(bounded)), (outer) => {
-      // The value if a predicate throws.
+      // Used if a predicate throws.
       let attemptEnd: AttemptEnd = "defect"
       try {
         const judged = judge(outer, plan)
@@ -294,13 +294,13 @@ const final = <B, E>(cause: Cause.Cause<E>): Judged<B, E> => ({
   attempted: { _tag: "Final", cause }
 })
 
-/** The error of a cause without defects and interruptions. */
+/** The error of a cause that has no defects and no interruptions. */
 const failOf = <E>(cause: Cause.Cause<E>): Cause.Fail<E> | undefined =>
   Cause.hasDies(cause) || Cause.hasInterrupts(cause) ? undefined : cause.reasons.find(Cause.isFailReason)
 
 const isDecisive = <B, E>({ _tag }: Attempted<B, E>): boolean => _tag === "Succeeded" || _tag === "Final"
 
-/** The first decisive end of two attempts, or the last end if both failed. The other attempt is interrupted. */
+/** Returns the first decisive end of two attempts, or the last end if both failed. Interrupts the other attempt. */
 const firstDecisive = <B, E, R, R2>(
   one: Effect.Effect<Attempted<B, E>, never, R>,
   other: Effect.Effect<Attempted<B, E>, never, R2>

@@ -1,12 +1,13 @@
 /**
- * The instances of a service by why they take no traffic.
+ * Groups the instances of a service by the reason why they take no traffic.
  *
  * @module
  */
 import type { InstanceSet, Rejected } from "../../registry/model/InstanceSet.ts"
 
 /**
- * The instances of a service by why they take no traffic. Each instance is in one list.
+ * The instances of a service, grouped by the reason why they take no traffic. Each instance is in one list, except
+ * `passedOver`.
  *
  * @since 0.1.0
  * @category models
@@ -14,14 +15,14 @@ import type { InstanceSet, Rejected } from "../../registry/model/InstanceSet.ts"
 export interface Census {
   /** The ids of the instances that are up and have a weight. */
   readonly available: ReadonlyArray<string>
-  /** The keys whose values are no instances of the service, with the reason of each. */
+  /** The keys whose values are not instances of the service, with the reasons. */
   readonly rejected: ReadonlyArray<Rejected>
   readonly starting: ReadonlyArray<string>
   readonly draining: ReadonlyArray<string>
   readonly down: ReadonlyArray<string>
-  /** Up, with the weight 0. */
+  /** Instances that are up with weight 0. */
   readonly weightless: ReadonlyArray<string>
-  /** Those that the strategy threw on (see `Balancer.failed`). They are in `available`, too. */
+  /** Instances that made the strategy throw (see `Balancer.failed`). They are also in `available`. */
   readonly passedOver: ReadonlyArray<string>
 }
 
@@ -36,7 +37,7 @@ export const empty: Census = {
   passedOver: []
 }
 
-/** The census of a set. */
+/** Returns the census of a set. */
 export const censusOf = <M>(set: InstanceSet<M>, failed: ReadonlyMap<string, unknown>): Census => {
   const ids = (status: string) => set.instances.filter((one) => one.status === status).map(({ id }) => id)
   return {
@@ -52,7 +53,7 @@ export const censusOf = <M>(set: InstanceSet<M>, failed: ReadonlyMap<string, unk
 
 const maxNames = 3
 
-/** The census in words, such as `2 of 3 are draining: a, b; 1 is rejected: /services/orders/c: …`. */
+/** Describes the census, for example `2 of 3 are draining: a, b; 1 is rejected: /services/orders/c: …`. */
 export const describeCensus = (census: Census): string => {
   const list = (what: string, names: ReadonlyArray<string>): ReadonlyArray<string> =>
     names.length === 0 ?

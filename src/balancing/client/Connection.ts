@@ -1,9 +1,9 @@
 /**
  * The client of one instance: opened on first use, shared by all calls, closed once.
  *
- * `connect` runs in a fiber of its own. A caller that gives up does not interrupt it for the others, and a `connect` that
- * never ends, even an uninterruptible one, is abandoned at its time limit. A client that it creates later is closed at
- * once.
+ * `connect` runs in its own fiber. A caller that gives up does not interrupt it for the others. A `connect` that
+ * exceeds its time limit is abandoned, even if it is uninterruptible. If it creates a client later, that client is
+ * closed at once.
  *
  * ```
  * Idle ── client ──▶ Connecting ── success ──▶ Connected         any ── retire ──▶ Closed
@@ -27,7 +27,7 @@ import { ConnectFailed, TimedOut } from "./errors.ts"
  */
 export type ConnectionStatus = "idle" | "connecting" | "connected" | "failed" | "closed"
 
-/** What a {@link Connection} needs. */
+/** The dependencies of a {@link Connection}. */
 export interface ConnectionOptions<A> {
   readonly service: string
   readonly id: string
@@ -39,11 +39,11 @@ export interface ConnectionOptions<A> {
   readonly backoff: () => Steps<unknown>
   /** Milliseconds on a monotonic clock. */
   readonly now: () => number
-  /** Runs a supervising effect, until the service client is closed. */
+  /** Runs a supervising effect until the service client closes. */
   readonly run: (effect: Effect.Effect<void>) => void
-  /** Runs `connect`, which this module supervises. */
+  /** Runs `connect` under the supervision of this module. */
   readonly fork: <B, E>(effect: Effect.Effect<B, E>) => Fiber.Fiber<B, E>
-  /** Called when `connect` failed. `until` (milliseconds) is when the instance may be tried again. */
+  /** Called when `connect` has failed. `until` (milliseconds) is the time of the next try. */
   readonly onFailure: (error: ConnectFailed, until: number) => void
 }
 
@@ -79,12 +79,12 @@ export class Connection<A> {
     return statuses[this.#state._tag]
   }
 
-  /** When `connect` may run again, in milliseconds. 0 unless it failed. */
+  /** The time at which `connect` may run again, in milliseconds. 0 unless it failed. */
   get blockedUntil(): number {
     return this.#state._tag === "Failed" ? this.#state.until : 0
   }
 
-  /** The client, which is opened if necessary. Call `begin` first. */
+  /** Returns the client, and opens it if necessary. Call `begin` first. */
   readonly client: Effect.Effect<A, ConnectFailed> = Effect.suspend(() => {
     const state = this.#state
     switch (state._tag) {
@@ -101,7 +101,7 @@ export class Connection<A> {
     }
   })
 
-  /** Starts to connect. */
+  /** Starts `connect`. */
   open(): Deferred.Deferred<A, ConnectFailed> {
     const { connect, connectTimeout, fork, run } = this.#options
     const scope = Scope.makeUnsafe()
@@ -138,7 +138,10 @@ export class Connection<A> {
     if (this.#inFlight === 0 && this.#idle !== undefined) Deferred.doneUnsafe(this.#idle, Effect.void)
   }
 
-  /** Closes the client after the calls in flight, or after `closeTimeout`. Completes when it is closed. */
+  /**
+   * Closes the client when no calls are in flight, at the latest after `closeTimeout`. Completes when the client is
+   * closed.
+   */
   readonly retire: Effect.Effect<void> = Effect.suspend(() => {
     const idle = this.#idle ??= Deferred.makeUnsafe<void>()
     if (this.#inFlight === 0) Deferred.doneUnsafe(idle, Effect.void)
@@ -165,7 +168,7 @@ export class Connection<A> {
   }
 
   #connected(client: Deferred.Deferred<A, ConnectFailed>, scope: Scope.Closeable, made: A): void {
-    // If it was closed meanwhile, `#close` closes the scope.
+    // If the connection was closed meanwhile, `#close` closes the scope.
     if (!this.#isConnecting(client)) return
     this.#state = { _tag: "Connected", client: Effect.succeed(made), scope }
     this.#steps = undefined
@@ -195,7 +198,7 @@ export class Connection<A> {
     return this.#state._tag === "Connecting" && this.#state.client === client
   }
 
-  /** Interrupts `connect` without waiting for it, and closes what it opened when it ends. */
+  /** Interrupts `connect` without waiting, and closes whatever it opened once it ends. */
   #abandon(fiber: Fiber.Fiber<A, unknown>, scope: Scope.Closeable): void {
     const { closeTimeout, fork } = this.#options
     fiber.addObserver(() => void fork(closeWithin(scope, closeTimeout)))
@@ -203,7 +206,7 @@ export class Connection<A> {
   }
 }
 
-/** Closes a client. A finalizer that exceeds the limit is left behind; one that dies is logged. */
+/** Closes a client. Abandons a finalizer that exceeds the limit, and logs one that dies. */
 const closeWithin = (scope: Scope.Closeable, limit: Duration.Duration): Effect.Effect<void> =>
   Effect.gen(function* () {
     const closing = yield* Effect.forkDetach(Scope.close(scope, Exit.void), { startImmediately: true })

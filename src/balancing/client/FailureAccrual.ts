@@ -1,18 +1,19 @@
 /**
- * Outlier ejection: instances whose calls fail get no calls for a while.
+ * Outlier ejection: instances whose calls fail temporarily get no calls.
  *
- * Too many consecutive failures, or too low a success rate, eject an instance for a time that doubles with each ejection.
- * Then it gets one call, the probe, and no other until that has ended. A success restores it, a failure ejects it again.
- * Once it has stayed restored for as long as its last ejection, the next ejection counts as the first. Only a limited
- * share of the instances may be ejected at a time.
+ * Too many consecutive failures, or too low a success rate, eject an instance. The time doubles with each ejection.
+ * Afterwards the instance gets one call, the probe, and no other call until the probe ends. If the probe succeeds, the
+ * instance is restored; if it fails, the instance is ejected again. After an instance has stayed restored for as long
+ * as its last ejection, its next ejection counts as the first. Only a limited share of the instances may be ejected at
+ * a time.
  *
  * ```
  * Healthy ── failures ──▶ Ejected ── time has passed, a call begins ──▶ Probing
  * Probing ── success ──▶ Healthy      Probing ── failure ──▶ Ejected, for twice as long
  * ```
  *
- * After Finagle's `FailureAccrualFactory` and Envoy's outlier detection (`max_ejection_percent`). Effect's
- * `CircuitBreaker` has no such share and no synchronous admission (ADR 0089).
+ * Modelled on Finagle's `FailureAccrualFactory` and Envoy's outlier detection (`max_ejection_percent`). Effect's
+ * `CircuitBreaker` has no such limit and no synchronous admission (ADR 0089).
  *
  * @module
  */
@@ -33,7 +34,7 @@ export type Health =
   | { readonly _tag: "Ejected"; readonly until: number; readonly times: number }
   | { readonly _tag: "Probing"; readonly times: number }
 
-/** The result of a call. `undefined` if it says nothing about the instance, such as an interruption. */
+/** The result of a call for its instance. `undefined` if it does not concern the instance, such as an interruption. */
 export type Outcome = "success" | "failure" | undefined
 
 interface Member {
@@ -63,7 +64,7 @@ export class FailureAccrual {
   /** Sets the number of available instances. Call `forget` for those that left. */
   resize(size: number, now: number): void {
     this.#size = size
-    // A smaller set allows fewer ejections: those with the least time left may be probed now.
+    // A smaller set allows fewer ejections: those that end first may be probed now.
     const early = Array.from(this.#out, (id) => ({ id, health: this.health(id) }))
       .flatMap(({ health, id }) => health._tag === "Ejected" && health.until > now ? [{ id, health }] : [])
       .sort((a, b) => a.health.until - b.health.until)
@@ -71,7 +72,7 @@ export class FailureAccrual {
     for (const { health, id } of early.slice(0, Math.max(0, surplus))) this.#set(id, { ...health, until: now })
   }
 
-  /** Drops what is known of an instance. */
+  /** Removes the health of an instance. */
   forget(id: string): void {
     this.#members.delete(id)
     this.#out.delete(id)
@@ -115,7 +116,7 @@ export class FailureAccrual {
   end(id: string, isProbe: boolean, outcome: Outcome, now: number): boolean {
     const member = this.#members.get(id)
     if (isProbe) {
-      // The instance may have left meanwhile and come back as a new one.
+      // Meanwhile the instance may have left, and a new one with the same id may have joined.
       if (member?.health._tag !== "Probing") return false
       const { times } = member.health
       if (outcome === "success") this.#restore(id, member, now)

@@ -1,7 +1,8 @@
 /**
  * Percentiles of recent latencies, in constant memory.
  *
- * Two histograms of ten seconds each: the current one and the one before. The width of a bucket grows by a twelfth.
+ * Two histograms of ten seconds each: the current and the previous one. Each bucket is a twelfth wider than the one
+ * before.
  *
  * @module
  */
@@ -33,8 +34,8 @@ export class Latencies {
   }
 
   /**
-   * The latency in milliseconds that a share (0 to 1) of the measurements did not exceed, rounded up by a twelfth at most.
-   * `undefined` with fewer than 20 measurements.
+   * The latency in milliseconds that a share (0 to 1) of the measurements did not exceed, rounded up by at most a
+   * twelfth. `undefined` with fewer than 20 measurements.
    */
   percentile(share: number, now: number): number | undefined {
     this.#advance(now)

@@ -1,5 +1,5 @@
 /**
- * The instances of a service, with their clients and numbers.
+ * The instances of a service, with their clients and statistics.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import type { Plan } from "./options.ts"
 /** The time constant of the moving average of latencies. */
 const ewmaMillis = 10_000
 
-/** An instance that was used, its client and its numbers. */
+/** A used instance, its client and its statistics. */
 export interface Member<A, M> {
   instance: ServiceInstance<M>
   connectKey: unknown
@@ -32,18 +32,17 @@ export interface Member<A, M> {
 }
 
 /**
- * How an attempt ended. Defects and interruptions say nothing about the instance, and a failed `connect` has a backoff of
- * its own.
+ * The end of an attempt. Defects and interruptions do not concern the instance. A failed `connect` has its own backoff.
  */
 export type AttemptEnd = "success" | "failure" | "connect-failed" | "defect" | "interrupted"
 
-/** What failure accrual counts. A probe that cannot connect has failed. */
+/** Returns what failure accrual counts. A probe that cannot connect has failed. */
 const outcomeOf = (end: AttemptEnd, isProbe: boolean): Outcome => {
   if (end === "success" || end === "failure") return end
   return end === "connect-failed" && isProbe ? "failure" : undefined
 }
 
-/** What {@link Members} need. */
+/** The dependencies of {@link Members}. */
 export interface MembersOptions<A, M> {
   readonly service: string
   readonly plan: Plan
@@ -107,7 +106,7 @@ export class Members<A, M> {
     return this.#set
   }
 
-  /** Why discovery fails at the moment. */
+  /** Why discovery currently fails. */
   get discoveryFailure(): Error | undefined {
     return this.#discoveryFailure
   }
@@ -120,13 +119,13 @@ export class Members<A, M> {
     return this.#options.balancer.name
   }
 
-  /** The instances by why they take no traffic. */
+  /** The instances, grouped by the reason why they take no traffic. */
   get census(): Census.Census {
     if (this.#set === undefined) return Census.empty
     return this.#census ??= Census.censusOf(this.#set, this.#options.balancer.failed)
   }
 
-  /** The member of an instance, if it was used. */
+  /** The member of an instance, if the instance was used. */
   get(id: string): Member<A, M> | undefined {
     return this.#members.get(id)
   }
@@ -174,10 +173,7 @@ export class Members<A, M> {
     return Effect.forEach(Array.from(this.#retiring), Deferred.await, { concurrency: "unbounded", discard: true })
   })
 
-  /**
-   * Picks an instance that was not tried yet and is not out. If there is none, it picks one that was tried, unless
-   * `isFreshOnly`.
-   */
+  /** Picks an untried instance that is not out. If there is none, picks a tried one, unless `isFreshOnly`. */
   pick(
     key: string | undefined,
     tried: ReadonlySet<string>,
@@ -192,7 +188,7 @@ export class Members<A, M> {
     return fresh ?? (isFreshOnly ? undefined : this.#choose(key, isOut, now))
   }
 
-  /** Whether the strategy picks an instance if none is excluded. */
+  /** Returns whether the strategy picks an instance if none is excluded. */
   hasAny(key: string | undefined, now: number): boolean {
     return this.#choose(key, undefined, now) !== undefined
   }
@@ -213,17 +209,17 @@ export class Members<A, M> {
       if (end === "success") this.#measure(member, endedAt - now, endedAt)
       else if (end !== "interrupted") member.failures += 1
       if (end !== "interrupted") this.#durations.add(endedAt - now)
-      // If another process took its place meanwhile, the end is not that of the new one.
+      // If a new process has taken the place of the instance meanwhile, this end does not concern it.
       if (this.#accrual !== undefined && this.#members.get(id) === member && member.connection === connection) {
         if (this.#accrual.end(id, isProbe, outcomeOf(end, isProbe), endedAt)) this.#ejected(id)
         if (isProbe) this.#signalChange()
       }
-      // Last, because a strategy of the user's own may throw.
+      // Last, because a user's strategy may throw.
       report({ now: endedAt, ok: end === "success" })
     }
   }
 
-  /** Waits for a change, the next probe, or the end of a backoff, and no longer than `limitMillis`. */
+  /** Waits for a change, the next probe or the end of a backoff, at most `limitMillis`. */
   awaitChange(limitMillis: number): Effect.Effect<void> {
     const now = this.now()
     let until = Math.min(now + limitMillis, this.#accrual?.nextProbe ?? Infinity)
@@ -240,7 +236,7 @@ export class Members<A, M> {
     exclude: ((id: string) => boolean) | undefined,
     now: number
   ): Member<A, M> | undefined {
-    /** Ids that a strategy of the user's own picked although they have left. */
+    /** Ids that a user's strategy picked although they have left. */
     let gone: Set<string> | undefined
     for (;;) {
       const request: PickRequest = {
@@ -281,7 +277,7 @@ export class Members<A, M> {
     this.#log(Effect.logWarning(`calls to ${id} of ${JSON.stringify(this.service)} fail; ejected for ${seconds} s`))
   }
 
-  /** A logger that throws must not end what logs. */
+  /** Runs a log effect. A logger that throws must not end the caller. */
   #log(log: Effect.Effect<void>): void {
     this.#options.run(Effect.ignoreCause(log))
   }
@@ -295,7 +291,7 @@ export class Members<A, M> {
     this.#retire(member.connection)
   }
 
-  /** Replaces an instance. It keeps its numbers, and its client unless that depends on what changed. */
+  /** Replaces an instance. It keeps its statistics, and its client unless `connectKey` changed. */
   #replace(instance: ServiceInstance<M>): void {
     const member = this.#members.get(instance.id)
     if (member === undefined) return
@@ -310,7 +306,7 @@ export class Members<A, M> {
     this.#accrual?.forget(instance.id)
   }
 
-  /** The key of the user's own function. If it throws, the key is unequal to any other. */
+  /** Returns the user's `connectKey`. If it throws, returns a key that equals no other. */
   #connectKeyOf(instance: ServiceInstance<M>): unknown {
     try {
       return this.#options.connectKey(instance)
@@ -332,7 +328,7 @@ export class Members<A, M> {
     ))
   }
 
-  /** Adds the member of an instance. `undefined` if the instance is not in the set. */
+  /** Adds the member of an instance. Returns `undefined` if the instance is not in the set. */
   #member(id: string): Member<A, M> | undefined {
     const found = this.#set?.get(id)
     if (found === undefined || found._tag === "None") return undefined

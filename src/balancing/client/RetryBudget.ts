@@ -1,9 +1,9 @@
 /**
  * A limit on retries, so that they cannot multiply the load on a service in trouble.
  *
- * A leaky token bucket after Finagle's `com.twitter.finagle.service.RetryBudget` (twitter.github.io/finagle, "Clients",
- * "Retries"). Each call deposits `ratio` of a retry, each retry withdraws one, deposits expire after ten seconds, and
- * `minPerSecond` retries are available without any calls.
+ * A leaky token bucket modelled on Finagle's `com.twitter.finagle.service.RetryBudget` (twitter.github.io/finagle,
+ * "Clients", "Retries"). Each call deposits `ratio` of a retry, and each retry withdraws one. Deposits expire after ten
+ * seconds. `minPerSecond` retries are available without any calls.
  *
  * @module
  */
@@ -43,7 +43,7 @@ export class RetryBudget {
 
   /** The number of retries that are left. */
   available(now: number): number {
-    // Sums of tenths are not exact.
+    // Sums of tenths are inexact.
     return Math.max(0, Math.floor(this.#reserve + this.#balance.at(now) + 1e-6))
   }
 }

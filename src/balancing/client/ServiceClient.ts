@@ -1,9 +1,9 @@
 /**
  * Calls to the instances of a service, with load balancing, retries and failure detection.
  *
- * {@link make} follows a service by discovery and keeps one client for each instance that is used. `call` lets the strategy
- * pick an instance, runs an effect with its client, and retries at another instance if that fails. A number of attempts, a
- * time limit and a budget bound the retries, so that they cannot multiply the load on a service in trouble.
+ * {@link make} follows a service by discovery and keeps one client for each used instance. `call` picks an instance
+ * with the strategy, runs an effect with its client, and retries at another instance if that fails. The number of
+ * attempts, a time limit and a budget bound the retries, so that they cannot multiply the load on a service in trouble.
  *
  * An instance is _out_, and gets no calls, while it is ejected (its calls fail, see `failureAccrual`), while its one probe
  * is in flight, and while it waits for its next `connect` after one that failed.
@@ -54,28 +54,28 @@ export interface ServiceClient<out A, out M = Readonly<Record<string, string>>> 
   /** The name of the service. */
   readonly service: string
   /**
-   * Runs `use` with the client of an instance that the strategy picks, and with that of another one if it fails.
+   * Runs `use` with the client of an instance that the strategy picks. Retries with another instance if that fails.
    *
    * **Details**
    *
-   * A call tries no instance twice while there is another one that is not out. It fails with the error of `use` if that is
-   * not `retryable`, with `CallFailed` if no attempt, time, budget or instance is left, with `NoInstanceAvailable` if there
-   * was no instance at all, and with `InvalidOption` if an option breaks its rule. A defect of `use` ends the call.
-   * Interrupting the call interrupts `use`, but not a `connect` that other calls wait for.
+   * A call tries no instance twice while another one is not out. It fails with the error of `use` if that is not
+   * `retryable`. It fails with `CallFailed` if no attempt, time, budget or instance is left, with `NoInstanceAvailable`
+   * if there was no instance at all, and with `InvalidOption` if an option breaks its rule. A defect of `use` ends the
+   * call. Interrupting the call interrupts `use`, but not a `connect` that other calls wait for.
    *
    * **Gotchas**
    *
-   * `use` may run more than once. Set `attempts: 1`, or `retryable`, if it must not.
+   * `use` may run more than once. If it must not, set `attempts: 1` or `retryable`.
    */
   readonly call: <B, E, R>(
     use: (client: A, instance: ServiceInstance<M>) => Effect.Effect<B, E, R>,
     options?: CallOptions<E>
   ) => Effect.Effect<B, E | CallFailed<E> | NoInstanceAvailable | InvalidOption, R>
-  /** All numbers at this moment. */
+  /** Returns all statistics at this moment. */
   readonly state: Effect.Effect<State<M>>
 }
 
-/** The backoff after discovery failed: the cause may go away. */
+/** The backoff after discovery failed. The cause may be temporary. */
 const discoveryBackoff = Backoff.fullJitter("1 second", "30 seconds")
 
 /**
@@ -83,14 +83,15 @@ const discoveryBackoff = Backoff.fullJitter("1 second", "30 seconds")
  *
  * **Details**
  *
- * It completes at once; the first calls wait for the first set. One fiber follows the service. Two fibers run for each
- * `connect` until it has ended: `connect` itself, and one that supervises it.
+ * Completes at once; the first calls wait for the first set. One fiber follows the service. Two fibers run during each
+ * `connect`: `connect` itself and its supervisor.
  *
- * The client of an instance that leaves stays open for the calls in flight, at most for `closeTimeout`. So does closing the
- * scope, after which calls fail with `NoInstanceAvailable`. Nothing is written to etcd.
+ * When an instance leaves, its client stays open for the calls in flight, at most for `closeTimeout`. Closing the scope
+ * waits in the same way; later calls fail with `NoInstanceAvailable`. Nothing is written to etcd.
  *
- * If discovery fails, or a codec of the user's own throws, that is logged, the last set stays, and discovery is retried. If
- * the strategy throws on an instance, that is logged, and the instance gets no calls. Both leave the client usable.
+ * If discovery fails, or a user's codec throws, the client logs that, keeps the last set, and retries discovery. If an
+ * instance makes the strategy throw, the client logs that, and the instance gets no calls. The client stays usable in
+ * both cases.
  *
  * Fails with `InvalidOption` if an option breaks its rule, before anything is sent.
  *
@@ -106,7 +107,7 @@ const discoveryBackoff = Backoff.fullJitter("1 second", "30 seconds")
  *   const orders = yield* ServiceClient.make({
  *     service: "orders",
  *     strategy: Balancer.leastRequests,
- *     // Anything that is opened and closed: an HTTP client, a gRPC channel, a pool.
+ * Anything that can be opened and closed: an HTTP client, a gRPC channel, a pool.
  *     connect: ({ endpoints: [url] }) => Effect.acquireRelease(Effect.succeed({ url }), () => Effect.void)
  *   })
  *   const answer = yield* orders.call(({ url }) => Effect.succeed(`called ${url}`), { timeout: "2 seconds" })
@@ -128,7 +129,7 @@ export const make = <A, E, R, M = Readonly<Record<string, string>>>(
   Registry.Registry | Scope.Scope | Exclude<R, Scope.Scope>
 > =>
   Effect.gen(function* () {
-    // The type of `service` says that the metadata of a name are strings.
+    // The type of `service` ensures that a name has metadata of strings.
     const service = Service.fromLike(options.service) as Service.Service<M>
     const name = yield* Effect.fromResult(checkOptions("ServiceClient.make", (check) => {
       check.callback("connect", options.connect)
@@ -158,7 +159,7 @@ export const make = <A, E, R, M = Readonly<Record<string, string>>>(
     const members = yield* Effect.acquireRelease(created, ({ close }) => close)
     yield* registry.discover(service, options.discover).pipe(
       Stream.tap((set) => Effect.sync(() => members.update(set))),
-      // A defect, such as an exception of a codec of the user's own, must not end the client either.
+      // A defect, such as an exception of a user's codec, must not end the client either.
       Stream.catchCause((cause) => Stream.fail(cause)),
       Stream.tapError((cause) => discoveryFailed(members, cause)),
       Stream.retry(discoveryBackoff),
@@ -184,7 +185,7 @@ const discoveryFailed = <A, M>(
 ): Effect.Effect<void> => {
   const error = Cause.squash(cause)
   members.discoveryFailed(error instanceof Error ? error : new Error(String(error)))
-  const text = `discovery of ${JSON.stringify(members.service)} failed and is retried`
+  const text = `discovery of ${JSON.stringify(members.service)} failed; retrying`
   return Effect.ignoreCause(
     Cause.hasDies(cause) ?
       Effect.logError(text, cause) :

@@ -1,5 +1,5 @@
 /**
- * The numbers of a service client at one moment.
+ * The statistics of a service client at one moment.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import type { ConnectionStatus } from "./Connection.ts"
 import type * as Metrics from "./metrics.ts"
 
 /**
- * The numbers of one instance.
+ * The statistics of one instance.
  *
  * @since 0.1.0
  * @category models
@@ -23,7 +23,7 @@ export interface InstanceState<M = unknown> {
   /** The number of those that failed. */
   readonly failures: number
   readonly inFlight: number
-  /** The moving average of its latency in milliseconds, over ten seconds. None before the first success. */
+  /** The moving average of its latency in milliseconds, over ten seconds. Missing before the first success. */
   readonly ewma: Option.Option<number>
   /** `"out"` while it waits for its next `connect`. */
   readonly health: "healthy" | "ejected" | "probing" | "out"
@@ -34,7 +34,7 @@ export interface InstanceState<M = unknown> {
 }
 
 /**
- * The numbers of a service client.
+ * The statistics of a service client.
  *
  * @since 0.1.0
  * @category models
@@ -43,10 +43,10 @@ export interface State<M = unknown> extends Readonly<Metrics.Totals> {
   readonly service: string
   /** The name of the strategy. */
   readonly strategy: string
-  /** None before the first set. */
+  /** Missing before the first set. */
   readonly revision: Option.Option<bigint>
   readonly freshness: Option.Option<Freshness>
-  /** Why discovery fails at the moment: a `DiscoveryError` or a defect. It is retried. */
+  /** Why discovery currently fails: a `DiscoveryError` or a defect. It is retried. */
   readonly refused: Option.Option<Error>
   /** The retries that the budget has left. */
   readonly budget: number

@@ -12,14 +12,14 @@ const EndpointMissingBase: TaggedErrorClass<"EndpointMissing", {
   readonly service: string
   /** The instance. */
   readonly id: string
-  /** The schemes that would do. */
+  /** The accepted schemes. */
   readonly schemes: ReadonlyArray<string>
-  /** The endpoints that it has. */
+  /** The endpoints of the instance. */
   readonly endpoints: ReadonlyArray<string>
 }> = TaggedErrorClass("EndpointMissing")
 
 /**
- * An instance has no endpoint with one of the schemes.
+ * The instance has no endpoint with an accepted scheme.
  *
  * @since 0.1.0
  * @category errors
@@ -40,7 +40,7 @@ export class EndpointMissing extends EndpointMissingBase {
  *
  * **Details**
  *
- * Schemes are compared without regard to case. Fails with `EndpointMissing` if there is none, which a service client treats
+ * Ignores the case of schemes. Fails with `EndpointMissing` if there is no such endpoint. A service client treats that
  * as a failed `connect`.
  *
  * **Example**

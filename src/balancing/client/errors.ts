@@ -56,13 +56,13 @@ const NoInstanceAvailableBase: TaggedErrorClass<"NoInstanceAvailable", {
   readonly service: string
   /**
    * `"unknown"`: there is no first set yet, or discovery failed (`cause`). `"none"`: no instance takes traffic, or the
-   * strategy picks none of them. `"out"`: all instances that the strategy could pick are ejected, probed, or waiting to
-   * be connected to again. `"closed"`: the scope of the client is closed.
+   * strategy picks none of them. `"out"`: every instance that the strategy could pick is ejected, probed or waiting to
+   * reconnect. `"closed"`: the scope of the client is closed.
    */
   readonly reason: "unknown" | "none" | "out" | "closed"
   /** How long the call waited for an instance. */
   readonly waited: Duration.Duration
-  /** The instances of the service by why they take no traffic. */
+  /** The instances of the service, grouped by the reason why they take no traffic. */
   readonly census: Census
   /** Why discovery fails: a `DiscoveryError`, or a defect such as an exception of a codec. */
   readonly cause?: Error
@@ -81,7 +81,7 @@ const absences: Readonly<Record<NoInstanceAvailable["reason"], string>> = {
  * **Details**
  *
  * `census` lists the instances that take no traffic: rejected, starting, draining, down, without weight, and those that
- * the strategy threw on.
+ * made the strategy throw.
  *
  * @since 0.1.0
  * @category errors
@@ -114,8 +114,9 @@ export interface Attempt<E> {
 const CallFailedBase: TaggedErrorClass<"CallFailed", {
   readonly service: string
   /**
-   * Why no further attempt followed. `"attempts"`: that was the last one. `"refused"`: `retryable` returned false.
-   * `"budget"`: the retry budget is empty. `"timeout"`: the time limit of the call. `"instances"`: no other instance.
+   * Why no further attempt followed. `"attempts"`: all attempts were used. `"refused"`: `retryable` returned false.
+   * `"budget"`: the retry budget is empty. `"timeout"`: the time limit of the call passed. `"instances"`: no other
+   * instance is left.
    */
   readonly reason: "attempts" | "refused" | "budget" | "timeout" | "instances"
   /** In the order in which they ended. At least one. */
@@ -131,7 +132,7 @@ const endings: Readonly<Record<CallFailed<unknown>["reason"], string>> = {
 }
 
 /**
- * All attempts of a call failed. `attempts` has the error of each.
+ * All attempts of a call failed. `attempts` contains the error of each.
  *
  * @since 0.1.0
  * @category errors

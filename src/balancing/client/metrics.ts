@@ -1,9 +1,9 @@
 /**
- * The metrics of service clients. A snapshot of the metrics reads the numbers; calls do no work for them.
+ * The metrics of service clients. Only a snapshot of the metrics reads the statistics; calls update no metric.
  *
- * The series of an instance are removed when it leaves, and the number of instances with series is limited, because each
- * start of a process brings a new id. Instances without series are part of the service's series and of
- * `ServiceClient.state`.
+ * The series of an instance are removed when it leaves. The number of instances with series is limited, because each
+ * start of a process adds a new id. The series of the service and `ServiceClient.state` include instances without
+ * series.
  *
  * @module
  */

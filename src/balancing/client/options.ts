@@ -22,7 +22,10 @@ import { isFailureStatus, isRetryableStatus } from "./status.ts"
  * @category models
  */
 export interface HedgeOptions {
-  /** The share of calls (above 0, below 1) whose latency the first attempt may take: 0.95 hedges one call in twenty. */
+  /**
+   * The percentile (above 0, below 1) of the latency after which the second attempt starts: 0.95 hedges one call in
+   * twenty.
+   */
   readonly after: number
   /** The shortest wait before the second attempt. Default: 1 millisecond. */
   readonly atLeast?: Duration.Input
@@ -43,21 +46,21 @@ export interface CallOptions<in E = unknown> {
   readonly attemptTimeout?: Duration.Input
   /**
    * Whether another attempt may follow this error. If not, the call fails with the error. Default: an error with a gRPC
-   * code (of grpc-js or ConnectRPC, also as a `cause`) only if that is `UNAVAILABLE`, an `HttpClientError` with a status
-   * only if that is 502, 503 or 504, any other error always. A failed `connect` is always retried, because nothing was
-   * sent.
+   * code (of grpc-js or ConnectRPC, also as a `cause`) only if the code is `UNAVAILABLE`; an `HttpClientError` with a
+   * status only if the status is 502, 503 or 504; any other error always. A failed `connect` is always retried, because
+   * nothing was sent.
    */
   readonly retryable?: (error: E | TimedOut) => boolean
   /**
-   * Whether this error is a failure of the instance. If not, it is an answer and shows that the instance works. Default:
-   * what a `retryable` of your own returns. Without one, an error with a gRPC code is a failure if that is `UNAVAILABLE`,
+   * Whether this error is a failure of the instance. If not, it counts as an answer: the instance works. Default: the
+   * result of your own `retryable`. Without one, an error with a gRPC code is a failure if the code is `UNAVAILABLE`,
    * `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`, `INTERNAL` or `DATA_LOSS`, and any other error if it is retryable. A
    * timeout is always a failure.
    */
   readonly isFailure?: (error: E) => boolean
   /** The delays before the second attempt, the third, …. Default: 10 ms doubling up to 500 ms, full jitter. */
   readonly backoff?: Schedule.Schedule<unknown>
-  /** How long the call waits if there is no instance. Default: 0. */
+  /** How long the call waits while no instance is available. Default: 0. */
   readonly waitFor?: Duration.Input
   /** Default: false. */
   readonly hedge?: HedgeOptions | false
@@ -114,8 +117,8 @@ export interface Options<A, M = Readonly<Record<string, string>>, E = unknown, R
   extends Omit<CallOptions, "key"> {
   readonly service: string | Service<M>
   /**
-   * Opens the client of one instance. Its scope stays open while the instance is registered. All calls share the client,
-   * which must repair broken connections itself, as clients of HTTP and gRPC do.
+   * Opens the client of one instance. Its scope stays open while the instance is registered. All calls share the
+   * client. The client must repair broken connections itself, as HTTP and gRPC clients do.
    */
   readonly connect: (instance: ServiceInstance<M>) => Effect.Effect<A, E, R>
   /** The strategy that picks an instance for each call. Default: `Balancer.roundRobin`. */
@@ -126,9 +129,12 @@ export interface Options<A, M = Readonly<Record<string, string>>, E = unknown, R
   readonly connectTimeout?: Duration.Input
   /** How long an instance stays out after a failed `connect`. Default: 500 ms doubling up to 30 s, full jitter. */
   readonly connectBackoff?: Schedule.Schedule<unknown>
-  /** What `connect` depends on. A change of it replaces the client. Default: endpoints and metadata. */
+  /**
+   * A key of everything that `connect` depends on. If it changes, the client is replaced. Default: endpoints and
+   * metadata.
+   */
   readonly connectKey?: (instance: ServiceInstance<M>) => unknown
-  /** How long calls in flight may keep the client of an instance that has left. Default: 30 seconds. */
+  /** How long calls in flight may keep open the client of an instance that has left. Default: 30 seconds. */
   readonly closeTimeout?: Duration.Input
   /** How long a call waits for the first set (or `waitFor`, if that is longer). Default: 5 seconds. */
   readonly discoveryTimeout?: Duration.Input
@@ -197,7 +203,7 @@ const callPlanOf = <E>(check: Check, options: CallOptions<E>, before: CallPlan<E
       before.attemptTimeout :
       millis(check, "attemptTimeout", attemptTimeout, orInfinite),
     retryable: retryable === undefined ? before.retryable : check.callback("retryable", retryable),
-    // A `retryable` of the call's own replaces the client's notion of failure, too.
+    // A call's own `retryable` also replaces the client's definition of failure.
     isFailure: isFailure === undefined ?
       (retryable === undefined ? before.isFailure : undefined) :
       check.callback("isFailure", isFailure),

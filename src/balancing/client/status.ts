@@ -1,13 +1,13 @@
 /**
- * What the status in an error says about a retry: a code of gRPC, or a status of HTTP.
+ * Derives from the status in an error whether to retry: a gRPC code or an HTTP status.
  *
- * An instance that responded with `INVALID_ARGUMENT` has run the call, and every other instance would respond the same. So
- * an error with a status is retried only if its status invites that. Errors without a status say nothing.
+ * An instance that responded with `INVALID_ARGUMENT` has run the call, and every other instance would respond the same.
+ * So an error with a status is retried only for some statuses. Errors without a status give no such information.
  *
  * @module
  */
 
-/** gRPC's codes that this module names. */
+/** The gRPC codes that this module uses. */
 const grpc = {
   deadlineExceeded: 4,
   resourceExhausted: 8,
@@ -18,7 +18,7 @@ const grpc = {
   max: 16
 } as const
 
-/** Codes after which the instance counts as failed: the server, not the request, was the reason. */
+/** Codes that count as a failure of the instance: the server caused the error, not the request. */
 const grpcFailures: ReadonlySet<number> = new Set([
   grpc.deadlineExceeded,
   grpc.resourceExhausted,
@@ -27,13 +27,13 @@ const grpcFailures: ReadonlySet<number> = new Set([
   grpc.dataLoss
 ])
 
-/** Codes after which a call that may run twice is worth another attempt. */
+/** Codes after which another attempt is useful, for calls that may run twice. */
 const grpcRepeatable: ReadonlySet<number> = new Set([...grpcFailures, grpc.aborted])
 
-/** Statuses of a gateway or a server that does not serve now. */
+/** Statuses of a gateway or server that is temporarily unavailable. */
 const httpUnavailable: ReadonlySet<number> = new Set([502, 503, 504])
 
-/** A wrapper such as Effect's `UnknownError` keeps the error of the library in its `cause`. */
+/** A wrapper such as Effect's `UnknownError` stores the library's error in its `cause`. */
 const maxCauses = 5
 
 /** The first value that `read` finds in an error or in one of its causes. */
@@ -53,7 +53,7 @@ const ownGrpcCode = (error: object): number | undefined => {
   return isOfGrpc && Number.isInteger(error.code) && error.code >= 1 && error.code <= grpc.max ? error.code : undefined
 }
 
-/** The gRPC code of an error of grpc-js or ConnectRPC, also if another error wraps it. `undefined` if it has none. */
+/** The gRPC code of an error of grpc-js or ConnectRPC, even if another error wraps it. `undefined` if it has none. */
 export const grpcCodeOf = (error: unknown): number | undefined => inCauses(error, ownGrpcCode)
 
 const ownHttpStatus = (error: object): number | undefined => {
@@ -70,7 +70,7 @@ export const isRetryableStatus = (error: unknown): boolean | undefined => {
   return status === undefined ? undefined : httpUnavailable.has(status)
 }
 
-/** Whether a call that may run twice is worth another attempt. `undefined` if the error has no gRPC code. */
+/** Whether another attempt is useful for a call that may run twice. `undefined` if the error has no gRPC code. */
 export const isRepeatableCode = (error: unknown): boolean | undefined => {
   const code = grpcCodeOf(error)
   return code === undefined ? undefined : grpcRepeatable.has(code)
@@ -84,7 +84,7 @@ export const isFailureStatus = (error: unknown): boolean | undefined => {
   return status === undefined ? undefined : httpUnavailable.has(status)
 }
 
-/** Whether a connection was refused, so that nothing was sent: as Node, Bun and Deno report it. */
+/** Whether the connection was refused, so that nothing was sent. Covers the errors of Node, Bun and Deno. */
 export const isRefusedConnection = (error: unknown): boolean =>
   inCauses(error, (one) => {
     if (!(one instanceof Error)) return undefined

@@ -1,12 +1,12 @@
 /**
- * Turns among instances of equal weight: an array and a position in it.
+ * Round robin among instances of equal weight: an array and a position.
  *
  * @module
  */
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import type { PickRequest } from "../Strategy.ts"
 
-/** One instance after the other. A pick takes constant time. */
+/** Picks one instance after the other in constant time. */
 export class EqualTurns<M> {
   readonly #places = new Map<string, number>()
   readonly #instances: Array<ServiceInstance<M>> = []
@@ -31,7 +31,7 @@ export class EqualTurns<M> {
 
   pick({ exclude, random }: PickRequest): ServiceInstance<M> | undefined {
     const count = this.#instances.length
-    // A random start: clients that start together begin with different instances.
+    // A random start, so that clients that start together pick different instances first.
     let next = this.#next ?? Math.floor(random() * count)
     for (let tried = 0; tried < count; tried++) {
       if (next >= count) next = 0

@@ -1,8 +1,8 @@
 /**
- * Instances that are drawn at random in proportion to their weights, each with a state of its own.
+ * Instances that are drawn at random in proportion to their weights. Each has its own state.
  *
- * A draw takes constant time while all weights are equal, and otherwise descends a tree of sums. Exclusions cost nothing
- * unless the draw hits one of them. A sum is always computed from its two parts, so rounding does not add up.
+ * A draw takes constant time while all weights are equal. Otherwise it descends a tree of sums. Exclusions cost nothing
+ * unless a draw hits one. Each sum is recomputed from its two parts, so rounding errors do not accumulate.
  *
  * @module
  */
@@ -12,9 +12,9 @@ import { clampWeight, Weights } from "./Weights.ts"
 /** An instance of a {@link Pool}. */
 export interface Member<M, S> {
   instance: ServiceInstance<M>
-  /** 0 if it is not available. */
+  /** 0 if the instance is not available. */
   weight: number
-  /** Its index among the available ones, -1 if it is not available. */
+  /** The index among the available instances. -1 if the instance is not available. */
   place: number
   readonly state: S
 }
@@ -47,7 +47,7 @@ class SumTree {
     while ((i >>= 1) > 0) this.#add(i)
   }
 
-  /** The place at `at` (0 to the total). It never has the weight 0, unless all weights are 0. */
+  /** The place at `at` (0 to the total). Its weight is never 0, unless all weights are 0. */
   find(at: number): number {
     let i = 1
     while (i < this.#leaves) {
@@ -68,7 +68,7 @@ class SumTree {
 /** Instances that are drawn at random in proportion to their weights. */
 export class Pool<M, S> {
   readonly #members = new Map<string, Member<M, S>>()
-  /** Those that are available, in no order. */
+  /** The available instances, in no particular order. */
   readonly #available: Array<Member<M, S>> = []
   readonly #sums = new SumTree()
   readonly #weights = new Weights()
@@ -109,7 +109,9 @@ export class Pool<M, S> {
     return member === undefined || !isExcluded(member) ? member : this.#drawOthers(member, random, isExcluded)
   }
 
-  /** Sets the weight of each excluded instance that is drawn to 0 for the rest of the draw, which keeps it exact. */
+  /**
+   * Sets the weight of each drawn excluded instance to 0 for the rest of the draw. That keeps the distribution exact.
+   */
   #drawOthers(
     first: Member<M, S>,
     random: () => number,
@@ -142,7 +144,7 @@ export class Pool<M, S> {
     this.#sums.set(member.place, weight)
   }
 
-  /** Removes a member from the available ones. The last one moves into the gap. */
+  /** Removes a member from the available ones. The last one fills the gap. */
   #leave(member: Member<M, S>): void {
     const { place } = member
     member.place = -1

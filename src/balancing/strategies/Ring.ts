@@ -1,15 +1,17 @@
 /**
  * A ring of hashes on which instances own points (Karger et al., "Consistent Hashing and Random Trees", STOC 1997).
  *
- * Hashes are uniform, so points are sorted by putting them into buckets by their leading bits, with about one point in
- * each. Building takes linear time, and a lookup constant time. Effect's `HashRing` needs ten times the memory and more
- * than 1 µs for a lookup (ADR 0040).
+ * Hashes are uniform, so points are sorted into buckets by their leading bits, about one point per bucket. Building
+ * takes linear time, and a lookup takes constant time. Effect's `HashRing` needs ten times the memory and more than 1
+ * µs for a lookup (ADR 0040).
  *
  * @module
  */
 import { hash } from "../../internal/hash.ts"
 
-/** Hash `i` of an id: MurmurHash3's finalizer over steps from a start, both hashes of the id. */
+/**
+ * Hash `i` of an id: MurmurHash3's finalizer over an arithmetic sequence. The id's two hashes are its start and step.
+ */
 const pointHash = (start: number, step: number, i: number): number => {
   let h = start + Math.imul(step, i) | 0
   h = Math.imul(h ^ h >>> 16, 0x85ebca6b)
@@ -25,9 +27,9 @@ const add = (array: Uint32Array, index: number, amount: number): void => {
 
 /** An immutable ring. */
 export class Ring {
-  /** In the order of their text, so that all clients resolve equal hashes alike. */
+  /** Sorted as text, so that all clients resolve equal hashes alike. */
   readonly #ids: ReadonlyArray<string>
-  /** Sorted, and the index of the owner of each. */
+  /** The sorted points, and the index of each point's owner. */
   readonly #hashes: Uint32Array
   readonly #owners: Uint32Array
   /** The number of bits of a hash below those that select its bucket, and where each bucket starts. */

@@ -1,14 +1,14 @@
 /**
- * Turns in proportion to weights, evenly mixed.
+ * Round robin in proportion to weights, evenly mixed.
  *
- * nginx's smooth weighted round robin gives each turn to the instance that lags most behind its share, and looks at all
- * of them for each pick. Here the next turn goes to the instance with the earliest *deadline* among those whose turn is
- * *released*. With weight w, turn k is released at k/w and due at (k + 1)/w, in a virtual time that advances by 1/W for
- * each pick (W: the sum of all weights). Every instance is always within one call of its exact share, which nginx's
- * algorithm does not guarantee, and a pick costs O(log n).
+ * nginx's smooth weighted round robin gives each turn to the instance that lags most behind its share, and scans all
+ * instances for each pick. Here the next turn goes to the instance with the earliest *deadline* among those whose turn
+ * is *released*. With weight w, turn k is released at k/w and due at (k + 1)/w, in a virtual time that advances by 1/W
+ * per pick (W: the sum of all weights). Every instance always stays within one call of its exact share, which nginx's
+ * algorithm does not guarantee. A pick costs O(log n).
  *
- * R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980), has the proof; J. Bennett, H. Zhang,
- * "WF²Q: Worst-case Fair Weighted Fair Queueing", INFOCOM 1996, the algorithm.
+ * R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980), contains the proof. J. Bennett, H.
+ * Zhang, "WF²Q: Worst-case Fair Weighted Fair Queueing", INFOCOM 1996, contains the algorithm.
  *
  * @module
  */
@@ -24,13 +24,13 @@ interface Member<M> extends HeapItem {
   release: number
   /** When that turn is due. */
   due: number
-  /** Decides between equal deadlines. Drawn at the first pick after the instance was added. */
+  /** Breaks ties between equal deadlines. Drawn at the first pick after the instance was added. */
   rank: number
   /** The heap that holds it, `undefined` before that pick. */
   heap: Heap<Member<M>> | undefined
 }
 
-/** Virtual time is moved back to 0 after this many picks, before its steps are lost to rounding. */
+/** Virtual time restarts at 0 after this many picks, before rounding loses its steps. */
 const maxPicksPerEpoch = 2 ** 30
 
 /** Instances that take turns in proportion to their weights. */
@@ -60,7 +60,7 @@ export class WeightedTurns<M> {
     known.heap?.remove(known)
     this.#weights.change(known.weight, weight)
     known.weight = weight
-    // The next turn is never further away than one turn of the new weight.
+    // The next turn is at most one turn of the new weight away.
     known.release = Math.min(known.release, this.#time + 1 / weight)
     if (known.heap !== undefined) this.#enter(known, this.#waiting)
   }
@@ -83,7 +83,7 @@ export class WeightedTurns<M> {
     if (this.#time * this.#weights.total > maxPicksPerEpoch) this.#beginEpoch()
     if (!this.#hasStarted && this.#members.size > 0) {
       this.#hasStarted = true
-      // A random start: clients that start together begin at different points of the schedule.
+      // A random start, so that clients that start together begin at different points of the schedule.
       for (let turns = Math.floor(random() * Math.min(2 * this.#members.size, 1000)); turns > 0; turns--) this.#turn()
     }
     return this.#turn(exclude)?.instance
@@ -94,7 +94,7 @@ export class WeightedTurns<M> {
     return new Map(Array.from(this.#members, ([id, { release }]) => [id, release - this.#time]))
   }
 
-  /** Gives the next turn. An excluded instance loses its turn, so it has nothing to catch up with later. */
+  /** Takes the next turn. An excluded instance forfeits its turn, so it does not catch up later. */
   #turn(exclude?: (id: string) => boolean): Member<M> | undefined {
     const passed: Array<Member<M>> = []
     try {
@@ -120,7 +120,7 @@ export class WeightedTurns<M> {
       // Treat times that differ by rounding only as equal.
       if (first.release - this.#time > 1e-9 / first.weight) {
         if (this.#released.first !== undefined) break
-        // All instances with a released turn are gone: advance to the next release.
+        // No instance has a released turn: advance to the next release.
         this.#time = first.release
       }
       this.#waiting.remove(first)
@@ -135,7 +135,7 @@ export class WeightedTurns<M> {
     heap.add(member)
   }
 
-  /** Shifts all times by the same amount, so that the order in the heaps stays. */
+  /** Shifts all times by the same amount, which keeps the order in the heaps. */
   #beginEpoch(): void {
     for (const member of this.#members.values()) {
       member.release -= this.#time

@@ -4,20 +4,22 @@
  * @module
  */
 
-/** The range that weights are clamped to, so that sums and ratios stay exact enough. */
+/** The limits of weights, which keep sums and ratios exact enough. */
 const minWeight = 1e-6
 const maxWeight = 1e6
 
-/** A weight as strategies use it: 0 unless it is above 0, and otherwise from 1e-6 to 1e6. */
+/** Returns the weight for strategies: 0 unless it is above 0, otherwise clamped to 1e-6 … 1e6. */
 export const clampWeight = (weight: number): number => weight > 0 ? Math.min(Math.max(weight, minWeight), maxWeight) : 0
 
-/** The number of instances of each weight. The total is computed again after a change, so rounding does not add up. */
+/**
+ * Counts the instances of each weight. The total is recomputed after a change, so rounding errors do not accumulate.
+ */
 export class Weights {
   readonly #counts = new Map<number, number>()
   #count = 0
   #total: number | undefined
 
-  /** Replaces one weight by another. 0 stands for an instance that is absent. */
+  /** Replaces one weight by another. 0 stands for an absent instance. */
   change(from: number, to: number): void {
     if (from === to) return
     this.#add(from, -1)

@@ -1,5 +1,5 @@
 /**
- * The same instance for the same key, in every client.
+ * Picks the same instance for the same key, in every client.
  *
  * @module
  */
@@ -19,13 +19,13 @@ import { clampWeight, Weights } from "./Weights.ts"
  */
 export interface ConsistentHashOptions {
   /**
-   * The number of points on the ring of an instance of average weight, from 1 to 4,096. Default: 256, which keeps the
+   * The number of points on the ring for an instance of average weight, from 1 to 4,096. The default of 256 keeps the
    * share of each of 50 equal instances within about 20 % of the mean. All clients must use the same number.
    */
   readonly points?: number
 }
 
-/** The number of hashes of a key that one pick tries before it compares all instances. */
+/** How many hashes of a key one pick tries before it compares all instances. */
 const maxRehashes = 8
 
 class ConsistentHash<M> implements Picker<M> {
@@ -61,7 +61,7 @@ class ConsistentHash<M> implements Picker<M> {
     if (this.#instances.size === 0) return undefined
     const ring = this.#currentRing()
     const sought = key ?? this.#defaultKey ?? String(random())
-    // A key whose instance is excluded is hashed again, so that such keys spread over all other instances.
+    // If the instance is excluded, hash the key again: such keys then spread over all other instances.
     for (let attempt = 0; attempt < maxRehashes; attempt++) {
       const id = ring.ownerOf(hash(sought, attempt))
       if (id !== undefined && exclude?.(id) !== true) return this.#instances.get(id)
@@ -87,12 +87,12 @@ class ConsistentHash<M> implements Picker<M> {
   }
 
   #pointsOf(): (id: string) => number {
-    // A power of two, so that it seldom changes with the mean weight. All points move when it does.
+    // A power of two, because it rarely changes with the mean weight. A change moves all points.
     const unit = 2 ** Math.round(Math.log2(this.#weights.mean))
     return (id) => Math.max(1, Math.round(this.#points * this.#weightOf(id) / unit))
   }
 
-  /** Rendezvous hashing, for keys whose instances are all excluded. */
+  /** Rendezvous hashing, for keys whose hashed instances are all excluded. */
   #highestScore(sought: string, exclude: PickRequest["exclude"]): ServiceInstance<M> | undefined {
     let best: ServiceInstance<M> | undefined
     let bestScore = -1
@@ -110,16 +110,16 @@ class ConsistentHash<M> implements Picker<M> {
  *
  * **Details**
  *
- * Instances own keys in proportion to their weights. Owners depend on ids, weights and options only, so all clients that
- * see the same set agree. If one of n equal instances leaves, about 1/n of the keys move. If it is excluded, its keys
- * spread evenly over the others, each key always to the same one.
+ * Instances own keys in proportion to their weights. Owners depend on ids, weights and options only, so all clients
+ * with the same set agree. If one of n equal instances leaves, about 1/n of the keys move. If it is excluded, its keys
+ * spread evenly over the others; each key always moves to the same one.
  *
- * `key` is the key of calls that have none. Without both, each call goes to a random instance, in proportion to weights.
+ * `key` is the key of calls without one. Without either, each call goes to a random instance, in proportion to weights.
  *
  * **Gotchas**
  *
- * The first pick after a change of the ids or weights builds the ring again: about 2 ms for 100 instances, 30 ms for 1,000.
- * Use fewer `points` for larger services.
+ * The first pick after a change of ids or weights rebuilds the ring: about 2 ms for 100 instances, 30 ms for 1,000. Use
+ * fewer `points` for larger services.
  *
  * **Example**
  *

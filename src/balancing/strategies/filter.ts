@@ -1,5 +1,5 @@
 /**
- * A part of the instances.
+ * Restricts a strategy to a part of the instances.
  *
  * @module
  */
@@ -12,11 +12,11 @@ import { make, type Picker, type Strategy } from "../Strategy.ts"
  *
  * **Details**
  *
- * The predicate runs once for each change of an instance. If no instance satisfies it, none is picked.
+ * The predicate runs once for each change of an instance. If no instance satisfies it, no instance is picked.
  *
  * **Gotchas**
  *
- * If the predicate throws, the instance is passed over until the next set, and a service client logs a warning.
+ * If the predicate throws, the balancer skips the instance until the next set, and a service client logs the exception.
  *
  * **Example**
  *

@@ -1,5 +1,5 @@
 /**
- * A random instance, in proportion to weights.
+ * Picks a random instance, in proportion to weights.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Turns in proportion to weights.
+ * Round robin in proportion to weights.
  *
  * @module
  */
@@ -60,8 +60,9 @@ class RoundRobin<M> implements Picker<M> {
  *
  * **Details**
  *
- * Equal weights give plain turns, and a pick takes constant time. Otherwise a pick costs O(log n): weights 5, 1, 1 give
- * _a b a a c a a_. Without changes of the set and exclusions no instance is ever a whole call off its exact share.
+ * With equal weights the instances take plain turns, and a pick takes constant time. Otherwise a pick costs O(log n):
+ * weights 5, 1, 1 give _a b a a c a a_. As long as the set does not change and nothing is excluded, no instance
+ * deviates from its exact share by a whole call.
  *
  * **Example**
  *

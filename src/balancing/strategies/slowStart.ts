@@ -8,10 +8,10 @@ import { checkOptions } from "../../internal/options.ts"
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import { type Inspection, make, type Outcome, type Picker, type PickRequest, type Strategy } from "../Strategy.ts"
 
-/** The part of its share that a new instance starts with. With 0 it would never warm up. */
+/** The initial part of a new instance's share. With 0 it would never warm up. */
 const initialShare = 0.1
 
-/** How many new instances one pick declines before it takes the next one. */
+/** How many new instances one pick declines before it accepts the next one. */
 const maxDeclined = 4
 
 class SlowStart<M> implements Picker<M> {
@@ -92,13 +92,13 @@ class SlowStart<M> implements Picker<M> {
  *
  * **When to use**
  *
- * When instances need time to fill caches, compile code or open pools.
+ * Instances need time to fill caches, compile code or open pools.
  *
  * **Details**
  *
- * The window starts when the instance becomes available. The instances of the first set count as warm. Picks that fall on
- * a new instance are declined at random and repeated, so it fits any strategy. If most instances are new, they get their
- * full shares.
+ * The window starts when the instance becomes available. The instances of the first set count as warm. If a pick
+ * selects a new instance, it is declined at random and repeated, so `slowStart` fits any strategy. If most instances
+ * are new, they get their full shares.
  *
  * **Example**
  *

@@ -1,12 +1,12 @@
 /**
  * The less loaded of two random instances.
  *
- * Two instances are drawn at random, in proportion to their weights, and the less loaded one gets the call. That keeps
- * the load nearly as even as comparing all instances would, at constant cost. It also avoids the herd of clients that
- * see the same numbers and all choose the same instance (M. Mitzenmacher, "The Power of Two Choices in Randomized Load
- * Balancing", IEEE TPDS 12(10), 2001).
+ * Draws two instances at random, in proportion to their weights. The less loaded one gets the call. That balances the
+ * load nearly as well as comparing all instances, at constant cost. It also avoids herding, where clients with the same
+ * data all choose the same instance (M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", IEEE
+ * TPDS 12(10), 2001).
  *
- * Weights count twice: in the draw, and in the load that an instance should have. Of two with equal load the first one
+ * Weights count twice: in the draw, and in the load that an instance should have. If two have equal load, the first one
  * drawn wins, so idle instances get calls in proportion to their weights.
  *
  * @module
@@ -25,11 +25,11 @@ import {
 } from "../Strategy.ts"
 import { type Member, Pool } from "./Pool.ts"
 
-/** What is measured of one instance. */
+/** The measurements of one instance. */
 interface Load {
   readonly begin: () => void
   readonly end: (latencyMillis: number, outcome: Outcome) => void
-  /** The load: less is better. `share` is the weight of the instance as a multiple of the mean. */
+  /** The load; lower is better. `share` is the weight of the instance as a multiple of the mean. */
   readonly read: (now: number, share: number) => number
   readonly inspect: (now: number) => Inspection
 }
@@ -96,12 +96,12 @@ class InFlight implements Load {
   }
 }
 
-/** Latencies below this count as equal, so that calls in flight decide among fast instances. */
+/** Latencies below this count as equal, so that fast instances differ by calls in flight only. */
 const minLatencyMillis = 1e-3
 
 /**
- * The latency of an instance that has calls in flight and no measurement yet: worse than any measured one, so that it
- * gets no second call before the first has ended.
+ * The assumed latency of an instance with calls in flight but without a measurement: higher than any measured one. So
+ * it gets no second call before the first has ended.
  */
 const maxLatencyMillis = 1e9
 
@@ -124,7 +124,7 @@ class PeakEwma implements Load {
     this.#inFlight--
     const latency = Math.min(latencyMillis, maxLatencyMillis)
     if (this.#latency === undefined || latency > this.#latency) this.#latency = latency
-    // A fast failure must not lower the latency: it would attract calls.
+    // A fast failure must not lower the latency, because that would attract calls.
     else if (!ok) return
     else this.#latency = latency + (this.#latency - latency) * this.#weightAt(now)
     this.#at = Math.max(now, this.#at)
@@ -178,7 +178,7 @@ export const leastRequests: Strategy = make(
  * @category models
  */
 export interface PeakEwmaOptions {
-  /** After how long the weight of a measurement has dropped to 37 % (1/e). Default: 10 seconds. */
+  /** The time after which the weight of a measurement has dropped to 37 % (1/e). Default: 10 seconds. */
   readonly decay?: Duration.Input
 }
 
@@ -187,10 +187,11 @@ export interface PeakEwmaOptions {
  *
  * **Details**
  *
- * The latency is a moving average that rises at once and falls slowly, as in Finagle ("Peak EWMA", twitter.github.io/finagle,
- * Clients). So a stalling instance loses its traffic with its first slow answer. As the measurement decays, the instance
- * gets calls again. A failure never lowers the latency: an instance that fails fast attracts no calls. Calls in flight
- * count for the weight of the instance, and include the call that is about to start.
+ * The latency is a moving average that rises at once and falls slowly, as in Finagle ("Peak EWMA",
+ * twitter.github.io/finagle, Clients). So a stalling instance loses its traffic with its first slow answer. As that
+ * measurement decays, the instance gets calls again. A failure never lowers the latency, so an instance that fails fast
+ * attracts no calls. Calls in flight are divided by the weight of the instance, and include the call that is about to
+ * start.
  *
  * **Example**
  *

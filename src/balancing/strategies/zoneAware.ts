@@ -1,5 +1,5 @@
 /**
- * Instances of one zone first.
+ * Prefers the instances of one zone.
  *
  * @module
  */
@@ -18,8 +18,8 @@ export interface ZoneAwareOptions {
   /** The zone of this client. */
   readonly zone: string
   /**
-   * The number of available instances that the zone must have to get all calls. With fewer, calls go to all zones, which
-   * protects the few from overload. A whole number of at least 1. Default: 1.
+   * The number of available instances that the zone needs to get all calls. With fewer, calls go to all zones, so that
+   * the few are not overloaded. A whole number of at least 1. Default: 1.
    */
   readonly minLocal?: number
 }
@@ -76,8 +76,8 @@ class ZoneAware<M> implements Picker<M> {
  *
  * **Details**
  *
- * Calls go to the zone while it has at least `minLocal` available instances that are not all excluded, and otherwise to
- * all zones. The strategy keeps its state for both, so switching between them loses nothing.
+ * Calls go to the zone while it has at least `minLocal` available instances and at least one of them is not excluded.
+ * Otherwise they go to all zones. The strategy keeps its state for both, so switching loses nothing.
  *
  * **Example**
  *

@@ -12,7 +12,7 @@ import { formatDuration } from "../../internal/time/format.ts"
 import { withoutStack } from "../../internal/withoutStack.ts"
 import { runShell } from "./shell.ts"
 
-/** What is checked. */
+/** The target of a check. */
 export type Probe =
   /** A GET of this URL must return a status from 200 to 399. Redirects are not followed. */
   | { readonly _tag: "Http"; readonly url: string }
@@ -44,16 +44,16 @@ const show = (probe: Probe): string => {
   }
 }
 
-/** The time between two checks, and the limit of one, by default. */
+/** The default time between two checks, which also limits one check. */
 export const defaultInterval: Duration.Duration = Duration.seconds(5)
 
-/** The probe of a URL, or the broken rule. */
+/** Parses a URL. Fails with the broken rule. */
 export const fromUrl = (text: string): Result.Result<Probe, string> =>
   URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) && new URL(text).username === "" ?
     Result.succeed({ _tag: "Http", url: text }) :
     Result.fail("it must be a URL such as http://127.0.0.1:8080/health, without credentials")
 
-/** The probe of an address, or the broken rule. */
+/** Parses an address. Fails with the broken rule. */
 export const fromAddress = (text: string): Result.Result<Probe, string> => {
   const [, bracketed, name, digits] = /^(?:\[([0-9a-f:.%a-z]+)\]|([^\s:/?#@[\]]+)):(\d{1,5})$/i.exec(text) ?? []
   const [host, port] = [bracketed ?? name, Number(digits)]
@@ -62,7 +62,7 @@ export const fromAddress = (text: string): Result.Result<Probe, string> => {
     Result.fail("it must be host:port, such as 127.0.0.1:8080, with a port of 1 to 65535")
 }
 
-/** The probe of a command, or the broken rule. */
+/** Parses a command. Fails with the broken rule. */
 export const fromCommand = (text: string): Result.Result<Probe, string> =>
   text.trim() === "" ?
     Result.fail("it must be a command, such as pg_isready") :
@@ -90,7 +90,7 @@ const open = (host: string, port: number): Effect.Effect<void, string> =>
     return Effect.sync(() => socket.destroy())
   })
 
-/** Checks once. A check that takes longer than `timeout` has failed, and what it started is ended. */
+/** Checks once. A check that exceeds `timeout` fails, and everything it started is killed. */
 export const check = (probe: Probe, timeout: Duration.Duration): Effect.Effect<void, ProbeFailed> => {
   const once = probe._tag === "Http" ?
     request(probe.url) :

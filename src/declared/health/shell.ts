@@ -1,5 +1,5 @@
 /**
- * Commands that a user wrote, run by the shell of the system.
+ * Runs users' commands in the system's shell.
  *
  * @module
  */
@@ -7,25 +7,25 @@ import { Effect } from "effect"
 import { spawn } from "node:child_process"
 import process from "node:process"
 
-/** How many characters of the output are kept: its end. */
+/** How many characters of the output are kept, from its end. */
 const maxOutput = 2000
 
 /**
- * Runs a command in `sh` (`cmd.exe` on Windows), without input.
+ * Runs a command in `sh` (`cmd.exe` on Windows) without input.
  *
  * **Details**
  *
- * Fails unless the command exits with 0, with a text such as `exit code 3: the end of its output`. The command and all
- * processes that it starts are killed if the effect is interrupted.
+ * Fails unless the command exits with 0. The failure is a text such as `exit code 3: the end of its output`.
+ * Interruption kills the command and all processes that it has started.
  *
- * Values that are not the user's go into `env`: text that is inserted into a command would be code.
+ * Pass values from elsewhere in `env`: text inserted into a command would run as code.
  */
 export const runShell = (
   command: string,
   env: Readonly<Record<string, string>> = {}
 ): Effect.Effect<void, string> =>
   Effect.callback((resume) => {
-    // A process group of its own: a signal for the group reaches what the shell has started.
+    // A process group of its own, so that one signal reaches all processes of the shell.
     const hasGroup = process.platform !== "win32"
     const child = spawn(command, {
       shell: true,
@@ -39,10 +39,10 @@ export const runShell = (
     child.stderr.setEncoding("utf8").on("data", keep)
     child.once("error", (error) => resume(Effect.fail(error.message)))
     child.once("exit", (code) => {
-      // A process that the command left behind delays `close`: success does not wait for it.
+      // A process that the command left behind would delay `close`, so success does not wait for it.
       if (code === 0) resume(Effect.void)
     })
-    // After the whole output.
+    // Wait for the whole output.
     child.once("close", (code, signal) => {
       const lines = output.trim().replaceAll(/\s*\n\s*/g, "; ")
       resume(Effect.fail(`${signal ?? `exit code ${code}`}${lines && `: ${lines}`}`))
@@ -52,7 +52,7 @@ export const runShell = (
       try {
         process.kill(hasGroup ? -child.pid : child.pid, "SIGKILL")
       } catch {
-        // It has ended.
+        // The process has already ended.
       }
     })
   })
