@@ -62,7 +62,7 @@ const classes: ReadonlyArray<Class> = [
   { files: /^test\/examples\/documents\.test\.ts$/, everyday: onNode(newest), all: newest },
   // What the runtime does, not the version of etcd, decides whether these pass.
   {
-    files: /^test\/(?:etcd\/grpc|http|grpc|rpc|promise|examples|interop)\/|\/(?:process|exit)\.test\.ts$/,
+    files: /^test\/(?:internal|etcd\/grpc|http|grpc|rpc|promise|examples|interop)\/|\/(?:process|exit)\.test\.ts$/,
     everyday: newest,
     all: [...newest, ...onNode(older)]
   },

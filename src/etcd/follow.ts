@@ -17,6 +17,7 @@
  * @module
  */
 import { Duration, Effect, Fiber, Option, Pull, Random, type Schedule, type Scope, Stream } from "effect"
+import { lasting } from "../internal/lasting.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
 import { Steps } from "../internal/time/Steps.ts"
 import type { Etcd } from "./Etcd.ts"
@@ -171,13 +172,13 @@ export const follow = Effect.fnUntraced(function* (
     return yield* watch(startRevision)
   })
 
-  while (true) {
+  return yield* lasting(Effect.gen(function* () {
     const startedAt = yield* monotonicMillis
     const error = yield* Effect.flip(run)
     const now = yield* monotonicMillis
     if (now - startedAt >= healthySpellMillis) backoff.reset()
     yield* pause(yield* advance({ _tag: "Failed", error }, now), error)
-  }
+  }))
 }, Effect.scoped)
 
 /** Whether etcd still has a write, as far as it can say: it cannot if the write is compacted. */

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { Array as Arrays, Effect, Exit } from "effect"
+import { Array as Arrays, Cause, Effect, Exit } from "effect"
+import { unchainedCallback } from "./unchained.ts"
 
 /** A queue for one reader that resumes in a microtask. */
 export class Inbox<A, E = never> {
@@ -26,9 +27,18 @@ export class Inbox<A, E = never> {
     return true
   }
 
+  get size(): number {
+    return this.#messages.length
+  }
+
   /** Closes it: the reader takes the remaining messages, then fails. */
   fail(error: E): void {
-    this.#end ??= Exit.fail(error)
+    this.end(Cause.fail(error))
+  }
+
+  /** Closes it: the reader takes the remaining messages, then fails with the cause. */
+  end(cause: Cause.Cause<E>): void {
+    this.#end ??= Exit.failCause(cause)
     this.#notify()
   }
 
@@ -54,7 +64,7 @@ export class Inbox<A, E = never> {
   }
 
   get #arrival(): Effect.Effect<void> {
-    return Effect.callback((resume) => {
+    return unchainedCallback((resume) => {
       this.#wake = () => resume(Effect.void)
       return Effect.sync(() => {
         this.#wake = undefined

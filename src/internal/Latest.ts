@@ -6,6 +6,7 @@
  * @module
  */
 import { Cause, Effect, Exit, type Pull, Stream } from "effect"
+import { unchainedCallback } from "./unchained.ts"
 
 type Values<A, E> = Pull.Pull<readonly [A], E>
 
@@ -38,7 +39,7 @@ export class Latest<A, E = never> {
           seen = newest
           return Effect.succeed([newest.value])
         }
-        return this.#ended ?? Effect.callback<readonly [A], E | Cause.Done>((resume) => {
+        return this.#ended ?? unchainedCallback<readonly [A], E | Cause.Done>((resume) => {
           const reader = () => resume(pull)
           this.#waiting.add(reader)
           return Effect.sync(() => this.#waiting.delete(reader))

@@ -8,13 +8,14 @@
  *
  * @module
  */
-import { Deferred, type Duration, Effect, Option, Queue, Result, type Schedule, Stream } from "effect"
+import { Cause, Deferred, type Duration, Effect, Option, Result, type Schedule, Stream } from "effect"
 import * as Backoff from "../etcd/Backoff.ts"
 import { Etcd } from "../etcd/Etcd.ts"
 import type { KeyValue } from "../etcd/messages/kv.ts"
 import type { WatchEvent } from "../etcd/messages/watch.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { follow, type Followed, type FollowOptions } from "../etcd/follow.ts"
+import { Inbox } from "../internal/Inbox.ts"
 import { logSafely } from "../internal/logSafely.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { mapInSlices } from "../internal/time/slices.ts"
@@ -164,7 +165,8 @@ export const watch = <T extends KeyLike | PrefixLike>(
     let isAccepted = false
 
     /** Follows until the reader is too slow. */
-    const run = Stream.callback<Event<ValueOf<T>>, EtcdError>(Effect.fnUntraced(function* (queue) {
+    const run = Stream.unwrap(Effect.gen(function* () {
+      const waiting = new Inbox<Event<ValueOf<T>>, EtcdError | Cause.Done>()
       const full = yield* Deferred.make<void>()
       // Never wait for the reader here: the transport bounds what waits for `follow`.
       const report = (followed: Followed) =>
@@ -176,16 +178,19 @@ export const watch = <T extends KeyLike | PrefixLike>(
           knownAt = followed.revision
           if (events.length === 0) return
           firstRevision = 0n
-          Queue.offerAllUnsafe(queue, events)
-          if (Queue.sizeUnsafe(queue) < capacity) return
+          for (const event of events) waiting.offer(event)
+          if (waiting.size < capacity) return
           yield* Deferred.succeed(full, undefined)
           return yield* Effect.never
         })
       const known = knownAt === undefined ? {} : { knownAt }
       yield* follow(etcd, { ...settings, range, isAccepted, ...known }, report).pipe(
-        Effect.raceFirst(Deferred.await(full))
+        Effect.raceFirst(Deferred.await(full)),
+        Effect.andThen(Cause.done()),
+        Effect.onError((cause) => Effect.sync(() => waiting.end(cause))),
+        Effect.forkScoped
       )
-      yield* Queue.end(queue)
+      return Stream.fromPull(Effect.succeed(waiting.takeAll))
     }))
     return Stream.forever(run)
   }))

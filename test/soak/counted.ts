@@ -1,16 +1,9 @@
 /**
- * Counts what is alive in this process. Imported before anything else, so that every timer is counted, and so
- * that `effect` finds no `AsyncResource` on Deno, which keeps each of them (docs/guide/troubleshooting.md, "Memory grows on Deno").
+ * Counts what is alive in this process. Imported before anything else, so that every timer is counted.
  *
  * @module
  */
 import process from "node:process"
-
-const { getBuiltinModule } = process
-if ("deno" in process.versions) Object.assign(process, { getBuiltinModule: undefined })
-
-/** Call this once `effect` is loaded: other modules need `AsyncResource`. */
-export const restore = (): void => void Object.assign(process, { getBuiltinModule })
 
 type Handler = (...args: Array<unknown>) => void
 

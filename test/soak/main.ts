@@ -152,7 +152,10 @@ const soak = (runtime: RuntimeName): Effect.Effect<boolean, unknown, Scope.Scope
       args: [proxy.endpoint]
     })
     const search = makeSecretSearch()
-    program.onLine(({ text }) => search(text))
+    program.onLine(({ from, text }) => {
+      search(text)
+      if (from === "stderr") console.error(text)
+    })
     yield* program.awaitLine("ready")
 
     let asked = 0

@@ -2,13 +2,11 @@
  * The process that is soaked: 200 registrations of 100 services and 200 subscriptions to them. On SIGUSR2 it waits until
  * everything is registered and every set is live and right, and prints what is alive.
  */
-import { census, fiberMetrics, restore } from "./counted.ts"
+import { census, fiberMetrics } from "./counted.ts"
 import { Effect, Logger, Metric, Queue, type Scope, Stream } from "effect"
 import process from "node:process"
 import { discover, registerService, Registry } from "../../mod.ts"
 import type { InstanceSet } from "../../src/registry/model/InstanceSet.ts"
-
-restore()
 
 const [endpoint = ""] = process.argv.slice(2)
 const services = Array.from({ length: 100 }, (_, index) => `service-${index}`)

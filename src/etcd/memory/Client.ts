@@ -4,6 +4,7 @@
  * @module
  */
 import { Array, Effect, type Pull, Result, type Scope, Stream } from "effect"
+import { unchainedCallback } from "../../internal/unchained.ts"
 import type { MemberCalls } from "../Administration.ts"
 import type { Etcd } from "../Etcd.ts"
 import { Cancelled, EtcdError, Unimplemented } from "../EtcdError.ts"
@@ -135,7 +136,7 @@ class Client {
    */
   #awaitMore(watch: Watch): Effect.Effect<void> {
     return Effect.withFiber((fiber) =>
-      Effect.callback<void>((resume) => {
+      unchainedCallback<void>((resume) => {
         if (watch.isReady || this.#closed !== undefined) return resume(Effect.void)
         watch.wake = () => {
           watch.wake = undefined

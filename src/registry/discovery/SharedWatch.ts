@@ -13,6 +13,7 @@ import type { EtcdError } from "../../etcd/EtcdError.ts"
 import { follow, type Followed } from "../../etcd/follow.ts"
 import { Freshness } from "../../etcd/Freshness.ts"
 import { Latest } from "../../internal/Latest.ts"
+import { lasting } from "../../internal/lasting.ts"
 import { logSafely } from "../../internal/logSafely.ts"
 import { monotonicMillis, sleepUntil } from "../../internal/time/monotonic.ts"
 import { type DiscoveryError, DiscoveryRefused } from "./DiscoveryError.ts"
@@ -135,6 +136,6 @@ export const make = Effect.fnUntraced(function* <A>(
   })
 
   yield* start
-  yield* Effect.forkScoped(Effect.catchCause(Effect.forever(reconcile), end))
+  yield* Effect.forkScoped(Effect.catchCause(lasting(reconcile), end))
   return values.changes
 })

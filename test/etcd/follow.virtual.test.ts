@@ -1,0 +1,37 @@
+import { Duration, Effect, Schedule } from "effect"
+import assert from "node:assert/strict"
+import { AsyncLocalStorage } from "node:async_hooks"
+import { prefix } from "../../src/etcd/Etcd.ts"
+import { EtcdError, Unavailable } from "../../src/etcd/EtcdError.ts"
+import { follow } from "../../src/etcd/follow.ts"
+import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
+import { describe } from "../harness/it.ts"
+import { elapse, start, verify } from "../harness/virtual.ts"
+
+const unavailable = new EtcdError({ reason: new Unavailable({ detail: "down" }), method: "range" })
+
+describe("follow", () => {
+  verify(
+    "each attempt of follow starts in the same async scope, so that no chain of scopes grows in an outage",
+    () =>
+      Effect.gen(function* () {
+        const storage = new AsyncLocalStorage<number>()
+        const found: Array<number | undefined> = []
+        const etcd = yield* EtcdMemory.make()
+        const range = Effect.suspend(() => {
+          found.push(storage.getStore())
+          storage.enterWith(found.length)
+          return Effect.fail(unavailable)
+        })
+        const options = {
+          range: prefix("/a/"),
+          progressEvery: Duration.seconds(10),
+          progressTimeout: Duration.seconds(5),
+          retry: Schedule.spaced("1 second")
+        }
+        yield* start(follow({ ...etcd, range: () => range }, options, () => Effect.void))
+        yield* elapse("3500 millis")
+        assert.deepEqual(found, [undefined, undefined, undefined, undefined])
+      })
+  )
+})
