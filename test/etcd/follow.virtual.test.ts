@@ -1,7 +1,6 @@
 import { Duration, Effect, Schedule } from "effect"
 import assert from "node:assert/strict"
 import { AsyncLocalStorage } from "node:async_hooks"
-import { prefix } from "../../src/etcd/Etcd.ts"
 import { EtcdError, Unavailable } from "../../src/etcd/EtcdError.ts"
 import { follow } from "../../src/etcd/follow.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
@@ -24,7 +23,7 @@ describe("follow", () => {
           return Effect.fail(unavailable)
         })
         const options = {
-          range: prefix("/a/"),
+          range: { key: "/a/b" },
           progressEvery: Duration.seconds(10),
           progressTimeout: Duration.seconds(5),
           retry: Schedule.spaced("1 second")
