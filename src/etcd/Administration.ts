@@ -1,6 +1,6 @@
 /**
- * What the {@link Etcd} contract has for administration: the members of the cluster, their state, and calls of RPCs
- * that have no operation of their own. `./admin` is built on it.
+ * The part of the {@link Etcd} contract for administration: members, their state, and calls of any RPC. `./admin` is
+ * built on it.
  *
  * @module
  */
@@ -140,7 +140,7 @@ export interface MemberCalls extends ClusterCalls {
 }
 
 /**
- * The rule that an endpoint breaks, and the endpoint as an error may show it.
+ * The rule that an endpoint breaks, and the endpoint without a password.
  *
  * @since 0.1.0
  * @category models
@@ -160,8 +160,8 @@ export interface Administration extends ClusterCalls {
   /**
    * Selects the member at an endpoint.
    *
-   * Calls use the client's credentials and certificates. Each call has a connection of its own, and its failure has no
-   * effect on the rest of the client. Fails with the rule that the endpoint breaks, and the endpoint without a password.
+   * Calls use the client's credentials and certificates. Each call has a connection of its own, and its failure does
+   * not affect the rest of the client. Fails with an {@link InvalidEndpoint}.
    */
   readonly at: (endpoint: string) => Result.Result<MemberCalls, InvalidEndpoint>
 }

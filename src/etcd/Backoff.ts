@@ -2,7 +2,7 @@
  * Backoffs: how long to wait before a retry.
  *
  * The delays have full jitter (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): each is
- * random between 0 and the capped exponential step. That spreads clients that lost the same server better than a jitter
+ * random between 0 and the capped exponential step. It spreads clients that lost the same server better than jitter
  * around the step.
  *
  * @since 0.1.0
@@ -43,8 +43,8 @@ export const fullJitter = (
  *
  * **Details**
  *
- * With a factor f a delay is at most about 2(f − 1) of the time waited so far. So a small factor keeps the wait short that
- * is left when etcd returns, if nothing else reports the return.
+ * With a factor f a delay is at most about 2(f − 1) of the time waited so far. So with a small factor, little of the
+ * delay is left when etcd returns.
  *
  * @since 0.1.0
  * @category schedules
@@ -52,22 +52,22 @@ export const fullJitter = (
 export const standard: Schedule.Schedule<unknown> = fullJitter("100 millis", "5 seconds", 1.06)
 
 /**
- * After a heartbeat or a revoke without a response, while the lease lasts: 50 ms doubling up to 500 ms.
+ * For heartbeats and revokes without a response, while the lease lasts: 50 ms doubling up to 500 ms.
  *
  * @internal
  */
 export const heartbeat: Schedule.Schedule<unknown> = fullJitter("50 millis", "500 millis")
 
 /**
- * After etcd refused what it may permit again, such as a role that is missing for a while: 1 s doubling up to 10 s.
+ * After a refusal that may end, such as a role that is missing for a while: 1 s doubling up to 10 s.
  *
  * @internal
  */
 export const refused: Schedule.Schedule<unknown> = fullJitter("1 second", "10 seconds")
 
 /**
- * The same schedule for calls of etcd: it ends at an error that is not retryable and when the client has closed, and a
- * delay ends early when etcd is back (D12).
+ * Adapts a schedule to calls of etcd. It ends at an error that is not retryable and when the client has closed; a delay
+ * ends early when etcd is back (D12).
  *
  * @internal
  */

@@ -83,15 +83,15 @@ export interface Etcd {
   /** Reads the state of the member that answers. */
   readonly status: Effect.Effect<StatusResponse, EtcdError>
   /**
-   * Completes when etcd answers again after an outage. Race a backoff against it, so that nothing sleeps through the
-   * return of etcd (D12).
+   * Completes when etcd answers again after an outage. Race a backoff against it to retry as soon as etcd is back
+   * (D12).
    *
    * An outage begins with a call that gets no response, and ends with the first response to a call that requires a
    * leader; a refusal counts. If there is no outage, this waits for the end of the next one. While etcd is away and
    * something waits here, the client probes all endpoints.
    */
   readonly recovered: Effect.Effect<void>
-  /** The members of the cluster, and what an operator does with them. See `@effect-etcd/discovery/admin`. */
+  /** Administration of the cluster. See `@effect-etcd/discovery/admin`. */
   readonly administration: Administration
 }
 

@@ -70,7 +70,7 @@ const CompactedBase: ReasonClass<"Compacted", {
  * @category reasons
  */
 export class Compacted extends CompactedBase {
-  /** For `JSON.stringify`, which cannot write a `bigint`. */
+  /** `JSON.stringify` cannot write a `bigint`. */
   toJSON(): unknown {
     return jsonOf({ ...this })
   }
@@ -132,7 +132,7 @@ export class FailedPrecondition extends FailedPreconditionBase {}
 
 const NotFoundBase: ReasonClass<"NotFound"> = Data.TaggedClass("NotFound")
 /**
- * What the request names does not exist, such as a member.
+ * The target of the request does not exist, such as a member.
  *
  * @since 0.1.0
  * @category reasons
@@ -141,7 +141,7 @@ export class NotFound extends NotFoundBase {}
 
 const AlreadyExistsBase: ReasonClass<"AlreadyExists"> = Data.TaggedClass("AlreadyExists")
 /**
- * What the request creates exists already.
+ * The request creates something that exists already.
  *
  * @since 0.1.0
  * @category reasons
@@ -246,7 +246,7 @@ export interface EtcdErrorFields {
   readonly key?: string
   /** The endpoint that the request was sent to. */
   readonly endpoint?: string
-  /** What the transport raised. */
+  /** The error of the transport. */
   readonly cause?: unknown
 }
 
@@ -282,7 +282,7 @@ const EtcdErrorBase: TaggedErrorClass<"EtcdError", EtcdErrorFields> = TaggedErro
  * @category errors
  */
 export class EtcdError extends EtcdErrorBase {
-  /** Whether the same request can succeed later without a change. */
+  /** Whether the same request can succeed later. */
   get retryable(): boolean {
     return retryable.has(this.reason._tag)
   }

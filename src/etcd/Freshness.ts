@@ -12,8 +12,8 @@ import type { EtcdError } from "./EtcdError.ts"
  *
  * **Details**
  *
- * `Live` data follows etcd. `Stale` data is the last known: etcd has been unreachable since `since` (milliseconds
- * of the epoch), with `cause` as the newest failure.
+ * `Live` data follows etcd. `Stale` data is the last known: etcd has been unreachable since `since` (milliseconds of
+ * the epoch). `cause` is the newest failure.
  *
  * @since 0.1.0
  * @category models

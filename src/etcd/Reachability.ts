@@ -3,12 +3,12 @@
  *
  * **Details**
  *
- * etcd counts as away from the first call that gets no response until the first response to a call that requires a
- * leader. A refusal is a response. Everything that waits for etcd waits on {@link Reachability.recovered}, so it starts
- * at once when etcd is back, whatever is left of its own backoff.
+ * etcd is away from the first call without a response until the first response to a call that requires a leader. A
+ * refusal is a response. Everything that waits for etcd races its backoff against {@link Reachability.recovered}, so it
+ * continues at once when etcd is back.
  *
- * While etcd is away and something waits, one fiber probes it. The delay between two probes grows by 5 % each, so that a
- * probe is at most a few per cent of the outage late.
+ * While etcd is away and something waits, one fiber probes it. The delay between probes grows by 5 % each time, so a
+ * probe is late by at most a few per cent of the outage.
  *
  * @module
  */
@@ -32,7 +32,7 @@ export interface Reachability {
   readonly recovered: Effect.Effect<void>
 }
 
-/** How to find out whether etcd is back. */
+/** How to probe etcd. */
 export interface Probe {
   /** Sends one call that requires a leader, to each endpoint. `answered` and `failed` record the outcome. */
   readonly probe: (limitMillis: number) => Effect.Effect<void>
@@ -40,7 +40,7 @@ export interface Probe {
   readonly run: (effect: Effect.Effect<void>) => void
 }
 
-/** The bounds of a probe's time limit, and its part of the outage so far in between. */
+/** The time limit of a probe is this fraction of the outage so far, within these bounds. */
 const minLimitMillis = 500
 const limitFraction = 0.1
 

@@ -1,14 +1,14 @@
 /**
  * A session: a lease that is kept alive for a scope.
  *
- * The lease is granted under an id chosen here, so that a grant whose answer was lost is recognised when it is repeated,
- * and can be revoked whether or not it was applied. A lease counts as lost when etcd says so, or when one time to live
- * has passed, on the monotonic clock, since the last acknowledged heartbeat was *sent*. That deadline is a timer of its
- * own. If the process itself was held up past it (a sleeping laptop, a blocked event loop), one more heartbeat asks etcd
- * before the lease is given up.
+ * The session chooses the id of the lease. So it recognises a repeated grant whose answer was lost, and can revoke the
+ * lease whether or not the grant was applied.
  *
- * One timer serves all sessions of a registry. A heartbeat has a fiber only until it is answered. Heartbeats that are
- * due shortly after one another are sent together, and then stay together.
+ * A lease is lost when etcd reports it, or when one time to live has passed on the monotonic clock since the last
+ * acknowledged heartbeat was *sent*. That deadline is a timer of its own. If the process itself was held up past the
+ * deadline (a sleeping laptop, a blocked event loop), one more heartbeat decides. One timer serves all sessions of a
+ * registry. A heartbeat has a fiber only until it is answered. Heartbeats that are due at almost the same time are sent
+ * together from then on.
  *
  * Closing the scope revokes the lease.
  *
@@ -42,11 +42,11 @@ import { logSafely } from "../internal/logSafely.ts"
 /** A lease that is kept alive. */
 export interface Session {
   readonly leaseId: LeaseId
-  /** A revision that existed when the lease was granted: what is put under the lease comes later. */
+  /** A revision from before the grant: every put under the lease has a later one. */
   readonly grantedAt: bigint
   /** When etcd may drop the lease unless another heartbeat is acknowledged: milliseconds of the monotonic clock. */
   readonly expiresAt: () => number
-  /** Completes when the lease is lost, with what showed it. */
+  /** Completes with the cause when the lease is lost. */
   readonly lost: Effect.Effect<EtcdError>
   /** Revokes the lease now instead of when the scope closes; takes at most `timeout`. */
   readonly release: (timeout: Duration.Duration) => Effect.Effect<void>
@@ -59,11 +59,11 @@ export interface SessionOptions {
   readonly ttl: Ttl
   /** How long closing the scope may take. */
   readonly releaseTimeout: Duration.Duration
-  /** Repeats the grant after a failure that is retryable. Default: never. */
+  /** Repeats the grant after a retryable failure. Default: never. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError>
   /**
-   * Gives the lease up when etcd refuses a heartbeat, instead of trying again until it expires. etcd refuses it if it
-   * refuses to write any key of the lease. Default: false.
+   * Ends the lease when etcd refuses a heartbeat, instead of retrying until the lease expires. etcd refuses a heartbeat
+   * if the user may not write one of the lease's keys. Default: false.
    */
   readonly endsWhenRefused?: boolean
 }
@@ -73,14 +73,14 @@ export interface Sessions {
   /**
    * Grants a lease and keeps it alive until the scope closes.
    *
-   * Fails as the grant does. An interrupted grant leaves no lease behind, provided that etcd answers. When the scope
-   * closes, the lease is revoked, with all its keys. If etcd does not answer within `releaseTimeout`, a warning is logged
-   * and the lease expires.
+   * Fails as the grant does. An interrupted grant leaves no lease behind, provided that etcd answers. Closing the scope
+   * revokes the lease, which deletes its keys. If etcd does not answer within `releaseTimeout`, a warning is logged and
+   * the lease expires.
    */
   readonly open: (options: SessionOptions) => Effect.Effect<Session, EtcdError, Scope.Scope>
 }
 
-/** The limit of a call about a lease; the lease's own third is the limit if that is shorter (R9). */
+/** The time limit of a call about a lease, unless a third of the TTL is shorter (R9). */
 const maxCallMillis = Duration.toMillis("3 seconds")
 
 /** How long revoking a lease that may not exist may take. */
@@ -89,7 +89,7 @@ const abandonMillis = Duration.toMillis("2 seconds")
 /** A heartbeat may be sent up to 5 % early so that several leases share one write. */
 const coalesceFraction = 0.05
 
-/** A deadline that is handled later than this means that the process was held up. */
+/** If a deadline is handled later than this, the process was held up. */
 const heldUpMillis = 1000
 
 const heartbeats = Metric.counter("etcd_discovery_heartbeats_total", {
@@ -97,7 +97,9 @@ const heartbeats = Metric.counter("etcd_discovery_heartbeats_total", {
   incremental: true
 })
 
-/** The bits of a lease id that are random. The 16 above them are the time of the grant, in seconds of the epoch. */
+/**
+ * The number of random bits of a lease id. The 16 bits above them are the time of the grant, in seconds of the epoch.
+ */
 const randomBits = 47n
 
 /** A positive int64 that no other lease has. */
@@ -108,18 +110,20 @@ const newLeaseId = (nowMillis: number): LeaseId => {
 }
 
 /**
- * How long ago a lease was granted, to the second, if a session granted it. Every 18 hours an older lease, or one of
- * another client, seems to be new.
+ * How long ago a session granted a lease, to the second. Wraps around after 18 hours, so an older lease, or that of
+ * another client, may seem new.
  */
 export const leaseAgeMillis = (id: LeaseId, nowMillis: number): number => {
   const granted = BigInt.asUintN(16, id >> randomBits)
   return Number(BigInt.asUintN(16, BigInt(Math.floor(nowMillis / 1000)) - granted)) * 1000
 }
 
-/** A call's limit: a third of the time to live, so that two more attempts fit. */
+/** The time limit of a call: at most a third of the time to live, so that two more attempts fit. */
 const callMillis = (ttl: Ttl): number => Math.min(maxCallMillis, ttl.seconds * 1000 / 3)
 
-/** Fails a call about a lease that has no answer within the limit of R9, whatever the client's own timeouts are. */
+/**
+ * Fails a call about a lease that has no answer within the limit of R9, even if the client's own timeouts are longer.
+ */
 export const withinLimit = <A>(
   call: Effect.Effect<A, EtcdError>,
   method: string,
@@ -142,15 +146,15 @@ class Lease {
   readonly onLost: (cause: EtcdError) => void
   readonly nextHeartbeat: Deadline
   readonly expiry: Deadline
-  /** `gone`: etcd said so, and there is nothing to revoke. */
+  /** `gone`: etcd reported that the lease does not exist, so there is nothing to revoke. */
   state: "unconfirmed" | "held" | "lost" | "gone" | "released" = "unconfirmed"
   /** When etcd may drop the lease. */
   deadline = 0
-  /** When the last heartbeat was sent that has not been acknowledged. */
+  /** When the newest heartbeat was sent, unless it was acknowledged. */
   triedAt: number | undefined
   failure: EtcdError | undefined
   retry: Steps<void> | undefined
-  /** The heartbeat that has no answer yet. */
+  /** The fiber of the pending heartbeat. */
   sending: Fiber.Fiber<void> | undefined
 
   constructor(id: LeaseId, { endsWhenRefused = false, ttl }: SessionOptions, keeper: Keeper, onLost: Lease["onLost"]) {
@@ -170,11 +174,11 @@ class Keeper {
   readonly #context: Context.Context<never>
   readonly #fork: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
   readonly #timers: Timers
-  /** The time of the heartbeat that was planned last. */
+  /** The time of the heartbeat that was scheduled last. */
   #planned = -Infinity
   /** Leases whose last heartbeat failed. */
   readonly #failing = new Set<Lease>()
-  /** Waits for etcd's return while there is one. */
+  /** Waits for etcd's return while a heartbeat has failed. */
   #awaitingReturn: Fiber.Fiber<void> | undefined
 
   constructor(etcd: Etcd, timers: Timers, context: Context.Context<never>) {
@@ -184,7 +188,9 @@ class Keeper {
     this.#fork = Effect.runForkWith(context)
   }
 
-  /** A grant or heartbeat that was sent at `sentAt` is acknowledged. The next one goes out one period after it. */
+  /**
+   * Records the acknowledgement of a grant or heartbeat sent at `sentAt`. The next heartbeat follows one period later.
+   */
   keep(lease: Lease, sentAt: number, ttlSeconds: number): void {
     lease.state = "held"
     lease.deadline = sentAt + ttlSeconds * 1000
@@ -213,7 +219,8 @@ class Keeper {
   }
 
   /**
-   * The lease is lost, unless no heartbeat could be sent in time because this process was held up. Then one more decides.
+   * The lease is lost, unless this process was held up and could send no heartbeat in time. Then one more heartbeat
+   * decides.
    */
   expire(lease: Lease, now: number): void {
     const { deadline, triedAt } = lease
@@ -290,7 +297,7 @@ class Keeper {
   }
 }
 
-/** The sessions of an etcd; their heartbeats are sent in this context. Nothing runs while there is no session. */
+/** Makes the sessions of an etcd. Heartbeats run in this context; no fiber runs while there is no session. */
 export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>): Sessions => {
   const keeper = new Keeper(etcd, timers, context)
   heartbeats.updateUnsafe(0, context)
@@ -325,7 +332,7 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
             }))
         )
       const grant = confirmed("leaseGrant", etcd.leaseGrant({ id: leaseId, ttl: ttl.seconds })).pipe(
-        // An earlier attempt was applied after all.
+        // An earlier attempt was applied.
         Effect.catchIf(
           (error) => error.reason._tag === "LeaseExists",
           () => confirmed("leaseKeepAlive", etcd.leaseKeepAlive({ id: leaseId, timeout: lease.callMillis }))
@@ -358,7 +365,7 @@ const revoke = (etcd: Etcd, id: LeaseId): Effect.Effect<void, EtcdError> =>
     Effect.retry(Backoff.untilBack(Backoff.heartbeat, etcd.recovered))
   )
 
-/** Revokes a lease that is held, or may still be. Logs a warning if etcd does not answer within `timeout`. */
+/** Revokes a lease that may still be held. Logs a warning if etcd does not answer within `timeout`. */
 export const release = (etcd: Etcd, id: LeaseId, timeout: Duration.Duration): Effect.Effect<void> =>
   revoke(etcd, id).pipe(
     Effect.timeoutOption(timeout),

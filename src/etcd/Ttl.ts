@@ -22,7 +22,7 @@ const minTtl: Duration.Duration = Duration.seconds(2)
 /** etcd's own limit, MaxLeaseTTL of its lease package. */
 const maxTtl: Duration.Duration = Duration.seconds(9_000_000_000)
 
-/** Checks a time to live, which is rounded up to whole seconds, and its heartbeat, by default a third of it. */
+/** Checks a time to live and its heartbeat, by default a third of it. Rounds the time to live up to whole seconds. */
 export const make = (check: Check, ttl: Duration.Input, heartbeat: Duration.Input | undefined): Ttl => {
   const seconds = Math.ceil(Duration.toSeconds(check.duration("ttl", ttl, { min: minTtl, max: maxTtl })))
   if (heartbeat === undefined) return { seconds, heartbeat: Duration.divideUnsafe(Duration.seconds(seconds), 3) }

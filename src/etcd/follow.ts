@@ -1,18 +1,17 @@
 /**
- * Follows a range of keys: lists it, watches it from the next revision, and resumes whatever happens.
+ * Follows a range of keys: lists it, watches it from the next revision, and resumes after every failure.
  *
- * This is the one place that resumes a watch. The states and their transitions are in `followState.ts`; this module runs
- * them: it lists, watches, waits, and hands each report to the caller, one after the other.
+ * This is the one place that resumes a watch. The states and their transitions are in `followState.ts`. This module
+ * runs them: it lists, watches, waits, and passes each report to the caller, one after the other.
  *
  * - A list is a linearizable read in pages at one revision `r`. The watch starts at `r + 1`.
  * - A watch that fails is opened again from the next revision, under the backoff of `retry`. The backoff starts afresh
  *   after a watch that lived for {@link healthySpellMillis}.
- * - A compacted revision, another cluster id, and a revision or raft term lower than a known one mean that the history in
- *   between is gone: the range is listed again. If another history has already passed the known revision, none of these
- *   reveals it. So before resuming, `follow` reads the last write that it reported, and lists the range if etcd no longer
- *   has it.
+ * - A compacted revision, another cluster id, or a lower revision or raft term than before means that the history in
+ *   between is gone: `follow` relists. None of these reveals another history that has already passed the known
+ *   revision. So before resuming, `follow` reads the last write that it reported, and relists if etcd no longer has it.
  *
- * A silent watch is the transport's business: `Etcd.watch` fails with `DeadlineExceeded`.
+ * The transport detects a silent watch: `Etcd.watch` fails with `DeadlineExceeded`.
  *
  * @module
  */
@@ -42,27 +41,27 @@ export type { Followed } from "./followState.ts"
 /** How to follow. */
 export interface FollowOptions {
   readonly range: KeyRange
-  /** The caller has the range at this revision: begin with the watch. Default: begin with a list. */
+  /** The revision at which the caller has read the range: begin with the watch. Default: begin with a list. */
   readonly knownAt?: bigint
-  /** The caller has read this range before, so that a refusal is retried from the start. Default: `false`. */
+  /** Whether the caller has read this range before: then even the first refusal is retried. Default: `false`. */
   readonly isAccepted?: boolean
-  /** Events carry what the key held before. Default: `false`. */
+  /** Whether events carry the previous value of the key. Default: `false`. */
   readonly prevKv?: boolean
   readonly progressEvery: Duration.Duration
   readonly progressTimeout: Duration.Duration
   readonly retry: Schedule.Schedule<unknown, EtcdError>
 }
 
-/** A watch that lived this long ends a spell of trouble: the backoff starts afresh. */
+/** After a watch that lived this long, the backoff starts afresh. */
 const healthySpellMillis = Duration.toMillis("10 seconds")
 
 /**
- * How long a new watch may take to report what was missed, or that it is compacted. etcd looks after watches that are
- * behind every 100 ms.
+ * How long a new watch may take to report missed changes, or a compaction. etcd serves watches that are behind every
+ * 100 ms.
  */
 const catchUpGrace = Duration.millis(500)
 
-/** The mean pause after a refusal. */
+/** The mean delay after a refusal. */
 const refusalPauseMillis = Duration.toMillis("5 seconds")
 
 const endedWatch = new EtcdError({
@@ -112,8 +111,8 @@ export const follow = Effect.fnUntraced(function* (
   })
 
   /**
-   * Takes what comes next. If the grace passes before, it reports that nothing was missed. The pull continues meanwhile:
-   * interrupting it could lose what it has taken already.
+   * Takes the next responses. If the grace passes first, it reports that nothing was missed. The pull continues
+   * meanwhile, because interrupting it could lose responses that it has taken.
    */
   const takeInGrace = Effect.fnUntraced(function* <A>(take: Effect.Effect<A, EtcdError>) {
     const taking = yield* Effect.forkScoped(take, { startImmediately: true })
@@ -139,8 +138,8 @@ export const follow = Effect.fnUntraced(function* (
   }, Effect.scoped)
 
   /**
-   * Completes when etcd is back, so that nothing sleeps through its return (D12). The fiber stays over the attempts in
-   * between: a return that comes during an attempt that fails counts, too.
+   * Completes when etcd is back (D12). The fiber outlives the attempts in between, so that a return during a failing
+   * attempt counts, too.
    */
   const recovery = Effect.gen(function* () {
     recovering ??= yield* Effect.forkIn(etcd.recovered, scope, { startImmediately: true })
@@ -181,11 +180,11 @@ export const follow = Effect.fnUntraced(function* (
   }))
 }, Effect.scoped)
 
-/** Whether etcd still has a write, as far as it can say: it cannot if the write is compacted. */
+/** Whether etcd still has a write. A compacted write counts as present, since etcd cannot tell. */
 const hasWrite = (etcd: Etcd, write: Write | undefined): Effect.Effect<boolean, EtcdError> => {
   if (write === undefined) return Effect.succeed(true)
   const { key, modRevision, type } = write
-  // With the value: a read without values carries no lease on etcd 3.7.
+  // Read the value too: on etcd 3.7 a read without values carries no lease.
   const read = (revision: bigint) => Effect.map(etcd.range({ key, revision }), ({ kvs }) => kvs[0])
   const has = type === "put" ?
     Effect.map(read(modRevision), (found) => found !== undefined && isSameWrite(found, write)) :
@@ -195,7 +194,7 @@ const hasWrite = (etcd: Etcd, write: Write | undefined): Effect.Effect<boolean, 
     )
   return Effect.catch(has, (error) => {
     if (error.reason._tag === "Compacted") return Effect.succeed(true)
-    // The revision is in the future: the history was replaced between the watch and this read.
+    // A future revision: the history was replaced between the watch and this read.
     return error.reason._tag === "InvalidArgument" ? Effect.succeed(false) : Effect.fail(error)
   })
 }

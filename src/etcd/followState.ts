@@ -1,7 +1,7 @@
 /**
- * The state machine of `follow`: what it knows of a range, and what each input changes.
+ * The state machine of `follow`: the position in a range, and how each input changes it.
  *
- * It runs nothing and reads no clock, so a reader and a test see the whole machine.
+ * It is pure: it runs no effect and reads no clock.
  *
  * | state | meaning | leaves it |
  * | --- | --- | --- |
@@ -23,7 +23,7 @@ export type Followed =
   | { readonly _tag: "Listed"; readonly revision: bigint; readonly kvs: ReadonlyArray<KeyValue> }
   /** All changes since the last report, up to and including `revision`. Never empty. */
   | { readonly _tag: "Changed"; readonly revision: bigint; readonly events: ReadonlyArray<WatchEvent> }
-  /** Changes may be missing from now on, until the next report. */
+  /** Changes may be missing until the next report. */
   | { readonly _tag: "Interrupted"; readonly cause: EtcdError }
   /** No change was missed. */
   | { readonly _tag: "Resumed" }
@@ -41,7 +41,7 @@ export interface Position {
   readonly lastWrite: Write | undefined
 }
 
-/** What every state remembers. */
+/** The members of every state. */
 interface Memory {
   /** Whether etcd has ever accepted the request. Until then a refusal is final. */
   readonly isAccepted: boolean
@@ -69,7 +69,7 @@ export type Input =
   | { readonly _tag: "CaughtUp" }
   | { readonly _tag: "Failed"; readonly error: EtcdError }
 
-/** When to continue after a failure: at once, after a backoff, after a long pause (a refusal), or never. */
+/** When to continue after a failure: at once, after a backoff, after a long delay (a refusal), or never. */
 export type Retry = "now" | "backoff" | "slowly" | "never"
 
 /** The result of an input. */
@@ -80,10 +80,10 @@ export interface Step {
   readonly retry?: Retry
 }
 
-/** After a list that is younger than this, the next one waits for the backoff. */
+/** A list within this time after the last one waits for the backoff. */
 const minRelistMillis = Duration.toMillis("10 seconds")
 
-/** The state at the beginning; with `knownAt` the caller has the range at that revision already. */
+/** The first state. With `knownAt` the caller has already read the range at that revision. */
 export const initial = (knownAt: bigint | undefined, isAccepted: boolean): State => {
   const memory = { isAccepted, listedAt: -Infinity }
   return knownAt === undefined ?
@@ -99,7 +99,7 @@ export const step = (state: State, input: Input, now: number): Step => {
     case "Failed":
       return onFailed(state, input.error, now)
   }
-  // The rest comes from a watch, and only a position is watched.
+  // All other inputs come from a watch, and a watch starts from a position.
   if (state._tag === "Listing") return { state }
   switch (input._tag) {
     case "Created":
@@ -121,7 +121,7 @@ export const isReplaced = (state: State, header: ResponseHeader): boolean => {
     (header.clusterId !== known.clusterId || header.raftTerm < known.raftTerm || header.revision < known.revision))
 }
 
-/** The failure of a watch that finds another history. It calls for a list, as a compaction does. */
+/** The failure of a watch that finds another history. It leads to a list, as a compaction does. */
 export const replacedHistory: EtcdError = new EtcdError({
   reason: new Compacted({ detail: "the history was replaced, or this member is behind it", compactRevision: 0n }),
   method: "watch"
@@ -198,7 +198,7 @@ const onFailed = (state: State, error: EtcdError, now: number): Step => {
 const isInterrupted = (state: State): boolean =>
   state._tag === "Listing" ? state.isInterrupted : state._tag === "Interrupted"
 
-/** Whether etcd itself refused the request, which no other moment or member may answer differently. */
+/** Whether etcd itself refused the request. Neither a later attempt nor another member would accept it. */
 const isRefusal = ({ reason: { _tag } }: EtcdError): boolean =>
   _tag === "PermissionDenied" || _tag === "Unauthenticated" || _tag === "InvalidArgument"
 

@@ -4,7 +4,7 @@ import { EtcdError, Unavailable, Unknown } from "./EtcdError.ts"
 import { after, type Bytes, compareBytes, rangeTest, toBytes } from "./KeyRange.ts"
 import type { KeyValue, RangeRequest, RangeResponse } from "./messages/kv.ts"
 
-/** The number of keys in the first page of {@link rangeAll}. Later pages have about {@link pageBytes}. */
+/** The number of keys in the first page. Later pages have about {@link pageBytes}. */
 const pageLimit = 2000
 
 /** How often a read starts over because its revision was compacted. */
@@ -20,8 +20,8 @@ const pageBytes = 4 * 1024 * 1024
  *
  * The first page is linearizable and sets the revision of the others. If that revision is compacted in between, the
  * read starts over, up to five times. A page that is too large for one response is read again in smaller ones. The
- * header is that of the first page. `limit` and `sort` do not apply. Fails with `Unavailable` if a page holds keys of
- * another range, as a proxy that confuses its clients may send it.
+ * header is that of the first page. `limit` and `sort` do not apply. Fails with `Unavailable` if a page has keys of
+ * another range, which a faulty proxy may send.
  *
  * @since 0.1.0
  * @category ranges
@@ -67,7 +67,7 @@ export const rangeAll: (
     }
     const { kvs: more } = answer.success
     const [next] = more
-    // Pages are in the order of keys: if its ends lie in the range, everything between them does.
+    // A page is sorted by key: if its first and last key lie in the range, all do.
     if ([next, more.at(-1)].some((kv) => kv !== undefined && !isInRange(kv.key))) {
       const reason = new Unavailable({ detail: "the server sent keys of another range" })
       return yield* new EtcdError({ reason, method: "range", key: new TextDecoder().decode(toBytes(request.key)) })
@@ -88,7 +88,7 @@ export const rangeAll: (
   }
 })
 
-/** A server that repeats keys would be read for ever. */
+/** Without this check, a server that repeats keys would be read forever. */
 const outOfOrder = new EtcdError({
   reason: new Unknown({ detail: "the server returned a page of keys that it had returned before" }),
   method: "range"

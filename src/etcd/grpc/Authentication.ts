@@ -1,5 +1,5 @@
 /**
- * The auth token of a client: fetched when a call needs it, once however many calls wait for it.
+ * The auth token of a client. It is fetched when a call needs it; all waiting calls share one request.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import type { Credentials } from "./settings.ts"
 import { SharedAttempt } from "./SharedAttempt.ts"
 import { logSafely } from "../../internal/logSafely.ts"
 
-/** What authentication is made from. */
+/** What {@link Authentication} is made from. */
 export interface AuthenticationConfig {
   readonly credentials: Credentials
   /** How long reading the password may take. */
@@ -42,7 +42,7 @@ export class Authentication {
     this.#fetching = new SharedAttempt(config.run)
   }
 
-  /** Whether there is a token: {@link token} has nothing to wait for. */
+  /** Whether there is a token, so that {@link token} does not wait. */
   get isKnown(): boolean {
     return this.#token !== undefined
   }
@@ -54,7 +54,7 @@ export class Authentication {
     )
   }
 
-  /** The next call gets a new token, unless there is a newer one. */
+  /** Drops a token, so that the next call gets a new one. Does nothing if there is a newer token. */
   drop(token: string | undefined): void {
     if (token === this.#token) this.#token = undefined
   }
@@ -64,7 +64,7 @@ export class Authentication {
     const unreadable = (why: string) =>
       new Unavailable({ detail: `cannot read the password of ${JSON.stringify(username)}: ${why}` })
     return Effect.mapError(password, (cause): Failure => ({ reason: unreadable(messageOf(cause)), cause })).pipe(
-      // The next call that needs a token reads it anew.
+      // The next call that needs a token reads the password again.
       Effect.timeoutOrElse({
         duration: passwordTimeoutMillis,
         orElse: () => Effect.fail<Failure>({ reason: unreadable(`no result within ${passwordTimeoutMillis} ms`) })
@@ -87,7 +87,7 @@ export class Authentication {
     )
   }
 
-  /** Warns at once, and again with a growing gap for as long as etcd refuses the password. */
+  /** Warns at once, and then at growing intervals while etcd refuses the password. */
   #warn({ endpoint, reason }: Failure): Effect.Effect<void> {
     const now = this.#config.now()
     if (now < this.#warnsAt) return Effect.void

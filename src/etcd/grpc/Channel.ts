@@ -25,7 +25,7 @@ export type Headers = Readonly<Record<string, string>>
 
 /** A call that has begun. */
 export interface Call {
-  /** Ends the call here and on the server. Its callbacks do not run any more. */
+  /** Ends the call here and on the server. After that, no callback runs. */
   readonly cancel: () => void
 }
 
@@ -158,7 +158,7 @@ export class Channel {
         (error, response) => end(error === null ? decoded(decode, response) : Result.fail(GrpcStatus.of(error)))
       )
     }
-    // grpc-js captures a stack for each call, in case the call fails. Nothing reads it.
+    // grpc-js captures a stack for each call, in case the call fails. Nothing reads that stack.
     this.#calls += 1
     const call = Result.try(() => withoutStack(begin))
     if (Result.isFailure(call)) queueMicrotask(() => end(Result.fail(GrpcStatus.of(call.failure))))
@@ -280,7 +280,7 @@ const identity = (bytes: Uint8Array): Uint8Array => bytes
 /** The same bytes as a view: grpc-js needs a `Buffer`. */
 const toBuffer = ({ buffer, byteLength, byteOffset }: Uint8Array): Buffer => Buffer.from(buffer, byteOffset, byteLength)
 
-/** What is not this message may come from a proxy or from a broken connection: another attempt may succeed. */
+/** An unreadable message may come from a proxy or a broken connection: another attempt may succeed. */
 const decoded = <Response>(
   decode: Method<Response>["decode"],
   bytes: Uint8Array | undefined

@@ -29,21 +29,21 @@ import { connections, ofMethod } from "./metrics.ts"
 import type { Address, Settings } from "./settings.ts"
 import { logSafely } from "../../internal/logSafely.ts"
 
-/** A connection, and what each call on it must carry. */
+/** A connection, and the headers of the calls on it. */
 export interface Access {
   readonly connection: Connection
   readonly headers: Headers
-  /** Is part of the headers, unless the cluster has no authentication. */
+  /** The auth token in `headers`; missing or empty without authentication. */
   readonly token?: string
 }
 
-/** The failure behind the status of a call. */
+/** Converts the status of a call to a failure. */
 type OnFailure = (access: Access, status: GrpcStatus) => Failure
 
 /** The identity of a cluster, which some proxies omit from their responses. */
 export type ClusterIdentity = Pick<ResponseHeader, "clusterId" | "raftTerm">
 
-/** How long the calls of a probe may take, in milliseconds. */
+/** The request of a probe: a linearizable read of a count. */
 const probeRequest = encodeRange({ key: new Uint8Array(1), countOnly: true })
 
 /** See the module's description. */
@@ -55,7 +55,7 @@ export class Client {
   readonly run: (effect: Effect.Effect<void>) => void
   readonly #clock: Clock.Clock
   readonly #context: Context.Context<never>
-  /** Ends each call that is pending. */
+  /** Ends all pending calls. */
   readonly #calls = new Set<() => void>()
   readonly #authentication: Authentication | undefined
   #identity: ClusterIdentity | undefined
@@ -107,7 +107,7 @@ export class Client {
     return this.connections.isClosed
   }
 
-  /** The newest identity of the cluster in a response. */
+  /** The identity of the cluster in the newest response. */
   get identity(): ClusterIdentity | undefined {
     return this.#identity
   }
@@ -118,8 +118,8 @@ export class Client {
   }
 
   /**
-   * The unary calls of a method. Each sends one request and waits for its response. It is repeated in one case: with a
-   * new token if the old one was stale.
+   * The unary calls of a method. Each sends one request and waits for its response. The only repetition is with a new
+   * token if the old one was stale.
    */
   calls<Response extends { readonly header: ResponseHeader }>(name: string, method: methods.Method<Response>) {
     const inSpan = traced(`etcd.${name}`, { kind: "client" })
@@ -154,8 +154,8 @@ export class Client {
   }
 
   /**
-   * Sends a request to one member, over a connection of its own. Its failure is not recorded: another member may
-   * answer.
+   * Sends a request to one member, over a connection of its own. A failure is not recorded in {@link Reachability}:
+   * another member may answer.
    */
   sendTo<Response>(
     address: Address,
@@ -209,7 +209,7 @@ export class Client {
     return Effect.map(owned, ({ connection }) => connection)
   }
 
-  /** Connecting, authentication and a second request take together no longer than the two limits. */
+  /** Connecting, authentication and a second request together take no longer than the two limits. */
   #send<Response>(
     connection: Effect.Effect<Connection, Failure>,
     method: methods.Method<Response>,
@@ -284,7 +284,7 @@ export class Client {
     })
   }
 
-  /** A linearizable read over a given connection: whether its server has a leader and answers. */
+  /** A linearizable read over a given connection. It succeeds if the server answers and has a leader. */
   read(access: Access, timeoutMillis: number): Effect.Effect<ResponseHeader, Failure> {
     return Effect.map(this.#invoke(access, methods.range, probeRequest, timeoutMillis), ({ header }) => {
       this.observe(header, true)
@@ -307,7 +307,7 @@ export class Client {
     if (requiresLeader) this.reachability.answered()
   }
 
-  /** The failure of a call or stream on a connection. Later calls avoid a connection that failed. */
+  /** Records the failure of a call or stream. Later calls avoid a connection that failed. */
   failed(access: Access, status: GrpcStatus): Failure {
     if (this.isClosed) return clientClosed
     const failure = failureOf(status, access.connection.endpoint)
@@ -318,7 +318,7 @@ export class Client {
     // With one endpoint that is a load balancer, only a new connection reaches another member.
     this.connections.retire(access.connection)
     this.reachability.failed()
-    // A server that was restored from a backup may wait for ever for the revision at which the token was issued.
+    // A server that was restored from a backup may wait forever for the revision at which the token was issued.
     if (failure.reason._tag === "DeadlineExceeded") this.dropToken(access)
     return failure
   }
@@ -330,7 +330,7 @@ export class Client {
     this.reachability.failed()
   }
 
-  /** A connection that is ready, and what each call on it must carry. */
+  /** A ready connection, and the headers of the calls on it. */
   readonly access: Effect.Effect<Access, Failure> = Effect.suspend(() =>
     Effect.flatMap(this.#connection, (connection) => this.#authorize(connection))
   )
@@ -345,12 +345,12 @@ export class Client {
 
   readonly #recordFailure: OnFailure = (access, status) => this.failed(access, status)
 
-  /** Whether a text says that the server does not accept the token any more. */
+  /** Whether an error text means that the server no longer accepts the token. */
   isStaleToken(detail: string): boolean {
     return this.#authentication !== undefined && namesStaleToken(detail)
   }
 
-  /** The next call gets a new token, unless there is a newer one. */
+  /** Drops a token, so that the next call gets a new one. Does nothing if there is a newer token. */
   dropToken({ token }: Access): void {
     this.#authentication?.drop(token)
   }
@@ -362,7 +362,7 @@ export class Client {
     )
   }
 
-  /** Fails if there is no token by then, so that a call takes no longer than its limits if authentication hangs. */
+  /** Fails if there is no token by that time, so that a hanging authentication does not hold a call past its limits. */
   #authorizeUntil(connection: Connection, until: number): Effect.Effect<Access, Failure> {
     const authorized = this.#authorize(connection)
     return this.#authentication === undefined || this.#authentication.isKnown ? authorized : Effect.timeoutOrElse(
@@ -378,7 +378,7 @@ export class Client {
     )
   }
 
-  /** Probes all endpoints at once. The first that answers is used from then on. A refusal is an answer. */
+  /** Probes all endpoints at once and uses the first that answers from then on. A refusal is an answer. */
   #probe(limitMillis: number): Effect.Effect<void> {
     const probes = Effect.map(
       this.connections.each,
@@ -405,14 +405,14 @@ export class Client {
     )
   }
 
-  /** The streams end with the fibers that serve them. */
+  /** The streams end with their fibers. */
   #close(): void {
     this.connections.close()
     for (const close of this.#calls) close()
   }
 }
 
-/** The message of a request, which is checked by being encoded. */
+/** Encodes a request. Fails with `InvalidArgument` if it cannot be sent. */
 export const sendable = (encode: () => Uint8Array): Effect.Effect<Uint8Array, Failure> =>
   Effect.try({
     try: encode,

@@ -3,8 +3,8 @@
  *
  * **Details**
  *
- * If the endpoint in use does not answer soon, all others are tried beside it, and the first that answers is used from
- * then on. Everything that needs a connection meanwhile shares the attempt and its failure.
+ * If the endpoint in use does not answer soon, all others are tried in parallel. The first that answers is used from
+ * then on. All callers that need a connection meanwhile share the attempt and its failure.
  *
  * @module
  */
@@ -19,7 +19,7 @@ import { SharedAttempt } from "./SharedAttempt.ts"
 interface Endpoint {
   readonly address: Address
   connection: Connection | undefined
-  /** What to do about a wrong scheme; `undefined` until that was looked into. */
+  /** Advice about a wrong scheme; `undefined` until it was checked. */
   advice: string | undefined
 }
 
@@ -27,19 +27,19 @@ interface Endpoint {
 export interface Connection {
   readonly endpoint: string
   readonly channel: Channel
-  /** Ends each stream that lives on it. */
+  /** Ends the streams on it. */
   readonly streams: Set<(failure: Failure) => void>
 }
 
 /** Milliseconds from the start of one attempt to the next. */
 const minAttemptGapMillis = 100
 
-/** Milliseconds that the endpoint in use has before the others are tried as well. */
+/** Milliseconds before the other endpoints are tried as well. */
 const headStartMillis = 250
 
 const unconnected = (address: Address): Endpoint => ({ address, connection: undefined, advice: undefined })
 
-/** What the connections of a client are made from. */
+/** What {@link Connections} is made from. */
 export interface ConnectionsConfig {
   readonly settings: Settings
   readonly grpc: Grpc
@@ -74,7 +74,7 @@ export class Connections {
     return !this.#isClosed && connection?.channel.isReady === true ? Effect.succeed(connection) : this.#connect()
   })
 
-  /** The first connection to another endpoint or a new one to the only endpoint: for probing. */
+  /** For probing: the first connection to another endpoint, or a new one to the only endpoint. */
   readonly each: Effect.Effect<ReadonlyArray<Effect.Effect<Connection, Failure>>> = Effect.sync(() =>
     this.#endpoints.map((endpoint) =>
       Effect.suspend(() =>
@@ -218,7 +218,7 @@ export class Connections {
     )
   }
 
-  /** Finds out once whether the scheme of an endpoint is wrong. */
+  /** Checks once whether the scheme of an endpoint is wrong. */
   #adviseOn(endpoint: Endpoint, failure: DialFailure): Effect.Effect<void> {
     if (endpoint.advice !== undefined) return Effect.void
     return Effect.map(schemeAdvice(endpoint.address, failure), (advice) => {

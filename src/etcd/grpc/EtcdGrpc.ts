@@ -3,7 +3,7 @@
  *
  * **Details**
  *
- * - To make a client needs no etcd: the first operation connects. `@grpc/grpc-js` is loaded when the first client is
+ * - Making a client needs no etcd: the first operation connects. `@grpc/grpc-js` is loaded when the first client is
  *   made.
  * - A client uses one endpoint at a time. If a call fails there or gets no response, the client moves to the next
  *   endpoint for all later calls. It never repeats a call.
@@ -11,7 +11,7 @@
  *   stream is opened again when it is needed.
  * - If a stream gets no response in time, the client gives up the whole connection. Pending heartbeats and watches fail
  *   and can be started again at once.
- * - The first operation authenticates. The client renews a token that the server does not accept any more.
+ * - The first operation authenticates. The client renews a token that the server no longer accepts.
  * - Connections are direct: HTTP proxies in the environment are ignored.
  * - Timeouts of connections and streams run on Effect's `Clock`. The deadline of a single request runs on real time,
  *   here and on the server.
@@ -47,9 +47,9 @@ export type { Tls } from "./Tls.ts"
  *
  * **Details**
  *
- * Fails with `InvalidOption` before any network I/O, also for certificates that do not fit together. Fails with an
- * `EtcdError` if `@grpc/grpc-js` cannot be loaded, for instance because a Deno permission is missing. The first operation
- * shows whether etcd can be reached and accepts the password. No fiber starts before that, except with `syncEvery`.
+ * Fails with `InvalidOption` before any network I/O, also if certificates and keys do not match. Fails with an
+ * `EtcdError` if `@grpc/grpc-js` cannot be loaded, for instance because a Deno permission is missing. The first
+ * operation connects and authenticates. No fiber starts before that, except with `syncEvery`.
  *
  * @since 0.1.0
  * @category constructors

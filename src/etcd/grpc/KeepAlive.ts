@@ -23,7 +23,7 @@ import { isStall, pendingInput } from "./stall.ts"
 
 /** A pending heartbeat. */
 interface Waiting {
-  /** Milliseconds from the call to its deadline, which covers the opening of the stream. */
+  /** Milliseconds from the call to its deadline, including the opening of the stream. */
   readonly timeout: number
   until: number
   isPostponed: boolean
@@ -36,7 +36,7 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
   /** By lease, oldest first. */
   readonly #waiting = new Map<LeaseId, Array<Waiting>>()
   readonly #wake = Latch.makeUnsafe(false)
-  /** The next deadline that the guard waits for. */
+  /** The deadline that the guard waits for. */
   #looksAt = Infinity
   #failure: Failure | undefined
 
@@ -81,7 +81,7 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
     return Effect.flatMap(pendingInput, () => this.#giveUp())
   }))
 
-  /** Gives each heartbeat that is late its whole time once more. Returns whether there was one. */
+  /** Restarts the time limit of each late heartbeat, once each. Returns whether there was any. */
   #postpone(): boolean {
     const now = this.#client.now()
     const late = Array.from(this.#waiting.values()).flat().filter((one) => one.until <= now && !one.isPostponed)
@@ -92,7 +92,7 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
     return late.length > 0
   }
 
-  /** The deadline of the heartbeat that is due first. */
+  /** The earliest deadline of a heartbeat. */
   #earliest(): number {
     this.#looksAt = Infinity
     for (const waiting of this.#waiting.values()) {
@@ -109,7 +109,7 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
     if (late === undefined) return Effect.void
     const detailOf = ({ timeout }: Waiting) => `no answer to a heartbeat within ${timeout} ms`
     const another = new Unavailable({ detail: `another heartbeat: ${detailOf(late)}` })
-    // Before any failure is reported: its receiver may send again at once.
+    // Do this before reporting a failure, since a caller may send again at once.
     this.#waiting.clear()
     this.#line.abandon(another)
     for (const one of all) {

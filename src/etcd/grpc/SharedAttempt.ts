@@ -2,10 +2,10 @@ import { Deferred, Effect, Exit } from "effect"
 import { clientClosed, type Failure } from "./failures.ts"
 
 /**
- * Runs an attempt once for all that wait for it. Its failure is the failure of each of them.
+ * Runs an attempt once for all its waiters, which share its failure.
  *
- * The attempt belongs to the client: interrupting a waiter does not interrupt it. After its end, the next one that needs
- * it starts another.
+ * Interrupting a waiter does not interrupt the attempt, which belongs to the client. After its end, the next waiter
+ * starts another.
  */
 export class SharedAttempt<A> {
   readonly #run: (effect: Effect.Effect<void>) => void

@@ -1,9 +1,9 @@
 /**
- * One bidirectional stream of a client for all that needs it. It is opened on first use and stays open until the client
- * closes. If it ends, the next use opens another.
+ * A bidirectional stream that a client opens on first use and keeps open until it closes. If the stream ends, the next
+ * use opens another.
  *
- * Each message goes to the stream's {@link Session}, which passes it on and waits for nothing. One fiber guards the
- * session and reports the end of the stream to it.
+ * Each message goes to the stream's {@link Session}, which passes it on without waiting. One fiber guards the session
+ * and reports the end of the stream to it.
  *
  * @module
  */
@@ -14,11 +14,11 @@ import { clientClosed, type Failure, GrpcStatus, messageOf, tokenRenewed } from 
 import type { Method } from "./methods.ts"
 import { SharedAttempt } from "./SharedAttempt.ts"
 
-/** One open stream, as its session uses it. */
+/** The stream that a session uses. */
 export interface Line {
   readonly endpoint: string
   readonly access: Access
-  /** Does nothing once the stream has ended. */
+  /** Has no effect once the stream has ended. */
   readonly send: (message: Uint8Array) => void
   /** Ends the stream. A failure that names the auth token also makes the client get a new one. */
   readonly end: (failure: Failure) => void
@@ -26,22 +26,22 @@ export interface Line {
   readonly abandon: (reason: EtcdErrorReason) => void
 }
 
-/** The use of one stream, from its opening to its end. */
+/** The user of one stream, from its opening to its end. */
 export interface Session<Message> {
   readonly receive: (message: Message) => void
-  /** The stream has ended. Runs once; no message follows. */
+  /** Called once, when the stream has ended. No message follows. */
   readonly ended: (failure: Failure) => void
   /** Runs while the stream is open. */
   readonly guard: Effect.Effect<never>
 }
 
-/** Milliseconds between two openings of a stream, so that no caller's loop floods a server. */
+/** Milliseconds between two openings of a stream, so that a caller's loop cannot flood a server. */
 const minOpeningGapMillis = 100
 
 /**
- * Uses the session of the open stream, and opens a stream if there is none.
+ * Uses the session of the open stream. Opens a stream if there is none.
  *
- * All uses that wait share one opening and its failure. A use waits for at most `limitMillis`.
+ * All waiting uses share one opening and its failure. A use waits for at most `limitMillis`.
  */
 export const sharedStream = <Message, S extends Session<Message>>(
   client: Client,
@@ -116,7 +116,7 @@ const openLine = <Message>(
 ): Line => {
   const { connection } = access
   const { endpoint } = connection
-  // A member without a leader then ends the stream instead of keeping it open in silence.
+  // With this header, a member without a leader ends the stream instead of keeping it open in silence.
   const headers = { ...access.headers, hasleader: "true" }
   const stream = connection.channel.duplex(method, headers, {
     onMessage: (message) => {

@@ -1,8 +1,8 @@
 /**
  * The certificates of a client, read again for each connection.
  *
- * A changed file takes effect with the next connection. If the files are unreadable or do not fit together, as in the
- * middle of a rotation, the last good ones stay in use, and a warning is logged once.
+ * A changed file takes effect with the next connection. If the files are unreadable or do not match, as in the middle
+ * of a rotation, the last good ones stay in use. A warning is then logged once.
  *
  * @module
  */
@@ -44,7 +44,7 @@ export interface Tls {
 
 /** See the module's description. */
 export interface SecureContexts {
-  /** What the next connection uses. */
+  /** The certificates of the next connection. */
   readonly context: Effect.Effect<SecureContext>
 }
 
@@ -59,7 +59,7 @@ const refuse = (option: string, shown: string, rule: string): InvalidOption =>
 const reveal = (value: string | Redacted.Redacted | undefined): string | undefined =>
   Redacted.isRedacted(value) ? Redacted.value(value) : value
 
-/** A text that does not look like a path may be a key without its first line: no message shows it. */
+/** Text that does not look like a path may be a key without its first line, so no message shows it. */
 const looksLikePath = /^(\.{0,2}\/\S*|[\w.-]*\.\w{1,5}|[A-Za-z]:\\\S*)$/
 
 const shownOf = (value: string | undefined): string => {
@@ -97,12 +97,12 @@ const authorities = (store: "default" | "system"): ReadonlyArray<string> => {
   try {
     return getCACertificates(store)
   } catch {
-    // Deno without the permission to read the store.
+    // Deno lacks the permission to read the store.
     return []
   }
 }
 
-/** An environment variable; `undefined` also if Deno does not permit to read it. */
+/** An environment variable; `undefined` also if Deno denies access to it. */
 const variable = (name: string): string | undefined => {
   try {
     return process.env[name]
@@ -111,7 +111,7 @@ const variable = (name: string): string | undefined => {
   }
 }
 
-/** Checks the texts and makes a context of them. */
+/** Checks the texts and makes a TLS context. */
 const contextOf = (options: Tls, texts: Texts): Result.Result<SecureContext, InvalidOption> => {
   const { ca, cert, key } = texts
   const valid = <A>(name: Name, run: () => A): A => {

@@ -3,17 +3,17 @@
  *
  * **Details**
  *
- * A creation carries an id that no other on the stream has, since etcd keeps the id of a watch that it has cancelled.
- * Proxies choose ids of their own. So a watch has the id in the answer to its creation. Servers answer creations in
- * order, and refuse one without its id (`watch_id` -1).
+ * Each creation carries an id that is new on the stream, because etcd keeps the id of a watch that it has cancelled.
+ * Proxies choose ids of their own, so the id of a watch is the one in the answer to its creation. Servers answer
+ * creations in order. A refusal carries no id (`watch_id` is -1).
  *
- * Nothing that a server sends is trusted: if an event lies outside of its watch's range, revisions go back, or the cluster
- * changes, the stream ends.
+ * Responses are checked: if an event lies outside its watch's range, if revisions go back, or if the cluster changes,
+ * the stream ends.
  *
- * A silent server is probed. etcd answers a progress request, but since 3.5.18 not while a watch of the stream starts at a
- * future revision, as a watch after a read does. Then a watch without events is created and cancelled: a creation is
- * always answered. A proxy answers creations by itself and progress requests not at all, so a linearizable read over the
- * same connection takes their place.
+ * A silent server is probed. etcd answers a progress request. Since 3.5.18 it does not while a watch of the stream
+ * starts at a future revision, as a watch after a read does. Then the client creates and cancels a watch without
+ * events, because etcd always answers a creation. A proxy answers creations by itself and ignores progress requests, so
+ * the client probes it with a linearizable read over the same connection.
  *
  * @module
  */
@@ -52,12 +52,12 @@ import { type EventCheck, eventCheck } from "./watchRange.ts"
 /** `watch_id` of the answer to a progress request, and of a refused creation. */
 const noWatch = -1
 
-/** The most responses that a reader may lag behind. */
+/** The maximum number of responses that may wait for a reader. */
 const maxLag = 1024
 
 interface WatchOptions {
   readonly request: WatchRequest
-  /** The request as it is sent, without an id. */
+  /** The encoded request without the watch id. */
   readonly message: Uint8Array
   readonly responses: Inbox<WatchResponse, EtcdError>
   readonly progressEveryMillis: number
@@ -66,12 +66,12 @@ interface WatchOptions {
 
 interface Watch extends Omit<WatchOptions, "message"> {
   readonly check: EventCheck
-  /** The server's id, once the creation is answered. */
+  /** The server's id, once the creation was answered. */
   id: number | undefined
   isRemoved: boolean
   /** The revision of the newest event. */
   delivered: bigint
-  /** The beginning of a revision that has not arrived as a whole, and its size. */
+  /** The events so far of a revision that is still incomplete, and their size. */
   fragments: Array<WatchEvent>
   fragmentBytes: number
 }
@@ -94,13 +94,13 @@ class WatchSession implements Session<WatchMessage> {
   #identity: Client["identity"]
   #heardAt: number
   #probedAt: number | undefined
-  /** Whether the pending probe got its time once more, after this process was held up. */
+  /** Whether the time limit of the pending probe was restarted, because this process was held up. */
   #isPostponed = false
   /** Whether the pending probe is a progress request. */
   #isProgressRequested = false
-  /** The creation that was sent after a progress request stayed unanswered for a while. */
+  /** The creation that was sent because a progress request was not answered for a while. */
   #doubt: Creation | undefined
-  /** Whether the server leaves progress requests unanswered. */
+  /** Whether the server ignores progress requests. */
   #isProxy = false
   #failure: Failure | undefined
 
@@ -125,7 +125,7 @@ class WatchSession implements Session<WatchMessage> {
     return watch
   }
 
-  /** Ends a watch whose reader has left. */
+  /** Ends a watch whose reader has stopped. */
   remove(watch: Watch): void {
     watch.isRemoved = true
     if (watch.id !== undefined && this.#created.delete(watch.id)) this.#cancel(watch.id)
@@ -244,7 +244,7 @@ class WatchSession implements Session<WatchMessage> {
     this.#line.send(encodeWatchCancel(id))
   }
 
-  /** A proxy that answers a creation by itself omits the cluster, and its revision is the next one. */
+  /** A proxy that answers a creation by itself omits the cluster id, and its revision is one too high. */
   #completed({ created, header }: WatchMessage): ResponseHeader {
     const identity = this.#identity ?? this.#client.identity
     if (header.clusterId !== 0n || identity === undefined) return header
@@ -258,15 +258,15 @@ class WatchSession implements Session<WatchMessage> {
     if (this.#created.has(watchId)) return this.#violated(`the server gave the id ${watchId} to two watches`)
     const { requestedId, watch } = creation
     if (message.canceled) {
-      // The token belongs to the stream, so all its watches have to start again.
+      // The token belongs to the stream, so all its watches must be created again.
       if (this.#client.isStaleToken(message.cancelReason)) return this.#endStale(message)
       this.#creations.shift()
       return watch === undefined || watch.isRemoved ? undefined : this.#refuse(watch, message)
     }
     if (creation === this.#doubt || watchId !== requestedId) this.#markProxy()
     const { startRevision = 0n } = watch?.request ?? {}
-    // Calls have moved to another member and have seen newer revisions there. A member that is shutting down answers its
-    // old streams for some time without receiving anything new.
+    // Calls to another member have returned newer revisions. A member that is shutting down serves its old streams for
+    // some time without receiving anything new.
     if (header.revision + 1n < startRevision && !this.#client.connections.uses(this.#line.endpoint)) {
       const reason = new Unavailable({ detail: "the member of the watch stream is behind the one in use" })
       return this.#line.end({ reason, endpoint: this.#line.endpoint })
@@ -318,12 +318,12 @@ class WatchSession implements Session<WatchMessage> {
     this.#fail(watch, { reason, endpoint: this.#line.endpoint })
   }
 
-  /** The server refuses or ends a watch. */
+  /** Handles a watch that the server refuses or ends. */
   #refuse(watch: Watch, message: WatchMessage): void {
     const failure = { reason: refusalOf(message), endpoint: this.#line.endpoint }
     if (watch.id !== undefined) {
       this.#created.delete(watch.id)
-      // etcd keeps its state of a watch that was compacted away until the watch is cancelled.
+      // After a compaction, etcd keeps the state of the watch until the watch is cancelled.
       if (failure.reason._tag === "Compacted") this.#cancel(watch.id)
     }
     this.#fail(watch, failure)

@@ -22,7 +22,7 @@ type Send = <Response>(
 
 const named = (name: string) => (failure: Failure): EtcdError => toError(failure, name)
 
-/** The calls of administration that any member answers. */
+/** The administrative calls that any member can answer. */
 export const callsOf = (send: Send): ClusterCalls => {
   const unary = <Response>({ decode, name, path, request, timeout }: Rpc<Response>) => {
     const limit = timeout === undefined ? [] : [Duration.toMillis(Duration.fromInputUnsafe(timeout))]

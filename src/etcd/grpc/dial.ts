@@ -1,8 +1,8 @@
 /**
  * Finds an address of an endpoint that speaks HTTP/2, on a socket of its own.
  *
- * grpc-js cannot abort a connection attempt: its socket hangs as long as the network does and may keep the process alive.
- * So it only connects to an address that has just answered.
+ * grpc-js cannot abort a connection attempt: its socket hangs with the network and may keep the process alive. So
+ * grpc-js only connects to an address that has just answered here.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { type Security, tlsOptions, withoutEmptyName } from "./sockets.ts"
 /** Why an attempt failed. */
 export interface DialFailure {
   readonly detail: string
-  /** Whether the server was reached: then it may speak another protocol. */
+  /** Whether the server was reached. If so, it may speak another protocol. */
   readonly isConnected: boolean
 }
 
@@ -82,7 +82,7 @@ export const dial = (
 /** A server that does not use TLS closes the connection or answers in plain text. */
 const isPlain = /before (?:the )?secure TLS|wrong version number|packet length too long|InvalidContentType/i
 
-/** What to do if the scheme of an endpoint is the wrong one. An endpoint with TLS is never contacted without. */
+/** Advice if the scheme of an endpoint is wrong. An endpoint with TLS is never contacted without TLS. */
 export const schemeAdvice = (
   { host, port, tls }: Address,
   { detail, isConnected }: DialFailure

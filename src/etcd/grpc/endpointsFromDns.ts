@@ -33,9 +33,9 @@ export interface DnsOptions {
  *
  * **Details**
  *
- * `etcdctl --discovery-srv` reads the same records. The name is `_etcd-client-ssl._tcp.<domain>`, or with `tls: false` `_etcd-client._tcp.<domain>`. Lower priorities come
- * first, and within one priority the order is random by weight. Looks up once: with `syncEvery`, the client follows the
- * members from then on.
+ * `etcdctl --discovery-srv` reads the same records. The name is `_etcd-client-ssl._tcp.<domain>`, or with `tls: false`
+ * `_etcd-client._tcp.<domain>`. Lower priorities come first; within one priority the order is random by weight. The
+ * lookup runs once. With `syncEvery`, the client follows the members from then on.
  *
  * Fails with `Unavailable` if there are no records or the lookup fails, and with `InvalidOption` before any I/O.
  *
@@ -125,7 +125,7 @@ export const inOrder = (records: ReadonlyArray<SrvRecord>): Effect.Effect<Readon
     Effect.forEach(records, (record) =>
       Effect.map(Random.next, (number) => ({
         record,
-        // The smallest of exponential variates is each with a probability in proportion to its weight.
+        // Among exponential variates, the probability of being the smallest is proportional to the weight.
         draw: -Math.log(1 - number) / Math.max(record.weight, 1e-3)
       }))),
     (drawn) =>

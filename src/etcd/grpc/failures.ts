@@ -3,8 +3,8 @@
  *
  * **Details**
  *
- * etcd has more errors than status codes, so its texts decide. Only an error of etcd's own can be final: what a proxy
- * answers is `Unavailable`, whatever its status code, and so is a response that does not decode.
+ * etcd has more errors than status codes, so its texts decide. Only an error of etcd's own can be final. Any error of a
+ * proxy is `Unavailable`, and so is a response that does not decode.
  *
  * @module
  */
@@ -49,7 +49,7 @@ export class GrpcStatus {
     this.details = details
   }
 
-  /** The status of a call that failed with an error of grpc-js, or with whatever was thrown at its start. */
+  /** The status of a call from an error of grpc-js, or from an exception at its start. */
   static of(error: unknown): GrpcStatus {
     if (error instanceof GrpcStatus) return error
     const { code, details } = Object(error) as { readonly code?: unknown; readonly details?: unknown }
@@ -63,13 +63,13 @@ export class GrpcStatus {
 /** The failure of operations on a closed client. */
 export const clientClosed: Failure = { reason: new Cancelled({ detail: "client is closed" }) }
 
-/** The failure behind a status that is not OK. */
+/** Converts a status that is not OK to a failure. */
 export const failureOf = ({ code, details }: GrpcStatus, endpoint: string): Failure => ({
   reason: reasonOf(code, details === "" ? `gRPC status ${code}` : details),
   endpoint
 })
 
-/** The text of an error in one line, also of one that only collects others, such as one for each address. */
+/** The text of an error in one line. For an aggregate error, such as one error per address, the texts of its parts. */
 export const messageOf = (error: unknown): string => {
   if (!(error instanceof Error)) return String(error)
   if (error.message !== "") return error.message.trim().replaceAll(/\s*\n\s*/g, " ")
@@ -81,10 +81,10 @@ export const isTransport = ({ _tag }: EtcdErrorReason): boolean => _tag === "Una
 
 const staleTokens = ["invalid auth token", "revision of auth store is old", "user name is empty"]
 
-/** Whether the server does not accept the auth token any more. */
+/** Whether the server no longer accepts the auth token. */
 export const namesStaleToken = (detail: string): boolean => staleTokens.some((text) => detail.includes(text))
 
-/** The failure of a call or stream whose token was not accepted any more. With the next token it can succeed. */
+/** The failure of a call or stream whose token is no longer accepted. With the next token it can succeed. */
 export const tokenRenewed = (failure: Failure): Failure => ({
   ...failure,
   reason: new Unavailable({
@@ -121,11 +121,11 @@ const texts: ReadonlyArray<readonly [string, Reason]> = [
   ["watcher range is empty", invalid]
 ]
 
-/** The reason behind a text of etcd's own, if it has one. */
+/** The reason for a text of etcd's own, if there is one. */
 export const reasonOfText = (detail: string): EtcdErrorReason | undefined =>
   isOfEtcd(detail) ? texts.find(([text]) => detail.includes(text))?.[1](detail) : undefined
 
-/** etcd begins its errors so. Proxies and meshes use the same status codes with texts of their own. */
+/** The start of etcd's own errors. Proxies and meshes use the same status codes with other texts. */
 const isOfEtcd = (detail: string): boolean => /\b(?:etcdserver|auth|mvcc):/.test(detail)
 
 /** By gRPC status code: the reason for an error of etcd that no text has decided. */
@@ -152,7 +152,7 @@ const codes: ReadonlyMap<number, Reason> = new Map<number, Reason>([
   [16, unavailable] // UNAUTHENTICATED by a proxy: HTTP 401
 ])
 
-/** The reason behind a status code and its text. */
+/** The reason for a status code and its text. */
 const reasonOf = (code: number, detail: string): EtcdErrorReason => {
   const oversized = oversizedMessage(detail)
   if (oversized !== undefined) return oversized
@@ -165,8 +165,8 @@ const reasonOf = (code: number, detail: string): EtcdErrorReason => {
 /**
  * The reason for a message over the receive limit.
  *
- * grpc-js reads the length of a message from its first bytes. If these are text (`html` is 1.7 GB), the server has
- * answered with something else, such as the error page of a proxy.
+ * grpc-js reads the length of a message from its first bytes. If these bytes are text (`html` means 1.7 GB), the
+ * response is something else, such as the error page of a proxy.
  */
 const oversizedMessage = (detail: string): EtcdErrorReason | undefined => {
   if (!detail.includes("message larger than max")) return undefined

@@ -1,5 +1,5 @@
 /**
- * The RPCs that this package calls: the path of each on the wire, and how its response is decoded.
+ * The RPCs that this package calls: the path of each, and the decoder of its response.
  *
  * @module
  */

@@ -6,16 +6,16 @@
 import { type Context, Metric } from "effect"
 import { SourceGauges } from "../../internal/metrics.ts"
 
-/** Seconds. A round trip to etcd includes a write to its disk. */
+/** Seconds. A write to etcd includes a write to its disk. */
 const boundaries = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
 
-/** What the calls of a method record. */
+/** The metrics that calls of a method update. */
 export interface CallMetrics {
   readonly succeeded: (millis: number) => void
   readonly failed: (millis: number) => void
 }
 
-/** The metrics of a method. They exist from now on. */
+/** Makes the metrics of a method. */
 export const ofMethod = (method: string, context: Context.Context<never>): CallMetrics => {
   const attributes = { method }
   const durations = Metric.histogram("etcd_discovery_etcd_call_duration_seconds", {
@@ -40,7 +40,7 @@ export const ofMethod = (method: string, context: Context.Context<never>): CallM
   }
 }
 
-/** What the gauge reads of a client. */
+/** The state of a client that the gauge reads. */
 export interface Source {
   readonly isAway: () => boolean
 }

@@ -1,6 +1,6 @@
 /**
- * Certificates and keys as PEM text, as people have it: from files and from environment variables, with a byte order
- * mark, with `\n` instead of line breaks, with certificate and key in one text.
+ * Certificates and keys as PEM text from files and environment variables. The text may start with a byte order mark,
+ * have `\n` instead of line breaks, or hold certificate and key together.
  *
  * Each function throws an `Error` whose message is the rule that the text breaks. No message quotes the text.
  *
@@ -31,7 +31,7 @@ const attempt = <A>(run: () => A, rule: (detail: string) => string): A => {
   }
 }
 
-/** Certificates of a text, each of which is valid. */
+/** The certificates of a text, each checked. */
 export interface Chain {
   readonly pem: string
   readonly first: X509Certificate

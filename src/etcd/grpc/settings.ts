@@ -18,7 +18,7 @@ import * as Tls from "./Tls.ts"
 export interface Options {
   /**
    * The members of one cluster, at least one: `http://host:port`, `https://host:port` or `host:port`, which is `https`
-   * with `tls` and `http` without. The client uses the first until it fails, then the next that answers.
+   * with `tls` and `http` without. The client uses the first until it fails, then another one that answers.
    */
   readonly endpoints: ReadonlyArray<string>
   /** With `password`, for clusters with authentication. */
@@ -34,19 +34,20 @@ export interface Options {
   readonly dialTimeout?: Duration.Input
   /** How long an operation may wait for its response. Default: 3 seconds. */
   readonly requestTimeout?: Duration.Input
-  /** How often a connection in use is pinged. Default: 10 seconds, which is also the least that etcd tolerates. */
+  /** How often a connection in use is pinged. Default and minimum: 10 seconds, since etcd tolerates no less. */
   readonly keepAliveTime?: Duration.Input
   /**
    * How often the client reads the member list, at least 100 milliseconds. It then also uses the `clientUrls` of the
-   * members, so `endpoints` need not name all of them and members can be replaced one after the other. The first read is
-   * at the start. Off by default: clients may not reach the URLs that members advertise, behind a proxy for instance.
+   * members. So `endpoints` need not name all of them, and members can be replaced one after the other. The first read
+   * is at the start. Off by default, because clients may not reach the URLs that members advertise, behind a proxy for
+   * instance.
    */
   readonly syncEvery?: Duration.Input
   /** The largest response to accept, in bytes. Default: 64 MiB. */
   readonly maxReceiveBytes?: number
 }
 
-/** Where a server is, and how to recognise it. */
+/** The address of a server, and the name that its certificate must have. */
 export interface Address {
   /** `http://host:port` or `https://host:port`. */
   readonly url: string
@@ -55,7 +56,7 @@ export interface Address {
   readonly tls?: Identity
 }
 
-/** How a server identifies itself. */
+/** The identity of a server with TLS. */
 export interface Identity {
   /** The name or the IP address that the certificate must have. */
   readonly subject: string
@@ -91,7 +92,7 @@ export const positiveMillis = (value: Duration.Input): number | undefined => {
 
 const maxInt32 = 2 ** 31 - 1
 
-/** A timer of a runtime with a longer delay fires at once. */
+/** A runtime fires a timer with a longer delay at once. */
 const longestTimer = Duration.days(24)
 
 type TimeOption = "dialTimeout" | "requestTimeout" | "keepAliveTime" | "syncEvery"
@@ -110,7 +111,7 @@ export const settingsOf: (options: Options) => Effect.Effect<Settings, InvalidOp
         dialTimeoutMillis: millis("dialTimeout", "3 seconds"),
         requestTimeoutMillis: millis("requestTimeout", "3 seconds"),
         ...(options.syncEvery === undefined ? {} : { syncEveryMillis: millis("syncEvery", options.syncEvery, 100) }),
-        // etcd closes the connection of a client that pings more often.
+        // etcd closes a connection that is pinged more often.
         keepAliveTimeMillis: millis("keepAliveTime", "10 seconds", 10_000),
         maxReceiveBytes: check.number("maxReceiveBytes", options.maxReceiveBytes ?? 64 * 1024 * 1024, {
           min: 1,
@@ -173,7 +174,7 @@ const parse = (check: Check, endpoint: string, isSecure: boolean): URL => {
   check.text("endpoints", endpoint)
   const hasScheme = endpoint.includes("://")
   const text = hasScheme ? endpoint : `${isSecure ? "https" : "http"}://${endpoint}`
-  // `URL` drops blanks and line breaks without a word.
+  // `URL` silently drops blanks and line breaks.
   const url = /\s/.test(endpoint) || !URL.canParse(text) ? undefined : new URL(text)
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.hostname === "") {
     return refuse("each must be http://host:port, https://host:port or host:port, without blanks")

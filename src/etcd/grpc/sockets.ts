@@ -1,9 +1,8 @@
 /**
- * The sockets of one gRPC connection, from their opening on.
+ * Opens the sockets of one gRPC connection.
  *
- * grpc-js opens the TCP socket. It then asks its credentials to make the connection secure, and these are ours. So TLS is
- * set up here, in the same way as in `dial`, and an attempt can be aborted: grpc-js itself leaves the sockets of an
- * aborted attempt open. ADR 11 has the reasons.
+ * grpc-js opens the TCP socket and leaves TLS to its credentials, which are made here. TLS is set up as in `dial`, and
+ * an attempt can be aborted: grpc-js itself leaves the sockets of an aborted attempt open. ADR 11 has the reasons.
  *
  * @module
  */
@@ -27,7 +26,8 @@ export const tlsOptions = ({ context, serverName, subject }: Security): Connecti
 })
 
 /**
- * Says the absence of a server name as Node does. Deno's HTTP/2 client makes a URL of it, and throws at an empty one.
+ * Represents a missing server name as Node does. Deno's HTTP/2 client builds a URL from the name and throws if it is
+ * empty.
  */
 export const withoutEmptyName = <S extends Socket>(socket: S): S => {
   if ("servername" in socket && socket.servername === "") socket.servername = false
@@ -62,7 +62,7 @@ export const make = (grpc: typeof GrpcJs, security: Security | undefined): Socke
       try {
         const secured = connect({ ...tlsOptions(security), socket }, () => resolve(withoutEmptyName(secured)))
         own(secured)
-        // The listener stays: an error that follows would be uncaught otherwise.
+        // Keep the listener: without it, a later error would be uncaught.
         secured.on("error", onError)
         secured.once("close", () => reject(new Error("the connection was closed during the TLS handshake")))
       } catch (error) {
@@ -100,7 +100,7 @@ export const make = (grpc: typeof GrpcJs, security: Security | undefined): Socke
     failure: () => failure,
     destroy: () => {
       isDestroyed = true
-      // A TLS socket before the socket that it wraps: Node can crash in the other order.
+      // Close the TLS socket before the socket that it wraps: Node can crash in the other order.
       for (const socket of [...sockets].reverse()) socket.destroy()
     }
   }

@@ -1,5 +1,5 @@
 /**
- * Keeps the endpoints of a client in step with the members of the cluster.
+ * Keeps the endpoints of a client equal to the members of the cluster.
  *
  * @module
  */
@@ -14,9 +14,9 @@ import type { Address } from "./settings.ts"
 import { logSafely } from "../../internal/logSafely.ts"
 
 /**
- * Reads the member list now and then, until the client closes.
+ * Reads the member list periodically until the client closes.
  *
- * The configured endpoints stay: they are the way back if every member has been replaced meanwhile.
+ * The configured endpoints stay in use, in case every member was replaced between two reads.
  */
 export const syncEndpoints = (client: Client, everyMillis: number): Effect.Effect<void> => {
   const { memberList } = callsOf((method, request) => client.send(method, request))
@@ -54,7 +54,7 @@ const endpointsOf = ({ settings }: Client, members: ReadonlyArray<Member>): Read
     .flatMap(({ clientUrls }) => clientUrls.map(settings.addressOf))
     .filter(Result.isSuccess)
     .map(({ success }) => success)
-    // etcd advertises localhost by default. On another host that is not this member, but perhaps another cluster.
+    // etcd advertises localhost by default. On another host, localhost may be another cluster.
     .filter((address) => isLocal || !isLoopback(address))
   const all = new Map([...settings.addresses, ...found].map((address) => [address.url, address]))
   return [...all.values()]

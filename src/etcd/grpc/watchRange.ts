@@ -6,10 +6,10 @@
 import { rangeTest } from "../KeyRange.ts"
 import type { WatchEvent, WatchRequest } from "../messages/watch.ts"
 
-/** Finds what is wrong with events: `undefined` if they can follow a watch that has delivered up to `delivered`. */
+/** Returns the problem with events, or `undefined` if they may follow after revision `delivered`. */
 export type EventCheck = (events: ReadonlyArray<WatchEvent>, delivered: bigint) => string | undefined
 
-/** The check of the events of a watch. A proxy may confuse the watches of its clients. */
+/** Checks the events of a watch: a proxy may confuse the watches of its clients. */
 export const eventCheck = (request: WatchRequest): EventCheck => {
   const isInRange = rangeTest(request)
   const { startRevision = 0n } = request

@@ -1,5 +1,5 @@
 /**
- * A client of the engine: operations as Effects, watches as Streams, and the end of both.
+ * A client of the engine: operations as Effects, watches as Streams; both end with the client.
  *
  * @module
  */
@@ -54,7 +54,7 @@ class Client {
       watch: (request) => this.#watch(request),
       compact: (request) => this.#call("compact", undefined, (server) => server.compact(request)),
       status: this.#call("status", undefined, (server) => server.status()),
-      // The engine is in this process: it always answers.
+      // The engine is in this process, so it always answers.
       recovered: Effect.never,
       administration: {
         ...this.#calls,
@@ -93,7 +93,7 @@ class Client {
     })
   }
 
-  /** The engine answers what a single member would, and has no other RPC. */
+  /** The calls of a single member; the engine has no other RPC. */
   get #calls(): MemberCalls {
     const unimplemented = (method: string): EtcdError =>
       new EtcdError({ reason: new Unimplemented({ detail: "the embedded engine is not a server" }), method })
@@ -131,8 +131,8 @@ class Client {
   }
 
   /**
-   * Waits until there is something to take, or until the client is closed. The reader resumes in a task of its own, not
-   * inside the step that woke it.
+   * Waits for a message or for the end of the client. The reader resumes in a task of its own, not inside the step that
+   * woke it.
    */
   #awaitMore(watch: Watch): Effect.Effect<void> {
     return Effect.withFiber((fiber) =>

@@ -3,7 +3,7 @@
  *
  * **When to use**
  *
- * For tests and first steps. It is not a server: it stores nothing, and nothing outside of the process can reach it.
+ * For tests and first steps. It is not a server: it stores nothing on disk, and no other process can reach it.
  *
  * **Details**
  *
@@ -20,7 +20,7 @@
  * - The engine uses the `Clock` of the context in which it is made. Under `TestClock` a lease expires exactly on time;
  *   a server takes up to a second longer. A lease lasts at least 2 seconds, as on a server with default settings.
  * - Each operation is one uninterruptible step. There is no network, so no operation is ever unavailable, late or
- *   ambiguous. `FaultyEtcd` of `@effect-etcd/discovery/testing` adds that.
+ *   ambiguous. `FaultyEtcd` of `@effect-etcd/discovery/testing` adds such faults.
  * - A slow reader of a watch costs constant memory: the watch continues from history later, and fails with `Compacted`
  *   if that history is gone, as on a server.
  * - After its scope has closed, a client fails every operation and every watch with `Cancelled`. So does an engine.
@@ -57,7 +57,7 @@ import { Timekeeper } from "./Timekeeper.ts"
  * @category options
  */
 export interface Options {
-  /** Default: a constant. To clients, a different id is a different cluster. */
+  /** Default: a constant. Clients treat another id as another cluster. */
   readonly clusterId?: bigint
   /** Default: a constant. */
   readonly memberId?: bigint
@@ -68,8 +68,7 @@ export interface Options {
   /** Maximum size of a write, in bytes of keys and values. Default 1.5 MiB. */
   readonly maxRequestBytes?: number
   /**
-   * Whether a read without values carries the leases of the keys, as it does up to etcd 3.6; from 3.7 on it does not.
-   * Default `true`.
+   * Whether a read without values carries the leases of the keys, as etcd up to 3.6 does. Default `true`.
    *
    * @internal
    */

@@ -35,7 +35,7 @@ const node = <A extends Interval>(left: IntervalTree<A>, item: A, right: Interva
   maxEnd: later(later(item.end, left), right)
 })
 
-/** As `node`, for sides whose heights differ by at most two. */
+/** Like `node`, for sides whose heights differ by at most two. */
 const balanced = <A extends Interval>(left: IntervalTree<A>, item: A, right: IntervalTree<A>): Node<A> => {
   if (left !== undefined && left.height > height(right) + 1) {
     const inner = left.right

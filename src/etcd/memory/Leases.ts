@@ -59,7 +59,7 @@ export class Leases {
     return keysOf(lease)
   }
 
-  /** Moves a key from one lease to another. Either may be none (`0n`) or have ended. */
+  /** Moves a key from one lease to another. Either lease may be none (`0n`) or have ended. */
   move(key: ByteText, from: bigint, to: bigint): void {
     if (from === to) return
     if (from !== 0n) this.#byId.get(from)?.keys.delete(key)

@@ -1,12 +1,12 @@
 /**
- * An etcd server of one member, without waiting: each method is one step from request to response.
+ * An etcd server of one member. Each method is one synchronous step from request to response.
  *
- * It reads no clock. The caller passes the time to {@link Server.advance} before each step, in milliseconds that never
- * go back. That expires leases, so no response contains a key of an expired lease. {@link Server.deadlines} has the
- * next time at which to advance if no request arrives.
+ * It reads no clock. Before each step, the caller passes the time to {@link Server.advance}, in milliseconds that never
+ * go back. That expires leases, so no response contains a key of an expired lease. If no request arrives, advance at
+ * the next time in {@link Server.deadlines}.
  *
- * A transaction is checked before it is applied, as in etcd: the branches of nested transactions are chosen, and
- * refusals are raised, against the state before its first write. After that nothing fails.
+ * As in etcd, a transaction is checked before it is applied. The state before its first write decides the branches of
+ * nested transactions and all refusals. After that nothing fails.
  *
  * @module
  */
@@ -110,7 +110,7 @@ export class Server {
   readonly #leases = new Leases(this.deadlines, (lease) => this.#end(lease))
   readonly #watchers = new Watchers(this.#store, this.deadlines)
   #now = 0
-  /** Number of changes that a cluster would have agreed on. */
+  /** The raft index: the number of changes. */
   #raftIndex = 0
   #leasesNamed = 0n
 
@@ -236,7 +236,7 @@ export class Server {
     return Result.succeed({ header: this.#header(), members: [member] })
   }
 
-  /** An engine has no quota and no second copy of its data: nothing raises an alarm. */
+  /** No alarms: an engine has no quota and no second copy of its data. */
   alarms(): Answer<AlarmResponse> {
     return Result.succeed({ header: this.#header(), alarms: [] })
   }
@@ -258,7 +258,7 @@ export class Server {
     }, this.#now))
   }
 
-  /** The messages of a watch so far, perhaps none. */
+  /** The messages of a watch so far, possibly none. */
   takeFrom(watch: Watch): Answer<ReadonlyArray<WatchResponse>> {
     const messages = watch.take(this.#now)
     if (messages !== "compacted") return Result.succeed(messages.map((message) => this.#toWatchResponse(message)))
@@ -325,13 +325,13 @@ export class Server {
     return lease !== 0n && this.#leases.get(lease) === undefined ? leaseNotFound : undefined
   }
 
-  /** Refuses to keep the value or the lease of a missing key. */
+  /** Refuses `ignoreValue` and `ignoreLease` for a missing key. */
   #refuseKeeping({ ignoreLease = false, ignoreValue = false, key }: PutRequest): Refusal {
     if (!ignoreLease && !ignoreValue) return undefined
     return this.#store.at(toText(key), this.#store.revision) === undefined ? keyNotFound : undefined
   }
 
-  /** The refusal of a put inside a transaction. A put alone checks its lease first. */
+  /** The refusal of a put inside a transaction. A put on its own checks its lease first. */
   #refusePut(request: PutRequest): Refusal {
     return this.#refuseKeeping(request) ?? this.#refuseLease(request)
   }
@@ -387,7 +387,7 @@ export class Server {
   }
 }
 
-/** etcd sets only the revision in the responses inside a transaction, and nothing in nested ones. */
+/** Responses inside a transaction have only the revision in their header, and nested ones nothing, as in etcd. */
 const innerHeader = (revision: number): ResponseHeader => ({
   clusterId: 0n,
   memberId: 0n,

@@ -154,7 +154,7 @@ const compareResults = { equal: 0, greater: 1, less: 2, notEqual: 3 }
 
 const compareTargets = { version: 0, create: 1, mod: 2, value: 3, lease: 4 }
 
-/** The fields of the operand. */
+/** The field numbers of the operand. */
 const compareFields = { version: 4, create: 5, mod: 6, value: 7, lease: 8 }
 
 const writeRange = (writer: BinaryWriter, request: RangeRequest): void => {
@@ -194,7 +194,7 @@ const writeTxn = (writer: BinaryWriter, request: TxnRequest): void => {
   for (const op of request.else ?? []) writeMessage(writer, 3, writeRequestOp, op)
 }
 
-/** Always writes the operand: without it, etcd treats every value as equal. */
+/** Always writes the operand, since etcd treats a missing one as equal to every value. */
 const writeCompare = (writer: BinaryWriter, compare: Compare): void => {
   writeInt64(writer, 1, enumValue(compareResults, compare.result, "compare.result"))
   writeInt64(writer, 2, enumValue(compareTargets, compare.target, "compare.target"))

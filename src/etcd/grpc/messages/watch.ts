@@ -40,7 +40,7 @@ export interface WatchMessage {
   /** `0n` unless compaction ended the watch. */
   readonly compactRevision: bigint
   readonly cancelReason: string
-  /** The next message continues this revision. */
+  /** Whether the next message continues this revision. */
   readonly fragment: boolean
   readonly events: ReadonlyArray<WatchEvent>
 }
@@ -98,7 +98,7 @@ const writeWatch = (writer: BinaryWriter, request: WatchRequest): void => {
   writeBool(writer, 8, true)
 }
 
-/** A watch that never has an event. The key is one that the caller may watch. */
+/** A watch without events, on a key that the caller may watch. */
 const writeSilentWatch = (writer: BinaryWriter, { key }: WatchRequest): void =>
   writeWatch(writer, { key, filters: ["noPut", "noDelete"] })
 
