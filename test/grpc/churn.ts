@@ -28,6 +28,11 @@ const width = 20
 /**
  * Three instances under load. In each round one comes, and as soon as it has responded, the oldest one drains, leaves and
  * stops.
+ *
+ * **Details**
+ *
+ * A server stops when the calls have ended that were in flight when its registration ended, whatever time that takes on a
+ * busy machine. Any later call that reaches it fails.
  */
 export const churn = <E, R>({ call, drain, rounds, serve }: ChurnOptions<E, R>) =>
   Effect.gen(function* () {
@@ -36,13 +41,31 @@ export const churn = <E, R>({ call, drain, rounds, serve }: ChurnOptions<E, R>) 
     const failures: Array<string> = []
     let isOver = false
 
+    let begun = 0
+    const inFlight = new Set<number>()
+    const callsInFlight = Effect.suspend(() => {
+      const calls = [...inFlight]
+      return eventually(Effect.suspend(() => {
+        const left = calls.filter((call) => inFlight.has(call)).length
+        return left === 0 ? Effect.void : Effect.fail(`${left} calls are in flight`)
+      }))
+    })
+
     /** Serves and registers. `leave` ends the registration first, then the server. */
     const join = (id: string) =>
       Effect.gen(function* () {
         const [serving, registered] = [yield* Scope.fork(scope), yield* Scope.fork(scope)]
         const { endpoint } = yield* serve(id).pipe(Scope.provide(serving))
         yield* registerService("orders", { id, endpoints: [endpoint], drain }).pipe(Scope.provide(registered))
-        return { leave: Effect.andThen(Scope.close(registered, Exit.void), Scope.close(serving, Exit.void)) }
+        return {
+          leave: Effect.gen(function* () {
+            yield* Scope.close(registered, Exit.void)
+            // Twice: a call may have begun before the client received the end of the registration.
+            yield* callsInFlight
+            yield* callsInFlight
+            yield* Scope.close(serving, Exit.void)
+          })
+        }
       })
     const awaitCalls = (id: string, count: number) =>
       eventually(Effect.suspend(() =>
@@ -52,10 +75,14 @@ export const churn = <E, R>({ call, drain, rounds, serve }: ChurnOptions<E, R>) 
       ))
 
     const instances = [yield* join("i0"), yield* join("i1"), yield* join("i2")]
-    const one = Effect.match(call, {
-      onSuccess: (id) =>
-        void counts.set(id, (counts.get(id) ?? 0) + 1),
-      onFailure: (error) => void failures.push(error instanceof Error ? error.message : String(error))
+    const one = Effect.suspend(() => {
+      const number = ++begun
+      inFlight.add(number)
+      return Effect.match(call, {
+        onSuccess: (id) =>
+          void counts.set(id, (counts.get(id) ?? 0) + 1),
+        onFailure: (error) => void failures.push(error instanceof Error ? error.message : String(error))
+      }).pipe(Effect.ensuring(Effect.sync(() => inFlight.delete(number))))
     })
     const worker = Effect.whileLoop({
       while: () => !isOver,

@@ -68,7 +68,7 @@ export interface OrdersClient {
   readonly get: (request: string) => Effect.Effect<string, grpc.ServiceError>
 }
 
-/** A client of a target, until the scope closes. A call takes five seconds at most. */
+/** A client of a target, until the scope closes. A call takes thirty seconds at most. */
 export const clientOf = (
   target: string,
   options: grpc.ChannelOptions = {}
@@ -86,7 +86,7 @@ export const clientOf = (
             serialize,
             deserialize,
             request,
-            { deadline: Date.now() + 5000 },
+            { deadline: Date.now() + 30_000 },
             (error, answer) => resume(error === null ? Effect.succeed(answer ?? "") : Effect.fail(error))
           )
           return Effect.sync(() => call.cancel())

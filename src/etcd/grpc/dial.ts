@@ -66,18 +66,27 @@ const attempt = ({ open, url }: Attempt): Effect.Effect<string, DialFailure> =>
     return Effect.sync(hangUp)
   })
 
-/** Finds the IP address of an endpoint. Interrupting it closes its socket. */
+/** The server has hung up. */
+const isHangUp = /\b(?:EPIPE|ECONNRESET)\b|closed before HTTP\/2/
+
+/**
+ * Finds the IP address of an endpoint. Interrupting it closes its socket.
+ *
+ * **Details**
+ *
+ * In TLS 1.3 a server refuses the client's certificate after the handshake of the client, with an alert. If the client
+ * writes at that moment, it fails with `EPIPE` and never reads the alert. So it tries twice more, for the reason.
+ */
 export const dial = (
   { host, port, url }: Address,
   security: Security | undefined
 ): Effect.Effect<string, DialFailure> =>
-  attempt({
-    url,
-    open: (onReady) =>
-      security === undefined ?
-        connect({ host, port }, onReady) :
-        connectTls({ host, port, ...tlsOptions(security) }, onReady)
-  })
+  security === undefined ?
+    attempt({ url, open: (onReady) => connect({ host, port }, onReady) }) :
+    Effect.retry(attempt({ url, open: (onReady) => connectTls({ host, port, ...tlsOptions(security) }, onReady) }), {
+      times: 2,
+      while: ({ detail, isConnected }) => isConnected && isHangUp.test(detail)
+    })
 
 /** A server that does not use TLS closes the connection or answers in plain text. */
 const isPlain = /before (?:the )?secure TLS|wrong version number|packet length too long|InvalidContentType/i

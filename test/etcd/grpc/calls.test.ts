@@ -9,7 +9,7 @@ import { eachSharedEtcd, startEtcd } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { makeProxy } from "../../harness/Proxy.ts"
 import { eventually, freePort } from "../../harness/real.ts"
-import { certificates, failureOf, text, timed } from "./support.ts"
+import { certificates, connectedToFirst, failureOf, text, timed } from "./support.ts"
 
 const put = (key: string): RequestOp => ({ _tag: "Put", request: { key, value: "1" } })
 
@@ -288,11 +288,7 @@ describe("EtcdGrpc calls", () => {
       Effect.gen(function* () {
         const server = yield* startEtcd()
         const proxy = yield* makeProxy(server)
-        const etcd = yield* EtcdGrpc.make({
-          endpoints: [proxy.endpoint, server.endpoint],
-          requestTimeout: "2 seconds"
-        })
-        yield* etcd.status
+        const etcd = yield* connectedToFirst(proxy, server, { requestTimeout: "2 seconds" })
         yield* proxy.blackhole()
         const [failure, millis] = yield* timed(failureOf(etcd.status))
         assert.deepEqual([failure.reason, failure.endpoint], ["DeadlineExceeded", proxy.endpoint])

@@ -8,7 +8,7 @@ import { eachEtcd, eachSharedEtcd, type EtcdServer, startCluster, startEtcd } fr
 import { describe, live } from "../../harness/it.ts"
 import { makeProxy } from "../../harness/Proxy.ts"
 import { eventually } from "../../harness/real.ts"
-import { failureOf, text, timed, watching } from "./support.ts"
+import { connectedToFirst, failureOf, text, timed, watching } from "./support.ts"
 
 const put = (key: string, value: string | Uint8Array): RequestOp => ({ _tag: "Put", request: { key, value } })
 
@@ -104,7 +104,7 @@ describe("EtcdGrpc heartbeats", () => {
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const proxy = yield* makeProxy(server)
-      const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint, server.endpoint] })
+      const etcd = yield* connectedToFirst(proxy, server)
       const { id } = yield* etcd.leaseGrant({ ttl: 60 })
       yield* etcd.leaseKeepAlive({ id })
       yield* proxy.blackhole()
@@ -283,7 +283,7 @@ describe("EtcdGrpc watches", () => {
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const proxy = yield* makeProxy(server)
-      const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint, server.endpoint] })
+      const etcd = yield* connectedToFirst(proxy, server)
       const first = yield* watching(etcd, { key: "a", ...quick })
       yield* first.created
       yield* proxy.blackhole("down")
@@ -297,7 +297,7 @@ describe("EtcdGrpc watches", () => {
       Effect.gen(function* () {
         const old = yield* startEtcd()
         const current = yield* startEtcd()
-        const etcd = yield* EtcdGrpc.make({ endpoints: [old.endpoint, current.endpoint] })
+        const etcd = yield* connectedToFirst(old, current)
         const first = yield* watching(etcd, { key: "a" })
         yield* first.created
         const { header: { clusterId } } = yield* etcd.range({ key: "a" })

@@ -13,6 +13,8 @@ import type { Etcd } from "../../../src/etcd/Etcd.ts"
 import type { WatchRequest, WatchResponse } from "../../../src/etcd/messages/watch.ts"
 import type { EtcdError } from "../../../src/etcd/EtcdError.ts"
 import type { InvalidOption } from "../../../src/internal/options.ts"
+import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
+import { makeProxy } from "../../harness/Proxy.ts"
 import { eventually } from "../../harness/real.ts"
 
 const decoder = new TextDecoder()
@@ -80,6 +82,28 @@ export const resumed = (etcd: Etcd, request: WatchRequest): Effect.Effect<Watchi
       assert.ok(watch.error.retryable, watch.error.message)
       yield* Effect.sleep("50 millis")
     }
+  })
+
+/**
+ * A client of two endpoints that is connected to the first one.
+ *
+ * **Details**
+ *
+ * A client prefers its first endpoint, but takes the second one if that is quicker by the head start of the first. So the
+ * second one refuses connections until the client is connected.
+ */
+export const connectedToFirst = (
+  first: { readonly endpoint: string },
+  second: { readonly endpoint: string },
+  options: Omit<EtcdGrpc.Options, "endpoints"> = {}
+): Effect.Effect<Etcd, Error | EtcdError | InvalidOption, Scope.Scope> =>
+  Effect.gen(function* () {
+    const front = yield* makeProxy(second)
+    yield* front.refuse
+    const etcd = yield* EtcdGrpc.make({ ...options, endpoints: [first.endpoint, front.endpoint] })
+    yield* etcd.status
+    yield* front.accept
+    return etcd
   })
 
 /** Milliseconds of an effect. */
