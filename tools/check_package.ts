@@ -1,16 +1,18 @@
 /**
- * Packs the package, checks what is in the tarball, publishes it without sending anything, installs the tarball into new projects with npm and with Bun, and uses it there: the types with
- * `tsc`, a program of its own and the examples on Node and on Bun.
+ * Packs the package, checks what is in the tarball, publishes it without sending anything, installs the tarball into new
+ * projects with npm and with Bun, and uses it there: the types and the examples of the documents with `tsc`, a program of
+ * its own and the examples on Node and on Bun.
  *
  * @module
  */
 import { Effect } from "effect"
-import { execFileSync } from "node:child_process"
+import { spawnSync } from "node:child_process"
 import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { delimiter, dirname, join } from "node:path"
 import process from "node:process"
 import { buildNpm } from "./build_npm.ts"
+import { examplesOf } from "./document_examples.ts"
 import { obtainEtcd } from "./etcd.ts"
 import { exampleFiles, runExample } from "./examples.ts"
 import { contentProblems } from "./package_content.ts"
@@ -32,13 +34,14 @@ const node = obtainRuntime("node")
 const bun = obtainRuntime("bun")
 const manifest: NpmManifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 const pinned = (name: string) => `${name}@${manifest.devDependencies[name]}`
-/** What a user of everything installs beside the package: its peers, the optional ones included, and a framework. */
+/** What a user of everything installs beside the package: its peers, the optional ones included, and frameworks. */
 const peers = [
   "effect",
   "@connectrpc/connect",
   "@connectrpc/connect-node",
   "@types/node",
   "express",
+  "fastify",
   "@types/express"
 ].map(pinned)
 
@@ -62,21 +65,91 @@ await Effect.runPromise(main.pipe(Effect.scoped, Effect.provide(Registry.layerMe
 `
 const expected = "1 instance: http://127.0.0.1:8080\n"
 
-const tsconfig = {
+/** The settings of TypeScript that `docs/reference/support.md` says are tested. */
+const compilerSettings: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  nodenext: { module: "nodenext", exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
+  bundler: { module: "esnext", moduleResolution: "bundler" }
+}
+
+const tsconfig = (settings: Readonly<Record<string, unknown>>) => ({
   compilerOptions: {
     strict: true,
-    exactOptionalPropertyTypes: true,
     target: "esnext",
-    module: "nodenext",
     types: ["node"],
     skipLibCheck: false,
     allowImportingTsExtensions: true,
-    noEmit: true
+    experimentalDecorators: true,
+    noEmit: true,
+    ...settings
+  }
+})
+
+/** What documents use of packages that this check does not install. */
+const foreign = `
+declare module "@effect/platform-node" {
+  import type { Layer } from "effect"
+  import type { Runners } from "effect/cluster"
+  import type { HttpServer } from "effect/http"
+  import type { RpcSerialization } from "effect/rpc"
+  import type { SocketServer } from "effect/socket"
+  import type { createServer } from "node:http"
+  const NodeHttpServer: {
+    layer(
+      create: typeof createServer,
+      options: { port: number }
+    ): Layer.Layer<HttpServer.HttpServer | Layer.Success<typeof HttpServer.layerServices>>
+  }
+  const NodeClusterSocket: {
+    layerSocketServer: Layer.Layer<SocketServer.SocketServer>
+    layerClientProtocol: Layer.Layer<Runners.RpcClientProtocol, never, RpcSerialization.RpcSerialization>
+  }
+}
+declare module "@nestjs/common" {
+  interface OnModuleInit { onModuleInit(): Promise<void> }
+  interface OnModuleDestroy { onModuleDestroy(): Promise<void> }
+  function Injectable(): ClassDecorator
+  function Module(options: { providers: ReadonlyArray<unknown> }): ClassDecorator
+}
+declare module "@nestjs/core" {
+  const NestFactory: {
+    create(module: unknown): Promise<{
+      enableShutdownHooks(): void
+      listen(port: number): Promise<void>
+      get<A>(provider: new () => A): A
+    }>
+  }
+}
+declare module "reflect-metadata"
+declare module "vitest"
+`
+/** Modules of the user that the examples of documents import. */
+const ofUser: Readonly<Record<string, string>> = {
+  "program.ts": "export {}\n",
+  "discovery.ts": `import type { Client } from "${manifest.name}/promise"\n` +
+    `export declare class Discovery { client: Client }\n`
+}
+
+/** Writes every TypeScript example of the documents into a folder, as a user would copy it. */
+const writeDocumentExamples = (folder: string): void => {
+  mkdirSync(folder)
+  writeFileSync(join(folder, "foreign.d.ts"), foreign)
+  for (const [file, text] of Object.entries(ofUser)) writeFileSync(join(folder, file), text)
+  for (const document of ["README.md", ...markdownFiles("docs")]) {
+    for (const { code, line, tag } of examplesOf(readFileSync(join(root, document), "utf8"))) {
+      if (!/^(?:ts|typescript)\b/.test(tag)) continue
+      // `export {}`: an example without an import is a module, too.
+      writeFileSync(join(folder, `${document.replaceAll(/[/.]/g, "_")}_${line}.ts`), `${code}export {}\n`)
+    }
   }
 }
 
-const run = (command: string, args: ReadonlyArray<string>, cwd: string): string =>
-  execFileSync(command, args, {
+const markdownFiles = (folder: string): ReadonlyArray<string> =>
+  readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".md"))
+    .map((file) => join(folder, file))
+
+const run = (command: string, args: ReadonlyArray<string>, cwd: string): string => {
+  const { status, stdout } = spawnSync(command, args, {
     cwd,
     encoding: "utf8",
     stdio: ["ignore", "pipe", "inherit"],
@@ -84,6 +157,9 @@ const run = (command: string, args: ReadonlyArray<string>, cwd: string): string 
     // npm, too, runs on the Node that is tested.
     env: { ...process.env, PATH: [dirname(node), process.env["PATH"]].join(delimiter) }
   })
+  if (status !== 0) throw new Error(`${[command, ...args].join(" ")} failed:\n${stdout}`)
+  return stdout
+}
 
 /** What a program printed itself, without the lines of Effect's logger. */
 const withoutLog = (output: string): string => output.split("\n").filter((line) => !line.startsWith("[")).join("\n")
@@ -143,15 +219,19 @@ try {
     add()
     step(`installed for ${runtime}`)
     writeFileSync(join(project, "main.ts"), program)
-    writeFileSync(join(project, "tsconfig.json"), JSON.stringify(tsconfig))
+    writeDocumentExamples(join(project, "documents"))
     for (const file of examples) {
       writeFileSync(join(project, file), asUserWrites(readFileSync(join(root, "examples", file), "utf8")))
     }
     for (const file of readdirSync(join(root, "examples")).filter((name) => name.endsWith(".yaml"))) {
       copyFileSync(join(root, "examples", file), join(project, file))
     }
-    run(node, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", project], project)
-    step(`types are right for ${runtime}'s install`)
+    for (const [name, settings] of Object.entries(compilerSettings)) {
+      const file = join(project, `tsconfig.${name}.json`)
+      writeFileSync(file, JSON.stringify(tsconfig(settings)))
+      run(node, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", file], project)
+      step(`types are right for ${runtime}'s install with ${name}`)
+    }
     const said = run(path, ["main.ts"], project)
     if (withoutLog(said) !== expected) throw new Error(`on ${runtime} the program said: ${said}`)
     step(`the program runs on ${runtime}`)

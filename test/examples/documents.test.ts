@@ -5,8 +5,9 @@ import { dirname, join } from "node:path"
 import process from "node:process"
 import { describe, test } from "node:test"
 import { pathToFileURL } from "node:url"
+import { examplesOf } from "../../tools/document_examples.ts"
 import { root } from "../../tools/runtimes.ts"
-import { etcdctl, startEtcd } from "../harness/EtcdServer.ts"
+import { eachSharedEtcd, etcdctl } from "../harness/EtcdServer.ts"
 import * as it from "../harness/it.ts"
 import { runProgram } from "../harness/program.ts"
 import { eventually } from "../harness/real.ts"
@@ -54,9 +55,9 @@ const { exports: entries }: { readonly exports: Readonly<Record<string, string>>
 const sourceOf = (entry: string): string => pathToFileURL(join(root, entries[`.${entry}`] ?? "")).href
 
 /** The examples that `deno test --doc` does not run: programs that need an etcd, and run until a signal. */
-const ignored: ReadonlyArray<{ readonly file: string; readonly code: string }> = [...documents].flatMap((
-  [file, text]
-) => [...text.matchAll(/^```ts ignore\n([^]*?)^```$/gm)].map(([, code = ""]) => ({ file, code })))
+const ignored = [...documents].flatMap(([file, text]) =>
+  examplesOf(text).filter(({ tag }) => tag === "ts ignore").map(({ code, line }) => ({ file, code, line }))
+)
 
 describe("documents", () => {
   test("links of documents lead to files and headings that exist", () => {
@@ -98,48 +99,53 @@ describe("documents", () => {
     assert.ok(ignored.some(({ file }) => file === "README.md"))
   })
 
-  for (const [index, { file, code }] of ignored.entries()) {
-    it.live(`the example with etcd in ${file} registers, and leaves no key after SIGTERM`, () =>
-      Effect.gen(function* () {
-        const etcd = yield* startEtcd()
-        const folder = yield* Effect.acquireRelease(
-          Effect.sync(() => {
-            const path = join(root, "test", "examples", `.document-${process.pid}-${index}`)
-            mkdirSync(path)
-            return path
-          }),
-          (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
-        )
-        const write = (name: string, text: string): string => {
-          const path = join(folder, name)
-          writeFileSync(
-            path,
-            text
-              .replace(/"@effect-etcd\/discovery(.*)"/g, (_, entry) => JSON.stringify(sourceOf(entry)))
-              .replace(`"@effect/platform-node"`, `"./platform.ts"`)
-              .replace("http://127.0.0.1:2379", etcd.endpoint)
-              .replace(".listen(8080)", ".listen(0)")
+  eachSharedEtcd((etcd) => {
+    for (const { code, file, line } of ignored) {
+      it.live(`the example with etcd in ${file}:${line} registers, and leaves no key after SIGTERM`, () =>
+        Effect.gen(function* () {
+          const folder = yield* Effect.acquireRelease(
+            Effect.sync(() => {
+              const path = join(root, "test", "examples", `.document-${process.pid}-${line}`)
+              mkdirSync(path)
+              return path
+            }),
+            (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
           )
-          return path
-        }
-        // The package is no dependency of this one. Its server is replaced by that of the tests.
-        write(
-          "platform.ts",
-          `import { layerServer } from "../../http/nodeServer.ts"\n` +
-            `export const NodeHttpServer = { layer: () => layerServer("127.0.0.1") }\n`
-        )
-        // The example in troubleshooting imports the user's program; README's is one.
-        const [readme] = ignored.filter(({ file }) => file === "README.md")
-        write("program.ts", readme?.code ?? "")
-        const program = yield* runProgram({ file: write("main.ts", code) })
+          const write = (name: string, text: string): string => {
+            const path = join(folder, name)
+            writeFileSync(
+              path,
+              text
+                .replace(/"@effect-etcd\/discovery(.*)"/g, (_, entry) => JSON.stringify(sourceOf(entry)))
+                .replace(`"@effect/platform-node"`, `"./platform.ts"`)
+                .replace("http://127.0.0.1:2379", etcd().endpoint)
+                .replace(/\b(listen\(|port: )8080\b/, "$10")
+                .replace(/drain: "\d seconds?"/, `drain: "100 millis"`)
+            )
+            return path
+          }
+          // The package is no dependency of this one. Its server is replaced by that of the tests.
+          write(
+            "platform.ts",
+            `import { Layer } from "effect"\n` +
+              `import { HttpServer } from "effect/http"\n` +
+              `import { layerServer } from "../../http/nodeServer.ts"\n` +
+              `const layer = () => Layer.merge(layerServer("127.0.0.1"), HttpServer.layerServices)\n` +
+              `export const NodeHttpServer = { layer }\n`
+          )
+          // The example in troubleshooting imports the user's program; README's is one.
+          const [readme] = ignored.filter(({ file }) => file === "README.md")
+          write("program.ts", readme?.code ?? "")
+          const program = yield* runProgram({ file: write("main.ts", code) })
 
-        const keys = etcdctl(etcd, "get", "--prefix", "/services/", "--keys-only")
-        yield* eventually(
-          Effect.flatMap(keys, (text) => text.includes("/services/orders/") ? Effect.void : Effect.fail(text))
-        )
-        yield* program.signal("SIGTERM")
-        const { signal } = yield* program.exit
-        assert.deepEqual([signal, yield* program.stderr, yield* keys], [null, "", ""])
-      }))
-  }
+          const keys = etcdctl(etcd(), "get", "--prefix", "/services/", "--keys-only")
+          yield* eventually(
+            Effect.flatMap(keys, (text) => text.includes("/services/orders/") ? Effect.void : Effect.fail(text))
+          )
+          yield* program.signal("SIGTERM")
+          assert.deepEqual(yield* program.exit, { code: 0, signal: null })
+          assert.deepEqual([yield* program.stderr, yield* keys], ["", ""])
+        }))
+    }
+  })
 })

@@ -9,6 +9,7 @@ import { attempt } from "../harness/real.ts"
 
 const programs = [
   { file: "express.ts", ready: "registered /services/orders/", body: `{"id":"7"}` },
+  { file: "fastify.ts", ready: "registered /services/orders/", body: `{"id":"7"}` },
   { file: "nest.ts", ready: "registered /services/orders/", body: `{"id":"7"}` },
   // It calls itself by the name of its service.
   { file: "commonjs.cjs", ready: "order /7", body: "order /orders/7" }
