@@ -13,6 +13,7 @@ import { Effect, type Redacted } from "effect"
 import type { Etcd } from "../etcd/Etcd.ts"
 import type { KeyRange } from "../etcd/KeyRange.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { withJson } from "../internal/json.ts"
 import type { Check, InvalidOption } from "../internal/options.ts"
 import { call, checked, checkName, checkPassword } from "./calls.ts"
 import { type LeastPrivilege, permissionsFor } from "./leastPrivilege.ts"
@@ -66,7 +67,7 @@ export interface AuthStatus {
  */
 export const status: Effect.Effect<AuthStatus, EtcdError, Etcd> = Effect.map(
   call("authStatus", ({ auth }) => auth.authStatus()),
-  ({ authRevision, enabled }) => ({ enabled, revision: BigInt(authRevision) })
+  ({ authRevision, enabled }) => withJson({ enabled, revision: BigInt(authRevision) })
 )
 
 /**

@@ -14,6 +14,7 @@ import { Duration, Effect, Result } from "effect"
 import type { Alarm, MemberCalls, StatusResponse } from "../etcd/Administration.ts"
 import { Etcd } from "../etcd/Etcd.ts"
 import { EtcdError, FailedPrecondition, Unavailable } from "../etcd/EtcdError.ts"
+import { withJson } from "../internal/json.ts"
 import type { InvalidOption } from "../internal/options.ts"
 import { call, callAt, callsTo, checked, checkMemberId, type MemberId } from "./calls.ts"
 import * as Etcd3 from "./etcd3.ts"
@@ -35,7 +36,7 @@ export { snapshot } from "./snapshot.ts"
  * @category state
  */
 export const status = (endpoint: string): Effect.Effect<StatusResponse, EtcdError | InvalidOption, Etcd> =>
-  Effect.flatMap(callsTo("Maintenance.status", endpoint), ({ status }) => status)
+  Effect.flatMap(callsTo("Maintenance.status", endpoint), ({ status }) => Effect.map(status, withJson))
 
 /**
  * The alarms of all members. The embedded engine has none.
@@ -45,7 +46,7 @@ export const status = (endpoint: string): Effect.Effect<StatusResponse, EtcdErro
  */
 export const alarms: Effect.Effect<ReadonlyArray<Alarm>, EtcdError, Etcd> = Effect.flatMap(
   Etcd,
-  ({ administration }) => Effect.map(administration.alarms, ({ alarms }) => alarms)
+  ({ administration }) => Effect.map(administration.alarms, ({ alarms }) => alarms.map(withJson))
 )
 
 const alarmTypes = { nospace: "Nospace", corrupt: "Corrupt", unknown: "None" } as const
@@ -148,11 +149,11 @@ export const hashKv = (
       ({ maintenance }) =>
         maintenance.hashKV({ revision: String(revision) })
     )
-    return {
+    return withJson({
       hash: Number(response.hash),
       revision: revision === 0n ? BigInt(response.header.revision) : revision,
       compactRevision: BigInt(response.compact_revision)
-    }
+    })
   })
 
 /**

@@ -14,6 +14,7 @@ import type { IMember } from "etcd3"
 import type { Member } from "../etcd/Administration.ts"
 import { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { withJson } from "../internal/json.ts"
 import type { Check, InvalidOption } from "../internal/options.ts"
 import { call, checked, checkMemberId, type MemberId } from "./calls.ts"
 
@@ -41,7 +42,7 @@ export interface PeerOptions {
  */
 export const list: Effect.Effect<ReadonlyArray<Member>, EtcdError, Etcd> = Effect.flatMap(
   Etcd,
-  ({ administration }) => Effect.map(administration.memberList(), ({ members }) => members)
+  ({ administration }) => Effect.map(administration.memberList(), ({ members }) => members.map(withJson))
 )
 
 /**
@@ -56,7 +57,8 @@ export const list: Effect.Effect<ReadonlyArray<Member>, EtcdError, Etcd> = Effec
  */
 export const listSerializable: Effect.Effect<ReadonlyArray<Member>, EtcdError, Etcd> = Effect.flatMap(
   Etcd,
-  ({ administration }) => Effect.map(administration.memberList({ serializable: true }), ({ members }) => members)
+  ({ administration }) =>
+    Effect.map(administration.memberList({ serializable: true }), ({ members }) => members.map(withJson))
 )
 
 /**

@@ -53,7 +53,7 @@ const agreeing = ({ name }: Plan, permits: number): Line.Entry<PermitsMismatch> 
   permits,
   admit: (first) => {
     const found = decoder.decode(first.subarray(0, 32))
-    return found === String(permits) ? Effect.void : Effect.fail(new PermitsMismatch({ name, permits, found }))
+    return found === String(permits) ? Effect.void : Effect.fail(new PermitsMismatch({ target: name, permits, found }))
   }
 })
 

@@ -21,6 +21,7 @@ import type { LeaseId } from "../etcd/messages/lease.ts"
 import { EtcdError } from "../etcd/EtcdError.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
 import { Latest } from "../internal/Latest.ts"
+import { withJson } from "../internal/json.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
 import { Steps } from "../internal/time/Steps.ts"
@@ -90,7 +91,7 @@ export const campaign = (
       Scope.provide(scope),
       Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
     )
-    return {
+    return withJson({
       ...held,
       proclaim: (value) =>
         etcd.txn({
@@ -99,12 +100,12 @@ export const campaign = (
         }).pipe(
           Effect.flatMap(({ succeeded }) =>
             succeeded ? Effect.void : Effect.fail(
-              new LockLost({ name, key: held.key, detail: "its key was deleted" })
+              new LockLost({ target: name, key: held.key, detail: "its key was deleted" })
             )
           )
         ),
       resign: Scope.close(scope, Exit.void)
-    }
+    })
   })
 
 /** A leadership that lasted this long starts the backoff of {@link whileLeader} afresh. */
@@ -236,12 +237,12 @@ export const observe = (name: string): Stream.Stream<Option.Option<Leader>, Inva
       isKnown = true
       leading = leader
       leaders.set(
-        leader === undefined ? Option.none() : Option.some({
+        leader === undefined ? Option.none() : Option.some(withJson({
           key: decoder.decode(leader.key),
           value: decoder.decode(leader.value),
           leaseId: leader.lease,
           revision: leader.createRevision
-        })
+        }))
       )
     }
 

@@ -20,6 +20,7 @@ import type { Compare } from "../etcd/messages/kv.ts"
 import type { LeaseId } from "../etcd/messages/lease.ts"
 import { EtcdError, Unknown } from "../etcd/EtcdError.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
+import { withJson } from "../internal/json.ts"
 import { LockLost, LockTimeout } from "./errors.ts"
 import type { Plan } from "./options.ts"
 import * as Session from "./Session.ts"
@@ -75,7 +76,7 @@ const retrying = <A, E>(effect: Effect.Effect<A, E | EtcdError>): Effect.Effect<
   })
 
 const lostBy = ({ key, name }: Contender, detail: string, cause?: EtcdError): LockLost =>
-  new LockLost({ name, key, detail, ...(cause === undefined ? {} : { cause }) })
+  new LockLost({ target: name, key, detail, ...(cause === undefined ? {} : { cause }) })
 
 /** Fails when the lease of the session is lost. */
 const sessionLost = (contender: Contender): Effect.Effect<never, LockLost> =>
@@ -291,13 +292,13 @@ const contend = Effect.fnUntraced(function* <E = never>(
     Effect.forkScoped({ startImmediately: true })
   )
   const compare: Compare = { key, target: "create", result: "equal", value: revision }
-  return Option.some({
+  return Option.some(withJson({
     key,
     leaseId: session.leaseId,
     revision,
     fence: { ...compare, compare: Result.succeed(compare) },
     lost: Deferred.await(lost)
-  })
+  }))
 })
 
 /**
@@ -328,7 +329,7 @@ export const acquire = <E = never>(
     onSome: (after) =>
       Effect.timeoutOrElse(acquisition, {
         duration: after,
-        orElse: () => Effect.fail(new LockTimeout({ name: plan.name, after }))
+        orElse: () => Effect.fail(new LockTimeout({ target: plan.name, after }))
       })
   })
 }

@@ -12,6 +12,7 @@ import { DeadlineExceeded, EtcdError } from "../etcd/EtcdError.ts"
 import type { LeaseId } from "../etcd/messages/lease.ts"
 import * as Lease from "../etcd/Session.ts"
 import * as Ttl from "../etcd/Ttl.ts"
+import { withJson } from "../internal/json.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { monotonicMillis, sleepUntil } from "../internal/time/monotonic.ts"
 import { Timers } from "../internal/time/Timers.ts"
@@ -117,7 +118,7 @@ export const open: (ttl: Ttl.Ttl) => Effect.Effect<Session, EtcdError, Etcd | Sc
       Effect.flatMap((cause) => Deferred.succeed(lost, cause)),
       Effect.forkScoped({ startImmediately: true })
     )
-    return { leaseId: lease.leaseId, lost: Deferred.await(lost) }
+    return withJson({ leaseId: lease.leaseId, lost: Deferred.await(lost) })
   }
 )
 

@@ -10,7 +10,7 @@ import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
 
 const LockLostBase: TaggedErrorClass<"LockLost", {
   /** The name of the lock, election or semaphore. */
-  readonly name: string
+  readonly target: string
   /** The key in etcd. */
   readonly key: string
   /** The cause of the loss, in one sentence. */
@@ -28,13 +28,13 @@ const LockLostBase: TaggedErrorClass<"LockLost", {
  */
 export class LockLost extends LockLostBase {
   override get message(): string {
-    return `lost ${JSON.stringify(this.name)} (key ${JSON.stringify(this.key)}): ${this.detail}. Acquire it again.`
+    return `lost ${JSON.stringify(this.target)} (key ${JSON.stringify(this.key)}): ${this.detail}. Acquire it again.`
   }
 }
 
 const LockTimeoutBase: TaggedErrorClass<"LockTimeout", {
   /** The name of the lock, election or semaphore. */
-  readonly name: string
+  readonly target: string
   readonly after: Duration.Duration
 }> = TaggedErrorClass("LockTimeout")
 
@@ -46,14 +46,16 @@ const LockTimeoutBase: TaggedErrorClass<"LockTimeout", {
  */
 export class LockTimeout extends LockTimeoutBase {
   override get message(): string {
-    return `cannot acquire ${JSON.stringify(this.name)}: not acquired after ${formatDuration(this.after)} (timeout). ` +
+    return `cannot acquire ${JSON.stringify(this.target)}: not acquired after ${
+      formatDuration(this.after)
+    } (timeout). ` +
       "Wait longer, or try again later."
   }
 }
 
 const PermitsMismatchBase: TaggedErrorClass<"PermitsMismatch", {
   /** The name of the semaphore. */
-  readonly name: string
+  readonly target: string
   readonly permits: number
   /** What the other process wrote: its number of permits, or any other text. */
   readonly found: string
@@ -68,7 +70,7 @@ const PermitsMismatchBase: TaggedErrorClass<"PermitsMismatch", {
 export class PermitsMismatch extends PermitsMismatchBase {
   override get message(): string {
     return `cannot acquire a permit of ${
-      JSON.stringify(this.name)
+      JSON.stringify(this.target)
     }: permits is ${this.permits}, another process uses ` +
       `${this.found}. All processes must use the same number.`
   }

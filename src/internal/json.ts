@@ -28,5 +28,8 @@ const copy = (value: unknown, holders: ReadonlyArray<object>): unknown => {
 }
 
 /** Gives a plain value a `toJSON` that {@link jsonOf} writes. It is not enumerable, so comparisons do not see it. */
-export const withJson = <A extends object>(value: A): A =>
-  Object.defineProperty(value, "toJSON", { value: () => jsonOf({ ...value }) })
+export const withJson = <A extends object>(value: A): A => Object.defineProperty(value, "toJSON", { value: toJson })
+
+function toJson(this: object): unknown {
+  return jsonOf({ ...this })
+}

@@ -6,6 +6,7 @@
 import { Effect, Result } from "effect"
 import type { KeyValue } from "../etcd/messages/kv.ts"
 import type { LeaseId } from "../etcd/messages/lease.ts"
+import { withJson } from "../internal/json.ts"
 import { mapInSlices } from "../internal/time/slices.ts"
 import { invalid, type InvalidValue, keyText, type ValueCodec } from "./Key.ts"
 
@@ -47,7 +48,7 @@ export const readEntry = <A>(codec: ValueCodec<A>, kv: KeyValue): Result.Result<
   const { createRevision, lease, modRevision: revision, version } = kv
   return Result.flatMap(keyText(kv.key, revision), (key) =>
     Result.mapBoth(codec.decode(kv.value), {
-      onSuccess: (value) => ({ key, value, revision, createRevision, version, lease }),
+      onSuccess: (value) => withJson({ key, value, revision, createRevision, version, lease }),
       onFailure: (cause) => invalid(key, cause, revision)
     }))
 }
@@ -80,5 +81,5 @@ const listingOf = <A>(
     if (Result.isSuccess(entry)) entries.push(entry.success)
     else rejected.push(entry.failure)
   }
-  return { revision, entries, rejected }
+  return withJson({ revision, entries, rejected })
 }

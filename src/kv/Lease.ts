@@ -12,6 +12,7 @@ import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { LeaseId } from "../etcd/messages/lease.ts"
 import * as Session from "../etcd/Session.ts"
 import * as Ttl from "../etcd/Ttl.ts"
+import { withJson } from "../internal/json.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { Timers } from "../internal/time/Timers.ts"
 import type { LeaseLike } from "./Op.ts"
@@ -125,7 +126,7 @@ export const make = (
       ...(retry === undefined ? {} : { retry })
     })
     const on = Effect.provideService(Etcd, etcd)
-    return { id, lost, timeToLive: on(timeToLive(id)), keepAliveOnce: on(keepAliveOnce(id)) }
+    return withJson({ id, lost, timeToLive: on(timeToLive(id)), keepAliveOnce: on(keepAliveOnce(id)) })
   })
 
 /**
@@ -187,7 +188,7 @@ export const grant = (
     )
     const seconds = Math.ceil(Duration.toSeconds(duration))
     const granted = yield* (yield* Etcd).leaseGrant({ ...options, ttl: seconds })
-    return { id: granted.id, ttl: Duration.seconds(granted.ttl) }
+    return withJson({ id: granted.id, ttl: Duration.seconds(granted.ttl) })
   })
 
 /**

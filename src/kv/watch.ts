@@ -16,6 +16,7 @@ import type { WatchEvent } from "../etcd/messages/watch.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { follow, type Followed, type FollowOptions } from "../etcd/follow.ts"
 import { Inbox } from "../internal/Inbox.ts"
+import { withJson } from "../internal/json.ts"
 import { logSafely } from "../internal/logSafely.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { mapInSlices } from "../internal/time/slices.ts"
@@ -227,9 +228,10 @@ const eventsOf = <A>(
     return mapInSlices(events, (event) => eventOf(codec, event), ({ kv }) => kv.value.length)
   }
   const { kvs, revision } = followed
-  return revision < firstRevision ?
-    Effect.succeed([]) :
-    Effect.map(readListingInSlices(codec, kvs, revision), (listing) => [{ _tag: "Listed", relisted, ...listing }])
+  return revision < firstRevision ? Effect.succeed([]) : Effect.map(
+    readListingInSlices(codec, kvs, revision),
+    (listing) => [withJson({ _tag: "Listed" as const, relisted, ...listing })]
+  )
 }
 
 const eventOf = <A>(codec: ValueCodec<A>, { kv, prevKv, type }: WatchEvent): Event<A> => {
@@ -241,7 +243,9 @@ const eventOf = <A>(codec: ValueCodec<A>, { kv, prevKv, type }: WatchEvent): Eve
       { _tag: "Put" as const, revision, entry: yield* read(kv), previous } :
       { _tag: "Deleted" as const, revision, key: yield* keyText(kv.key, revision), previous }
   })
-  return Result.getOrElse(event, (error) => ({ _tag: "Rejected", revision, key: error.key, error }))
+  return withJson(
+    Result.getOrElse(event, (error): Event<A> => ({ _tag: "Rejected", revision, key: error.key, error }))
+  )
 }
 
 const settingsOf = (options: WatchOptions) =>

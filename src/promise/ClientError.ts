@@ -26,6 +26,11 @@ export class ClientError extends Error {
     super(message, { cause })
     this.code = code
   }
+
+  /** `JSON.stringify` leaves the message of other errors out. */
+  toJSON(): unknown {
+    return { name: this.name, code: this.code, message: this.message }
+  }
 }
 
 /** The error of a client that is closed. */

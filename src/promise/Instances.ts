@@ -5,6 +5,7 @@
  * @module
  */
 import { Option } from "effect"
+import { withJson } from "../internal/json.ts"
 import type { InstanceSet } from "../registry/model/InstanceSet.ts"
 import type { Labels, ServiceInstance } from "../registry/model/Instance.ts"
 
@@ -30,21 +31,22 @@ export interface Instances<M = Labels> extends Iterable<ServiceInstance<M>> {
 }
 
 /** Arrays are built when they are first read, so that applying a change costs O(changed instances). */
-export const fromSet = <M>(set: InstanceSet<M>): Instances<M> => ({
-  revision: set.revision,
-  isStale: set.freshness._tag === "Stale",
-  get instances() {
-    return set.instances
-  },
-  get available() {
-    return set.available
-  },
-  get endpoints() {
-    return set.endpoints
-  },
-  get rejected() {
-    return set.rejected.map(({ error, key }) => ({ key, reason: error.message }))
-  },
-  get: (id) => Option.getOrUndefined(set.get(id)),
-  [Symbol.iterator]: () => set.instances[Symbol.iterator]()
-})
+export const fromSet = <M>(set: InstanceSet<M>): Instances<M> =>
+  withJson({
+    revision: set.revision,
+    isStale: set.freshness._tag === "Stale",
+    get instances() {
+      return set.instances
+    },
+    get available() {
+      return set.available
+    },
+    get endpoints() {
+      return set.endpoints
+    },
+    get rejected() {
+      return set.rejected.map(({ error, key }) => ({ key, reason: error.message }))
+    },
+    get: (id) => Option.getOrUndefined(set.get(id)),
+    [Symbol.iterator]: () => set.instances[Symbol.iterator]()
+  })

@@ -243,7 +243,7 @@ describe("Lock", () => {
       yield* elapse("4999 millis")
       assert.equal(second.exit(), undefined)
       yield* elapse("1 millis")
-      assert.deepEqual(failureOf(second), new LockTimeout({ name, after: Duration.seconds(5) }))
+      assert.deepEqual(failureOf(second), new LockTimeout({ target: name, after: Duration.seconds(5) }))
       assert.deepEqual(yield* leasesIn(operator), [first.held()?.leaseId])
     }))
 

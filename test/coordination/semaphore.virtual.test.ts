@@ -58,7 +58,7 @@ describe("DistributedSemaphore", () => {
       const { client, operator } = yield* stage
       const first = yield* permit(yield* client, 3)
       const second = yield* permit(yield* client, 2)
-      assert.deepEqual(failureOf(second), new PermitsMismatch({ name, permits: 2, found: "3" }))
+      assert.deepEqual(failureOf(second), new PermitsMismatch({ target: name, permits: 2, found: "3" }))
       assert.deepEqual(yield* leasesIn(operator), [first.held()?.leaseId])
     }))
 
