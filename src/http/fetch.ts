@@ -18,6 +18,7 @@ import {
 } from "effect/http"
 import { checkOptions } from "../internal/options.ts"
 import { readUpTo } from "./readUpTo.ts"
+import { redirectStatuses } from "./redirect.ts"
 
 /**
  * Options of {@link makeFetch}.
@@ -94,7 +95,8 @@ export const makeFetch = <R, E>(
       (check) => check.number("maxReplayBytes", options.maxReplayBytes ?? 1024 * 1024, { min: 0, whole: true })
     )
   )
-  const send = async (input: RequestInfo | URL, init?: RequestInit): Promise<Response> => {
+  const send = async (input: RequestInfo | URL, given?: RequestInit | null): Promise<Response> => {
+    const init = given ?? undefined
     const isBodyOfInput = input instanceof Request && (init?.body === undefined || init.body === null)
     // Bun can construct a `Request` from a used one, and leaves the body with the old one.
     if (isBodyOfInput && input.bodyUsed) throw new TypeError("cannot fetch: the body of the request was used already")
@@ -128,10 +130,15 @@ const bodyOf = async (
   const contentType = request.headers.get("content-type") ?? undefined
   const source = init?.body ?? undefined
   if (source instanceof FormData) return HttpBody.formData(source)
+  // Node's `fetch` also takes async iterables. `Request` has begun to read it.
+  if (source !== undefined && isAsyncIterable(source)) return HttpBody.raw(request.body, { contentType })
   if (source !== undefined) return HttpBody.raw(source, { contentType })
   if (owner.body === null || owner.body === undefined) return HttpBody.empty
   return HttpBody.raw(await readUpTo(owner.body, maxReplayBytes, request.signal), { contentType })
 }
+
+const isAsyncIterable = (source: object | string): boolean =>
+  typeof source === "object" && Symbol.asyncIterator in source && !(source instanceof ReadableStream)
 
 const answerTo = (
   request: Request,
@@ -163,10 +170,20 @@ const requestOf = (request: Request, body: HttpBody.HttpBody): HttpClientRequest
   return body._tag === "Empty" ? bare : HttpClientRequest.setBody(bare, body)
 }
 
-/** The client's own `fetch`, with a signal that also ends the body of the response. */
+/**
+ * The client's own `fetch`, with a signal that also ends the body of the response. The client follows redirects itself, so
+ * `redirected` is set here.
+ */
 const withSignal = (fetch: typeof globalThis.fetch, signal: AbortSignal): typeof globalThis.fetch => {
-  const send = (input: RequestInfo | URL, init: RequestInit = {}) =>
-    fetch(input, { ...init, signal: AbortSignal.any(init.signal ? [init.signal, signal] : [signal]) })
+  let isAfterRedirect = false
+  const send = async (input: RequestInfo | URL, init: RequestInit = {}) => {
+    const redirected = isAfterRedirect
+    isAfterRedirect = false
+    const signals = init.signal ? [init.signal, signal] : [signal]
+    const response = await fetch(input, { ...init, signal: AbortSignal.any(signals) })
+    isAfterRedirect = redirectStatuses.has(response.status)
+    return redirected ? Object.defineProperty(response, "redirected", { value: true }) : response
+  }
   return Object.assign(send, fetch)
 }
 

@@ -9,11 +9,11 @@ import { HttpBody, HttpClientRequest, type HttpClientResponse, UrlParams } from 
 /** The limit of the Fetch Standard. */
 export const maxRedirects = 20
 
-const statuses = new Set([301, 302, 303, 307, 308])
+export const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 
 /** Returns the target of a redirect. `undefined` if the response is no redirect or its `Location` is invalid. */
 export const redirectOf = (response: HttpClientResponse.HttpClientResponse, base: string): URL | undefined => {
-  if (!statuses.has(response.status)) return undefined
+  if (!redirectStatuses.has(response.status)) return undefined
   const { location } = response.headers
   return location !== undefined && URL.canParse(location, base) ? new URL(location, base) : undefined
 }

@@ -85,6 +85,7 @@ describe("redirects", () => {
           const server = yield* serve(redirectTo(status, "/end"))
           const fetch = yield* fetchOver([server.url])
           const response = yield* within(() => fetch("http://orders/start", { method, body: "new" }))
+          assert.equal(response.redirected, true)
           assert.equal(yield* within(() => response.text()), `${then} at the end`)
           assert.deepEqual(server.received.map(({ body, method, url }) => [method, url, body]), [
             [method, "/start", "new"],
@@ -117,6 +118,7 @@ describe("redirects", () => {
         for (const input of ["http://orders/", new Request("http://orders/"), "http://orders/"]) {
           const response = yield* within(() => fetch(input, { headers }))
           assert.deepEqual([response.status, response.headers.get("location")], [302, `${other.url}/stolen`])
+          assert.equal(response.redirected, false)
           assert.equal(yield* within(() => response.text()), "moved")
         }
         assert.deepEqual([server.received.length, other.received.length], [3, 0])
@@ -281,6 +283,29 @@ describe("bodies", () => {
           fetch(new Request("http://orders/", init)).catch((error: unknown) => error)
         )
         assert.equal(error, reason)
+      })
+  )
+})
+
+describe("arguments", () => {
+  live(
+    "makeFetch takes null for no options, and an async iterable as a body where fetch does",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* serve((request, response) => void response.end(`${request.method}`))
+        const fetch = yield* fetchOver([server.url])
+        assert.equal(yield* within(async () => (await fetch("http://orders/", null as never)).text()), "GET")
+        const options = () => ({
+          method: "POST",
+          body: (async function* () {
+            yield new TextEncoder().encode("part")
+          })() as never,
+          duplex: "half"
+        })
+        yield* within(async () => (await globalThis.fetch(server.url, options())).text())
+        yield* within(async () => (await fetch("http://orders/", options())).text())
+        const [, plain, balanced] = server.received
+        assert.equal(balanced?.body, plain?.body)
       })
   )
 })
