@@ -1,8 +1,8 @@
 /**
- * The registry of services: where instances are registered and discovered.
+ * The registry of services, in which instances are registered and discovered.
  *
- * Programs call `registerService`, `discover` and their siblings. A layer of this module says where the instances are
- * kept.
+ * Programs call `registerService`, `discover` and their siblings. A layer of this module decides where the instances
+ * are kept.
  *
  * @since 0.1.0
  * @module
@@ -71,7 +71,7 @@ export const Registry: Context.Service<Registry, Registry> = Context.Service("@e
  * @category options
  */
 export interface Options extends RegistrationPolicy, Omit<Discovery.DiscoverOptions, "retry"> {
-  /** The beginning of all keys. `services` means `/services`. Default: `/services`. */
+  /** The start of all keys. `services` means `/services`. Default: `/services`. */
   readonly namespace?: string
   /** The backoff of registrations and discoveries. Default: `Backoff.standard`. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError | RegistrationLost>
@@ -167,7 +167,7 @@ export const layerEtcd = (
  *
  * **Details**
  *
- * It is shared with no other process and no other build of the layer, and nothing remains when its scope closes.
+ * Each build of the layer is a registry of its own, in this process only. Nothing remains when its scope closes.
  *
  * @example
  * ```ts
@@ -190,7 +190,7 @@ export const layerMemory = (options: Options = {}): Layer.Layer<Registry, Invali
   Layer.effect(Registry, make(options)).pipe(Layer.provide(EtcdMemory.layer()))
 
 /**
- * A registry over the etcd that the configuration describes.
+ * A registry over the etcd that the configuration names.
  *
  * **Details**
  *

@@ -16,17 +16,17 @@ import { Registry } from "./Registry.ts"
  * **Details**
  *
  * The first set is emitted after a linearizable read, even if it is empty. Each set is the state of etcd at one
- * revision. A slow consumer gets the newest set. While etcd is unreachable the last set stays: one element says that
- * it is `Stale`, and one that it is `Live` again.
+ * revision. A slow consumer gets the newest set. While etcd is unreachable the last set stays: one element marks it
+ * `Stale`, and one marks it `Live` again.
  *
- * All consumers of a service with the same options share one watch in etcd, kept by one fiber and compared with etcd by
- * another every `reconcileEvery`. It is closed a second after the last consumer has left. Interruption leaves
- * the stream. Nothing is written, so nothing remains in etcd.
+ * All consumers of a service with the same options share one watch in etcd. One fiber runs it, another compares its
+ * state with etcd every `reconcileEvery`. The watch closes a second after its last consumer has left. Nothing is
+ * written, so nothing remains in etcd.
  *
- * Fails with `InvalidOption` before anything is sent. Fails with `DiscoveryRefused` if etcd refuses before the first set
- * (permission denied, authentication refused, an invalid request), and when a finite `retry` runs out. A refusal after the
- * first set makes it `Stale` and is retried every few seconds. Everything else is retried with the backoff of `retry`.
- * A defect, such as one of the `retry` schedule, ends the stream with its cause.
+ * Fails with `InvalidOption` before anything is sent. Fails with `DiscoveryRefused` if etcd refuses before the first
+ * set (permission denied, authentication refused, an invalid request), and when a finite `retry` ends. A refusal after
+ * the first set makes it `Stale` and is retried every few seconds. Everything else is retried with the backoff of
+ * `retry`. A defect, such as one of the `retry` schedule, ends the stream with its cause.
  *
  * @example
  * ```ts

@@ -13,7 +13,7 @@ import { Registry } from "./Registry.ts"
  *
  * **When to use**
  *
- * Use for tools that show or check a whole namespace. A program that calls a few services reads less with `discover`.
+ * For tools that show or check a whole namespace. A program that calls a few services reads less with `discover`.
  *
  * **Details**
  *

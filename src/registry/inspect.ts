@@ -1,5 +1,5 @@
 /**
- * Everything that etcd holds about one instance: for tools that show it to people.
+ * Everything that etcd holds about one instance, for tools that display it.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import { InstanceNotFound } from "./operator.ts"
 /** The lease of a key. */
 export interface LeaseState {
   readonly id: LeaseId
-  /** Missing if etcd does not permit to read it. */
+  /** Missing if etcd denies reading it. */
   readonly seconds: Option.Option<{ readonly granted: number; readonly left: number }>
 }
 

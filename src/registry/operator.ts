@@ -1,8 +1,8 @@
 /**
- * What an operator changes in etcd: the status and the weight of a running instance (R12), and keys that nobody owns.
+ * An operator's changes in etcd: the status and the weight of a running instance (R12), and keys without an owner.
  *
- * An edit is one Txn that keeps the lease of the key. It changes the two members in the text of the value and nothing
- * else, so that metadata of any type survives.
+ * An edit is one Txn that keeps the lease of the key. It changes only the two members in the text of the value, so that
+ * metadata of any type survives.
  *
  * @module
  */
@@ -30,9 +30,9 @@ export interface Edit {
 
 /** Options of {@link edit} and {@link deregister}. */
 export interface Options {
-  /** The beginning of all keys, as in the options of the registry. Default: `/services`. */
+  /** The start of all keys, as in the options of the registry. Default: `/services`. */
   readonly namespace?: string
-  /** How long {@link edit} watches what the owner does with the edit. Default: 1 second. */
+  /** How long {@link edit} watches the owner's reaction. Default: 1 second. */
   readonly settle?: Duration.Input
 }
 
@@ -43,9 +43,8 @@ export interface Members {
 }
 
 /**
- * What became of an edit: `"kept"` if it was still in effect after `settle`, `"reverted"` if the owner wrote the old
- * value back, `"removed"` if the key was deleted meanwhile, and `"unowned"` if the key has no lease and with that no
- * owner.
+ * The outcome of an edit: `"kept"` if it was still in effect after `settle`, `"reverted"` if the owner wrote the old
+ * value back, `"removed"` if the key was deleted meanwhile, and `"unowned"` if the key has no lease, and thus no owner.
  */
 export type Outcome = "kept" | "reverted" | "removed" | "unowned"
 
@@ -90,7 +89,7 @@ const InstanceHasOwnerBase: TaggedErrorClass<"InstanceHasOwner", {
   readonly leaseId: LeaseId
 }> = TaggedErrorClass("InstanceHasOwner")
 
-/** The key has a lease, so a process keeps it registered and would register it again. */
+/** The key has a lease, so a running process would register it again. */
 export class InstanceHasOwner extends InstanceHasOwnerBase {
   override get message(): string {
     return `cannot delete ${JSON.stringify(this.key)}: a process keeps it under lease ${
@@ -119,7 +118,7 @@ const read = Effect.fnUntraced(function* (
   return kv ?? (yield* new InstanceNotFound({ key }))
 })
 
-/** Txns that an edit sends at once when the key changes under it. */
+/** How many Txns an edit sends in a row if the key keeps changing. */
 const maxAttempts = 4
 
 const keepsChanging = (key: string): EtcdError =>
@@ -140,7 +139,7 @@ const keepsChanging = (key: string): EtcdError =>
  *
  * **Gotchas**
  *
- * `"kept"` means that nobody undid the edit. An owner that hangs does the same as one that has adopted it.
+ * `"kept"` means only that no one undid the edit: it does not tell an owner that hangs from one that adopted it.
  */
 export const edit = Effect.fnUntraced(function* (
   service: Service.ServiceLike,
@@ -158,7 +157,7 @@ export const edit = Effect.fnUntraced(function* (
   for (let attempt = 1; attempt <= maxAttempts; attempt++) {
     const kv = yield* read(etcd, key)
     const before = yield* membersIn(target, id, key, kv)
-    // Only draining has an end: an instance that is down or starting comes up when its health says so.
+    // Only draining can be ended: an instance that is down or starting comes up when its health check succeeds.
     const isUp = change.status === "up" && before.status !== "draining"
     const after = {
       status: isUp ? before.status : change.status ?? before.status,
@@ -247,7 +246,7 @@ const edited = Effect.fnUntraced(function* <M>(
   return text
 })
 
-/** Watches what the owner does after an edit. */
+/** Watches the owner's reaction to an edit. */
 const outcomeOf = <M>(
   etcd: Etcd,
   service: Service.Service<M>,
@@ -260,7 +259,7 @@ const outcomeOf = <M>(
   const isReverted = (value: Uint8Array): boolean => {
     const found = decode(service, id, value)
     if (Result.isFailure(found)) return true
-    // After "up" the owner publishes what its health says.
+    // After "up" the owner publishes the status of its health check.
     const hasStatus = status === undefined || (found.success.status === "draining") === (status === "draining")
     return !hasStatus || (weight !== undefined && found.success.weight !== weight)
   }

@@ -17,9 +17,9 @@ import { Registry } from "./Registry.ts"
  * **Details**
  *
  * With `startup: "await"` it completes once the key is in etcd, so that a linearizable read returns it. It grants a
- * lease and puts the key in one Txn under the rule of `claim`. Fibers then keep it there until the scope closes: one of
- * the registration, one that watches the key, one for `health`, and one for the heartbeats of the process. After any loss
- * they put it back, with the backoff of `retry`.
+ * lease and puts the key in one Txn under the rule of `claim`. Then fibers keep the key in etcd until the scope closes:
+ * one for the registration, one that watches the key, one for `health`, and one for the heartbeats of the process.
+ * After any loss they register it again, with the backoff of `retry`.
  *
  * Fails with `InvalidOption` before anything is sent, with `InstanceIdTaken`, with `RegistrationRefused` if etcd refuses
  * or a finite `retry` ends, and with `StartupTimeout`. If it fails or is interrupted, no lease and no key remain.

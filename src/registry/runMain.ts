@@ -7,8 +7,8 @@ import { Cause, type Effect, Exit, Runtime } from "effect"
 import process from "node:process"
 
 /**
- * A further signal within this time is the same one: a task runner in front of the process passes on the Ctrl-C that the
- * terminal has sent to both.
+ * A second signal within this time is the same Ctrl-C: a task runner passes on what the terminal has sent to both
+ * processes.
  */
 const duplicateSignalMillis = 1000
 

@@ -23,7 +23,7 @@ import { type RegistrationError, RegistrationRefused } from "./registration/Regi
 import { Freshness } from "../etcd/Freshness.ts"
 
 /**
- * An instance of `Registry.layerFixed`. Members that are left out have their defaults.
+ * An instance of `Registry.layerFixed`. Missing members have their defaults.
  *
  * @since 0.1.0
  * @category models

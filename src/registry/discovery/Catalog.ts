@@ -33,7 +33,7 @@ export interface Catalog extends Iterable<readonly [name: string, set: InstanceS
   readonly has: (name: string) => boolean
 }
 
-/** What a catalog is made of. */
+/** The parts of a catalog. */
 export interface Members {
   readonly sets: HashMap.HashMap<string, InstanceSet>
   readonly revision: bigint

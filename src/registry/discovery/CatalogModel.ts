@@ -170,7 +170,7 @@ export class CatalogModel implements Model<Catalog.Catalog> {
     this.#rejected = HashMap.remove(this.#rejected, key)
   }
 
-  /** What belongs to each service, and what belongs to none. */
+  /** Splits keys by service; those of no service are apart. */
   #group<A>(items: ReadonlyArray<A>, kvOf: (item: A) => KeyValue) {
     const services = new Map<string, Array<A>>()
     const foreign: Array<A> = []

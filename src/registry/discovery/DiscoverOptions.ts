@@ -35,9 +35,9 @@ export interface ReadOptions {
  * @category options
  */
 export interface DiscoverOptions extends ReadOptions {
-  /** After how long a silence etcd is asked for a sign of life. Default: 10 seconds. */
+  /** How long a watch may be silent before etcd is probed. Default: 10 seconds. */
   readonly progressEvery?: Duration.Input
-  /** How long etcd may take to answer that. Default: 5 seconds. */
+  /** How long etcd may take to answer a probe. Default: 5 seconds. */
   readonly progressTimeout?: Duration.Input
   /** How often, on average, keys and revisions are compared with etcd as a backstop. Default: 5 minutes. */
   readonly reconcileEvery?: Duration.Input

@@ -1,9 +1,9 @@
 /**
  * Discovery: the reading side of a registry.
  *
- * A reader of this folder finds: the options (`DiscoverOptions`) and errors (`DiscoveryError`); the view of a service's
- * keys (`ServiceView`) and the set made of it (`ServiceModel`, with `Protection`); the same for all services
- * (`CatalogModel`, `Catalog`); the watch that consumers share (`SharedWatch`) and its backstop (`reconcile`).
+ * This folder has the options (`DiscoverOptions`) and errors (`DiscoveryError`); the view of a service's keys
+ * (`ServiceView`) and the set made from it (`ServiceModel`, with `Protection`); the same for all services
+ * (`CatalogModel`, `Catalog`); and the watch that consumers share (`SharedWatch`) with its backstop (`reconcile`).
  *
  * @module
  */
@@ -42,7 +42,7 @@ export { checkName, checkSettings, type DiscoverOptions, type ReadOptions } from
 /** A service that has instances. */
 export interface ListedService {
   readonly name: string
-  /** Its keys that have a lease, whether or not their values decode. */
+  /** The number of its keys that have a lease, whether or not their values decode. */
   readonly instances: number
 }
 
@@ -66,12 +66,12 @@ const idleTimeToLive = Duration.seconds(1)
 type Values<A> = Stream.Stream<A, DiscoveryError>
 
 /**
- * What consumers share a watch by: the name, the very same codec, and equal options. A codec is compared by identity,
- * because two objects that look alike may read values differently.
+ * Consumers share a watch if they have the same name, the same codec and equal options. Codecs are compared by
+ * identity, because two equal-looking objects may decode differently.
  */
 class WatchKey<S extends Service<unknown> | undefined> implements Equal.Equal {
   readonly settings: Settings
-  /** The catalog has none. */
+  /** Missing for the catalog. */
   readonly service: S
 
   constructor(settings: Settings, service: S) {
@@ -95,7 +95,7 @@ const areEqual = (self: Settings, that: Settings): boolean =>
   Duration.Equivalence(self.reconcileEvery, that.reconcileEvery) &&
   self.protect?.maxLoss === that.protect?.maxLoss && Equal.equals(self.protect?.hold, that.protect?.hold)
 
-/** The reading side of a registry over an etcd. Its watches live until the scope closes at the latest. */
+/** The reading side of a registry over an etcd. Its watches end with the scope at the latest. */
 export const make = Effect.fnUntraced(function* (
   etcd: Etcd,
   keyspace: Keyspace
@@ -158,7 +158,7 @@ export const make = Effect.fnUntraced(function* (
           return checkSettings(check, options)
         }))
         const sets = yield* RcMap.get(watches, new WatchKey(settings, service as Service<unknown>))
-        // The key holds the very codec that makes the sets, so their metadata is `M`.
+        // Sound: the key holds the codec that makes the sets, so their metadata is `M`.
         return sets as Values<InstanceSet<M>>
       })),
 
@@ -182,7 +182,7 @@ export const make = Effect.fnUntraced(function* (
       return model.value(header.revision, Freshness.Live())
     }),
 
-    // With values: a read without values carries no leases on etcd 3.7.
+    // Read the values too: on etcd 3.7 a read without values carries no leases.
     listServices: Effect.gen(function* () {
       const { kvs } = yield* refused(keyspace.prefix)(rangeAll(etcd, prefix(keyspace.prefix)))
       const counts = new Map<string, number>()

@@ -8,13 +8,13 @@ import type { InvalidOption } from "../../internal/options.ts"
 import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 
 const DiscoveryRefusedBase: TaggedErrorClass<"DiscoveryRefused", {
-  /** The beginning of the keys that were to be read. */
+  /** The prefix of the keys to read. */
   readonly prefix: string
   readonly cause: EtcdError
 }> = TaggedErrorClass("DiscoveryRefused")
 
 /**
- * etcd refused to let the keys be read, a single read got no answer, or a finite `retry` ran out.
+ * etcd refused the read, a single read got no answer, or a finite `retry` ended.
  *
  * @since 0.1.0
  * @category errors

@@ -1,5 +1,5 @@
 /**
- * What a shared watch shows its consumers, and how it takes in what `follow` reports.
+ * The state of a shared watch: applies the reports of `follow` and provides the value for consumers.
  *
  * @module
  */
@@ -13,21 +13,21 @@ import type { Rejected } from "../model/InstanceSet.ts"
 export type KeysReport = Extract<Followed, { readonly _tag: "Listed" | "Changed" }>
 
 /**
- * A change that is decoded. Applying it runs no code of the user and cannot fail. Returns the values that it rejects.
- * `now` is milliseconds of the monotonic clock.
+ * A decoded change. Applying it runs no user code and cannot fail. Returns the rejected values. `now` is milliseconds
+ * of the monotonic clock.
  */
 export type Commit = (now: number) => ReadonlyArray<Rejected>
 
 /** The state behind a shared watch. */
 export interface Model<A> {
-  /** Decodes a report and changes nothing. Codecs may throw here, and many values take many turns of the event loop. */
+  /** Decodes a report and changes nothing. Codecs may throw here, and long reports yield to the event loop. */
   readonly prepare: (report: KeysReport) => Effect.Effect<Commit>
-  /** The value of this moment. */
+  /** The current value. */
   readonly value: (revision: bigint, freshness: Freshness) => A
-  /** Lets held instances go whose time is over. Returns whether the value changed. */
+  /** Releases held instances whose time is over. Returns whether the value changed. */
   readonly release: (now: number) => boolean
   /** When to call `release` next: milliseconds of the monotonic clock, or `undefined` if nothing is held. */
   readonly nextRelease: () => number | undefined
-  /** The keys in which etcd differs, given all keys without values. */
+  /** The keys in which the state differs from etcd's, given all keys without values. */
   readonly differences: (kvs: ReadonlyArray<KeyValue>) => ReadonlySet<string>
 }

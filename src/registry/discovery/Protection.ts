@@ -1,10 +1,10 @@
 /**
- * Mass-loss protection: when too large a part of a service vanishes at once, keep what vanished for a while.
+ * Mass-loss protection: if too large a part of a service vanishes at once, keeps the vanished instances for a while.
  *
  * A pure step function. An instance that leaves without having been `"draining"` is a *loss* for `hold`, counted from
- * the moment it left, or until it comes back. While the losses are more than `maxLoss` of what would be there without
- * them, protection is on and all of them are held. It stays on until the last loss has passed, which is at most `hold`
- * after the last departure: it always exits.
+ * the moment it left, or until it comes back. While the losses exceed `maxLoss` of the instances that there would be
+ * without losses, protection is on and holds all of them. It stays on until the last loss has passed, at most `hold`
+ * after the last departure: it always ends.
  *
  * Related: Eureka's self-preservation mode (Netflix/eureka wiki, "Understanding Eureka Peer to Peer Communication"),
  * which has no time limit.
@@ -15,7 +15,7 @@ import { Duration } from "effect"
 import type { ServiceInstance } from "../model/Instance.ts"
 
 /**
- * When mass-loss protection keeps instances that disappeared.
+ * Limits of mass-loss protection.
  *
  * **Details**
  *
@@ -28,24 +28,24 @@ import type { ServiceInstance } from "../model/Instance.ts"
 export interface MassLossProtection {
   /** The fraction of a service, 0 to 1, that may vanish within `hold`. */
   readonly maxLoss: number
-  /** How long a vanished instance is kept at most. */
+  /** The longest time for which a vanished instance is kept. */
   readonly hold: Duration.Input
 }
 
-/** What has vanished of late. */
+/** The recent losses. */
 export interface Protection<M> {
   readonly losses: ReadonlyMap<string, { readonly instance: ServiceInstance<M>; readonly until: number }>
   readonly active: boolean
 }
 
-/** Nothing has vanished. */
+/** No losses. */
 export const initial: Protection<never> = { losses: new Map(), active: false }
 
-/** What happened to a service at one moment. */
+/** A change of a service. */
 export interface Step<M> {
   /** Milliseconds. */
   readonly now: number
-  /** The instances that left at this moment, as they were last. */
+  /** The instances that left, in their last state. */
   readonly left: ReadonlyArray<ServiceInstance<M>>
   /** Whether an instance is in etcd now. */
   readonly isPresent: (id: string) => boolean

@@ -1,5 +1,5 @@
 /**
- * The set of one service: the view of its keys, and what mass-loss protection holds.
+ * The set of one service: the view of its keys, plus the instances that mass-loss protection holds.
  *
  * @module
  */
@@ -40,7 +40,7 @@ export class ServiceModel<M> implements Model<InstanceSet<M>> {
     return this.#newest
   }
 
-  /** Whether the service has no key, and nothing of it is held. */
+  /** Whether the service has no key and no held instance. */
   get isEmpty(): boolean {
     return this.#view.isEmpty && this.#protection.losses.size === 0
   }

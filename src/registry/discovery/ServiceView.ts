@@ -1,8 +1,8 @@
 /**
- * The keys of one service as etcd has them: each is an instance or rejected.
+ * The keys of one service in etcd: each is an instance or rejected.
  *
- * A change is made in two steps. `decode` runs the service's codec and layout, which are code of the user, and changes
- * nothing. `apply` runs no such code, so the view never holds half of a change.
+ * A change takes two steps. `decode` runs the service's codec and layout, which are user code, and changes nothing.
+ * `apply` runs no user code, so the view never holds half of a change.
  *
  * @module
  */
@@ -21,7 +21,7 @@ import { SharedInstances } from "./SharedInstances.ts"
 
 /** A key that was written (`kv`) or is gone. */
 export interface Found {
-  /** The id in the key, or for a key without a valid id something that no id is. */
+  /** The id in the key. For a key without a valid id, a text that is not a valid id. */
   readonly slot: string
   readonly kv: KeyValue | undefined
 }
@@ -34,13 +34,13 @@ export interface Decoded<M> {
   readonly rejected?: InstanceSet.Rejected
 }
 
-/** What a change changed. */
+/** The effect of a change. */
 export interface Delta<M> {
   /** The ids of the instances that differ. */
   readonly ids: ReadonlyArray<string>
   /** The instances that left. */
   readonly left: ReadonlyArray<ServiceInstance<M>>
-  /** The values that are no instance. */
+  /** The rejected values. */
   readonly rejected: ReadonlyArray<InstanceSet.Rejected>
 }
 
@@ -116,7 +116,7 @@ export class ServiceView<M> {
     if (kv === undefined) return { slot, known: undefined }
     const { createRevision, lease, modRevision } = kv
     const known = { createRevision, modRevision, lease }
-    // The stack of a rejection would hold on to everything that etcd sent at once.
+    // The stack of a rejection would keep the whole response of etcd in memory.
     const decoded = withoutStack(() => this.#instanceOf(slot, kv))
     return Result.isSuccess(decoded) ?
       { slot, known, instance: decoded.success } :
@@ -160,7 +160,7 @@ export class ServiceView<M> {
     return { ids, left, rejected: rejections }
   }
 
-  /** The current set; `changed` are the ids in which it differs from the one before. */
+  /** The current set; `changed` are the ids in which it differs from the previous one. */
   set(
     revision: bigint,
     freshness: Freshness,

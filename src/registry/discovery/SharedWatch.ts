@@ -1,8 +1,8 @@
 /**
  * One watch in etcd for all consumers of the same keys.
  *
- * It is in one of three states: nothing is known (nothing is emitted), `Live`, or `Stale` (the last value stays). It ends
- * if etcd refuses before the first value, if a finite `retry` runs out, and with any defect.
+ * It has no value yet (nothing is emitted), is `Live`, or is `Stale` (the last value stays). It ends if etcd refuses
+ * before the first value, when a finite `retry` ends, and with any defect.
  *
  * @module
  */
@@ -23,19 +23,19 @@ import type { KeysReport, Model } from "./Model.ts"
 import { findDifferences } from "./reconcile.ts"
 import type { RejectionLog } from "./RejectionLog.ts"
 
-/** What is watched, and for what. */
+/** The keys to watch, and their model. */
 export interface SharedWatchOptions<A> {
   readonly etcd: Etcd
   /** The label of its counters. */
   readonly service: string
   readonly currency: Currency
-  /** The beginning of all keys that are watched. */
+  /** The prefix of the watched keys. */
   readonly prefix: string
   readonly range: Required<KeyRange>
   readonly settings: Settings
   readonly model: Model<A>
   readonly rejections: RejectionLog
-  /** Runs when the watch ends by itself, before its consumers learn of it: later consumers start afresh. */
+  /** Runs when the watch ends by itself, before its consumers end, so that later consumers start a new watch. */
   readonly onEnd: Effect.Effect<void>
 }
 
@@ -55,7 +55,7 @@ export const make = Effect.fnUntraced(function* <A>(
     if (revision !== undefined) values.set(model.value(revision, freshness))
   }
 
-  /** Lets held instances go in time. Runs while there are some. */
+  /** Releases held instances in time. Runs while there are any. */
   const releases: Effect.Effect<void> = Effect.gen(function* () {
     for (let next = model.nextRelease(); next !== undefined; next = model.nextRelease()) {
       yield* sleepUntil(next)
@@ -110,7 +110,7 @@ export const make = Effect.fnUntraced(function* <A>(
     const log = failure === undefined ?
       Effect.logError(`discovery of ${quoted} ended with a defect`, cause) :
       Effect.void
-    // The end of the values comes last: when the last consumer leaves, this fiber is interrupted.
+    // End the values last: when the last consumer leaves, this fiber is interrupted.
     return logSafely(log).pipe(Effect.andThen(onEnd), Effect.andThen(Effect.sync(() => values.end(exit))))
   }
 

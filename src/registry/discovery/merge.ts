@@ -1,9 +1,8 @@
 /**
  * Several discoveries as one: services in different formats, or in different etcds.
  *
- * Each source keeps its sets; what is merged is kept beside them and changed by what changes in a source, so a change
- * costs what it changes. Where an earlier source has an instance with the same address, host and port, a later one's is
- * left out: it is the same process, registered twice. It comes back when the earlier one leaves.
+ * The merged set is updated with the changes of each source, so a change costs O(changed instances). An instance is
+ * left out while an earlier source has one with the same host and port: it is the same process, registered twice.
  *
  * @module
  */
@@ -81,7 +80,7 @@ const sourceOf = (check: Check, [label, given]: readonly [string, MergeSource]):
 
 const defaultPorts: Readonly<Record<string, number>> = { http: 80, ws: 80, https: 443, wss: 443 }
 
-/** Host and port of a URL, or all that is behind the scheme where there is no host. */
+/** Host and port of a URL, or everything after the scheme if it has no host. */
 const addressOf = (endpoint: string): string => {
   const [, scheme = "", authority = "", rest = ""] = /^([^:]*):\/\/(?:[^/?#@]*@)?([^/?#]*)(.*)/s.exec(endpoint) ?? []
   if (authority === "") return rest
@@ -89,7 +88,7 @@ const addressOf = (endpoint: string): string => {
   return authority.toLowerCase() + port
 }
 
-/** One source, as the merge knows it. */
+/** One source of a merge. */
 class Part {
   readonly source: Source
   set: InstanceSet.InstanceSet<unknown> | undefined
@@ -143,7 +142,7 @@ class Union {
     this.#parts = sources.map((source) => new Part(source))
   }
 
-  /** Takes the newest set of a source. The merged set, or `undefined` while the first of another is missing. */
+  /** Takes the newest set of a source. Returns the merged set, or `undefined` until every source has a set. */
   take(index: number, set: InstanceSet.InstanceSet<unknown>): InstanceSet.InstanceSet<unknown> | undefined {
     const part = this.#parts[index]
     if (part === undefined) return undefined
@@ -179,7 +178,7 @@ class Union {
     })
   }
 
-  /** Puts instances of a part into the merged set or out of it; the merged ids that have changed. */
+  /** Adds or removes instances of a part in the merged set. Returns the merged ids that changed. */
   #settle(part: Part, ids: ReadonlySet<string>): Array<string> {
     const earlier = this.#parts.slice(0, this.#parts.indexOf(part))
     const changed: Array<string> = []
@@ -215,7 +214,7 @@ class Union {
   }
 }
 
-/** A merged set is as stale as the part that has been for longest. */
+/** A merged set is stale since the earliest time of a stale part. */
 const staler = (a: Freshness, b: Freshness): Freshness =>
   b._tag === "Live" || (a._tag === "Stale" && a.since <= b.since) ? a : b
 
@@ -293,7 +292,7 @@ export const merge = <const Sources extends Readonly<Record<string, MergeSource>
       { concurrency: "unbounded", discard: true }
     ).pipe(Effect.exit, Effect.map((exit) => latest.end(exit)), Effect.forkScoped)
     return latest.changes
-    // Each source has the types that its part of `Sources` says; the merge only passes them on.
+    // Sound: each source has the types of its part of `Sources`, and the merge only passes them on.
   })) as Stream.Stream<
     InstanceSet.InstanceSet<MergeMetadata<Sources>>,
     InvalidOption | MergeError<Sources>,

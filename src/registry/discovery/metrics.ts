@@ -9,7 +9,7 @@ import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import { InstanceStatus } from "../model/Instance.ts"
 import { countByStatus, type InstanceSet } from "../model/InstanceSet.ts"
 
-/** The `service` label of what a watch on all services counts. */
+/** The `service` label of a watch on all services. */
 export const allServices = "*"
 
 /** Counts complete reads. */
@@ -32,13 +32,13 @@ export const rejectedValues: (service: string) => Metric.Counter<number> = servi
 
 /** How current a watch is. */
 export interface Currency {
-  /** When it was last known to be current: milliseconds of the monotonic clock. `undefined` while it is live. */
+  /** When the watch was last current, in milliseconds of the monotonic clock. `undefined` while it is live. */
   staleSince: number | undefined
 }
 
-/** What the gauges read of a service that is followed. */
+/** The state of a followed service that the gauges read. */
 export interface Source {
-  /** The beginning of the service's keys. Two watches on the same keys count once. */
+  /** The prefix of the service's keys. Two watches on the same keys count once. */
   readonly prefix: string
   readonly currency: Currency
   /** `undefined` before the first one. */
@@ -86,7 +86,7 @@ const followed: SourceGauges<Source> = new SourceGauges<Source>([
 /** Adds the gauges of a service that a watch follows. The returned function removes them. */
 export type Track = (service: string, prefix: string, newest: Source["set"]) => () => void
 
-/** The metrics of a new watch, which knows nothing yet. They go to the metric registry of the context. */
+/** Makes the metrics of a new watch, in the metric registry of the context. */
 export const ofWatch: Effect.Effect<{ readonly currency: Currency; readonly track: Track }> = Effect.contextWith(
   (context: Context.Context<never>) =>
     Effect.map(monotonicMillis, (now) => {

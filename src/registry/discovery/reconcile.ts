@@ -10,7 +10,7 @@ import type { KeyValue } from "../../etcd/messages/kv.ts"
 import { rangeAll } from "../../etcd/rangeAll.ts"
 import type { Settings } from "./DiscoverOptions.ts"
 
-/** What is compared. */
+/** The watched state to compare. */
 export interface Reconciled {
   readonly differences: (kvs: ReadonlyArray<KeyValue>) => ReadonlySet<string>
   /** The revision of the last change; none before the first list. */
@@ -18,7 +18,7 @@ export interface Reconciled {
   readonly isLive: () => boolean
 }
 
-/** The keys that are wrong, and whether the watch claimed to be live all the time. */
+/** The keys that differ, and whether the watch was live all the time. */
 export interface Differences {
   readonly keys: ReadonlySet<string>
   readonly wasLive: boolean
@@ -29,9 +29,9 @@ const none: Differences = { keys: new Set(), wasLive: true }
 /**
  * Waits for `reconcileEvery`, jittered by half, and compares once.
  *
- * A change that is still on its way is no difference. So a difference counts if a second comparison shows it, a
- * `progressEvery` and a `progressTimeout` later, and no change has arrived in between. If etcd does not answer, nothing
- * is known and nothing differs.
+ * A change that is still on its way does not count. So a difference counts only if a second comparison, `progressEvery`
+ * + `progressTimeout` later, shows it again and no change has arrived in between. If etcd does not answer, nothing
+ * counts.
  */
 export const findDifferences = (
   etcd: Etcd,

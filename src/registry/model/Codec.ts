@@ -19,12 +19,12 @@ const InvalidInstanceBase: TaggedErrorClass<"InvalidInstance", {
   readonly detail: string
   /** The member of the instance that the format refuses. */
   readonly member?: keyof ServiceInstance
-  /** What the schema or the codec raised. */
+  /** The error of the schema or the codec. */
   readonly cause?: unknown
 }> = TaggedErrorClass("InvalidInstance")
 
 /**
- * A value that describes no instance of the service, or an instance that the format refuses.
+ * A value that is not an instance of the service, or an instance that the format refuses.
  *
  * @since 0.1.0
  * @category errors
@@ -39,11 +39,11 @@ export class InvalidInstance extends InvalidInstanceBase {
 export const maxValueBytes: number = 1024 * 1024
 
 /**
- * Where a format that is JSON keeps the members that an operator may edit.
+ * Where a JSON format has the members that an operator may edit.
  *
  * **Details**
  *
- * A member that is missing does not exist in the format.
+ * A missing path means that the format lacks the member.
  *
  * @since 0.1.0
  * @category models
@@ -76,7 +76,7 @@ export interface AnyCodec {
 }
 
 /**
- * Encodes and decodes the instances of a service, and says where they are kept.
+ * Encodes and decodes the instances of a service, and defines where they are kept.
  *
  * @since 0.1.0
  * @category models
@@ -139,7 +139,7 @@ const utf8 = new TextDecoder("utf-8", { fatal: true })
 const invalid = (detail: string, cause?: unknown): Result.Result<never, InvalidInstance> =>
   Result.fail(new InvalidInstance({ detail, cause }))
 
-/** Some errors quote the value, which another process wrote. A message shows this much of it. */
+/** The longest quote of a value in a message: another process wrote the value. */
 const maxDetailLength = 500
 
 const shorten = (text: string): string => text.length <= maxDetailLength ? text : `${text.slice(0, maxDetailLength)}…`
@@ -224,7 +224,7 @@ type DecodedMetadata<M> = Result.Result<M, Schema.SchemaError>
 export const json = <M>(metadata: MetadataSchema<M>): Codec<M> => {
   const decode = Schema.decodeUnknownResult(Schema.toCodecJson(metadata))
   return make(metadata, (found) => {
-    // Missing metadata is empty. So is null, which is an empty map to Go, unless the schema accepts it.
+    // Missing metadata is empty. So is null (Go's empty map), unless the schema accepts null.
     const decoded = decode(found === undefined ? {} : found)
     return found === null && Result.isFailure(decoded) ? decode({}) : decoded
   })

@@ -16,7 +16,7 @@ const hostPort = /^(?:\[[0-9a-f:.%a-z]+\]|[^:/?#@[\]]+):\d{1,5}$/i
 /** The registered form of an endpoint: an absolute URL unchanged, `host:port` as `tcp://host:port`. */
 export const endpoint = (text: string): Result.Result<string, string> => {
   const url = hostPort.test(text) ? `tcp://${text}` : text
-  // `URL` ignores blanks around a URL, and tabs and newlines in it.
+  // `URL` ignores blanks around a URL and tabs and newlines inside it.
   const isValid = !blank.test(text) && absolute.test(url) && URL.canParse(url) && new URL(url).port !== "0"
   return isValid ? Result.succeed(url) : Result.fail(endpointRule)
 }

@@ -59,7 +59,7 @@ export interface ServiceInstance<M = Labels> {
   readonly name: string
   /** The version of the program. */
   readonly version?: string
-  /** What the schema of the service describes, or strings. */
+  /** Typed by the schema of the service, or strings. */
   readonly metadata: M
   /** Absolute URLs, at least one. */
   readonly endpoints: ReadonlyArray<string>

@@ -12,7 +12,7 @@ import type { InvalidInstance } from "./Codec.ts"
 import { byId, type InstanceStatus, isAvailable, type Labels, type ServiceInstance } from "./Instance.ts"
 
 /**
- * A key that is not an instance, and why.
+ * A key that is not an instance, and the reason.
  *
  * @since 0.1.0
  * @category models
@@ -38,7 +38,7 @@ export interface InstanceSet<M = Labels> extends Iterable<ServiceInstance<M>> {
   readonly size: number
   /** The revision of etcd whose state this is. */
   readonly revision: bigint
-  /** Whether the set follows etcd, or is the last one known. */
+  /** Whether the set follows etcd or is the last known one. */
   readonly freshness: Freshness
   /** The keys that are not instances, ordered by key. */
   readonly rejected: ReadonlyArray<Rejected>
@@ -75,7 +75,7 @@ export interface Members<M> {
   readonly rejected: HashMap.HashMap<string, Rejected>
   readonly held: ReadonlyMap<string, ServiceInstance<M>>
   readonly history: History
-  /** The position of this set in its history. */
+  /** The place of this set in its history. */
   readonly sequence: number
 }
 
@@ -83,21 +83,21 @@ export interface Members<M> {
 const maxHistory = 1024
 
 /**
- * The ids that changed from each set to the next, for the newest sets of one watch. They make the comparison of two
- * sets cost O(changed instances).
+ * The ids that changed from each set to the next, for the newest sets of one watch. With them, comparing two sets costs
+ * O(changed instances).
  */
 export class History {
   #sequence = 0
   readonly #steps: Array<ReadonlyArray<string>> = []
 
-  /** Adds the ids in which the next set differs from the one before, and returns its place. */
+  /** Adds the ids in which the next set differs from its predecessor, and returns the place of the next set. */
   append(ids: ReadonlyArray<string>): number {
     this.#sequence += 1
     this.#steps[this.#sequence % maxHistory] = ids
     return this.#sequence
   }
 
-  /** The ids that changed after `from` up to `to`, or `undefined` if that is no longer kept. */
+  /** The ids that changed after `from` up to `to`, or `undefined` if the history no longer has them. */
   between(from: number, to: number): ReadonlySet<string> | undefined {
     if (from > to || this.#sequence - from > maxHistory) return undefined
     const ids = new Set<string>()
@@ -199,10 +199,10 @@ export const fromInstances = <M>(
     sequence: 0
   })
 
-/** How many instances of a set have each status. */
+/** The number of instances of a set by status. */
 export const countByStatus = (set: InstanceSet<unknown>): Readonly<Record<InstanceStatus, number>> => {
   const counts: Record<InstanceStatus, number> = { up: 0, starting: 0, draining: 0, down: 0 }
-  // Not `instances`: it would be sorted for nothing.
+  // Not `instances`, which would sort them.
   const instances = set instanceof InstanceSetImpl ? HashMap.values(set.members.byId) : set
   for (const { status } of instances as Iterable<ServiceInstance<unknown>>) counts[status] += 1
   return counts

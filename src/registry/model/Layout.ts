@@ -33,8 +33,8 @@ export interface Layout {
   /** Whether a key without a lease is an instance. Default: false, because nothing would remove it. */
   readonly isLeaseOptional?: boolean
   /**
-   * Whether keys with the same value are the same instance. If so, the codec reads the id from the value, and the
-   * instance exists as long as one of its keys does. Default: false.
+   * Whether keys with the same value are one instance. Then the codec reads the id from the value, and the instance
+   * exists as long as any of its keys. Default: false.
    */
   readonly idFromValue?: boolean
 }

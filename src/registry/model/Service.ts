@@ -21,7 +21,7 @@ export type { Layout } from "./Layout.ts"
 export interface AnyService {
   /** 1 to 253 bytes without `/` and control characters, unless the format of the service has other rules. */
   readonly name: string
-  /** How its instances are written, and where. */
+  /** Encodes its instances, and defines their keys. */
   readonly codec: Codec.AnyCodec
 }
 
@@ -36,7 +36,7 @@ export interface Service<M = Labels> extends AnyService {
 }
 
 /**
- * What a function takes as a service: a name, or the value that {@link make} returns.
+ * A service as an argument: its name, or the value that {@link make} returns.
  *
  * @since 0.1.0
  * @category models
@@ -105,7 +105,7 @@ export type MetadataIn<O> = O extends { readonly codec: Codec.Codec<infer M> } ?
 export const make = <O extends Options = Record<never, never>>(name: string, options?: O): Service<MetadataIn<O>> => {
   const { codec, metadata } = checkOptionsOf(options ?? {})
   const written = codec ?? (metadata === undefined ? Codec.strings : Codec.json(metadata))
-  // `MetadataIn` reads the type off this very codec or schema.
+  // Sound: `MetadataIn` reads the type from this codec or schema.
   return { name, codec: written as Codec.Codec<MetadataIn<O>> }
 }
 
@@ -126,8 +126,8 @@ const checkOptionsOf = ({ codec, metadata }: Options): Options =>
  * @internal
  */
 export const fromLike = <S extends ServiceLike>(service: S): Service<MetadataOf<S>> =>
-  // `MetadataOf` reads the type off this very codec.
-  // Anything else counts as a name, which the check of names refuses.
+  // Sound: `MetadataOf` reads the type from this codec. Any other value counts as a name, which the check of names
+  // refuses.
   (typeof service === "object" && service !== null && "codec" in service ?
     service :
     make(service as string)) as Service<MetadataOf<S>>

@@ -20,7 +20,7 @@ import type { Registrar } from "./Registrar.ts"
 import type { RegistrationError } from "./RegistrationError.ts"
 import * as Wanted from "./wanted.ts"
 
-/** What happens to a registration. */
+/** The messages to the fiber of a registration. */
 export type Message<M> =
   | { readonly _tag: "LeaseLost"; readonly leaseId: LeaseId; readonly cause: EtcdError }
   | { readonly _tag: "KeySeen"; readonly leaseId: LeaseId; readonly seen: SeenKey }
@@ -32,12 +32,12 @@ export type Message<M> =
   /** The scope closes: publish `"draining"`, and leave once `drain` has passed. */
   | { readonly _tag: "Release" }
   | { readonly _tag: "Drained" }
-  /** Health may have changed, or a write that had to wait is due: write what is wanted, if that is not in etcd. */
+  /** Health may have changed, or a delayed write is due: write the wanted value if it is not in etcd. */
   | { readonly _tag: "Publish" }
   /** A fiber that works for the registration died. */
   | { readonly _tag: "Died"; readonly cause: Cause.Cause<unknown> }
 
-/** How many leases a registration remembers as its own. */
+/** How many of its own leases a registration keeps in mind. */
 const maxOwnLeases = 16
 
 /** An instance and its bytes. */
@@ -52,7 +52,7 @@ export class Owner<M> implements Claimant<M> {
   readonly plan: RegistrationPlan<M>
   readonly inbox: Queue.Queue<Message<M>>
   readonly waiter: Waiter
-  /** Claimed for the first time, or failed before that. */
+  /** Completes with the first claim, or with a failure before it. */
   readonly started = Deferred.makeUnsafe<void, RegistrationError>()
   readonly failed = Deferred.makeUnsafe<never, RegistrationError>()
   readonly releasing = Deferred.makeUnsafe<void>()
@@ -63,20 +63,20 @@ export class Owner<M> implements Claimant<M> {
   wanted: Wanted.Wanted<M>
   /** The newest result of the health check. */
   health: HealthState | undefined
-  /** What was written last, or found in etcd since. */
+  /** The value that was last written, or found in etcd since. */
   written: Encoded<M>
-  /** Values that were sent since then, and may have been written. */
+  /** Values that were sent since then and may have been applied. */
   sent: ReadonlyArray<Uint8Array> = []
   readonly pace = new Pace()
-  /** Whether a `Publish` message follows in its time. */
+  /** Whether a delayed `Publish` message is scheduled. */
   isPublishPlanned = false
   /** When the newest lease expires, in milliseconds of the monotonic clock. */
   leaseExpiresAt: (() => number) | undefined
-  /** Own leases that were lost and not revoked since. etcd may still have them, and the key under one of them. */
+  /** Own leases that were lost and not yet revoked. etcd may still have them, and the key under one of them. */
   readonly lostLeases = new Set<LeaseId>()
   /** The newest last. */
   ownLeases: ReadonlyArray<LeaseId> = []
-  /** Changes that were about to be written when the lease was lost. The next claim writes them. */
+  /** Changes that were pending when the lease was lost. The next claim writes them. */
   unwritten: Array<Deferred.Deferred<void, RegistrationError>> = []
   #encoded: Encoded<M>
   #published: {
@@ -106,7 +106,7 @@ export class Owner<M> implements Claimant<M> {
     return this.phase._tag === "Ended" ? undefined : this.phase.lastRevision
   }
 
-  /** The instance as it is to be in etcd now. */
+  /** The instance to publish now. */
   get instance(): ServiceInstance<M> {
     const { health, wanted } = this
     if (this.#published.wanted !== wanted || this.#published.health !== health?.status) {
@@ -115,7 +115,7 @@ export class Owner<M> implements Claimant<M> {
     return this.#published.instance
   }
 
-  /** The instance as it is to be in etcd now, and its bytes. */
+  /** The instance to publish now, and its bytes. */
   get encoded(): Encoded<M> {
     const { instance } = this
     if (this.#encoded.instance !== instance) {
@@ -124,14 +124,14 @@ export class Owner<M> implements Claimant<M> {
     return this.#encoded
   }
 
-  /** The value to send now. */
+  /** The value to publish now; records that it was sent. */
   value(): Uint8Array {
     const { value } = this.encoded
     this.sent = [...this.sent.slice(-3), value]
     return value
   }
 
-  /** What was sent last is in etcd. */
+  /** Records that the value that was sent last is in etcd. */
   confirm(): void {
     this.written = this.#encoded
     this.sent = []
@@ -151,14 +151,14 @@ export class Owner<M> implements Claimant<M> {
     return this.phase.waitUntil ?? limit
   }
 
-  /** Replaces the phase, and publishes its status if that is another one. */
+  /** Replaces the phase, and publishes its status if it differs. */
   become(phase: Phase.Phase): void {
     const before = this.phase
     this.phase = phase
     if (!Phase.hasSameStatus(before, phase)) this.statuses.set(this.status)
   }
 
-  /** Gives a message to the fiber. A fiber that waits for one runs before the next turn of the event loop. */
+  /** Sends a message to the fiber. A waiting fiber runs before the next turn of the event loop. */
   offer(message: Message<M>): void {
     Queue.offerUnsafe(this.inbox, message)
     queueMicrotask(() => Queue.flushUnsafe(this.inbox))

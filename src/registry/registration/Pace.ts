@@ -1,13 +1,14 @@
 /**
- * The pace of writes that the owner did not ask for: health that changes, and foreign writes of the key that are undone.
+ * The rate limit of writes that the owner did not request: for changes of health, and to undo foreign writes of the
+ * key.
  *
  * @module
  */
 
-/** Writes that may follow one another at once. */
+/** The burst: writes that may follow each other at once. */
 const burst = 5
 
-/** Then one write is allowed in this time. */
+/** After the burst, one write per this time. */
 const refillMillis = 1000
 
 /** A token bucket: a flapping check or two programs that fight over a key cause at most one write a second. */

@@ -64,8 +64,8 @@ export interface RegistrationPolicy {
   /** How long the release may wait for etcd, in addition to `drain`. Default: 5 seconds. */
   readonly releaseTimeout?: Duration.Input
   /**
-   * `"shared"` puts the key under one lease for all registrations of the registry that say so and have the same `ttl`:
-   * one grant and one heartbeat for all. etcd then demands write permission on all their keys. Default: `"own"`.
+   * `"shared"` puts the key under one lease with all other shared registrations of the registry that have the same
+   * `ttl`: one grant and one heartbeat for all. etcd then demands write permission on all their keys. Default: `"own"`.
    */
   readonly lease?: "own" | "shared"
 }
@@ -97,9 +97,9 @@ export type RegisterOptions<M = Labels> = RegistrationPolicy & {
   readonly weight?: number
   /** Where the instance runs, for zone-aware balancing. Default: none. */
   readonly zone?: string
-  /** What the schema of the service describes, or strings by name. Default: `{}`. */
+  /** Typed by the schema of the service, or strings by name. Default: `{}`. */
   readonly metadata?: M
-  /** Gates the status: `"starting"` until it first succeeds, `"down"` after `healthThreshold` failures in a row. */
+  /** Sets the status: `"starting"` until it first succeeds, `"down"` after `healthThreshold` failures in a row. */
   readonly health?: Effect.Effect<unknown, unknown>
   /** The time between two checks, and the limit of one check. Default: `heartbeat`. */
   readonly healthEvery?: Duration.Input
@@ -108,7 +108,7 @@ export type RegisterOptions<M = Labels> = RegistrationPolicy & {
 } & (Record<never, never> extends M ? unknown : { readonly metadata: M })
 
 /**
- * What `Registration.update` changes. A member that is left out stays as it is.
+ * The members that `Registration.update` changes. A missing member stays as it is.
  *
  * @since 0.1.0
  * @category options

@@ -33,7 +33,7 @@ export { RegistrationStatus } from "./phase.ts"
  * @category models
  */
 export interface Registration<M = Labels> {
-  /** The instance as it is, or as it will be once etcd takes it. */
+  /** The instance as it is in etcd, or as it will be after the pending write. */
   readonly instance: ServiceInstance<M>
   /** The key in etcd. */
   readonly key: string
@@ -49,9 +49,9 @@ export interface Registration<M = Labels> {
   readonly health: Effect.Effect<Option.Option<Health.HealthState>>
   /**
    * Changes the instance in one Txn, so that it is never absent, and completes once the change is in etcd. During an
-   * outage it waits. Fails with `InvalidOption` before anything is sent, with `RegistrationRefused` if etcd refuses
-   * (the instance stays as it was), and with the failure of the registration if that ends first. An interrupted update
-   * may still be applied.
+   * outage it waits. Fails with `InvalidOption` before anything is sent, and with `RegistrationRefused` if etcd
+   * refuses; then the instance stays as it was. If the registration ends first, it fails with the registration's
+   * failure. An interrupted update may still be applied.
    */
   readonly update: (patch: InstancePatch<M>) => Effect.Effect<void, RegistrationError>
   /**
@@ -122,7 +122,7 @@ const start = Effect.fnUntraced(function* <M>(owner: Owner<M>): Effect.fn.Return
   }
 })
 
-/** Keeps the newest health, and logs a status that changed. */
+/** Stores the newest health, and logs a change of status. */
 const onHealth = <M>(owner: Owner<M>, state: Health.HealthState, failures: number): Effect.Effect<void> =>
   Effect.suspend(() => {
     const before = owner.health?.status ?? "starting"
@@ -142,10 +142,10 @@ const release = Effect.fnUntraced(function* <M>(owner: Owner<M>, fiber: Fiber.Fi
   const { phase, plan, registrar: { etcd } } = owner
   const { drain, key, releaseTimeout } = plan
   Deferred.doneUnsafe(owner.releasing, Exit.void)
-  // What is not in etcd has nothing to announce.
+  // An instance that is not in etcd has nothing to drain.
   if (phase._tag === "Held" && !Duration.isZero(drain)) owner.offer({ _tag: "Release" })
   else fiber.interruptUnsafe()
-  // etcd extends the leases that it finds when it starts: what was lost during an outage may be there after it.
+  // etcd extends its leases when it starts, so a lease that was lost during an outage may exist afterwards.
   const lost = [...owner.lostLeases].map((id) => Session.release(etcd, id, releaseTimeout))
   yield* Effect.all([Fiber.await(fiber), ...lost], { concurrency: "unbounded" })
   const wasRegistered = owner.phase._tag === "Ended" || owner.phase.lastRevision !== undefined
@@ -158,7 +158,7 @@ const release = Effect.fnUntraced(function* <M>(owner: Owner<M>, fiber: Fiber.Fi
   yield* Deferred.succeed(owner.released, undefined)
 })
 
-/** Waits for the first claim, and for a holder of the key one TTL longer. */
+/** Waits for the first claim; one TTL longer if another process holds the key. */
 const awaitStart = <M>(owner: Owner<M>): Effect.Effect<void, RegistrationError> =>
   Effect.suspend(() => {
     const { plan: { key, startupTimeout, ttl }, registrar: { timers }, started } = owner
@@ -177,7 +177,7 @@ const awaitStart = <M>(owner: Owner<M>): Effect.Effect<void, RegistrationError> 
     return Effect.onExit(Deferred.await(started), () => Effect.sync(() => timers.delete(deadline)))
   })
 
-/** Asks the fiber for a change, and waits until it is in etcd. */
+/** Requests a change from the fiber, and waits until it is in etcd. */
 const requestChange = Effect.fnUntraced(function* <M>(
   owner: Owner<M>,
   change: (wanted: Wanted.Wanted<M>) => Wanted.Wanted<M>

@@ -57,9 +57,9 @@ const RegistrationRefusedBase: TaggedErrorClass<"RegistrationRefused", {
 }> = TaggedErrorClass("RegistrationRefused")
 
 /**
- * etcd refused the registration, a finite `retry` ended, or code of the user died.
+ * etcd refused the registration, a finite `retry` ended, or user code died.
  *
- * If code of the user died, the `cause` is an `UnknownError`, which has the defect as its own cause.
+ * If user code died, the `cause` is an `UnknownError`, which has the defect as its own cause.
  *
  * @since 0.1.0
  * @category errors

@@ -7,7 +7,7 @@ import { Deferred, Effect, Exit, Scope } from "effect"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import type { Session, SessionOptions, Sessions } from "../../etcd/Session.ts"
 
-/** A lease and those who use it. */
+/** A lease and its members. */
 interface Shared {
   readonly scope: Scope.Closeable
   readonly opened: Deferred.Deferred<Session, EtcdError>
@@ -24,8 +24,8 @@ export interface SharedSession extends Session {
   /** Lets later registrations use another lease. */
   readonly retire: () => void
   /**
-   * Announces that this member leaves. False if its key goes with the lease: the lease is lost, or all others leave at the
-   * same moment, and the last one revokes it.
+   * Announces that this member leaves. False if its key ends with the lease: the lease is lost, or all other members
+   * leave at the same time and the last one revokes it.
    */
   readonly mustRemoveKey: Effect.Effect<boolean>
 }
@@ -40,8 +40,8 @@ export class SharedLeases {
   }
 
   /**
-   * Joins the lease of this TTL until the scope closes; the first one grants it. The last one to leave revokes it. A lost
-   * lease is not joined any more.
+   * Joins the lease of this TTL until the scope closes. The first member grants it, the last one revokes it. A lost
+   * lease gets no new members.
    */
   readonly join = Effect.fnUntraced({ self: this }, function* (
     this: SharedLeases,
@@ -74,7 +74,7 @@ export class SharedLeases {
     isMember = true
     joined.members += 1
     if (isFirst) {
-      // The grant belongs to all that wait for it: it goes on if the first one is interrupted.
+      // All waiting members share the grant, so it continues if the first one is interrupted.
       yield* this.#sessions.open(options).pipe(
         Effect.tap(({ lost }) =>
           Effect.forkIn(

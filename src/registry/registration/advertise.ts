@@ -1,5 +1,5 @@
 /**
- * The advertised address: how others reach an instance that listens on every interface.
+ * The advertised address: the host of an instance that listens on every interface.
  *
  * @module
  */
@@ -9,16 +9,16 @@ import process from "node:process"
 
 const address = /^(?:[0-9a-z._-]+|\[[0-9a-f:.]+\]|[0-9a-f]*:[0-9a-f:.]+)$/i
 
-/** What an address to advertise must look like. */
+/** The rule for an advertised address. */
 const addressRule = "must be a host name or an IP address, without a port"
 
-/** Where the address is looked up: the option, then variables, then the interfaces of this machine. */
+/** The sources of the address: the option, then variables, then the interfaces of this machine. */
 export interface AdvertiseSources {
   readonly option: string | undefined
   readonly variable: (name: string) => string | undefined
 }
 
-/** A variable of the process. A variable that may not be read counts as not set. */
+/** An environment variable. One that may not be read counts as unset. */
 export const processVariable = (name: string): string | undefined => {
   try {
     return process.env[name]
@@ -64,7 +64,7 @@ const wildcard = String.raw`0+(?:\.0+){0,3}|\[[0:]+\]`
 const wildcardHost = new RegExp(`^(?:${wildcard}|[0:]+)$`)
 const wildcardEndpoint = new RegExp(`^([a-z][a-z0-9+.-]*://)?(?:${wildcard}|(?=:\\d))(?=[:/]|$)(.*)$`, "is")
 
-/** An endpoint with the address in the place of a host that means every interface: `0.0.0.0`, `[::]`, or none. */
+/** Replaces a host that means every interface (`0.0.0.0`, `[::]`, or none) by the address. */
 export const advertise = (
   endpoint: string,
   find: () => Result.Result<string, string>

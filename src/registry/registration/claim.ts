@@ -19,10 +19,10 @@ import type { RegistrationPlan } from "./RegisterOptions.ts"
 import { InstanceIdTaken } from "./RegistrationError.ts"
 import { logSafely } from "../../internal/logSafely.ts"
 
-/** What a claim has to know of a registration. */
+/** The parts of a registration that a claim uses. */
 export interface Claimant<M> {
   readonly plan: RegistrationPlan<M>
-  /** The value to put, as it is wanted now. */
+  /** The value to put now. */
   readonly value: () => Uint8Array
   /** The revision of this registration's last write, or `undefined` if it has not been in etcd yet. */
   readonly lastRevision: bigint | undefined
@@ -46,15 +46,15 @@ export interface ClaimOptions {
 /** etcd frees the keys of a lease up to about a second after it has expired. */
 const expiryGraceMillis = 1000
 
-/** Txns that a claim sends at once when the key changes under it. Then the backoff of the registration applies. */
+/** How many Txns a claim sends in a row if the key keeps changing. Then the backoff of the registration applies. */
 const maxImmediateAttempts = 4
 
-/** What a Txn that replaces the value of a held key did or found. */
+/** The result of a Txn that replaces the value of a held key. */
 export type Replaced =
   | { readonly _tag: "Written"; readonly revision: bigint }
   | { readonly _tag: "Found"; readonly kv: KeyValue | undefined }
 
-/** Puts the value if nobody has written the key since the last own write, and reads the key otherwise. */
+/** Puts the value if no one has written the key since the last own write; otherwise reads the key. */
 export const replace = (
   etcd: Etcd,
   key: string,
@@ -69,7 +69,7 @@ export const replace = (
         { _tag: "Found", kv: readBack(response) }
   )
 
-/** Deletes the key if its lease and its mod revision are these, and returns it otherwise. */
+/** Deletes the key if its lease and its mod revision are these; otherwise returns it. */
 export const remove = (
   etcd: Etcd,
   key: string,
@@ -98,7 +98,7 @@ const readBack = (response: TxnResponse): KeyValue | undefined => {
 export const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((byte, index) => byte === b[index])
 
-/** Compares both as they are decoded: a format may encode the same instance in more than one way. */
+/** Compares the decoded instances: a format may encode the same instance in more than one way. */
 const haveSameEndpoints = <M>(plan: RegistrationPlan<M>, one: Uint8Array, other: Uint8Array): boolean => {
   const [own, theirs] = [instanceIn(plan, one), instanceIn(plan, other)]
   return own !== undefined && theirs !== undefined &&
@@ -107,7 +107,7 @@ const haveSameEndpoints = <M>(plan: RegistrationPlan<M>, one: Uint8Array, other:
 
 type Follow = Omit<FollowOptions, "range" | "knownAt">
 
-/** Waits until the key is free, and returns false if it is not by then. Fails if the own lease is lost. */
+/** Waits until the key is free. Returns false if it is not free in time. Fails if the own lease is lost. */
 const awaitFree = Effect.fnUntraced(function* (
   etcd: Etcd,
   options: Follow,
@@ -136,17 +136,17 @@ const awaitFree = Effect.fnUntraced(function* (
 /**
  * How long to wait before taking over a key that has just been taken over; 0 if it has not.
  *
- * Two processes with one id would otherwise supersede each other as fast as their supervisors restart them. The id of the
- * holder's lease contains the time of its grant, and the lease of the key when it was created shows whether the holder
- * created it or took it over. A holder that had to wait itself took the key up to one TTL after the grant, so the grant
- * has to be two TTLs old.
+ * Otherwise two processes with one id would supersede each other as fast as their supervisors restart them. The id of
+ * the holder's lease contains the time of its grant. The lease of the key when it was created shows whether the holder
+ * created it or took it over. A holder that had to wait took the key up to one TTL after the grant, so the grant must
+ * be two TTLs old.
  */
 const millisUntilTakeover = Effect.fnUntraced(function* (etcd: Etcd, key: string, holder: KeyValue, ttl: Ttl) {
   if (holder.createRevision === holder.modRevision) return 0
   const leftMillis = 2 * ttl.seconds * 1000 - leaseAgeMillis(holder.lease, yield* Clock.currentTimeMillis)
   if (leftMillis <= 0) return 0
   const created = yield* Effect.option(etcd.range({ key, revision: holder.createRevision }))
-  // Compacted or unreachable: nothing is known, so nothing is delayed.
+  // Compacted or unreachable: without that knowledge, do not wait.
   const first = Option.isSome(created) ? created.value.kvs[0] : undefined
   return first === undefined || first.lease === holder.lease ? 0 : leftMillis
 })

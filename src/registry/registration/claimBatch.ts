@@ -1,8 +1,8 @@
 /**
  * The Txns of claims, batched: claims that are ready at the same time go to etcd as nested Txns of one Txn.
  *
- * Each keeps its own compare and its own result. At most two Txns are under way; the claims that come meanwhile wait for
- * one of them and go together. A claim that comes alone waits for nothing.
+ * Each keeps its own compare and its own result. At most two Txns are in flight. Claims that arrive meanwhile wait and
+ * form the next batch. A single claim does not wait.
  *
  * @module
  */
@@ -82,7 +82,7 @@ export const make = (etcd: Etcd): (putIf: PutIf) => Effect.Effect<TxnResponse, E
     Effect.matchEffect(
       etcd.txn({ then: entries.map(({ request }) => ({ _tag: "Txn", request: txnOf(request.putIf) })) }),
       {
-        // One missing lease or permission is enough for etcd to refuse all: then each is sent alone.
+        // etcd refuses the whole batch for one missing lease or permission. Then each claim is sent alone.
         onFailure: (error) =>
           error.retryable ?
             Effect.sync(() => entries.forEach((entry) => entry.completeUnsafe(Exit.fail(error)))) :

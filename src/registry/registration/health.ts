@@ -12,18 +12,18 @@ import { Clock, type Duration, Effect, Exit } from "effect"
  * @category models
  */
 export interface HealthState {
-  /** The status that follows: `"starting"` before the first success, `"down"` after `healthThreshold` failures. */
+  /** `"starting"` before the first success, `"down"` after `healthThreshold` failures, else `"up"`. */
   readonly status: "starting" | "up" | "down"
   /** The result of the last check. A failure has its cause. */
   readonly lastResult: Exit.Exit<unknown, unknown>
-  /** When checks began to succeed, or to fail, as the last one did: milliseconds of the epoch. */
+  /** Since when checks have succeeded, or failed, as the last one did: milliseconds of the epoch. */
   readonly since: number
 }
 
 /** A check and how to repeat it. */
 export interface HealthCheck {
   readonly check: Effect.Effect<unknown, unknown>
-  /** The time between two checks, and the limit of one. */
+  /** The time between two checks, and the time limit of one. */
   readonly every: Duration.Duration
   /** Failures in a row after which the instance is down. */
   readonly threshold: number

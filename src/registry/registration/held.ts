@@ -1,6 +1,6 @@
 /**
- * What the fiber of a registration does while the key is held: it writes changes, decides what a foreign write of the
- * key means, and drains before it leaves.
+ * The fiber of a registration while the key is held: it writes changes, interprets foreign writes of the key, and
+ * drains before it leaves.
  *
  * @module
  */
@@ -51,7 +51,7 @@ export const step = <M>(
 const lose = Effect.fnUntraced(function* <M>(owner: Owner<M>, phase: Phase.Held, cause: Phase.Failure) {
   const next = Phase.afterLoss(phase, cause, yield* Clock.currentTimeMillis)
   if (next._tag === "Claiming") {
-    // A shared lease is revoked by the last one that leaves it.
+    // The last member to leave a shared lease revokes it.
     if (owner.plan.lease === "own") owner.lostLeases.add(phase.leaseId)
     yield* logSafely(
       Effect.logWarning(`lost the registration of ${JSON.stringify(owner.plan.key)}; registering again`, cause)
@@ -61,7 +61,7 @@ const lose = Effect.fnUntraced(function* <M>(owner: Owner<M>, phase: Phase.Held,
   return next
 })
 
-/** Acts on what was seen of the key. */
+/** Handles an observation of the key. */
 const onMeaning = Effect.fnUntraced(function* <M>(
   owner: Owner<M>,
   phase: Phase.Held,
@@ -94,7 +94,7 @@ const onMeaning = Effect.fnUntraced(function* <M>(
   }
 })
 
-/** Takes over what an operator wrote into the value. What else was changed is undone by the next write. */
+/** Adopts an operator's changes of the value. The next write undoes all other changes. */
 const adopt = Effect.fnUntraced(function* <M>(owner: Owner<M>, { value }: KeyValue) {
   const { plan: { key }, sent, written } = owner
   if (Claim.sameBytes(value, written.value)) return
@@ -115,10 +115,10 @@ const adopt = Effect.fnUntraced(function* <M>(owner: Owner<M>, { value }: KeyVal
   owner.written = { instance: found ?? written.instance, value }
 })
 
-/** Tried again after this time when etcd refused to undo a foreign write, or to take a new health. */
+/** The delay before retrying when etcd refuses to undo a foreign write or to publish a change of health. */
 const refusedMillis = 5000
 
-/** Writes what is wanted, if that is not in etcd, at the pace of writes that the owner did not ask for. */
+/** Writes the wanted value if it is not in etcd, within the rate limit of {@link Pace}. */
 const publish = Effect.fnUntraced(function* <M>(
   owner: Owner<M>,
   phase: Phase.Held,
@@ -139,11 +139,11 @@ const publish = Effect.fnUntraced(function* <M>(
   return phase
 })
 
-/** The time, if the instance asks for no more traffic. */
+/** The current time if the instance is draining. */
 export const drainingAt = <M>(owner: Owner<M>): Effect.Effect<number | undefined> =>
   owner.instance.status === "draining" ? monotonicMillis : Effect.succeed(undefined)
 
-/** Runs an effect about the held key, and gives it up when the lease is lost or the registration is released. */
+/** Runs an effect on the held key until the lease is lost or the registration is released. */
 const unless = <M, A, E>(
   owner: Owner<M>,
   session: Session,
@@ -155,10 +155,10 @@ const unless = <M, A, E>(
     Effect.as(Deferred.await(owner.releasing), undefined)
   ])
 
-/** Txns that a write sends at once when the key changes under it. Then the backoff of the registration applies. */
+/** How many Txns a write sends in a row if the key keeps changing. Then the backoff of the registration applies. */
 const maxImmediateWrites = 4
 
-/** Writes the wanted value in place of the last one. If somebody else has written the key, decides anew. */
+/** Replaces the last value by the wanted one. If another process has written the key, interprets that write first. */
 const write = <M>(
   owner: Owner<M>,
   phase: Phase.Held,
@@ -206,7 +206,7 @@ const change = Effect.fnUntraced(function* <M>(
   owner.wanted = candidate
   const written = yield* Effect.result(unless(owner, session, write(owner, phase, change)))
   if (Result.isFailure(written) && written.failure.reason._tag !== "LeaseNotFound") {
-    // As before, with what an operator may have written meanwhile.
+    // Try again with the changes that an operator may have made meanwhile.
     owner.wanted = Wanted.adopt(before, writtenBefore.instance, owner.written.instance)
     yield* Deferred.fail(done, new RegistrationRefused({ key, cause: written.failure }))
     return phase
@@ -222,7 +222,7 @@ const change = Effect.fnUntraced(function* <M>(
   return next
 })
 
-/** Publishes `"draining"` before the registration leaves, and stays until `drain` has passed. */
+/** Publishes `"draining"` and waits until `drain` has passed. */
 const leave = Effect.fnUntraced(function* <M>(
   owner: Owner<M>,
   phase: Phase.Held,
@@ -252,12 +252,12 @@ const leave = Effect.fnUntraced(function* <M>(
   return next
 })
 
-/** Deletes the key and nothing else of the lease that it shares, if it is still under that lease (R13). */
+/** Deletes only the own key, if it is still under the shared lease (R13). */
 export const removeKey = <M>(owner: Owner<M>, session: Session): Effect.Effect<void> => {
   const { plan: { key, releaseTimeout }, registrar: { etcd } } = owner
   const attempt = (expected: bigint): Effect.Effect<void, EtcdError> =>
     Effect.flatMap(Claim.remove(etcd, key, expected, session.leaseId), (found) =>
-      // Written since, or put by a claim whose answer was lost.
+      // The key was written since, or put by a claim whose answer was lost.
       found?.lease === session.leaseId && found.modRevision !== expected ? attempt(found.modRevision) : Effect.void)
   return Effect.suspend(() => attempt(owner.lastRevision ?? 0n)).pipe(
     Effect.retry(Backoff.untilBack(Backoff.heartbeat, etcd.recovered)),

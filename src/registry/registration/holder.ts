@@ -10,7 +10,7 @@ import type { ServiceInstance } from "../model/Instance.ts"
 import type { RegistrationPlan } from "./RegisterOptions.ts"
 import type { InstanceIdTaken } from "./RegistrationError.ts"
 
-/** Whose key is read: its name and id, and the codec of its service. */
+/** The instance whose key is read: its name and id, and the codec of its service. */
 export type KeyOwner<M> = Pick<RegistrationPlan<M>, "codec" | "instance" | "key">
 
 /** The instance that a value of the key describes, or `undefined` if it describes none. */

@@ -19,7 +19,7 @@ export const losses: (service: string) => Metric.Counter<number> = serviceCounte
   "Registrations that were lost and had to be made again"
 )
 
-/** What the gauges read of a registration. */
+/** The state of a registration that the gauges read. */
 export interface Source {
   readonly status: RegistrationStatus
   /** When the lease expires unless a heartbeat is acknowledged: milliseconds of the monotonic clock. */

@@ -1,8 +1,8 @@
 /**
  * The watches of the keys that a registry has registered.
  *
- * The first keys of a service have a watch each, so that a process does not receive the changes of the whole service. All
- * further ones share one watch of the service: a process with that many is a large part of it.
+ * The first keys of a service have a watch each, so that a process does not receive the changes of the whole service.
+ * All further keys share one watch on the service, because a process with that many is a large part of it.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import type { KeyValue } from "../../etcd/messages/kv.ts"
 export interface SeenKey {
   readonly kv: KeyValue | undefined
   readonly revision: bigint
-  /** Whether the key was read anew, so that this may be known already. */
+  /** Whether this comes from a list, so that it may not be new. */
   readonly listed: boolean
   /** Whether the revision went back: etcd's history was replaced. */
   readonly isNewHistory: boolean
@@ -28,7 +28,7 @@ type OnSeen = (seen: SeenKey) => void
 /** Watches a key from its claim on. Fails as `follow` does. */
 export type WatchFrom = (claimedAt: bigint) => Effect.Effect<never, EtcdError>
 
-/** The watches of the keys of one registry. */
+/** The watches of the own keys of one registry. */
 export interface OwnKeys {
   /**
    * Prepares the watch of a key, until the scope closes; the returned function runs it once the key is claimed. `before`
@@ -50,7 +50,7 @@ interface SharedWatch {
 interface Folder {
   singles: number
   shared: SharedWatch | undefined
-  /** Reading the whole service may be forbidden where reading the own keys is not. */
+  /** Whether etcd refused to read the whole service. It may still allow the own keys. */
   isRefused: boolean
 }
 
@@ -121,7 +121,7 @@ export const make = (
 
 const decoder = new TextDecoder()
 
-/** Reports what `follow` reports to those whose keys it concerns. */
+/** Passes the reports of `follow` to the owners of the keys. */
 const reporter = (knownAt: bigint, members: ReadonlyMap<string, OnSeen>) => {
   let newest = knownAt
   return (followed: Followed): Effect.Effect<void> =>

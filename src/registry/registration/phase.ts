@@ -36,7 +36,7 @@ export type RegistrationStatus = Data.TaggedEnum<{
   Recovering: { readonly since: number; readonly attempt: number; readonly cause: EtcdError | RegistrationLost }
   /** Another process took the id. Final. */
   Superseded: { readonly by: InstanceIdTaken["by"] }
-  /** In etcd, and asks for no more traffic. */
+  /** In etcd, with status `"draining"`. */
   Draining: Record<never, never>
   /** Given up. Final. */
   Failed: { readonly error: RegistrationError }
@@ -64,10 +64,10 @@ export const RegistrationStatus: Data.TaggedEnum.Constructor<RegistrationStatus>
   Released: status.Released
 }
 
-/** Why a claim or a held key failed in a way that another attempt can mend. */
+/** A failure of a claim or of a held key after which another attempt may succeed. */
 export type Failure = EtcdError | RegistrationLost
 
-/** No lease and no key yet, or not any more. */
+/** No lease and no key yet, or no longer. */
 export interface Claiming {
   readonly _tag: "Claiming"
   /** Counts from 1, anew after each loss. */
@@ -75,7 +75,7 @@ export interface Claiming {
   /** When the registration was lost, in milliseconds of the epoch. `undefined` before the first claim. */
   readonly lostAt: number | undefined
   readonly lastFailure: Failure | undefined
-  /** Until when it waits for another process's lease to expire, in milliseconds of the monotonic clock. */
+  /** The end of the wait for another process's lease to expire, in milliseconds of the monotonic clock. */
   readonly waitUntil: number | undefined
   /** The revision of the last own write, in any earlier phase. */
   readonly lastRevision: bigint | undefined
@@ -95,11 +95,11 @@ export interface Held {
   readonly seenAt: bigint
   /** When `"draining"` was written, in milliseconds of the monotonic clock. */
   readonly drainingSince: number | undefined
-  /** The scope is closing: a loss is not mended any more. */
+  /** The scope is closing, so a loss is final. */
   readonly isLeaving: boolean
 }
 
-/** Nothing follows. */
+/** The final phase. */
 export interface Ended {
   readonly _tag: "Ended"
   readonly status: Extract<RegistrationStatus, { readonly _tag: "Superseded" | "Failed" | "Released" }>
@@ -119,7 +119,7 @@ export const initial: Claiming = {
   drainingSince: undefined
 }
 
-/** The status that a phase shows. */
+/** The status of a phase. */
 export const statusOf = (phase: Phase): RegistrationStatus => {
   if (phase._tag === "Ended") return phase.status
   if (phase._tag === "Held") {
@@ -134,7 +134,7 @@ export const statusOf = (phase: Phase): RegistrationStatus => {
     RegistrationStatus.Recovering({ since: lostAt, attempt, cause: lastFailure })
 }
 
-/** Whether two consecutive phases of a registration show the same status. */
+/** Whether two consecutive phases of a registration have the same status. */
 export const hasSameStatus = (before: Phase, after: Phase): boolean => {
   if (before._tag === "Claiming" && after._tag === "Claiming") {
     return before.attempt === after.attempt && before.lastFailure === after.lastFailure &&
@@ -146,7 +146,7 @@ export const hasSameStatus = (before: Phase, after: Phase): boolean => {
 
 const isDraining = (phase: Held): boolean => phase.drainingSince !== undefined
 
-/** The error with which a registration ended, if it did not end by its release. */
+/** The error with which a registration ended, unless it was released. */
 export const errorOf = ({ status }: Ended, key: string): RegistrationError | undefined =>
   status._tag === "Failed" ?
     status.error :
@@ -225,17 +225,17 @@ export const afterRelease = (phase: Phase): Ended => phase._tag === "Ended" ? ph
 /** The scope is closing, and the key stays until the instance is drained. */
 export const whileLeaving = (phase: Held): Held => ({ ...phase, isLeaving: true })
 
-/** What a key that was read means. */
+/** The meaning of the key after reading it. */
 export type ReadMeaning =
   | { readonly _tag: "Lost"; readonly cause: RegistrationLost }
   | { readonly _tag: "Taken"; readonly error: InstanceIdTaken }
   /** The key is held. Its value may have been edited, if it was written since the last own write. */
   | { readonly _tag: "Own"; readonly phase: Held; readonly kv: KeyValue }
 
-/** What an observation of the key means. */
+/** The meaning of a watch report about the key. */
 export type Meaning =
   | ReadMeaning
-  /** Older than what is known: ignore it. */
+  /** An older state: ignore it. */
   | { readonly _tag: "Old" }
   /** A list that seems older may belong to another history: read the key. */
   | { readonly _tag: "Unsure" }

@@ -1,5 +1,5 @@
 /**
- * How the registrations of one registry come back: as soon as etcd does (D12), and not all in one burst (R4).
+ * Recovery of the registrations of one registry: as soon as etcd is back (D12), but not in one burst (R4).
  *
  * One fiber waits for etcd's return on behalf of all. Registrations that claim again take turns.
  *
@@ -12,8 +12,8 @@ import * as Turns from "./turns.ts"
 /** The waits of one registration. */
 export interface Waiter {
   /**
-   * Sleeps for `delay`, or until etcd is back, and then takes a turn. If etcd has come back since the last wait, there is
-   * no delay: a loss that is noticed after the return, or an attempt that fails late, does not rest through it.
+   * Sleeps for `delay`, or until etcd is back, and then takes a turn. If etcd has come back since the last wait, there
+   * is no delay, so a loss that is noticed late is repaired at once.
    */
   readonly waitForRetry: (delay: Duration.Duration) => Effect.Effect<void>
 }
@@ -24,7 +24,7 @@ export interface Recovery {
   readonly enter: Effect.Effect<Waiter, never, Scope.Scope>
   /** The turn of a claim that follows a failure or a loss. */
   readonly claims: Turns.Turn
-  /** A registration has succeeded after a failure: ends the delay of all that sleep. */
+  /** Ends all delays, because a registration has succeeded after a failure. */
   readonly succeeded: Effect.Effect<void>
 }
 

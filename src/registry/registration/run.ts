@@ -1,9 +1,8 @@
 /**
  * The fiber of a registration: it claims the key, holds it, and claims it again after a loss.
  *
- * One fiber owns a registration and takes one message after the other. Each message leads to the next phase, and
- * everything that is written to etcd is written by this fiber. It lives through *tenures*: one lease each, from its
- * grant to its loss.
+ * One fiber owns a registration and takes one message after the other. Each message leads to the next phase, and only
+ * this fiber writes to etcd. It lives through *tenures*: a tenure is one lease, from its grant to its loss.
  *
  * @module
  */
@@ -78,15 +77,15 @@ const end = <M>(owner: Owner<M>, phase: Phase.Ended, cause: Cause.Cause<never> =
     return wasAwaited ? Effect.void : logSafely(Effect.logError(error.message, cause))
   })
 
-/** What etcd refuses. It ends a first claim; later a role may come back. */
+/** Whether etcd refused. A refusal ends a first claim; later it is retried, since a role may come back. */
 const isRefusal = ({ reason }: EtcdError): boolean =>
   reason._tag === "PermissionDenied" || reason._tag === "Unauthenticated" || reason._tag === "InvalidArgument" ||
   reason._tag === "TooLarge"
 
-/** A refusal is retried more slowly than what an outage causes. */
+/** A refusal is retried more slowly than a failure in an outage. */
 const minRefusedDelay = Duration.seconds(1)
 
-/** Waits for the next attempt to claim. False if `retry` has come to its end. */
+/** Waits for the next attempt to claim. False if `retry` has ended. */
 const awaitRetry = Effect.fnUntraced(function* <M>(owner: Owner<M>, failure: Phase.Failure) {
   const { backoff, phase, plan: { key }, waiter } = owner
   const delay = yield* backoff.next(failure)
@@ -102,7 +101,7 @@ const awaitRetry = Effect.fnUntraced(function* <M>(owner: Owner<M>, failure: Pha
   return true
 })
 
-/** The backoff of a registration as a schedule that waits by itself, so that an etcd that is back ends the wait. */
+/** The backoff of a registration as a schedule that waits by itself, so that the return of etcd ends the wait. */
 const retrying = <M>(
   owner: Owner<M>,
   isOver: Effect.Effect<unknown> = Effect.never
@@ -118,7 +117,7 @@ const retrying = <M>(
     )
   )
 
-/** One lease, from its grant to its loss. Returns what the next attempt has to wait for. */
+/** Runs one lease, from its grant to its loss. Returns the failure before the next attempt. */
 const tenure = Effect.fnUntraced(function* <M>(
   owner: Owner<M>
 ): Effect.fn.Return<Phase.Failure | undefined, never, Scope.Scope> {
@@ -155,7 +154,7 @@ const openSession = Effect.fnUntraced(function* <M>(
   const { plan: { lease, releaseTimeout, ttl }, registrar: { sessions, shared } } = owner
   if (lease === "own") return yield* sessions.open({ ttl, releaseTimeout, retry: retrying(owner) })
   const session = yield* Effect.retry(shared.join({ ttl, releaseTimeout, endsWhenRefused: true }), retrying(owner))
-  // Releases before the session does: it leaves the others' keys alone.
+  // Runs before the session is released. The lease and the keys of the other members stay.
   yield* Effect.addFinalizer(() =>
     Effect.flatMap(session.mustRemoveKey, (isNeeded) => isNeeded ? removeKey(owner, session) : Effect.void)
   )
@@ -194,7 +193,7 @@ const claim = Effect.fnUntraced(function* <M>(
   const watchFrom = yield* ownKeys.enter(key, session.grantedAt, (seen) => {
     const { phase } = owner
     if (phase._tag === "Claiming") {
-      // The claim comes after this list, and in the same history: only a later revision counts.
+      // The claim follows this list in the same history, so only a later revision counts.
       return owner.offer({ _tag: "KeySeen", leaseId, seen: { ...seen, listed: false, isNewHistory: false } })
     }
     const isKnown = !seen.listed && phase._tag === "Held" && seen.revision <= phase.seenAt
@@ -207,7 +206,7 @@ const claim = Effect.fnUntraced(function* <M>(
     }),
     retrying(owner, session.lost)
   ).pipe(Effect.catchIf(
-    // etcd demands permission on all keys of the lease: the refusal may be about another one. The next lease is new.
+    // etcd demands permission on all keys of the lease, so the refusal may concern another key. The next lease is new.
     (error): error is EtcdError =>
       error._tag === "EtcdError" && error.reason._tag === "PermissionDenied" && isShared(session) &&
       session.hasOthers(),

@@ -11,8 +11,8 @@ export interface Scopes {
   /**
    * A scope within the caller's. Fails if the registry has closed.
    *
-   * Closing the caller's scope closes the scopes of all its registrations at the same time: a scope runs its finalizers
-   * one after the other, and a thousand releases in a row would take a thousand round trips.
+   * Closing the caller's scope closes the scopes of all its registrations in parallel. A scope alone would run its
+   * finalizers in sequence: a thousand releases would take a thousand round trips.
    */
   readonly open: Effect.Effect<Scope.Closeable, InvalidOption, Scope.Scope>
 }

@@ -1,5 +1,5 @@
 /**
- * Turns: lets many registrations go on one after the other instead of in one burst (R4).
+ * Turns spread many registrations over time instead of one burst (R4).
  *
  * @module
  */
@@ -8,17 +8,17 @@ import { monotonicMillis } from "../../internal/time/monotonic.ts"
 
 const tickMillis = 10
 
-/** A process that was held up makes up for this much at most: more would be a burst. */
+/** The most turns that a process makes up for after it was held up. More would be a burst. */
 const maxCatchUpMillis = 100
 
-/** All registrations have their turn within this time; up to 1.4 a millisecond do not have to share it. */
+/** All registrations get their turn within this time. */
 const spreadMillis = 700
 const minTurnsPerMilli = 1.4
 
-/** Waits for a turn. Few that come together have it at once. */
+/** Waits for a turn. A small number of simultaneous callers does not wait. */
 export type Turn = Effect.Effect<void>
 
-/** Makes the turns of as many registrations as there may be. One fiber runs while some wait. */
+/** Makes the turns of a registry. One fiber runs while callers wait. */
 export const make = (registrations: () => number, context: Context.Context<never>): Turn => {
   const waiting = new Set<() => void>()
   let left = 0

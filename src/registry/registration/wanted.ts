@@ -1,5 +1,5 @@
 /**
- * What a registration is to publish: the instance as its owner wants it, and what an operator has put over it (R12).
+ * The value that a registration publishes: the owner's instance with an operator's overrides (R12).
  *
  * Everything here is pure.
  *
@@ -8,7 +8,7 @@
 import type { InstanceStatus, ServiceInstance } from "../model/Instance.ts"
 import type { InstancePatch } from "./RegisterOptions.ts"
 
-/** What an operator wrote into the value of the key. It lasts as long as the registration. */
+/** An operator's overrides. They last as long as the registration. */
 export interface Override {
   readonly draining: boolean
   readonly weight: number | undefined
@@ -16,18 +16,18 @@ export interface Override {
 
 /** See the module's description. */
 export interface Wanted<M> {
-  /** As the options, updates, `drain` and health say. */
+  /** The instance from the options, updates, `drain` and health. */
   readonly instance: ServiceInstance<M>
   readonly override: Override
 }
 
-/** What is wanted at first. */
+/** The first value to publish. */
 export const make = <M>(instance: ServiceInstance<M>): Wanted<M> => ({
   instance,
   override: { draining: false, weight: undefined }
 })
 
-/** The instance to write. Health decides between `"up"`, `"starting"` and `"down"` unless the owner or an operator does. */
+/** The instance to write. Health decides its status unless the owner or an operator drains it. */
 export const published = <M>(
   { instance, override: { draining, weight } }: Wanted<M>,
   health: InstanceStatus | undefined
@@ -52,10 +52,10 @@ export const withDrain = <M>(wanted: Wanted<M>): Wanted<M> => ({
 })
 
 /**
- * After an operator changed `before`, the instance that was written last, into `found`.
+ * After an operator changed `before`, the instance that was written last, to `found`.
  *
- * `"draining"` and another weight are adopted, `"up"` ends the operator's draining. Every other change is ignored, and
- * with that undone by the next write.
+ * `"draining"` and another weight are adopted, `"up"` ends the operator's draining. Every other change is ignored, so
+ * the next write undoes it.
  */
 export const adopt = <M>(
   { instance, override }: Wanted<M>,
