@@ -83,6 +83,9 @@ export interface Sessions {
 /** The time limit of a call about a lease, unless a third of the TTL is shorter (R9). */
 const maxCallMillis = Duration.toMillis("3 seconds")
 
+/** etcd raises a time to live to 1.5 election timeouts, each of which is at most 50 seconds. */
+const maxMinimumSeconds = 75
+
 /** How long revoking a lease that may not exist may take. */
 const abandonMillis = Duration.toMillis("2 seconds")
 
@@ -148,6 +151,8 @@ class Lease {
   readonly expiry: Deadline
   /** `gone`: etcd reported that the lease does not exist, so there is nothing to revoke. */
   state: "unconfirmed" | "held" | "lost" | "gone" | "released" = "unconfirmed"
+  /** Seconds from a heartbeat to the end of the lease, as granted. A later response may not prolong them. */
+  ttlSeconds = 0
   /** When etcd may drop the lease. */
   deadline = 0
   /** When the newest heartbeat was sent, unless it was acknowledged. */
@@ -193,7 +198,7 @@ class Keeper {
    */
   keep(lease: Lease, sentAt: number, ttlSeconds: number): void {
     lease.state = "held"
-    lease.deadline = sentAt + ttlSeconds * 1000
+    lease.deadline = sentAt + Math.min(lease.ttlSeconds, ttlSeconds) * 1000
     lease.triedAt = undefined
     lease.failure = undefined
     lease.retry = undefined
@@ -342,6 +347,7 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
       const granted = yield* retry === undefined ?
         grant :
         Effect.retry(grant, { schedule: retry, while: (error) => error.retryable })
+      lease.ttlSeconds = Math.min(granted.ttl, Math.max(ttl.seconds, maxMinimumSeconds))
       keeper.keep(lease, granted.sentAt, granted.ttl)
       return {
         leaseId,

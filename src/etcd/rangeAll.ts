@@ -18,10 +18,10 @@ const pageBytes = 4 * 1024 * 1024
  *
  * **Details**
  *
- * The first page is linearizable and sets the revision of the others. If that revision is compacted in between, the
- * read starts over, up to five times. A page that is too large for one response is read again in smaller ones. The
- * header is that of the first page. `limit` and `sort` do not apply. Fails with `Unavailable` if a page has keys of
- * another range, which a faulty proxy may send.
+ * The first page is linearizable and sets the revision of the others. If that revision is compacted in between, or the
+ * history is replaced, the read starts over, up to five times. A page that is too large for one response is read again
+ * in smaller ones. The header is that of the first page. `limit` and `sort` do not apply. Fails with `Unavailable` if a
+ * page has keys of another range, which a faulty proxy may send.
  *
  * @since 0.1.0
  * @category ranges
@@ -54,7 +54,9 @@ export const rangeAll: (
       if (reason === "TooLarge" && limit > 1) {
         maxKeys = limit = Math.max(1, limit >> 2)
       } else if (
-        reason === "Compacted" && request.revision === undefined && first !== undefined && restarts < maxRestarts
+        // The history of this revision was compacted, or replaced by one that has not come so far.
+        (reason === "Compacted" || reason === "InvalidArgument") && request.revision === undefined &&
+        first !== undefined && restarts < maxRestarts
       ) {
         restarts += 1
         first = undefined
@@ -74,6 +76,7 @@ export const rangeAll: (
     }
     if (next !== undefined && compareBytes(next.key, toBytes(key)) < 0) return yield* outOfOrder
     first ??= answer.success
+    if (answer.success.header.clusterId !== first.header.clusterId) return yield* ofTwoClusters
     let bytes = 0
     for (const kv of more) {
       bytes += kv.key.length + kv.value.length
@@ -86,6 +89,12 @@ export const rangeAll: (
     key = after(last.key)
     limit = Math.min(maxKeys, Math.max(1, Math.floor(more.length * pageBytes / bytes)))
   }
+})
+
+/** A load balancer may lead to two clusters. */
+const ofTwoClusters = new EtcdError({
+  reason: new Unavailable({ detail: "the pages of a range come from two clusters" }),
+  method: "range"
 })
 
 /** Without this check, a server that repeats keys would be read forever. */

@@ -55,4 +55,33 @@ describe("rangeAll", () => {
         assert.deepEqual([error.reason._tag, reads], ["Compacted", 12])
       })
   )
+
+  verify(
+    "rangeAll starts over if the history is replaced by a shorter one between two pages",
+    () =>
+      Effect.gen(function* () {
+        const before = yield* EtcdMemory.make()
+        yield* fill(before, 2500)
+        const after = yield* EtcdMemory.make()
+        yield* fill(after, 10)
+        let reads = 0
+        const replaced: Etcd = { ...before, range: (request) => (++reads === 1 ? before : after).range(request) }
+        const { header, kvs } = yield* rangeAll(replaced, prefix("/a/"))
+        assert.deepEqual([kvs.length, header.revision, reads], [10, 11n, 3])
+      })
+  )
+
+  verify("rangeAll fails with Unavailable if its pages come from two clusters", () =>
+    Effect.gen(function* () {
+      const inner = yield* EtcdMemory.make()
+      yield* fill(inner, 2500)
+      let clusterId = 0n
+      const balanced: Etcd = {
+        ...inner,
+        range: (request) =>
+          Effect.map(inner.range(request), (page) => ({ ...page, header: { ...page.header, clusterId: ++clusterId } }))
+      }
+      const { reason } = yield* Effect.flip(rangeAll(balanced, prefix("/a/")))
+      assert.deepEqual([reason._tag, reason.detail], ["Unavailable", "the pages of a range come from two clusters"])
+    }))
 })

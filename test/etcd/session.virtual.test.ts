@@ -226,6 +226,33 @@ describe("the deadline of a lease", () => {
       })
   )
 
+  for (
+    const [title, grantTtl, heartbeatTtl] of [
+      ["heartbeats", 3, 9e9],
+      ["the grant and heartbeats", 9e9, 9e9]
+    ] as const
+  ) {
+    verify(
+      `a time to live of 285 years in the responses to ${title} delays no lost lease (R9)`,
+      () =>
+        Effect.gen(function* () {
+          const { etcd, state } = yield* stuckEtcd
+          const lying: Etcd = {
+            ...etcd,
+            leaseGrant: (request) => Effect.map(etcd.leaseGrant(request), (granted) => ({ ...granted, ttl: grantTtl })),
+            leaseKeepAlive: (request) =>
+              Effect.map(etcd.leaseKeepAlive(request), (answer) => ({ ...answer, ttl: heartbeatTtl }))
+          }
+          const { lost } = yield* Effect.provideService(Lease.make("3 seconds"), Etcd, lying)
+          yield* elapse("10 seconds")
+          state.stuck = true
+          const loss = yield* start(lost)
+          yield* elapse(grantTtl === 3 ? "3 seconds" : "75 seconds")
+          assert.notEqual(loss.exit(), undefined)
+        })
+    )
+  }
+
   verify("a grant that is not answered is given up after a third of the TTL (R9)", () =>
     Effect.gen(function* () {
       const { etcd, state } = yield* stuckEtcd

@@ -6,7 +6,7 @@
 import { Clock, type Context, Effect, FiberSet, type Scope, Stream } from "effect"
 import { traced } from "../../internal/traced.ts"
 import type { ResponseHeader } from "../messages/ResponseHeader.ts"
-import { DeadlineExceeded, type EtcdError, InvalidArgument } from "../EtcdError.ts"
+import { DeadlineExceeded, type EtcdError, InvalidArgument, Unavailable } from "../EtcdError.ts"
 import * as Reachability from "../Reachability.ts"
 import { Authentication } from "./Authentication.ts"
 import type { Grpc, Headers } from "./Channel.ts"
@@ -35,6 +35,14 @@ export interface Access {
   readonly headers: Headers
   /** The auth token in `headers`; missing or empty without authentication. */
   readonly token?: string
+}
+
+/** What a call does besides sending a request. */
+interface CallOptions<Response> {
+  readonly key?: () => string
+  readonly requiresLeader?: boolean
+  /** Finds what is wrong with a response: `undefined` if it belongs to the request. */
+  readonly violation?: (response: Response) => string | undefined
 }
 
 /** Converts the status of a call to a failure. */
@@ -126,11 +134,18 @@ export class Client {
     const metrics = ofMethod(name, this.#context)
     return (
       encode: () => Uint8Array,
-      { key, requiresLeader = true }: { readonly key?: () => string; readonly requiresLeader?: boolean } = {}
+      { key, requiresLeader = true, violation }: CallOptions<Response> = {}
     ): Effect.Effect<Response, EtcdError> =>
       inSpan(Effect.suspend(() => {
         const startedAt = this.now()
-        return Effect.mapBoth(Effect.flatMap(sendable(encode), (request) => this.send(method, request)), {
+        const answered = Effect.flatMap(sendable(encode), (request) => this.send(method, request))
+        const checked = violation === undefined ? answered : Effect.flatMap(answered, (response) => {
+          const detail = violation(response)
+          return detail === undefined ?
+            Effect.succeed(response) :
+            Effect.fail<Failure>({ reason: new Unavailable({ detail }) })
+        })
+        return Effect.mapBoth(checked, {
           onSuccess: (response) => {
             metrics.succeeded(this.now() - startedAt)
             this.observe(response.header, requiresLeader)

@@ -34,6 +34,7 @@ import { encodeCompact, encodeDeleteRange, encodePut, encodeRange, encodeTxn } f
 import { encodeLeaseGrant, encodeLeaseRevoke, encodeLeaseTimeToLive } from "./messages/lease.ts"
 import { encodeNothing } from "./messages/wire.ts"
 import * as methods from "./methods.ts"
+import * as violation from "./responseCheck.ts"
 import { type Options, settingsOf } from "./settings.ts"
 import { syncEndpoints } from "./syncEndpoints.ts"
 import { keyText, makeWatch } from "./Watches.ts"
@@ -152,14 +153,24 @@ const etcdOf = (client: Client): Etcd => {
     range: (request) =>
       range(() => encodeRange(request), {
         key: () => keyText(request),
-        requiresLeader: request.serializable !== true
+        requiresLeader: request.serializable !== true,
+        violation: (response) => violation.ofRange(request, response)
       }),
-    put: (request) => put(() => encodePut(request), { key: () => keyText(request) }),
-    deleteRange: (request) => deleteRange(() => encodeDeleteRange(request), { key: () => keyText(request) }),
-    txn: (request) => txn(() => encodeTxn(request)),
-    leaseGrant: (request) => leaseGrant(() => encodeLeaseGrant(request), { key: hex(request.id ?? 0n) }),
+    put: (request) => put(() => encodePut(request), { key: () => keyText(request), violation: violation.ofWrite }),
+    deleteRange: (request) =>
+      deleteRange(() => encodeDeleteRange(request), { key: () => keyText(request), violation: violation.ofWrite }),
+    txn: (request) => txn(() => encodeTxn(request), { violation: (response) => violation.ofTxn(request, response) }),
+    leaseGrant: (request) =>
+      leaseGrant(() => encodeLeaseGrant(request), {
+        key: hex(request.id ?? 0n),
+        violation: (response) => violation.ofGrant(request, response)
+      }),
     leaseRevoke: (id) => leaseRevoke(() => encodeLeaseRevoke(id), { key: hex(id) }),
-    leaseTimeToLive: (request) => leaseTimeToLive(() => encodeLeaseTimeToLive(request), { key: hex(request.id) }),
+    leaseTimeToLive: (request) =>
+      leaseTimeToLive(() => encodeLeaseTimeToLive(request), {
+        key: hex(request.id),
+        violation: (response) => violation.ofLease(request, response)
+      }),
     leaseLeases: leaseLeases(encodeNothing, { requiresLeader: false }),
     leaseKeepAlive: makeKeepAlive(client),
     watch: makeWatch(client),

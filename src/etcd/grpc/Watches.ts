@@ -87,6 +87,8 @@ class WatchSession implements Session<WatchMessage> {
   readonly #line: Line
   /** By the server's id. */
   readonly #created = new Map<number, Watch>()
+  /** The server's ids of watches whose cancellation it has not confirmed: events may still be on their way. */
+  readonly #leaving = new Set<number>()
   readonly #creations: Array<Creation> = []
   readonly #wake = Latch.makeUnsafe(false)
   #nextId = 1
@@ -143,15 +145,21 @@ class WatchSession implements Session<WatchMessage> {
     if (header.revision > this.#revision) this.#revision = header.revision
     if (message.created) return this.#onCreated(header, message)
     const watch = this.#created.get(message.watchId)
-    if (watch === undefined) {
-      if (message.watchId === noWatch) this.#doubt = undefined
-      return
-    }
+    if (watch === undefined) return this.#onUnknown(message)
     if (message.canceled) {
       return this.#client.isStaleToken(message.cancelReason) ? this.#endStale(message) : this.#refuse(watch, message)
     }
     if (message.fragment) return this.#addFragment(watch, message.events)
     this.#deliver(watch, header, message.events)
+  }
+
+  /** A message about none of the watches. */
+  #onUnknown({ canceled, events, watchId }: WatchMessage): void {
+    if (watchId === noWatch) this.#doubt = undefined
+    if (canceled) this.#leaving.delete(watchId)
+    else if (events.length > 0 && !this.#leaving.has(watchId)) {
+      this.#violated("the server sent events of a watch that it has not created")
+    }
   }
 
   ended(failure: Failure): void {
@@ -241,6 +249,7 @@ class WatchSession implements Session<WatchMessage> {
   }
 
   #cancel(id: number): void {
+    this.#leaving.add(id)
     this.#line.send(encodeWatchCancel(id))
   }
 

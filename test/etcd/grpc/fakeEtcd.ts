@@ -54,20 +54,37 @@ export const event = (key: string, modRevision: number, value: string | Uint8Arr
   kv: { key: Buffer.from(key), value: Buffer.from(value), mod_revision: String(modRevision), create_revision: "1" }
 })
 
-/** Starts the server. `onWatch` sees each request of a watch stream, and may send any number of responses. */
+/** The responses to unary calls, by the name of the method in `etcd3`. Others fail with `UNIMPLEMENTED`. */
+export type Answers = { readonly [method in "put" | "deleteRange" | "txn" | "leaseGrant" | "leaseTimeToLive"]?: object }
+
+/**
+ * Starts the server. `onWatch` sees each request of a watch stream, and may send any number of responses. `range` is the
+ * response to each read.
+ */
 export const startFake = (
   onWatch: (ask: WatchAsk, send: (response: object) => void) => void,
-  { maxStreams = 100 }: { readonly maxStreams?: number } = {}
+  { answers = {}, maxStreams = 100, range = { header: header(10), kvs: [], more: false, count: "0" } }: {
+    readonly answers?: Answers
+    readonly maxStreams?: number
+    readonly range?: object
+  } = {}
 ): Effect.Effect<FakeEtcd, Error, Scope.Scope> =>
   Effect.gen(function* () {
     let streams = 0
     let reads = 0
     const stubs = new Stubs({ hosts: "127.0.0.1:1" })
     const server = new Server({ "grpc.max_concurrent_streams": maxStreams })
+    type Callback = (error: null, response: object) => void
+    const unary: UntypedServiceImplementation = Object.fromEntries(
+      Object.entries(answers).map(([method, response]) =>
+        [method, (_call: unknown, callback: Callback) => callback(null, response)] as const
+      )
+    )
     const kv: UntypedServiceImplementation = {
-      range: (_call: unknown, callback: (error: null, response: object) => void) => {
+      ...unary,
+      range: (_call: unknown, callback: Callback) => {
         reads += 1
-        callback(null, { header: header(10), kvs: [], more: false, count: "0" })
+        callback(null, range)
       }
     }
     const watch: UntypedServiceImplementation = {
@@ -84,6 +101,7 @@ export const startFake = (
     }
     server.addService(yield* attempt(() => stubs.service("KV")), kv)
     server.addService(yield* attempt(() => stubs.service("Watch")), watch)
+    server.addService(yield* attempt(() => stubs.service("Lease")), unary)
     stubs.close()
     const port = yield* Effect.acquireRelease(
       Effect.callback<number, Error>((resume) => {

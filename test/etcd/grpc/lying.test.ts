@@ -1,7 +1,10 @@
 import { Effect, Logger } from "effect"
 import assert from "node:assert/strict"
 import { prefix } from "../../../src/etcd/KeyRange.ts"
+import type { Etcd } from "../../../src/etcd/Etcd.ts"
+import type { EtcdError } from "../../../src/etcd/EtcdError.ts"
 import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
+import { rangeAll } from "../../../src/etcd/rangeAll.ts"
 import { eventCheck } from "../../../src/etcd/grpc/watchRange.ts"
 import { describe, live } from "../../harness/it.ts"
 import { eventually } from "../../harness/real.ts"
@@ -38,6 +41,21 @@ const lies: ReadonlyArray<Lie> = [
     title: "a creation that was not requested",
     then: (send) => send({ header: header(11), watch_id: "99", created: true }),
     detail: "the server answered a creation that was never sent"
+  },
+  {
+    title: "events of a watch that was not created",
+    then: (send) => send({ header: header(11), watch_id: "77", events: [event("a/1", 11)] }),
+    detail: "the server sent events of a watch that it has not created"
+  },
+  {
+    title: "an event of an unknown type",
+    then: (send, watch_id) => send({ header: header(11), watch_id, events: [{ ...event("a/1", 11), type: 2 }] }),
+    detail: "unreadable response: an event has the unknown type 2"
+  },
+  {
+    title: "an event without a key",
+    then: (send, watch_id) => send({ header: header(11), watch_id, events: [{ type: "Put" }] }),
+    detail: "the server sent an event of another watch"
   },
   {
     title: "fragments without an end",
@@ -77,6 +95,24 @@ describe("EtcdGrpc watches of a server that breaks the protocol", () => {
         })
     )
   }
+
+  live("events of a cancelled watch that are still on their way end no other watch", () =>
+    Effect.gen(function* () {
+      const server = yield* startFake(({ cancel_request, create_request }, send) => {
+        if (create_request) send({ header: header(10), watch_id: create_request.watch_id, created: true })
+        if (!cancel_request) return
+        const { watch_id } = cancel_request
+        send({ header: header(11), watch_id, events: [event("b", 11)] })
+        send({ header: header(11), watch_id, canceled: true })
+        send({ header: header(12), watch_id: "1", events: [event("a", 12)] })
+      })
+      const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
+      const watch = yield* watching(etcd, { key: "a" })
+      yield* watch.created
+      yield* Effect.scoped(Effect.flatMap(watching(etcd, { key: "b" }), ({ created }) => created))
+      yield* watch.until(({ _tag }) => _tag === "Events")
+      assert.deepEqual([watch.events, watch.error, server.streams()], [[["a", "1"]], undefined, 1])
+    }))
 
   live("watches take the ids that a proxy gives them", () =>
     Effect.gen(function* () {
@@ -133,6 +169,132 @@ describe("EtcdGrpc watches of a server that breaks the protocol", () => {
         ])
       })
   )
+})
+
+describe("EtcdGrpc calls of a server that breaks the protocol", () => {
+  const { kv } = event("a/1", 9)
+  const page = { header: header(10), kvs: [kv], more: false, count: "1" }
+  const none = { header: header(10), more: false, count: "0" }
+  const readOfA = (answer: object) => ({ header: header(10), succeeded: true, responses: [answer] })
+  const txn = { then: [{ _tag: "Range", request: { key: "a/1" } }] } as const
+
+  const answers: ReadonlyArray<
+    readonly [
+      title: string,
+      server: Parameters<typeof startFake>[1],
+      call: (etcd: Etcd) => Effect.Effect<unknown, EtcdError>,
+      detail: RegExp
+    ]
+  > = [
+    [
+      "a key of another range",
+      { range: { ...page, kvs: [event("b/1", 9).kv] } },
+      (etcd) => etcd.range({ key: "a/1" }),
+      /keys of another range/
+    ],
+    [
+      "a key of another range between two of this one",
+      { range: { ...page, kvs: [kv, event("b/1", 9).kv, event("a/2", 9).kv], count: "3" } },
+      (etcd) => etcd.range(prefix("a/")),
+      /keys out of order/
+    ],
+    [
+      "a key twice",
+      { range: { ...page, kvs: [kv, kv], count: "2" } },
+      (etcd) => etcd.range(prefix("a/")),
+      /keys out of order/
+    ],
+    [
+      "one of two keys as if it were all",
+      { range: { ...page, count: "2" } },
+      (etcd) => rangeAll(etcd, prefix("a/")),
+      /1 of 2 keys and says that this is all/
+    ],
+    [
+      "no keys although there are more",
+      { range: { ...none, more: true } },
+      (etcd) => rangeAll(etcd, prefix("a/")),
+      /no keys and says that there are more/
+    ],
+    [
+      "a key from the future",
+      { range: { ...page, kvs: [event("a/1", 11).kv] } },
+      (etcd) => etcd.range({ key: "a/1" }),
+      /a key of revision 11 as of 10/
+    ],
+    [
+      "a read without a header",
+      { range: { more: false, count: "0" } },
+      (etcd) => etcd.range({ key: "a" }),
+      /no revision/
+    ],
+    ["a put without a header", { answers: { put: {} } }, (etcd) => etcd.put({ key: "a", value: "" }), /no revision/],
+    [
+      "a deletion without a header",
+      { answers: { deleteRange: {} } },
+      (etcd) => etcd.deleteRange({ key: "a" }),
+      /no revision/
+    ],
+    ["a Txn without a header", { answers: { txn: {} } }, (etcd) => etcd.txn({}), /no revision/],
+    [
+      "a Txn without its responses",
+      { answers: { txn: { header: header(10), succeeded: true } } },
+      (etcd) => etcd.txn(txn),
+      /answered 0 of 1 operations/
+    ],
+    [
+      "a Txn with the response to another operation",
+      { answers: { txn: readOfA({ response_put: {} }) } },
+      (etcd) => etcd.txn(txn),
+      /answered a Range with another response/
+    ],
+    [
+      "a Txn with keys of another range",
+      { answers: { txn: readOfA({ response_range: { kvs: [event("b/1", 9).kv], count: "1" } }) } },
+      (etcd) => etcd.txn(txn),
+      /keys of another range/
+    ],
+    [
+      "another lease than requested",
+      { answers: { leaseGrant: { header: header(10), ID: "8", TTL: "10" } } },
+      (etcd) => etcd.leaseGrant({ id: 7n, ttl: 10 }),
+      /another lease than requested/
+    ],
+    [
+      "a lease without time to live",
+      { answers: { leaseGrant: { header: header(10), ID: "7", TTL: "0" } } },
+      (etcd) => etcd.leaseGrant({ id: 7n, ttl: 10 }),
+      /without time to live/
+    ],
+    [
+      "the time to live of another lease",
+      { answers: { leaseTimeToLive: { header: header(10), ID: "8", TTL: "10", grantedTTL: "10" } } },
+      (etcd) => etcd.leaseTimeToLive({ id: 7n }),
+      /another lease than requested/
+    ]
+  ]
+  for (const [title, server, call, detail] of answers) {
+    live(`a call fails with Unavailable if the server sends ${title}`, () =>
+      Effect.gen(function* () {
+        const { endpoint } = yield* startFake(() => {}, server)
+        const etcd = yield* EtcdGrpc.make({ endpoints: [endpoint] })
+        const { reason, retryable } = yield* Effect.flip(call(etcd))
+        assert.deepEqual([reason._tag, retryable], ["Unavailable", true], reason.detail)
+        assert.match(reason.detail, detail)
+      }))
+  }
+
+  live("calls accept what etcd sends", () =>
+    Effect.gen(function* () {
+      const { endpoint } = yield* startFake(() => {}, {
+        range: { ...page, more: true, count: "2" },
+        answers: { txn: readOfA({ response_range: page }), leaseGrant: { header: header(10), ID: "7", TTL: "10" } }
+      })
+      const etcd = yield* EtcdGrpc.make({ endpoints: [endpoint] })
+      assert.equal((yield* etcd.range({ ...prefix("a/"), limit: 1 })).kvs.length, 1)
+      assert.equal((yield* etcd.txn(txn)).responses.length, 1)
+      assert.equal((yield* etcd.leaseGrant({ ttl: 10 })).id, 7n)
+    }))
 })
 
 describe("eventCheck", () => {

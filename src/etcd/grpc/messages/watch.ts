@@ -45,13 +45,20 @@ export interface WatchMessage {
   readonly events: ReadonlyArray<WatchEvent>
 }
 
+/** Another type than etcd's own must not pass for a deletion. */
+const readEventType = (reader: BinaryReader): WatchEvent["type"] => {
+  const type = reader.int32()
+  if (type !== 0 && type !== 1) throw new RangeError(`an event has the unknown type ${type}`)
+  return type === 0 ? "put" : "delete"
+}
+
 const readEvent = (reader: BinaryReader, end: number): WatchEvent => {
   let type: WatchEvent["type"] = "put"
   let kv = noKeyValue
   let prevKv: KeyValue | undefined
   while (reader.pos < end) {
     const tag = reader.uint32()
-    if (tag === 1 << 3) type = reader.bool() ? "delete" : "put"
+    if (tag === 1 << 3) type = readEventType(reader)
     else if (tag === delimited(2)) kv = nested(reader, readKeyValue)
     else if (tag === delimited(3)) prevKv = nested(reader, readKeyValue)
     else skip(reader, tag)
