@@ -30,7 +30,9 @@ for (const kind of kinds) {
         const { endpoints, server } = yield* behind(kind)
         const etcd = yield* EtcdGrpc.make({ endpoints })
         const names = Array.from({ length: 10 }, (_, index) => `w${index}/`)
-        const watches = yield* Effect.forEach(names, (name) => watching(etcd, prefix(name)))
+        // The proxy answers a creation before it watches: without a revision, a write in between is lost.
+        const startRevision = (yield* etcd.range({ key: "w" })).header.revision + 1n
+        const watches = yield* Effect.forEach(names, (name) => watching(etcd, { ...prefix(name), startRevision }))
         yield* Effect.forEach(watches, ({ created }) => created)
         const operator = yield* direct(server)
         yield* Effect.forEach(names, (name) => operator.put({ key: `${name}a`, value: name }))
