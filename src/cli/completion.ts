@@ -57,9 +57,10 @@ complete -c ${program} -f -a '(${program} ${completeWord} (commandline -opc)[2..
 /** Additions to the static script of each shell. PowerShell completes no names. */
 const dynamic: Readonly<Record<Completions.Shell, string>> = { bash, zsh, fish, powershell: "" }
 
-/** Returns the script for a shell. */
+/** Returns the script for a shell. The header of a generated script names a flag of `effect/cli` that is omitted here. */
 export const scriptOf = (shell: Completions.Shell, root: Command.Command.Any): string =>
-  Completions.generate(program, shell, Completions.fromCommand(root)) + dynamic[shell]
+  Completions.generate(program, shell, Completions.fromCommand(root))
+    .replaceAll(`${program} --completions `, `${program} completions `) + dynamic[shell]
 
 /** Prints the script for a shell. */
 export const completions = (root: () => Command.Command.Any) =>
@@ -76,7 +77,11 @@ export const completions = (root: () => Command.Command.Any) =>
     Command.withExamples([
       {
         command: "source <(etcd-discovery completions bash)",
-        description: "For this shell; add it to ~/.bashrc to keep it"
+        description: "For this bash; add it to ~/.bashrc to keep it"
+      },
+      {
+        command: "source <(etcd-discovery completions zsh)",
+        description: "For this zsh; add it to ~/.zshrc, after compinit, to keep it"
       },
       {
         command: "etcd-discovery completions fish > ~/.config/fish/completions/etcd-discovery.fish",

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import process from "node:process"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { show } from "../internal/options.ts"
 import { TaggedErrorClass } from "../internal/TaggedErrorClass.ts"
@@ -104,13 +105,26 @@ export const endingOf = (error: unknown): Ending => {
   }
 }
 
-/** Maps a defect to a message without a stack. */
-export const defectOf = (defect: unknown): Ending => ({
-  message: `internal error: ${
-    defect instanceof Error ? defect.message : String(defect)
-  }. This is a defect of etcd-discovery; please report it.`,
-  exitCode: exitCodes.defect
-})
+/** Maps a defect to a message without a stack. `node` is the version of Node whose APIs this runtime has. */
+export const defectOf = (defect: unknown, node: string = process.versions.node): Ending =>
+  isTooOld(node) ?
+    {
+      message: `Node ${node} is too old; etcd-discovery needs Node 22.19 or newer. ` +
+        "Update Node, or use bunx --bun or deno run.",
+      exitCode: exitCodes.failed
+    } :
+    {
+      message: `internal error: ${
+        defect instanceof Error ? defect.message : String(defect)
+      }. This is a defect of etcd-discovery; please report it.`,
+      exitCode: exitCodes.defect
+    }
+
+/** Whether a version of Node is below `engines` of package.json. */
+const isTooOld = (node: string): boolean => {
+  const [major = 0, minor = 0] = node.split(".").map(Number)
+  return major < 22 || (major === 22 && minor < 19)
+}
 
 const ofEtcd = (error: EtcdError): Ending => {
   const { endpoint, key, method, reason } = error

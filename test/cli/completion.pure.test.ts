@@ -62,6 +62,8 @@ describe("command line: completions", () => {
           assert.equal(exitCode, 0)
           assert.equal(stdout, `${scriptOf(shell, root)}\n`)
           assert.match(stdout, /etcd-discovery __complete/)
+          assert.match(stdout, new RegExp(`^#   etcd-discovery completions ${shell} >`, "m"))
+          assert.doesNotMatch(stdout, /--completions/)
           assert.match(stdout, /doctor/)
         }
         assert.doesNotMatch((yield* ran(["--help"])).stdout, /__/)

@@ -54,6 +54,16 @@ describe("endingOf (command line)", () => {
     }
   })
 
+  it("defectOf asks for a newer Node on a version below 22.19", () => {
+    const missing = new SyntaxError("The requested module 'node:tls' does not provide an export")
+    for (const version of ["20.19.4", "22.18.0"]) {
+      const { exitCode, message } = defectOf(missing, version)
+      assert.equal(exitCode, 1)
+      assert.match(message, new RegExp(`^Node ${version} is too old; etcd-discovery needs Node 22\\.19 or newer\\.`))
+    }
+    assert.match(defectOf(missing, "22.19.0").message, /^internal error: /)
+  })
+
   it("defectOf is one sentence without a stack, with exit code 70", () => {
     const { exitCode, message } = defectOf(new Error("boom"))
     assert.equal(exitCode, 70)
