@@ -11,6 +11,8 @@ import type { Session, SessionOptions, Sessions } from "../../etcd/Session.ts"
 interface Shared {
   readonly scope: Scope.Closeable
   readonly opened: Deferred.Deferred<Session, EtcdError>
+  /** Completes when the last member has revoked the lease. */
+  readonly revoked: Deferred.Deferred<void>
   members: number
   /** Members that are about to leave. */
   leaving: number
@@ -51,7 +53,14 @@ export class SharedLeases {
     let shared = this.#byTtl.get(seconds)
     const isFirst = shared === undefined
     if (shared === undefined) {
-      shared = { scope: yield* Scope.make(), opened: Deferred.makeUnsafe(), members: 0, leaving: 0, isLost: false }
+      shared = {
+        scope: yield* Scope.make(),
+        opened: Deferred.makeUnsafe(),
+        revoked: Deferred.makeUnsafe(),
+        members: 0,
+        leaving: 0,
+        isLost: false
+      }
       this.#byTtl.set(seconds, shared)
     }
     const joined = shared
@@ -60,15 +69,19 @@ export class SharedLeases {
     }
     let isMember = false
     let isLeaving = false
+    let isKeyLeft = false
     const leave = (exit: Exit.Exit<unknown, unknown>) =>
       Effect.suspend(() => {
         if (!isMember) return Effect.void
         isMember = false
         joined.members -= 1
         if (isLeaving) joined.leaving -= 1
-        if (joined.members > 0) return Effect.void
+        // The key is gone when the release returns (R5).
+        if (joined.members > 0) {
+          return isKeyLeft ? Effect.timeoutOption(Deferred.await(joined.revoked), options.releaseTimeout) : Effect.void
+        }
         retire()
-        return Scope.close(joined.scope, exit)
+        return Effect.ensuring(Scope.close(joined.scope, exit), Deferred.succeed(joined.revoked, undefined))
       })
     yield* Effect.addFinalizer(leave)
     isMember = true
@@ -112,6 +125,7 @@ export class SharedLeases {
         return Effect.map(Effect.yieldNow, () => {
           if (joined.leaving < joined.members) return true
           retire()
+          isKeyLeft = true
           return false
         })
       })

@@ -244,6 +244,24 @@ describe("the registrations of one scope", () => {
     )
   }
 
+  verify(
+    "each key is gone when its release returns, if all that share a lease leave at the same moment (R5, R13)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const ids = ["a", "b", "c", "d"]
+        const all = yield* registerAll(yield* process(), ids)
+        const left = yield* Effect.forEach(
+          all,
+          ({ release }, index) =>
+            Effect.map(Effect.andThen(release, keysIn(operator)), (keys) => keyOf(ids[index] ?? "") in keys),
+          { concurrency: "unbounded" }
+        )
+        assert.deepEqual(left, [false, false, false, false])
+        assert.deepEqual(yield* leasesIn(operator), [])
+      })
+  )
+
   verify("registrations of one scope drain at the same time (R5)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
