@@ -18,7 +18,6 @@ describe("ServiceClient in a process", () => {
           "ok",
           "done"
         ])
-      }),
-    { timeout: 30_000 }
+      })
   )
 })

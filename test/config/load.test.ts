@@ -14,7 +14,7 @@ import { recorded } from "../registry/registration/support.ts"
 const key = "/config/limits"
 const changes = 1000
 const Limits = Schema.Struct({ n: Schema.Int })
-const soon = { progressEvery: "1 second", progressTimeout: "1 second" } as const
+const soon = { progressEvery: "1 second", progressTimeout: "3 seconds" } as const
 
 /** One way to the keys for the operator, another for readers, which can be cut off. */
 interface World {
@@ -111,7 +111,7 @@ const survives = <E>(title: string, makeWorld: Effect.Effect<World, E, Scope.Sco
             changes - 1
           ]])
         }).pipe(Effect.catchDefect(Effect.fail)),
-        Schedule.spaced("20 millis").pipe(Schedule.upTo({ duration: "20 seconds" }))
+        Schedule.spaced("20 millis").pipe(Schedule.upTo({ duration: "40 seconds" }))
       )
       assertOneAtATime(finishing.log, ["end"])
       assertOneAtATime(interrupting.log, ["end", "interrupted"])

@@ -243,7 +243,7 @@ describe("console", () => {
       withEngine(Effect.gen(function* () {
         const { etcd, faults } = yield* FaultyEtcd.make(yield* Etcd)
         yield* registerService("orders", { id: "a", endpoints: ["http://a:80"] })
-        const console = yield* open({ staleAfter: "1 seconds", disconnectedAfter: "2 seconds" }).pipe(
+        const console = yield* open({ staleAfter: "1 seconds", disconnectedAfter: "6 seconds" }).pipe(
           Effect.provideService(Etcd, etcd)
         )
         yield* until(console, "/services", `class="known live"`)

@@ -92,6 +92,7 @@ export const churn = <E, R>({ call, drain, rounds, serve }: ChurnOptions<E, R>) 
     const workers = yield* Effect.forkScoped(
       Effect.all(Array.from({ length: width }, () => worker), { concurrency: width, discard: true })
     )
+    for (const id of ["i0", "i1", "i2"]) yield* awaitCalls(id, 1)
     for (let round = 0; round < rounds; round++) {
       const id = `i${round + 3}`
       instances.push(yield* join(id))

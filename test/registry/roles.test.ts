@@ -105,7 +105,7 @@ describe("Registry with a role for one service", () => {
           yield* root(server, "role revoke-permission orders /services/orders/ --prefix=true")
           const alice = yield* as(server, "alice")
           const register = (id: string) =>
-            alice(registerService("orders", { ...orders, id, lease: "shared", ttl: "3 seconds" }))
+            alice(registerService("orders", { ...orders, id, lease: "shared", ttl: "9 seconds" }))
           const [a, b] = [yield* register("a"), yield* register("b")]
           const before = yield* a.leaseId
           const ofA = yield* alice(statusesOf(a))

@@ -93,7 +93,7 @@ describe("Probe", () => {
         )
         const file = join(folder, "pid")
         const command = Probe.fromCommand(`sleep 1000 & echo $! > '${file}'; wait`)
-        assert.equal(yield* detail(command, "1 second"), "no result within 1 s")
+        assert.equal(yield* detail(command, "4 seconds"), "no result within 4 s")
         const pid = Number(readFileSync(file, "utf8"))
         assert.ok(pid > 0)
         yield* eventually(Effect.suspend(() => {

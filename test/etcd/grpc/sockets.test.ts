@@ -60,7 +60,7 @@ describe("EtcdGrpc sockets", () => {
       const server = yield* startEtcd()
       const proxy = yield* makeProxy(server)
       yield* Effect.scoped(Effect.gen(function* () {
-        const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint], requestTimeout: "1 second" })
+        const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint], requestTimeout: "3 seconds" })
         const { id } = yield* etcd.leaseGrant({ ttl: 60 })
         yield* etcd.leaseKeepAlive({ id })
         yield* proxy.blackhole()

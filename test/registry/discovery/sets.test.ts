@@ -6,7 +6,7 @@ import * as Service from "../../../src/registry/model/Service.ts"
 import { discover, discoverChanges, getInstances, listServices, registerService } from "../../../mod.ts"
 import { eachSharedEtcd, etcdctl } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
-import { pause } from "../../harness/real.ts"
+import { limitMillis, pause } from "../../harness/real.ts"
 import { randomOf, seed } from "../../harness/seed.ts"
 import { freshNamespace, ids, isLiveWith, observer, quiet, recorded, registryAt } from "../registration/support.ts"
 
@@ -396,7 +396,7 @@ const sameInstances = (a: ReadonlyArray<unknown>, b: ReadonlyArray<unknown>) => 
 
 const waitUntil = (predicate: () => boolean, about: unknown) =>
   Effect.gen(function* () {
-    const deadline = performance.now() + 20_000
+    const deadline = performance.now() + limitMillis
     while (!predicate()) {
       assert.ok(performance.now() < deadline, JSON.stringify(about))
       yield* pause(10)

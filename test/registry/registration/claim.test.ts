@@ -43,7 +43,7 @@ describe("the claim of an id", () => {
     })
 
     const random = randomOf(seed)
-    const race = (claim: "exclusive" | "restart", rounds: number, ttl: "2 seconds" | "15 seconds") =>
+    const race = (claim: "exclusive" | "restart", rounds: number, ttl: "4 seconds" | "15 seconds") =>
       Effect.gen(function* () {
         const { key, namespace, process, traffic } = yield* setUp
         for (let round = 0; round < rounds; round++) {
@@ -84,7 +84,7 @@ describe("the claim of an id", () => {
 
     slow(
       "restart: exactly one of two claimants with other endpoints wins, and the other waits in vain (R8)",
-      () => race("restart", 1, "2 seconds")
+      () => race("restart", 1, "4 seconds")
     )
 
     live(
@@ -120,16 +120,17 @@ describe("the claim of an id", () => {
           Effect.gen(function* () {
             const { alone, key, namespace, process, traffic } = yield* setUp
             const old = yield* Scope.make()
-            const first = yield* Effect.flatMap(process, (inProcess) => inProcess(registerService("orders", a))).pipe(
-              Scope.provide(old)
-            )
+            // Waiting for the end of its lease would take longer than the test may.
+            const patient = { ...a, ttl: "10 minutes" } as const
+            const first = yield* Effect.flatMap(process, (inProcess) => inProcess(registerService("orders", patient)))
+              .pipe(
+                Scope.provide(old)
+              )
             const failure = yield* Effect.forkScoped(Effect.flip(first.awaitFailure), { startImmediately: true })
             yield* alone(Effect.gen(function* () {
               const sets = yield* recorded(discover("orders"))
               yield* sets.until(({ size }) => size === 1)
-              const startedAt = performance.now()
-              const registration = yield* registerService("orders", { ...second, claim })
-              assert.ok(performance.now() - startedAt < 5000)
+              const registration = yield* registerService("orders", { ...second, claim, startupTimeout: "20 minutes" })
               const { leaseId, revision } = yield* awaitStatus(registration, "Registered")
               const by = { leaseId, revision, endpoints: second.endpoints }
               assert.deepEqual(yield* awaitStatus(first, "Superseded"), RegistrationStatus.Superseded({ by }))
@@ -166,7 +167,7 @@ describe("the claim of an id", () => {
             const registration = yield* registerService("orders", {
               ...elsewhere,
               startup: "background",
-              ttl: "1 minute"
+              ttl: "10 minutes"
             })
             // It has tried once, with its own lease, and now waits.
             yield* eventually(
@@ -183,10 +184,8 @@ describe("the claim of an id", () => {
             )
             assert.deepEqual(yield* registration.status.get, RegistrationStatus.Registering({ attempt: 1 }))
             assert.deepEqual((yield* keysIn(server(), namespace)).map(({ value }) => value), [value])
-            const endedAt = performance.now()
             yield* etcdctl(server(), "lease", "revoke", lease)
             yield* awaitStatus(registration, "Registered")
-            assert.ok(performance.now() - endedAt < 5000)
             assert.deepEqual(
               (yield* keysIn(server(), namespace)).map(({ lease }) => lease),
               [Option.getOrThrow(yield* registration.leaseId)]
@@ -202,14 +201,14 @@ describe("the claim of an id", () => {
       () =>
         Effect.gen(function* () {
           const { alone, key, namespace } = yield* setUp
-          const answer = yield* etcdctl(server(), "lease", "grant", "2")
+          const answer = yield* etcdctl(server(), "lease", "grant", "4")
           const lease = /lease ([0-9a-f]+) granted/.exec(answer)?.[1] ?? ""
           yield* etcdctl(server(), "put", `--lease=${lease}`, key, "whatever it was")
           yield* alone(Effect.gen(function* () {
             // The wait for a lease is bounded by the TTL, not by startupTimeout.
             const registration = yield* registerService("orders", {
               ...elsewhere,
-              ttl: "5 seconds",
+              ttl: "20 seconds",
               startupTimeout: "1 second"
             })
             assert.deepEqual(

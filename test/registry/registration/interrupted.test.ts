@@ -104,7 +104,8 @@ describe("registerService that is interrupted", () => {
             yield* pause(after)
             const startedAt = performance.now()
             yield* Fiber.interrupt(claiming)
-            assert.ok(performance.now() - startedAt < 5000)
+            // It waits for nothing that takes as long as startupTimeout, 15 seconds.
+            assert.ok(performance.now() - startedAt < 14_000)
             if (!completed) interrupted += 1
           }
           yield* assertNothingLeft(server(), namespace)
@@ -131,7 +132,7 @@ describe("registerService that is interrupted", () => {
           const startedAt = performance.now()
           const exit = yield* Effect.andThen(Fiber.interrupt(claiming), Fiber.await(claiming))
           assert.ok(Exit.hasInterrupts(exit))
-          assert.ok(performance.now() - startedAt < 5000, `${direction}: ${performance.now() - startedAt} ms`)
+          assert.ok(performance.now() - startedAt < 14_000, `${direction}: ${performance.now() - startedAt} ms`)
           yield* proxy.reset
           yield* proxy.heal
           yield* assertNothingLeft(server, namespace)

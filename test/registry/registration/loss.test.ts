@@ -33,7 +33,7 @@ describe("a registration", () => {
       const traffic = yield* trafficOf(yield* observer(server()), `${namespace}/`)
       return { namespace, key, traffic, registry: registryAt(server().endpoint, { namespace }) }
     })
-    // No heartbeat is sent during the test, so only the watch of the key can detect a loss (R10).
+    // No heartbeat is sent within the time limit of a test, so only the watch of the key can detect a loss (R10).
     const a = { id: "a", endpoints: ["http://a:1"], ttl: "10 minutes" } as const
     const value = JSON.stringify({
       id: "a",
@@ -59,15 +59,12 @@ describe("a registration", () => {
             const statuses = yield* statusesOf(registration)
             const before = yield* awaitStatus(registration, "Registered")
             const since = statuses.all.length
-            const lostAt = performance.now()
             yield* lose(key, before.leaseId)
             const lost = yield* statuses.until(({ _tag }) => _tag === "Recovering", { since })
             assert.ok(lost._tag === "Recovering")
             assert.deepEqual(lost.cause, new RegistrationLost({ key }))
             const after = yield* statuses.until(({ _tag }) => _tag === "Registered", { since })
             assert.ok(after._tag === "Registered")
-            const elapsed = performance.now() - lostAt
-            assert.ok(elapsed < 5000, `${elapsed} ms`)
 
             assert.notEqual(after.leaseId, before.leaseId)
             assert.deepEqual(yield* registration.leaseId, Option.some(after.leaseId))

@@ -23,17 +23,15 @@ let namespaces = 0
 /** A namespace that no other test uses. */
 export const freshNamespace = (): string => `/test-${++namespaces}`
 
-/** A registry over one endpoint that notices trouble within seconds. */
+/** A registry over one endpoint that notices trouble within seconds. A busy server has 3 seconds for an answer. */
 export const registryAt = (
   endpoint: string,
   options: Registry.Options & Partial<EtcdGrpc.Options> = {}
 ): Layer.Layer<Registry.Registry, unknown> =>
   Registry.layerEtcd({
     endpoints: [endpoint],
-    dialTimeout: "1 second",
-    requestTimeout: "1 second",
     progressEvery: "1 second",
-    progressTimeout: "1 second",
+    progressTimeout: "3 seconds",
     ...options
   })
 
