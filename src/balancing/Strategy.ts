@@ -60,8 +60,8 @@ export type Inspection = Readonly<Record<string, number>>
  *
  * **Gotchas**
  *
- * If `put` throws, the balancer calls `remove` for the instance and skips it until the next set. If `pick` or `begin`
- * throws, the call dies with that exception.
+ * If `put` throws, the balancer calls `remove` and skips the instance. It retries `put` with the next set, and every
+ * second while it picks. If `pick` or `begin` throws, the call dies with that exception.
  *
  * @since 0.1.0
  * @category models

@@ -40,7 +40,7 @@ describe("Auth", () => {
         }).pipe(connected({ endpoints: [endpoint] }))
       }))
 
-    live("Auth fails with etcd's refusals by their text", () =>
+    live("Auth maps etcd's refusals to errors by their text", () =>
       Effect.gen(function* () {
         const { endpoint } = yield* startEtcd({ version })
         yield* Effect.gen(function* () {
@@ -114,7 +114,7 @@ describe("Auth", () => {
         })
     )
 
-    live("admin renews a token that the server has forgotten", () =>
+    live("admin renews a token that the server no longer accepts", () =>
       Effect.gen(function* () {
         const server = yield* startEtcd({ version })
         yield* Effect.andThen(Auth.roleAdd("root"), addUser("root", "root")).pipe(

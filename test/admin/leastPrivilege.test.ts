@@ -13,7 +13,7 @@ const text = (bytes: string | Uint8Array) => typeof bytes === "string" ? bytes :
 describe("Auth.grantLeastPrivilege", () => {
   eachEtcd((version) => {
     live(
-      "grantLeastPrivilege lets a user register and discover what it names, and nothing else",
+      "grantLeastPrivilege permits a user to register and discover the named services only",
       () =>
         Effect.gen(function* () {
           const { endpoint } = yield* startEtcd({ version })

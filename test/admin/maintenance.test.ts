@@ -91,7 +91,7 @@ describe("Maintenance", () => {
         }).pipe(connected({ endpoints: [endpoint] }))
       }))
 
-    live("Maintenance.downgrade validates a version against that of the cluster", () =>
+    live("Maintenance.downgrade validates a version against the cluster's version", () =>
       Effect.gen(function* () {
         const { endpoint } = yield* startEtcd({ version })
         yield* Effect.gen(function* () {

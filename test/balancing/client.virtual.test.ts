@@ -601,7 +601,7 @@ describe("ServiceClient", () => {
         assert.deepEqual(yield* chosen, first)
       }))
 
-    verify("ServiceClient.call works without its object", (fake) =>
+    verify("ServiceClient.call works when it is detached from its object", (fake) =>
       Effect.gen(function* () {
         yield* fake.set("a")
         const { call } = (yield* clientOf()).client
@@ -645,7 +645,7 @@ describe("ServiceClient", () => {
       }))
 
     verify(
-      "retryBudget keeps minPerSecond retries for few calls, and forgets old calls",
+      "retryBudget permits minPerSecond retries for few calls, and drops old calls",
       (fake) =>
         Effect.gen(function* () {
           yield* fake.set("a", "b")
@@ -912,7 +912,7 @@ describe("ServiceClient", () => {
       }))
   })
 
-  describe("state and metrics", () => {
+  describe("state and metrics of a ServiceClient", () => {
     verify(
       "ServiceClient.state and metrics have each instance; series are limited and removed when it leaves",
       (fake) =>
@@ -1016,7 +1016,7 @@ describe("ServiceClient", () => {
     )
 
     verify(
-      "metrics have the durations of attempts in seconds, without interrupted ones, and exist from the start",
+      "metrics contain the durations of attempts in seconds, without interrupted ones, and exist from the start",
       (fake) =>
         Effect.gen(function* () {
           yield* fake.set("a")

@@ -43,7 +43,7 @@ const latencies = (strategy: Balancer.Strategy, slow: string | undefined) =>
 const p99 = (sorted: ReadonlyArray<number>): number => sorted[Math.ceil(sorted.length * 0.99) - 1] ?? Infinity
 
 describe("ServiceClient with one of ten instances 20 times slower", () => {
-  verify("peakEwma keeps p99 within twice that of ten equal instances if one is slow; roundRobin does not", () => {
+  verify("peakEwma keeps p99 within twice that of ten equal instances if one is slow, unlike roundRobin", () => {
     const seed = "tail 1"
     return Effect.gen(function* () {
       const measured: Record<string, readonly [equal: number, oneSlow: number]> = {}

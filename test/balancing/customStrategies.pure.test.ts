@@ -128,7 +128,7 @@ describe("panic", () => {
     assert.deepEqual(chosen(2), ["i2", "i3"])
   })
 
-  test("panic never panics with threshold 0, and with 1 if any instance is unavailable", () => {
+  test("panic never panics with threshold 0, and always panics with threshold 1 if any instance is unavailable", () => {
     for (const [threshold, expected] of [[0, 0], [1, 4]] as const) {
       const balancer = balancerOf(Balancer.random.pipe(panic(threshold)))
       balancer.update(withDown(4), 0)

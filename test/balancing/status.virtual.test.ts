@@ -47,7 +47,7 @@ const failures = new Set([4, 8, 13, 14, 15])
 
 describe("the default of retryable", () => {
   effect(
-    "ServiceClient.call runs a call once that fails with a gRPC code, unless that is UNAVAILABLE",
+    "ServiceClient.call does not retry a gRPC code other than UNAVAILABLE",
     () =>
       Effect.gen(function* () {
         for (const code of codes) {
@@ -61,7 +61,7 @@ describe("the default of retryable", () => {
   )
 
   effect(
-    "ServiceClient.call runs a call once that fails with a status of HTTP, unless that is 502, 503 or 504",
+    "ServiceClient.call does not retry an HTTP status other than 502, 503 and 504",
     () =>
       Effect.gen(function* () {
         for (const [status, runs] of [[400, 1], [404, 1], [409, 1], [500, 1], [502, 3], [503, 3], [504, 3]] as const) {
@@ -91,7 +91,7 @@ describe("the default of retryable", () => {
 })
 
 describe("GrpcStatus", () => {
-  effect("GrpcStatus.idempotent retries what another attempt may mend", () =>
+  effect("GrpcStatus.idempotent retries codes after which another attempt is useful", () =>
     Effect.gen(function* () {
       for (const code of codes) {
         const { runs } = yield* runsOf(grpcError(code), GrpcStatus.idempotent)
@@ -108,7 +108,7 @@ describe("GrpcStatus", () => {
       assert.equal((yield* runsOf(refused, GrpcStatus.once)).runs, 3)
     }))
 
-  effect("GrpcStatus.codeOf reads the code of an error or of a cause", () =>
+  effect("GrpcStatus.codeOf returns the code of an error or of its cause", () =>
     Effect.sync(() => {
       assert.equal(GrpcStatus.codeOf(new Error("wrapped", { cause: connectError(5) })), 5)
       assert.equal(GrpcStatus.codeOf(new Error("no code")), undefined)

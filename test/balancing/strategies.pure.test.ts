@@ -267,7 +267,7 @@ describe("every strategy", () => {
     }
   })
 
-  test("every strategy forgets a thousand generations of instances", () => {
+  test("every strategy drops the state of a thousand generations of instances", () => {
     for (const { strategy } of strategies) {
       const watched = new Watched()
       const balancer = balancerOf(strategy)
@@ -411,7 +411,7 @@ describe("zoneAware", () => {
     assert.deepEqual(zones(), new Set(["a0", "a1"]))
   })
 
-  test("zoneAware picks in other zones if the whole zone is excluded, with the state it had", () => {
+  test("zoneAware picks in other zones, and keeps its state, if the whole zone is excluded", () => {
     const balancer = balancerOf(Balancer.leastRequests.pipe(inZoneA), instances)
     balancer.begin("b2", 0)
     balancer.begin("b3", 0)
@@ -491,7 +491,7 @@ describe("make", () => {
   })
 })
 
-describe("pick, update and track", () => {
+describe("Balancer.pick, Balancer.update and Balancer.track", () => {
   effect("Balancer.pick, update and track use Effect's clock and random numbers", () =>
     Effect.gen(function* () {
       const balancer = yield* Effect.fromResult(Balancer.make(Balancer.peakEwma()))

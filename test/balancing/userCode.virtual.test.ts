@@ -64,7 +64,7 @@ const called = (client: ServiceClient.ServiceClient<string>, count: number) =>
 
 describe("user code in a ServiceClient", () => {
   verify(
-    "filter passes over an instance that its predicate throws on once, and logs it",
+    "filter skips an instance while its predicate throws, and logs that once",
     (fake, log) =>
       Effect.gen(function* () {
         yield* fake.set("a", "b")
@@ -82,7 +82,7 @@ describe("user code in a ServiceClient", () => {
   )
 
   verify(
-    "filter with a predicate that always throws fails calls with the instances that it threw on",
+    "filter with a predicate that always throws fails calls, and the error lists the skipped instances",
     (fake) =>
       Effect.gen(function* () {
         yield* fake.set("a", "b")
@@ -116,7 +116,7 @@ describe("user code in a ServiceClient", () => {
   )
 
   verify(
-    "ServiceClient passes over an instance that put throws on, and forgets one that remove throws on",
+    "ServiceClient skips an instance for which put throws, and drops one for which remove throws",
     (fake) =>
       Effect.gen(function* () {
         yield* fake.set("a", "b")
@@ -134,7 +134,7 @@ describe("user code in a ServiceClient", () => {
   )
 
   verify(
-    "ServiceClient never calls an instance that a strategy picks but that has left",
+    "ServiceClient never calls an instance that has left, even if the strategy picks it",
     (fake) =>
       Effect.gen(function* () {
         yield* fake.set("a")

@@ -28,7 +28,7 @@ const fleet: Fleet = {
 }
 
 describe("predict", () => {
-  it("counts renewals, watchers and events as docs/capacity.md says", () => {
+  it("predict counts renewals, watchers and events as docs/capacity.md describes", () => {
     const { requests, ...load } = predict(fleet, is)
     assert.ok(requests >= 204)
     assert.deepEqual(load, {
@@ -41,11 +41,11 @@ describe("predict", () => {
     })
   })
 
-  it("counts a renewal for each process when its instances share a lease", () => {
+  it("predict counts one renewal per process if its instances share a lease", () => {
     assert.equal(predict({ ...fleet, lease: "shared" }, is).renewals, 20)
   })
 
-  it("counts a progress request every ten seconds on each stream without events", () => {
+  it("predict counts a progress request every ten seconds on each stream without events", () => {
     assert.equal(predict({ ...fleet, changes: 0 }, is).requests, 200 + 10)
   })
 })

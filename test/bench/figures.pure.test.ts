@@ -18,7 +18,7 @@ const holds = (result: Result, others: ReadonlyArray<Result> = [], smoke = false
   verdicts(result, [result, ...others], smoke).map(({ holds, runtime }) => [runtime, holds])
 
 describe("verdicts", () => {
-  it("holds the ratio of medians to the limit, on each runtime by itself", () => {
+  it("verdicts compares the ratio of medians with the limit, separately for each runtime", () => {
     const limits: ReadonlyArray<Limit> = [{ figure: "ms", comparedWith: { contender: "raw" }, atMost: 1.2 }]
     const lanes = [
       lane("ours", "deno", 1, 12, 900),
@@ -29,7 +29,7 @@ describe("verdicts", () => {
     assert.deepEqual(holds(resultOf(limits, lanes)), [["deno", true], ["node", false]])
   })
 
-  it("holds each runtime to its own limit", () => {
+  it("verdicts applies a limit per runtime", () => {
     const limits: ReadonlyArray<Limit> = [{ figure: "ms", atMost: { deno: 2, node: 1, bun: 1 } }]
     assert.deepEqual(holds(resultOf(limits, [lane("ours", "deno", 2), lane("ours", "node", 2)])), [
       ["deno", true],
@@ -37,7 +37,7 @@ describe("verdicts", () => {
     ])
   })
 
-  it("compares differences, and a contender other than ours", () => {
+  it("verdicts compares differences, and contenders other than ours", () => {
     const limits: ReadonlyArray<Limit> = [
       { figure: "ms", of: "raw", atMost: 3, comparedWith: { contender: "floor", as: "difference" } }
     ]
@@ -45,7 +45,7 @@ describe("verdicts", () => {
     assert.deepEqual(holds(resultOf(limits, [lane("raw", "bun", 9), lane("floor", "bun", 5)])), [["bun", false]])
   })
 
-  it("compares with our own figure of another scenario, if that was run", () => {
+  it("verdicts compares with our own figure of another scenario, if that scenario was run", () => {
     const limits: ReadonlyArray<Limit> = [{ figure: "ms", comparedWith: { scenario: "one-1" }, atMost: 1.2 }]
     const small = resultOf([], [lane("ours", "deno", 10)], "one-1")
     assert.deepEqual(holds(resultOf(limits, [lane("ours", "deno", 12)]), [small]), [["deno", true]])
@@ -53,20 +53,20 @@ describe("verdicts", () => {
     assert.deepEqual(holds(resultOf(limits, [lane("ours", "deno", 13)])), [])
   })
 
-  it("misses a limit whose figures no turn has reported", () => {
+  it("verdicts misses a limit without reported figures", () => {
     const limits: ReadonlyArray<Limit> = [{ figure: "ms", atMost: 10, comparedWith: { contender: "raw" } }]
     assert.deepEqual(holds(resultOf(limits, [lane("ours", "deno")])), [["deno", false]])
     assert.deepEqual(holds(resultOf(limits, [lane("ours", "deno", 1)])), [["deno", false]])
   })
 
-  it("checks only what always holds in a smoke run", () => {
+  it("verdicts checks only limits with `always` in a smoke run", () => {
     const limits: ReadonlyArray<Limit> = [{ figure: "ms", atMost: 1 }, { figure: "ms", atMost: 1, always: true }]
     assert.deepEqual(holds(resultOf(limits, [lane("ours", "deno", 2)]), [], true), [["deno", false]])
   })
 })
 
 describe("median", () => {
-  it("is the middle one, or the mean of the two in the middle", () => {
+  it("median is the middle value, or the mean of the two middle values", () => {
     assert.deepEqual([median([3, 1, 2]), median([4, 1, 2, 3]), median([])], [2, 2.5, NaN])
   })
 })

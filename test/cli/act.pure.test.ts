@@ -18,7 +18,7 @@ const registered = Effect.gen(function* () {
 
 describe("command line: acting", () => {
   live(
-    "drain, weight and undrain change a running instance and say what its owner did (R12)",
+    "drain, weight and undrain change a running instance and print the reaction of its owner (R12)",
     () =>
       Effect.gen(function* () {
         const { connect, registration } = yield* registered
@@ -140,7 +140,7 @@ describe("command line: acting", () => {
       assert.match(taken.stderr, /it is held by "http:\/\/10\.0\.0\.5:8080" under lease/)
     }))
 
-  live("kv reads, writes, lists and deletes keys as they are", () =>
+  live("kv reads, writes, lists and deletes raw keys", () =>
     Effect.gen(function* () {
       const { connect, etcd } = yield* memory
       const run = (...args: ReadonlyArray<string>) => ran(["kv", ...args], { connect })
@@ -199,7 +199,7 @@ describe("command line: acting", () => {
 })
 
 describe("command line: trying out", () => {
-  live("--memory needs no etcd", () =>
+  live("the flag --memory works without etcd", () =>
     Effect.gen(function* () {
       assert.deepEqual(yield* ran(["--memory", "services", "--json"]), {
         exitCode: 0,
@@ -211,30 +211,39 @@ describe("command line: trying out", () => {
 })
 
 describe("command line: usage", () => {
-  live("an invalid command line is one sentence that names the help, with exit code 2", () =>
-    Effect.gen(function* () {
-      for (
-        const [args, message] of [
-          [["instancs"], /^etcd-discovery: Unknown subcommand "instancs".*instances.* See etcd-discovery --help\.\n$/],
-          [
-            ["instances"],
-            /^etcd-discovery: Missing required argument: service\. See etcd-discovery instances --help\.\n$/
-          ],
-          [
-            ["instances", "a", "--jsn"],
-            /^etcd-discovery: Unrecognized flag: --jsn.* See etcd-discovery instances --help\.\n$/
-          ],
-          [["services", "--namespace", "//"], /^etcd-discovery: --namespace is "\/\/"; it must be segments/],
-          [["services", "--endpoints", "ftp://x"], /^etcd-discovery: endpoints is "ftp:\/\/x"; each must be http/],
-          [["services", "--password-file", "/nowhere"], /^etcd-discovery: cannot read the password from "\/nowhere": /]
-        ] as const
-      ) {
-        const { exitCode, stderr, stdout } = yield* ran(args)
-        assert.deepEqual([exitCode, stdout], [2, ""], args.join(" "))
-        assert.match(stderr, message)
-        assert.equal(stderr.trimEnd().split("\n").length, 1, stderr)
-      }
-    }))
+  live(
+    "an invalid command line prints one sentence that refers to --help, and exits with 2",
+    () =>
+      Effect.gen(function* () {
+        for (
+          const [args, message] of [
+            [
+              ["instancs"],
+              /^etcd-discovery: Unknown subcommand "instancs".*instances.* See etcd-discovery --help\.\n$/
+            ],
+            [
+              ["instances"],
+              /^etcd-discovery: Missing required argument: service\. See etcd-discovery instances --help\.\n$/
+            ],
+            [
+              ["instances", "a", "--jsn"],
+              /^etcd-discovery: Unrecognized flag: --jsn.* See etcd-discovery instances --help\.\n$/
+            ],
+            [["services", "--namespace", "//"], /^etcd-discovery: --namespace is "\/\/"; it must be segments/],
+            [["services", "--endpoints", "ftp://x"], /^etcd-discovery: endpoints is "ftp:\/\/x"; each must be http/],
+            [
+              ["services", "--password-file", "/nowhere"],
+              /^etcd-discovery: cannot read the password from "\/nowhere": /
+            ]
+          ] as const
+        ) {
+          const { exitCode, stderr, stdout } = yield* ran(args)
+          assert.deepEqual([exitCode, stdout], [2, ""], args.join(" "))
+          assert.match(stderr, message)
+          assert.equal(stderr.trimEnd().split("\n").length, 1, stderr)
+        }
+      })
+  )
 
   live("every command has a description and an example in its help", () =>
     Effect.gen(function* () {

@@ -86,7 +86,7 @@ describe("command line: agent", () => {
       })
   )
 
-  live("agent --lease own and the file decide about leases", () =>
+  live("agent uses own leases with --lease own or with lease in the file", () =>
     Effect.gen(function* () {
       const { connect, etcd, file } = yield* setup
       const text = "services:\n" +

@@ -11,7 +11,7 @@ const namesAfter = (line: string) => namesFor(line.split(" ").filter((word) => w
 
 describe("command line: completions", () => {
   live(
-    "namesFor finds out whether a service or an instance is expected, with the connection of the line",
+    "namesFor returns whether a service or an instance is expected, with the connection flags of the line",
     () =>
       Effect.sync(() => {
         assert.equal(namesAfter("instances"), "__names")
@@ -36,7 +36,7 @@ describe("command line: completions", () => {
   )
 
   live(
-    "__complete prints the services, and the instances of one, and no name that is not printable",
+    "__complete prints services or the instances of one, without unprintable names",
     () =>
       Effect.gen(function* () {
         const { connect, etcd } = yield* memory
@@ -54,7 +54,7 @@ describe("command line: completions", () => {
   )
 
   live(
-    "completions prints a script for each shell, and no help lists the commands behind it",
+    "completions prints a script for each shell, and --help hides its commands",
     () =>
       Effect.gen(function* () {
         for (const shell of ["bash", "zsh", "fish"] as const) {

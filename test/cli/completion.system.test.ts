@@ -10,7 +10,7 @@ import { currentRuntime, runProgram } from "../harness/program.ts"
 const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url))
 
 describe("command line: completions in bash", () => {
-  live("bash completes commands, services and instances, and expands nothing in a name", () =>
+  live("bash completes commands, services and instances, and does not expand names", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })

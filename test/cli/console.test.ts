@@ -61,7 +61,7 @@ describe("command line: console", () => {
   )
 
   live(
-    "console needs a token for other addresses than loopback, and asks browsers for it",
+    "console requires a token for addresses other than loopback, and browsers prompt for it",
     () =>
       Effect.gen(function* () {
         const { connect } = yield* memory

@@ -50,7 +50,7 @@ const found = (change: Partial<Facts>): ReadonlyArray<string> =>
     .map(({ check, severity, subject }) => `${severity} ${check} ${subject}`)
 
 describe("judge (doctor)", () => {
-  it("judge finds nothing in healthy facts", () => assert.deepEqual(found({}), []))
+  it("judge reports nothing for healthy facts", () => assert.deepEqual(found({}), []))
 
   it("judge warns of a database at 80 % of its quota and reports a problem at 95 %", () => {
     const dbSize = BigInt(Math.round(1.7 * gibibyte))
@@ -61,7 +61,7 @@ describe("judge (doctor)", () => {
     assert.deepEqual(full({ dbSizeQuota: BigInt(8 * gibibyte) }), [])
   })
 
-  it("judge finds a fragmented database only if the free space is worth a defragmentation", () => {
+  it("judge reports a fragmented database only if defragmentation is worthwhile", () => {
     const fragmented = (size: number, used: number) =>
       found({ endpoints: [endpoint({ dbSize: BigInt(size), dbSizeInUse: BigInt(used) })] })
     assert.deepEqual(fragmented(1e8, 4e7), ["warning fragmentation https://etcd-1:2379"])
@@ -69,7 +69,7 @@ describe("judge (doctor)", () => {
     assert.deepEqual(fragmented(1e6, 1e5), [])
   })
 
-  it("judge finds members that no endpoint names, and accepts one that is named and does not answer", () => {
+  it("judge reports members that no endpoint names, and accepts a named one that does not answer", () => {
     const other = { ...member, id: 2n, name: "etcd-2", clientUrls: ["https://etcd-2:2379"] }
     assert.deepEqual(found({ members: Result.succeed([member, other]) }), ["warning endpoint-missing etcd-2"])
     const named = endpoint({}, {
@@ -79,7 +79,7 @@ describe("judge (doctor)", () => {
     assert.deepEqual(found({ members: Result.succeed([member, other]), endpoints: [endpoint(), named] }), [])
   })
 
-  it("judge finds members of different versions, without a leader, and with another clock", () => {
+  it("judge reports members with different versions, without a leader, or with a deviating clock", () => {
     assert.deepEqual(found({ endpoints: [endpoint(), endpoint({ version: "3.6.0" })] }), [
       "warning versions-differ cluster"
     ])
@@ -91,7 +91,7 @@ describe("judge (doctor)", () => {
     }
   })
 
-  it("judge finds certificates that end soon and passwords that are not encrypted", () => {
+  it("judge reports certificates that expire soon and unencrypted passwords", () => {
     const ends = (days: number) => Option.some({ aheadMillis: 0, certificateEnds: now + days * day })
     assert.deepEqual(found({ endpoints: [endpoint({}, { greeting: ends(13) })] }), [
       "warning certificate-expires https://etcd-1:2379"
@@ -104,7 +104,7 @@ describe("judge (doctor)", () => {
     assert.deepEqual(found({ endpoints: [plain], hasPassword: false }), [])
   })
 
-  it("judge finds a lease that lacks two heartbeats, once for all of its keys", () => {
+  it("judge reports a lease that lacks two heartbeats once for all its keys", () => {
     const encoder = new TextEncoder()
     const kv = (id: string) => ({
       key: encoder.encode(`/services/orders/${id}`),

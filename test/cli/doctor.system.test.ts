@@ -31,7 +31,7 @@ const doctor = Effect.fnUntraced(function* (endpoints: string, ...flags: Readonl
 const instance = (members: object = {}) => JSON.stringify({ endpoints: ["http://10.0.0.1:80"], ...members })
 
 describe("command line: doctor", () => {
-  live("doctor finds nothing on a healthy etcd, and each planted fault of its keys", () =>
+  live("doctor reports nothing on a healthy etcd, and each planted fault of its keys", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
@@ -53,7 +53,7 @@ describe("command line: doctor", () => {
     }))
 
   live(
-    "doctor finds an endpoint that does not answer, a member that has not started, and no leader",
+    "doctor reports an endpoint that does not answer, a member that has not started, and a missing leader",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -80,7 +80,7 @@ describe("command line: doctor", () => {
       })
   )
 
-  live("doctor finds a full quota, its alarm, and a fragmented database", () =>
+  live("doctor reports a full quota, its alarm, and a fragmented database", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd({ args: ["--quota-backend-bytes", String(48 * 1024 * 1024)] })
       const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
@@ -101,7 +101,7 @@ describe("command line: doctor", () => {
         checks.includes(`fragmentation ${server.endpoint}`) ? Effect.void : Effect.fail(checks.join())))
     }))
 
-  live("doctor finds a certificate that ends soon, of the member and of the client", () =>
+  live("doctor reports certificates of member and client that expire soon", () =>
     Effect.gen(function* () {
       const authority = yield* makeAuthority
       const [server, client] = [yield* authority.sign("IP:127.0.0.1", 5), yield* authority.sign("IP:127.0.0.1", 5)]

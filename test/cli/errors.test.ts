@@ -46,7 +46,7 @@ const isOneSentence = (stderr: string, what: string): void => {
 }
 
 describe("command line: failures of etcd", () => {
-  live("every command says in one sentence that etcd does not answer, and exits with 4", () =>
+  live("every command prints one sentence and exits with 4 if etcd does not answer", () =>
     Effect.gen(function* () {
       const endpoint = `http://127.0.0.1:${yield* freePort}`
       yield* Effect.forEach(commands, (args) =>
@@ -64,7 +64,7 @@ describe("command line: failures of etcd", () => {
     }))
 
   live(
-    "a missing user, a wrong password and a missing permission are one sentence each, with exit code 5",
+    "a command prints one sentence and exits with 5 without a user, a valid password or a permission",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()

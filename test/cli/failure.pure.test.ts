@@ -17,7 +17,7 @@ const etcd = (reason: EtcdError.EtcdErrorReason) =>
   new EtcdError.EtcdError({ reason, method: "range", key: "/services/a/", endpoint: "http://a:1" })
 
 describe("endingOf (command line)", () => {
-  it("endingOf gives every kind of failure its exit code and a sentence that says what to do", () => {
+  it("endingOf maps every kind of failure to its exit code and to one sentence with a remedy", () => {
     const detail = "d"
     const cases: ReadonlyArray<readonly [unknown, number, RegExp]> = [
       [
@@ -54,7 +54,7 @@ describe("endingOf (command line)", () => {
     }
   })
 
-  it("defectOf asks for a newer Node on a version below 22.19", () => {
+  it("defectOf requests a newer Node below version 22.19", () => {
     const missing = new SyntaxError("The requested module 'node:tls' does not provide an export")
     for (const version of ["20.19.4", "22.18.0"]) {
       const { exitCode, message } = defectOf(missing, version)
@@ -64,13 +64,13 @@ describe("endingOf (command line)", () => {
     assert.match(defectOf(missing, "22.19.0").message, /^internal error: /)
   })
 
-  it("defectOf is one sentence without a stack, with exit code 70", () => {
+  it("defectOf returns one sentence without a stack, and exit code 70", () => {
     const { exitCode, message } = defectOf(new Error("boom"))
     assert.equal(exitCode, 70)
     assert.equal(message, "internal error: boom. This is a defect of etcd-discovery; please report it.")
   })
 
-  live("a defect in a command ends with 70 and one sentence", () =>
+  live("a defect in a command prints one sentence and exits with 70", () =>
     Effect.gen(function* () {
       const { connect } = yield* memory
       const { exitCode, stderr } = yield* ran(["services"], {

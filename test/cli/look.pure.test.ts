@@ -54,7 +54,7 @@ describe("command line: looking", () => {
       })
     }))
 
-  live("instances prints a table, and the rejected keys on the standard error", () =>
+  live("instances prints a table, and the rejected keys to standard error", () =>
     Effect.gen(function* () {
       const { connect } = yield* populated
       const { stderr, ...rest } = yield* ran(["instances", "orders"], { connect })
@@ -89,7 +89,7 @@ describe("command line: looking", () => {
       assert.deepEqual(rejected.map(({ key }: { readonly key: string }) => key), ["/services/payments/static"])
     }))
 
-  live("instances of an unknown service exits with 3 and says what to do", () =>
+  live("instances of an unknown service exits with 3 and prints a remedy", () =>
     Effect.gen(function* () {
       const { connect } = yield* memory
       assert.deepEqual(yield* ran(["instances", "nothing"], { connect }), {
@@ -121,7 +121,7 @@ describe("command line: looking", () => {
       )
     }))
 
-  live("instance says why consumers reject a key, also as JSON", () =>
+  live("instance prints why consumers reject a key, also as JSON", () =>
     Effect.gen(function* () {
       const { connect } = yield* populated
       const { stdout } = yield* ran(["instance", "payments", "static"], { connect })
@@ -134,7 +134,7 @@ describe("command line: looking", () => {
       assert.equal((yield* ran(["instance", "orders", "nobody"], { connect })).exitCode, 3)
     }))
 
-  live("leases lists leases with their keys, and with --all those without", () =>
+  live("leases lists leases with their keys, and with --all also leases without keys", () =>
     Effect.gen(function* () {
       const { connect, etcd } = yield* populated
       yield* etcd.leaseGrant({ id: 0x30n, ttl: 60 })
@@ -166,7 +166,7 @@ describe("command line: looking", () => {
       })
   )
 
-  live("watch waits for a slow reader, which then gets the newest set (D5)", () =>
+  live("watch waits for a slow reader, then prints the newest set (D5)", () =>
     Effect.gen(function* () {
       const { connect, etcd } = yield* populated
       const gate = yield* Latch.make()
@@ -186,7 +186,7 @@ describe("command line: looking", () => {
       assert.ok(lines.length <= 3, `${lines.length} lines`)
     }))
 
-  live("watch of all services prints only those that changed, and the end of one", () =>
+  live("watch of all services prints only changed services, and one that ends", () =>
     Effect.gen(function* () {
       const { connect, etcd } = yield* populated
       const { stdout } = yield* started(["watch"], { connect })
@@ -249,7 +249,7 @@ describe("command line: looking", () => {
 describe("command line: untrusted text", () => {
   const evil = "\u001b]0;owned\u0007\u001b[2J\u009b31m\u202e\r\n"
 
-  live("no command prints a control character that came from etcd", () =>
+  live("no command prints a control character from etcd", () =>
     Effect.gen(function* () {
       const { connect, etcd } = yield* memory
       const { id } = yield* etcd.leaseGrant({ ttl: 60 })
@@ -285,7 +285,7 @@ describe("command line: untrusted text", () => {
     }))
 
   live(
-    "no command that follows etcd, and no kv get, writes such a character to a terminal",
+    "watch, changes and kv get write no control character from etcd to a terminal",
     () =>
       Effect.gen(function* () {
         const { connect, etcd } = yield* memory

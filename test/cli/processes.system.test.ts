@@ -26,25 +26,28 @@ const awaitKeys = (etcd: Etcd, start: string, count: number) =>
   ))
 
 describe("command line: processes", () => {
-  live("a process ends with 130 after SIGINT and 0 after SIGTERM, and leaves no key", () =>
-    Effect.gen(function* () {
-      const server = yield* startEtcd()
-      const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
-      yield* Effect.forEach([["SIGINT", 130], ["SIGTERM", 0], ["SIGHUP", 129]] as const, ([signal, code], index) =>
-        Effect.gen(function* () {
-          const id = `i${index}`
-          const registered = yield* cli(server, "register", "orders", "--endpoint", "http://10.0.0.1:80", "--id", id)
-          const watch = yield* cli(server, "watch", "orders")
-          yield* registered.awaitLine(`registered /services/orders/${id}`)
-          yield* watch.awaitLine(`"${id}"`)
-          for (const program of [registered, watch]) {
-            yield* program.signal(signal)
-            assert.deepEqual(yield* program.exit, { code, signal: null }, signal)
-            assert.equal(yield* program.stderr, "")
-          }
-          assert.equal(yield* countOf(etcd, `/services/orders/${id}`), 0)
-        }), { concurrency: 3 })
-    }))
+  live(
+    "etcd-discovery exits with 130 after SIGINT and with 0 after SIGTERM, and leaves no key",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
+        yield* Effect.forEach([["SIGINT", 130], ["SIGTERM", 0], ["SIGHUP", 129]] as const, ([signal, code], index) =>
+          Effect.gen(function* () {
+            const id = `i${index}`
+            const registered = yield* cli(server, "register", "orders", "--endpoint", "http://10.0.0.1:80", "--id", id)
+            const watch = yield* cli(server, "watch", "orders")
+            yield* registered.awaitLine(`registered /services/orders/${id}`)
+            yield* watch.awaitLine(`"${id}"`)
+            for (const program of [registered, watch]) {
+              yield* program.signal(signal)
+              assert.deepEqual(yield* program.exit, { code, signal: null }, signal)
+              assert.equal(yield* program.stderr, "")
+            }
+            assert.equal(yield* countOf(etcd, `/services/orders/${id}`), 0)
+          }), { concurrency: 3 })
+      })
+  )
 
   live(
     "lock runs a command with the key of the lock, exits with its code, and frees the lock",
@@ -64,7 +67,7 @@ describe("command line: processes", () => {
   )
 
   live(
-    "lock forwards signals to its command, and ends with 143 when it is signalled while it waits",
+    "lock forwards signals to its command, and exits with 143 after SIGTERM while it waits",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -100,7 +103,7 @@ describe("command line: processes", () => {
         }), { concurrency: 2 })
     }))
 
-  live("a process ends when the reader of its pipe has read enough", () =>
+  live("etcd-discovery exits when the reader closes its pipe", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
@@ -117,7 +120,7 @@ describe("command line: processes", () => {
       yield* program.awaitLine("the end")
     }))
 
-  live("a process writes all of a large output into a pipe before it ends", () =>
+  live("etcd-discovery writes all of a large output to a pipe before it exits", () =>
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })

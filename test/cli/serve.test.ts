@@ -54,7 +54,7 @@ describe("command line: serve", () => {
       })
   )
 
-  live("serve says in one sentence why it cannot serve", () =>
+  live("serve prints in one sentence why it cannot serve", () =>
     Effect.gen(function* () {
       const { connect } = yield* memory
       const { effect, stdout } = recording(["serve", "--port", "0", "--json"], { connect })
@@ -72,7 +72,7 @@ describe("command line: serve", () => {
     }))
 
   live(
-    "serve runs as a process, is not ready while etcd is away, and exits with 0 after SIGTERM",
+    "serve is not ready while etcd is down, and exits with 0 after SIGTERM",
     () =>
       Effect.gen(function* () {
         const etcd = yield* startEtcd()

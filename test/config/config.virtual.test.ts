@@ -100,7 +100,7 @@ describe("ConfigRef.stream", () => {
   )
 
   verify(
-    "ConfigRef.stream is Absent with rejected if the key has had no good value",
+    "ConfigRef.stream emits Absent with rejected if the key has had no good value",
     () =>
       Effect.gen(function* () {
         const { faults, put, remove, watched } = yield* setUp
@@ -117,7 +117,7 @@ describe("ConfigRef.stream", () => {
   )
 
   verify(
-    "ConfigRef.stream drops a value that was deleted during an outage with a compaction",
+    "ConfigRef.stream emits Absent for a value that was deleted during an outage with a compaction",
     (log) =>
       Effect.gen(function* () {
         const { faults, operator, put, remove, watched } = yield* setUp
@@ -182,7 +182,7 @@ describe("ConfigRef.stream", () => {
   )
 
   verify(
-    "ConfigRef.stream reads a good value of an outage from history if a bad one followed",
+    "ConfigRef.stream reads a good value written during an outage from history if a bad one followed",
     () =>
       Effect.gen(function* () {
         const { faults, operator, put, watched } = yield* setUp
@@ -209,7 +209,7 @@ describe("ConfigRef.stream", () => {
   )
 
   verify(
-    "ConfigRef.stream emits a value again if etcd is restored from before its deletion",
+    "ConfigRef.stream emits a value again if etcd is restored from a snapshot before its deletion",
     () =>
       Effect.gen(function* () {
         const { faults, put, remove, replace, watched } = yield* setUp
@@ -380,7 +380,7 @@ describe("ConfigRef.stream", () => {
       })
   )
 
-  verify("ConfigRef.stream has one watch, which ends with it", () =>
+  verify("ConfigRef.stream starts one watch, which ends with the stream", () =>
     Effect.gen(function* () {
       const { faults, watched } = yield* setUp
       const { interrupt } = yield* watched(ConfigRef.stream(key, Schema.Int))
@@ -623,7 +623,7 @@ describe("EtcdConfigProvider", () => {
   )
 
   verify(
-    "EtcdConfigProvider keeps empty values on request and fails where a value is not UTF-8",
+    "EtcdConfigProvider keeps empty values with the option, and fails to read a value that is not UTF-8",
     () =>
       Effect.gen(function* () {
         const { provider } = yield* provide(
@@ -637,7 +637,7 @@ describe("EtcdConfigProvider", () => {
   )
 
   verify(
-    "EtcdConfigProvider survives keys that would make an endless list or a bottomless tree",
+    "EtcdConfigProvider bounds lists and trees whatever the keys are",
     () =>
       Effect.gen(function* () {
         const { provider } = yield* provide({

@@ -118,10 +118,10 @@ const survives = <E>(title: string, makeWorld: Effect.Effect<World, E, Scope.Sco
       assert.ok(interrupting.log.some(([way]) => way === "interrupted"))
     }).pipe(Effect.provide(Logger.layer([]))))
 
-describe("1,000 changes, each tenth bad, with a restart and a compaction in between", () => {
+describe("live configuration under 1,000 changes", () => {
   eachEtcd((version) => {
     survives(
-      "are seen good ones only and the last one last, and are applied one at a time",
+      "readers of 1,000 changes with bad values, a restart and a compaction get only good values, and the last one last",
       Effect.gen(function* () {
         const server = yield* startEtcd({ version })
         const proxy = yield* makeProxy(server)
@@ -143,7 +143,7 @@ describe("1,000 changes, each tenth bad, with a restart and a compaction in betw
   })
 
   survives(
-    "are seen good ones only and the last one last, and are applied one at a time, on the embedded engine",
+    "readers of 1,000 changes on the embedded engine get only good values, and the last one last",
     Effect.gen(function* () {
       const operator = yield* EtcdMemory.make()
       const { etcd, faults } = yield* FaultyEtcd.make(operator)

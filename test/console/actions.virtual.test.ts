@@ -124,7 +124,7 @@ effect(
   )
 )
 
-effect("describeEdit names what an operator asked for", () =>
+effect("describeEdit describes the change that an operator requested", () =>
   Effect.sync(() => {
     assert.equal(describeEdit({ status: "draining" }), "drain")
     assert.equal(describeEdit({ status: "up", weight: 2 }), "undrain and weight 2")

@@ -45,7 +45,7 @@ const median = (numbers: ReadonlyArray<number>) =>
 
 describe("console in a browser", () => {
   test(
-    "an open page shows an instance that appears, drains and expires, within a second and without a reload",
+    "an open console page shows an instance that appears, drains and expires, within a second and without a reload",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -86,7 +86,7 @@ describe("console in a browser", () => {
   )
 
   test(
-    "a page says stale, then disconnected, while etcd is stopped, keeps its rows, and recovers",
+    "a console page becomes stale, then disconnected, while etcd is stopped, keeps its rows, and recovers",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -121,7 +121,7 @@ describe("console in a browser", () => {
   )
 
   test(
-    "10,000 instances are filtered, sorted and paged through the URL, and a change of one changes its row only",
+    "a console page filters, sorts and pages 10,000 instances through the URL, and updates only changed rows",
     () =>
       onEngine(Effect.gen(function* () {
         const etcd = yield* Etcd
@@ -175,7 +175,7 @@ describe("console in a browser", () => {
   )
 
   test(
-    "rows that would move wait while the focus is in their table, and a pause stops the page",
+    "a console page moves no rows while the focus is in their table, and a pause stops it",
     () =>
       onEngine(Effect.gen(function* () {
         yield* putInstance("b", 600)
@@ -210,7 +210,7 @@ describe("console in a browser", () => {
   )
 
   test(
-    "drain from the page by keyboard is stored and then adopted by a process (R12)",
+    "a drain by keyboard is stored, then adopted by the owner (R12)",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()
@@ -288,7 +288,7 @@ describe("console in a browser", () => {
   )
 
   test(
-    "without JavaScript the pages are complete, filters work, and an instance can be drained",
+    "console pages are complete without JavaScript: filters work, and an instance can be drained",
     () =>
       onEngine(Effect.gen(function* () {
         yield* registerService("orders", { id: "a", endpoints: ["http://a:80"], ttl: "2 seconds" })
@@ -323,7 +323,7 @@ describe("console in a browser", () => {
   )
 
   test(
-    "hostile names, metadata and values execute nothing and break no page",
+    "hostile names, metadata and values execute nothing and break no console page",
     () =>
       onEngine(Effect.gen(function* () {
         const etcd = yield* Etcd
@@ -378,7 +378,7 @@ describe("console in a browser", () => {
   )
 
   test(
-    "axe finds nothing serious on any page, in both schemes, at 1280 and at 320 pixels",
+    "axe reports nothing serious on any console page, in both colour schemes, at 1280 and at 320 pixels",
     () =>
       onEngine(Effect.gen(function* () {
         const etcd = yield* Etcd

@@ -238,7 +238,7 @@ describe("console", () => {
     })))
 
   live(
-    "WebConsole keeps the last state during an outage, says since when, and recovers",
+    "WebConsole shows the last state and its age during an outage, and recovers",
     () =>
       withEngine(Effect.gen(function* () {
         const { etcd, faults } = yield* FaultyEtcd.make(yield* Etcd)
@@ -284,7 +284,7 @@ describe("console", () => {
     })))
 
   live(
-    "WebConsole queues nothing for a page that is not read: one patch has all that it missed",
+    "WebConsole queues nothing for a page that is not read: one patch contains all missed changes",
     () =>
       withEngine(Effect.gen(function* () {
         const etcd = yield* Etcd
@@ -320,7 +320,7 @@ describe("console", () => {
   )
 
   live(
-    "WebConsole asks a page to reload if it shows a rendering that is not kept",
+    "WebConsole makes a page reload if its rendering is no longer kept",
     () =>
       withEngine(Effect.gen(function* () {
         const console = yield* open()
@@ -372,7 +372,7 @@ describe("console", () => {
   )
 
   live(
-    "WebConsole drains an instance from its page, which shows how far that has come (R12)",
+    "WebConsole drains an instance from its page, which shows the progress (R12)",
     () =>
       withEngine(Effect.gen(function* () {
         yield* registerService("orders", { id: "a/b".replace("/", ":"), endpoints: ["http://a:80"], ttl: "2 seconds" })
@@ -451,7 +451,7 @@ describe("console", () => {
       }))
   )
 
-  live("WebConsole says what etcd refused when nothing may be read", () =>
+  live("WebConsole shows what etcd refused if the user may read nothing", () =>
     withEngine(Effect.gen(function* () {
       const reason = new EtcdError.PermissionDenied({ detail: "permission denied" })
       const denied = Effect.fail(new EtcdError.EtcdError({ reason, method: "range" }))

@@ -45,7 +45,7 @@ const catalogOf = (revision: bigint, set?: InstanceSet.InstanceSet) =>
 const entries = (fleet: Fleet): ReadonlyArray<string> =>
   fleet.entries.map(({ detail, event, id, revision }) => `${revision} ${id} ${event}: ${detail}`).reverse()
 
-it("Fleet has no changes for the first catalog: what was there before the console is no event", () => {
+it("Fleet adds no changes for the first catalog", () => {
   const fleet = new Fleet("/services/")
   fleet.apply(catalogOf(5n, setOf([instance("a")])), 0)
   assert.deepEqual(entries(fleet), [])
@@ -81,7 +81,7 @@ it("Fleet keeps at most 1000 changes", () => {
   assert.equal(fleet.entries.length, 1000)
 })
 
-it("Fleet keeps a bounded number of samples and forgets a service that is gone", () => {
+it("Fleet keeps a bounded number of samples and drops a service without instances", () => {
   const fleet = new Fleet("/services/")
   fleet.apply(catalogOf(1n, setOf([instance("a"), instance("b", { status: "draining" })])), 0)
   fleet.sample()

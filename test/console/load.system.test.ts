@@ -65,7 +65,7 @@ const stalledPage = (port: number, page: string) =>
 
 describe("console under load", () => {
   live(
-    "200 open pages cost one watch of etcd, and stalled browsers do not make memory grow",
+    "200 open console pages share one etcd watch, and stalled browsers do not make memory grow",
     () =>
       Effect.gen(function* () {
         const server = yield* startEtcd()

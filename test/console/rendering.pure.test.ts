@@ -29,7 +29,7 @@ it("html escapes every interpolated text, in content and in attributes", () => {
   assert.equal(text.match(/<[^>]*>/g)?.join(""), `<p title="${escape(hostile)}"><b></b></p>`)
 })
 
-it("html keeps any text: what a browser parses is what was interpolated", async () => {
+it("html preserves any text: a browser parses exactly the interpolated text", async () => {
   const arbitrary = Arbitrary.schema(Schema.String)
   const result = await Effect.runPromise(Arbitrary.checkEffect(arbitrary, (text) => {
     const escaped = escape(text)
@@ -48,7 +48,7 @@ it("escape shows control characters, which HTML does not allow", () => {
   assert.equal(escape("a\u0000b\u001b[31m"), "a\u2400b\u241b[31m")
 })
 
-it("diff of two renderings has the rows that changed and the order if it changed", () => {
+it("diff returns the changed rows, and the order if it changed", () => {
   const table = (...keys: ReadonlyArray<string>) =>
     renderedOf([
       live("note", html`<p>${keys.length}</p>`),
@@ -70,7 +70,7 @@ it("diff of two renderings has the rows that changed and the order if it changed
   assert.deepEqual(diff(table("a1"), table())?.live, [["note", "<p>0</p>"], ["t empty", "none"]])
 })
 
-it("standingOf says unknown, live, stale and disconnected by the age of the confirmation", () => {
+it("standingOf returns unknown, live, stale or disconnected by the age of the confirmation", () => {
   const limits = { staleMillis: 5000, disconnectedMillis: 20_000 }
   const known = (failure?: string) => Knowledge.Known({ revision: 1n, confirmedAt: 1000, failure })
   assert.equal(standingOf(Knowledge.Unknown({ failure: undefined }), 0, limits), "unknown")
@@ -149,13 +149,13 @@ it("WebConsole.layer refuses another host without auth, an empty secret and an i
   assert.equal(option({ staleAfter: "10 seconds", disconnectedAfter: "5 seconds" }), "disconnectedAfter")
 })
 
-it("parse decodes the segments of a path and takes an invalid encoding as it is", () => {
+it("parse decodes the segments of a path and keeps an invalid encoding unchanged", () => {
   const { query, segments } = parse("/services/a%2Fb/%zz?q=%3Cb%3E&state=up")
   assert.deepEqual(segments, ["services", "a/b", "%zz"])
   assert.equal(query.get("q"), "<b>")
 })
 
-it("readable shows JSON, other text, and bytes in hexadecimal", () => {
+it("readable formats JSON, other text, and bytes in hexadecimal", () => {
   const bytes = (text: string) => new TextEncoder().encode(text)
   assert.deepEqual(readable(bytes(`{"a":1}`)), { text: `{\n  "a": 1\n}`, format: "JSON" })
   assert.deepEqual(readable(bytes("plain")), { text: "plain", format: "text" })

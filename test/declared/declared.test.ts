@@ -175,7 +175,7 @@ const asJson = JSON.stringify({
   }))
 })
 
-describe("a declaration in our shape", () => {
+describe("a declaration in this package's shape", () => {
   for (const [format, text] of [["yaml", asYaml], ["toml", asToml], ["json", asJson]] as const) {
     effect(
       `a declaration in ${format} has every option of a client and of a registration that is data`,
@@ -377,7 +377,7 @@ describe("variables of a declaration", () => {
 })
 
 describe("the advertised address", () => {
-  effect("the advertised address replaces only hosts that mean every interface", () =>
+  effect("the advertised address replaces only wildcard hosts", () =>
     Effect.gen(function* () {
       const advertise = "10.0.0.5"
       for (
@@ -479,7 +479,7 @@ OrderRpc:
       })
   )
 
-  effect("a go-zero file of a client only discovers", () =>
+  effect("a go-zero file of a client registers nothing", () =>
     Effect.gen(function* () {
       assert.deepEqual(
         yield* read(`{ "Etcd": { "Hosts": ["h:1"], "Key": "user.rpc", "User": "", "ID": 0 } }`, { format: "json" }),
@@ -521,7 +521,7 @@ B:
     }))
 })
 
-describe("a declaration as go-zero reads it", () => {
+describe("variables and names of a go-zero file", () => {
   const declared = (text: string, env: Record<string, string> = {}) =>
     Effect.map(read(text, { env, advertise: "10.0.0.5" }), ({ discover, etcd, services }) => ({
       endpoints: etcd?.endpoints,
@@ -639,7 +639,7 @@ C: { Etcd: { Hosts: [h:1], Key: c }, Target: "etcd://h:1/d" }
       assert.deepEqual((yield* declared(text)).discover, ["a", "d"])
     }))
 
-  effect("a go-zero file without an Etcd says that", () =>
+  effect("a go-zero file without an Etcd is a problem that names it", () =>
     Effect.gen(function* () {
       const rule =
         "this file of go-zero has no Etcd: { Hosts, Key } and no Target: etcd://hosts/key, so it declares nothing"

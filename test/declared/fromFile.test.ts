@@ -91,7 +91,7 @@ describe("Declared.register", () => {
     }))
 
   verify(
-    "Declared.register leaves nothing if one of several is refused, even if the scope stays open",
+    "Declared.register leaves nothing if etcd refuses one of several, even if the scope stays open",
     () =>
       Effect.gen(function* () {
         const { faults, operator, run } = yield* setUp
@@ -156,7 +156,7 @@ describe("Declared.layer", () => {
       )
 
     live(
-      "registers at the etcd of the file what is declared there, until the layer is released",
+      "Declared.layer registers the declared services in the etcd of the file until the layer is released",
       () =>
         Effect.gen(function* () {
           const namespace = freshNamespace()

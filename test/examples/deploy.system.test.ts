@@ -34,7 +34,7 @@ const roleCommands = (password: string): ReadonlyArray<ReadonlyArray<string>> =>
 
 describe("examples/deploy on this machine", () => {
   live(
-    "systemd accepts the units, and finds that they are confined",
+    "systemd accepts the units and reports them as confined",
     () =>
       Effect.gen(function* () {
         const folder = yield* temporary
@@ -55,7 +55,7 @@ describe("examples/deploy on this machine", () => {
   )
 
   live(
-    "orders.ts registers with the least privileges, keeps its key while the password is rotated, and leaves on SIGTERM",
+    "examples/deploy/orders.ts registers with least privileges, keeps its key while the password rotates, and leaves on SIGTERM",
     () =>
       Effect.gen(function* () {
         const etcd = yield* startEtcd()

@@ -113,7 +113,7 @@ const seconds = (text: string | undefined): number => Number(/^"?(\d+) ?s/.exec(
 const ordersSeconds = seconds(/drain: ("\d+ seconds")/.exec(readFileSync(join(deploy, "orders.ts"), "utf8"))?.[1]) + 5
 
 describe("examples/deploy", () => {
-  test("the manifests for Kubernetes have only members that their kinds have", () => {
+  test("the Kubernetes manifests contain only members of their kinds", () => {
     for (const { file, manifest: { apiVersion, kind, metadata: names, spec, ...rest } } of manifests) {
       const fields = kinds[`${apiVersion} ${kind}`]
       assert.ok(fields !== undefined, `${file}: ${apiVersion} ${kind}`)
@@ -123,7 +123,7 @@ describe("examples/deploy", () => {
     assert.ok(manifests.length >= 4)
   })
 
-  test("the manifests name ports, volumes and labels that they define", () => {
+  test("the Kubernetes manifests refer only to ports, volumes and labels that they define", () => {
     for (const { file, manifest: { spec: { selector, template } } } of deployments) {
       assert.deepEqual(selector.matchLabels, template.metadata.labels, file)
       const { containers, volumes } = template.spec
@@ -138,7 +138,7 @@ describe("examples/deploy", () => {
     }
   })
 
-  test("a pod and a unit are given more time to end than their drain takes", () => {
+  test("pods and units have more time to end than their drain takes", () => {
     for (const { file, manifest: { spec: { template: { spec } } } } of deployments) {
       for (const { command = [], env } of spec.containers) {
         const flag = (name: string) => seconds(command.find((arg) => arg.startsWith(name))?.slice(name.length)) || 0
@@ -179,7 +179,7 @@ describe("examples/deploy", () => {
     )
   ]
 
-  it.live("documents, manifests and units use only commands and flags that etcd-discovery has", () =>
+  it.live("documents, manifests and units use only existing commands and flags of etcd-discovery", () =>
     Effect.gen(function* () {
       assert.ok(commandLines.length > 15)
       const helps = new Map<string, string>()

@@ -72,7 +72,7 @@ describe("documents", () => {
     assert.deepEqual(broken, [])
   })
 
-  test("paths that documents name exist", () => {
+  test("paths in documents exist", () => {
     const missing = [...documents].filter(([file]) => file !== "CHANGELOG.md" && !file.startsWith("docs/adr/")).flatMap(
       ([file, text]) =>
         [...withoutCode(text).matchAll(/`((?:src|test|tools|examples|bench|docs)\/[\w./-]+)`/g)].flatMap((
@@ -95,7 +95,7 @@ describe("documents", () => {
     assert.deepEqual(absent, [])
   })
 
-  test("README has a program with etcd", () => {
+  test("README contains a program with etcd", () => {
     assert.ok(ignored.some(({ file }) => file === "README.md"))
   })
 

@@ -106,7 +106,7 @@ describe("DiscoveryHttpClient", () => {
       })
   )
 
-  verify("DiscoveryHttpClient keeps path, query and credentials of a URL as they are", () =>
+  verify("DiscoveryHttpClient keeps path, query and credentials of a URL unchanged", () =>
     Effect.gen(function* () {
       const fake = fakeFetch()
       const one = Balancer.filter(({ id }) => id === "orders-2")(Balancer.roundRobin)
@@ -130,7 +130,7 @@ describe("DiscoveryHttpClient", () => {
     }))
 
   verify(
-    "DiscoveryHttpClient sends https to https endpoints only, and fails if an instance has none for HTTP",
+    "DiscoveryHttpClient sends https to https endpoints only, and fails if an instance has no HTTP endpoint",
     () =>
       Effect.gen(function* () {
         const fake = fakeFetch()
@@ -249,7 +249,7 @@ describe("DiscoveryHttpClient", () => {
   )
 
   verify(
-    "DiscoveryHttpClient with service resolves relative URLs and its name, and nothing else",
+    "DiscoveryHttpClient with the option service resolves only relative URLs and the service's name",
     () =>
       Effect.gen(function* () {
         const fake = fakeFetch()

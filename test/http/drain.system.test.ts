@@ -39,7 +39,7 @@ const consumer = Effect.fnUntraced(function* (endpoint: string) {
 
 describe("draining under load", () => {
   live(
-    "an operator drains one of three instances and restarts it: no call fails, and it gets none while drained (R12)",
+    "a drained instance gets no calls, and no call fails while an operator drains and restarts it (R12)",
     () =>
       Effect.gen(function* () {
         const etcd = yield* startEtcd()

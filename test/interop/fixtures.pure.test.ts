@@ -247,7 +247,7 @@ describe("the codecs of ./interop", () => {
     assert.match(written(dubbo({ scheme: "tri" }), down)[1], /"Host":"::1","Port":1,.*"Healthy":false/)
   })
 
-  test("codecs of ./interop read no key of another service", () => {
+  test("codecs of ./interop do not read keys of another service", () => {
     const at = (codec: AnyCodec, name: string, key: string) => read(codec, name, key, "") === "passed over"
     assert.deepEqual([
       at(goZero, "user.rpc", "user.rpc2/1"),
@@ -312,7 +312,7 @@ describe("the codecs of ./interop", () => {
     assert.deepEqual(at(`["nonsense"]`), `"nonsense" is not a URL`)
   })
 
-  test("messages about a rejected value stay short, however large the value is", () => {
+  test("messages about rejected values stay short even for large values", () => {
     const long = "x".repeat(1_000_000)
     for (const codec of all) {
       for (const value of [long, `http://${long}`, `{"${long}":1,"${long}":2}`, `{"id":"${long}","Addr":"${long}"}`]) {
@@ -329,7 +329,7 @@ describe("the codecs of ./interop", () => {
     assert.ok(written(kitex, { id: "a", name: "s", endpoints: ["tcp://h:1"], ...plain, zone: long })[1].length < 600)
   })
 
-  test("goZero reads int64 ids without loss and makes random ones", () => {
+  test("goZero reads int64 ids without loss and generates random ones", () => {
     for (const id of ["9223372036854775807", "-9223372036854775808", "7587862094012345678", "0", "42"]) {
       assert.equal(goZero.layout?.idOf("user.rpc", encoder.encode(`user.rpc/${id}`)), id)
     }
@@ -422,7 +422,7 @@ describe("the codecs of ./interop", () => {
   )
 
   property(
-    "codecs of ./interop decode a value with one changed byte to a sound instance or reject it",
+    "codecs of ./interop decode a value with one changed byte to a valid instance or reject it",
     Arbitrary.all([int(0, sound.length - 1), int(0, 10_000), int(0, 255)]),
     ([index, at, byte]) => {
       const [title, codec, text] = sound[index] ?? ["", kratos, ""]
@@ -439,7 +439,7 @@ describe("the codecs of ./interop", () => {
 
   const endpointLists = [["tcp://h:1"], ["http://h:1"], ["tcp://h:1", "tcp://h:2"], ["grpc://h:1/path"]]
   property(
-    "codecs of ./interop read back what they write and refuse the member that they cannot",
+    "codecs of ./interop read back what they write and refuse members that they would not read back",
     Arbitrary.all([
       int(0, all.length - 1),
       int(0, endpointLists.length - 1),
@@ -474,7 +474,7 @@ describe("the codecs of ./interop", () => {
     }
   )
 
-  test("codecs of ./interop refuse what the format cannot store and say what would be lost", () => {
+  test("codecs of ./interop refuse members that the format cannot store and name them", () => {
     const base = { id: "1", name: "s", endpoints: ["tcp://h:1"], metadata: {}, weight: 1, status: "up" } as const
     assert.deepEqual(
       [

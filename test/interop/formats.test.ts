@@ -173,7 +173,7 @@ const suite = (title: string, layer: () => Layer.Layer<Registry.Registry | Etcd,
     )
 
     test(
-      "getInstances of a format rejects each broken value and each key without a lease by itself",
+      "getInstances of a format rejects each broken value and each key without a lease separately",
       Effect.gen(function* () {
         const etcd = yield* Etcd
         const lease = yield* grant
@@ -219,7 +219,7 @@ const suite = (title: string, layer: () => Layer.Layer<Registry.Registry | Etcd,
     )
 
     test(
-      "Registration.update writes in the format and refuses what the format cannot store",
+      "Registration.update writes in the format and refuses members that the format cannot store",
       Effect.gen(function* () {
         const service = Service.make("updated", { codec: kratos })
         const registration = yield* registerService(service, { id: "a", endpoints: ["http://h:1"] })
@@ -305,7 +305,7 @@ describe("registerService in a format of ./interop", () => {
     )
 
   live(
-    "registerService refuses what the format cannot store before anything is sent",
+    "registerService refuses members that the format cannot store before it sends anything",
     () =>
       Effect.gen(function* () {
         const users = Service.make("user.rpc", { codec: goZero })

@@ -23,11 +23,11 @@ const exported = new Set(
 const reference = metricsIn(textOf("docs/reference/metrics.md"))
 
 describe("files for Prometheus and Grafana", () => {
-  it("the reference lists each metric of the sources, and no other", () => {
+  it("docs/reference/metrics.md lists each metric of the sources and no other", () => {
     assert.deepEqual([...reference].sort(), [...exported].sort())
   })
 
-  it("names of metrics follow Prometheus' conventions", () => {
+  it("metric names follow Prometheus' conventions", () => {
     for (const name of exported) assert.match(name, /^[a-z][a-z0-9_]*$/)
     const counters = Array.from(
       sources.matchAll(/(?:[cC]ounter)\(\s*"(etcd_discovery_\w+)"/g),
@@ -66,7 +66,7 @@ describe("files for Prometheus and Grafana", () => {
     }
   })
 
-  it("the dashboard of Grafana has panels with queries, and no number twice", () => {
+  it("the Grafana dashboard has panels with queries and unique ids", () => {
     interface Panel {
       readonly id: number
       readonly type: string

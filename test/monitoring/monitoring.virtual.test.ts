@@ -46,7 +46,7 @@ const idsIn = ({ status, text }: Answer): ReadonlyArray<string> => {
 
 describe("/sd/prometheus", () => {
   verify(
-    "/sd/prometheus lists the instances of every service, or of those that are asked for",
+    "/sd/prometheus lists the instances of every service, or of the requested ones",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -69,7 +69,7 @@ describe("/sd/prometheus", () => {
       })
   )
 
-  verify("/sd/prometheus refuses what it does not understand with 400", () =>
+  verify("/sd/prometheus responds with 400 to unknown or invalid parameters", () =>
     Effect.gen(function* () {
       const { process } = yield* world
       const get = yield* routes(yield* process())
@@ -79,22 +79,25 @@ describe("/sd/prometheus", () => {
       assert.equal((yield* get("/sd/other")).status, 404)
     }))
 
-  verify("/sd/prometheus answers 503 while nothing is known, and never an empty list", () =>
-    Effect.gen(function* () {
-      const { operator, process } = yield* world
-      const one = yield* process()
-      const get = yield* routes(one)
-      yield* putInstance(operator, "a")
-      yield* one.faults.outage
-      const unknown = yield* get("/sd/prometheus")
-      assert.deepEqual([unknown.status, unknown.headers.get("retry-after")], [503, "5"])
-      yield* one.faults.clear
-      yield* elapse("10 seconds")
-      assert.deepEqual(idsIn(yield* get("/sd/prometheus")), ["a"])
-    }))
+  verify(
+    "/sd/prometheus responds with 503 while the instances are unknown, never with an empty list",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const get = yield* routes(one)
+        yield* putInstance(operator, "a")
+        yield* one.faults.outage
+        const unknown = yield* get("/sd/prometheus")
+        assert.deepEqual([unknown.status, unknown.headers.get("retry-after")], [503, "5"])
+        yield* one.faults.clear
+        yield* elapse("10 seconds")
+        assert.deepEqual(idsIn(yield* get("/sd/prometheus")), ["a"])
+      })
+  )
 
   verify(
-    "/sd/prometheus answers 503 while etcd refuses the read, and recovers when it permits it",
+    "/sd/prometheus responds with 503 while etcd refuses the read, and recovers afterwards",
     (log) =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -110,25 +113,28 @@ describe("/sd/prometheus", () => {
       })
   )
 
-  verify("/sd/prometheus lists the last known instances for maxStale, then answers 503", () =>
-    Effect.gen(function* () {
-      const { operator, process } = yield* world
-      const one = yield* process()
-      const get = yield* routes(one, { maxStale: "2 minutes" })
-      yield* putInstance(operator, "a")
-      assert.deepEqual(idsIn(yield* get("/sd/prometheus")), ["a"])
-      yield* one.faults.outage
-      yield* elapse("110 seconds")
-      assert.deepEqual(idsIn(yield* get("/sd/prometheus")), ["a"])
-      yield* elapse("30 seconds")
-      assert.equal((yield* get("/sd/prometheus")).status, 503)
-      yield* one.faults.clear
-      yield* elapse("10 seconds")
-      assert.deepEqual(idsIn(yield* get("/sd/prometheus")), ["a"])
-    }))
+  verify(
+    "/sd/prometheus lists the last known instances for maxStale, then responds with 503",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const get = yield* routes(one, { maxStale: "2 minutes" })
+        yield* putInstance(operator, "a")
+        assert.deepEqual(idsIn(yield* get("/sd/prometheus")), ["a"])
+        yield* one.faults.outage
+        yield* elapse("110 seconds")
+        assert.deepEqual(idsIn(yield* get("/sd/prometheus")), ["a"])
+        yield* elapse("30 seconds")
+        assert.equal((yield* get("/sd/prometheus")).status, 503)
+        yield* one.faults.clear
+        yield* elapse("10 seconds")
+        assert.deepEqual(idsIn(yield* get("/sd/prometheus")), ["a"])
+      })
+  )
 
   verify(
-    "a value whose stream died grows old although it is Live, until there is a new one",
+    "Follower ages a Live value after its stream died, until the next value",
     (log) =>
       Effect.gen(function* () {
         let runs = 0
@@ -171,7 +177,7 @@ describe("/sd/prometheus", () => {
   )
 
   verify(
-    "the routes start no watch before the first request to /sd/prometheus, and end it with the scope",
+    "Monitoring starts its watch at the first request to /sd/prometheus, and ends it with the scope",
     () =>
       Effect.gen(function* () {
         const { process } = yield* world
@@ -222,17 +228,20 @@ describe("/livez and /readyz", () => {
       yield* operator.deleteRange({ key: keyOfA })
     }))
 
-  verify("/readyz shows nothing of what is not ready, and gives up after 5 seconds", () =>
-    Effect.gen(function* () {
-      const { process } = yield* world
-      const one = yield* process()
-      const failing = yield* routes(one, { ready: Effect.fail(new Error("secret")) })
-      assert.deepEqual([(yield* failing("/readyz")).status, (yield* failing("/readyz")).text], [503, "not ready\n"])
-      const dying = yield* routes(one, { ready: Effect.die("secret") })
-      assert.equal((yield* dying("/readyz")).text, "not ready\n")
-      const hanging = yield* routes(one, { ready: Effect.never })
-      assert.equal((yield* hanging("/readyz")).status, 503)
-    }))
+  verify(
+    "/readyz does not reveal why the process is not ready, and gives up after 5 seconds",
+    () =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const one = yield* process()
+        const failing = yield* routes(one, { ready: Effect.fail(new Error("secret")) })
+        assert.deepEqual([(yield* failing("/readyz")).status, (yield* failing("/readyz")).text], [503, "not ready\n"])
+        const dying = yield* routes(one, { ready: Effect.die("secret") })
+        assert.equal((yield* dying("/readyz")).text, "not ready\n")
+        const hanging = yield* routes(one, { ready: Effect.never })
+        assert.equal((yield* hanging("/readyz")).status, 503)
+      })
+  )
 })
 
 describe("/metrics", () => {

@@ -84,7 +84,7 @@ const becomes = <A>(read: Effect.Effect<A, Error>, wanted: A) =>
 
 describe("Prometheus", () => {
   live(
-    "Prometheus scrapes the instances of /sd/prometheus, and keeps them while etcd is away",
+    "Prometheus scrapes the instances of /sd/prometheus, and keeps them while etcd is down",
     () =>
       Effect.gen(function* () {
         const etcd = yield* startEtcd()

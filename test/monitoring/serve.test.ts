@@ -117,7 +117,7 @@ describe("Monitoring on a server", () => {
     }))
 
   live(
-    "Monitoring.serve answers odd requests, and leaves the port when its scope closes",
+    "Monitoring.serve handles unusual requests, and frees the port when its scope closes",
     () =>
       Effect.gen(function* () {
         const scope = yield* Scope.make()

@@ -66,7 +66,7 @@ describe("targets of Prometheus", () => {
     ])
   })
 
-  it("groupsOf takes the first HTTP endpoint, or the first one of the scheme that is asked for", () => {
+  it("groupsOf takes the first HTTP endpoint, or the first one of the requested scheme", () => {
     const endpoints = ["grpc://10.0.0.5:9000", "http://10.0.0.5:8080", "https://10.0.0.5:8443"]
     assert.deepEqual(targets(endpoints), ["10.0.0.5:8080"])
     assert.deepEqual(targets(endpoints, { scheme: "grpc" }), ["10.0.0.5:9000"])
@@ -74,7 +74,7 @@ describe("targets of Prometheus", () => {
     assert.deepEqual(targets(["http://[2001:db8::1]:80/api"]), ["[2001:db8::1]:80"])
   })
 
-  it("groupsOf leaves out an instance whose endpoint is no address", () => {
+  it("groupsOf omits an instance whose endpoint is not an address", () => {
     for (
       const endpoint of [
         "",
@@ -111,7 +111,7 @@ describe("targets of Prometheus", () => {
     ])
   })
 
-  it("groupsOf lets metadata set no label but its own", () => {
+  it("groupsOf lets metadata set only labels of metadata", () => {
     const [group] = groups([
       instance({
         metadata: { __address__: "evil:1", __scheme__: "file", __param_x: "y", job: "other", 'é\n"': "z" }
@@ -125,7 +125,7 @@ describe("targets of Prometheus", () => {
     assert.equal(group?.labels["__scheme__"], "http")
   })
 
-  it("groupsOf keeps services and statuses that are asked for", () => {
+  it("groupsOf keeps the requested services and statuses", () => {
     const set = InstanceSet.fromInstances([instance(), instance({ id: "b", status: "down" })])
     const named = (query: Partial<Query>) =>
       groupsOf([["orders", set], ["users", set]], { ...all, ...query })

@@ -8,7 +8,7 @@ const problems = (modules: Record<string, string>) =>
 const shown = { "src/shown.ts": "const at = Date.now()" }
 
 describe("check_clock", () => {
-  it("check finds each use of the wall clock", () => {
+  it("check reports each use of the wall clock", () => {
     for (
       const use of [
         "Date.now()",
@@ -29,7 +29,7 @@ describe("check_clock", () => {
     assert.deepEqual(problems({ ...shown, "src/a.ts": source }), [])
   })
 
-  it("check finds a row of its table that no file needs", () => {
+  it("check reports a row of its table without a use", () => {
     assert.deepEqual(problems({ "src/shown.ts": "" }), [
       "src/shown.ts: does not use the wall clock; remove its row in tools/check_clock.ts"
     ])

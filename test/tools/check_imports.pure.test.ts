@@ -6,10 +6,10 @@ import { describe, effect } from "../harness/it.ts"
 const problems = (modules: Record<string, string>) => check(new Map(Object.entries(modules)))
 
 const allows = (what: string, modules: Record<string, string>) =>
-  effect(`allows ${what}`, () => Effect.sync(() => assert.deepEqual(problems(modules), [])))
+  effect(`check_imports allows ${what}`, () => Effect.sync(() => assert.deepEqual(problems(modules), [])))
 
 const refuses = (what: string, modules: Record<string, string>, because: RegExp) =>
-  effect(`refuses ${what}`, () =>
+  effect(`check_imports refuses ${what}`, () =>
     Effect.sync(() => {
       const found = problems(modules)
       assert.equal(found.length, 1, found.join("\n"))
@@ -54,14 +54,14 @@ describe("check_imports", () => {
     { "src/etcd/Session.ts": `const f = () => import("@grpc/grpc-js")` },
     /etcd may not import it/
   )
-  refuses("a package that is no dependency", { "src/etcd/Session.ts": `import "lodash"` }, /no dependency/)
+  refuses("a package that is not a dependency", { "src/etcd/Session.ts": `import "lodash"` }, /no dependency/)
   refuses(
     "a relative import without .ts",
     { ...base, "src/etcd/B.ts": `import { a } from "../internal/A"` },
     /ends in \.ts/
   )
   refuses("a missing file", { "src/etcd/B.ts": `import { a } from "./A.ts"` }, /there is no/)
-  refuses("a folder that no storey has", { "src/other/A.ts": "" }, /no storey/)
+  refuses("a folder without a storey", { "src/other/A.ts": "" }, /no storey/)
   refuses("a cycle", {
     "src/etcd/A.ts": `import { b } from "./B.ts"`,
     "src/etcd/B.ts": `import { a } from "./A.ts"`

@@ -11,72 +11,72 @@ const runs = (file: string, scope: Scope) =>
   runsOf([file], scope, versions).map(({ runtime, versions }) => `${runtime}: ${versions.join(" ")}`)
 
 describe("runsOf", () => {
-  it("runs a file that no row names on Node every day, and everywhere in the rest", () => {
+  it("runsOf runs a file that matches no row on Node every day, and everywhere with --rest", () => {
     const file = "test/something/new.test.ts"
     assert.deepEqual(runs(file, "everyday"), ["node: 3.5.30"])
     assert.deepEqual(runs(file, "all"), ["deno: 3.5.30", "bun: 3.5.30", `node: ${all}`])
     assert.deepEqual(runs(file, "rest"), ["deno: 3.5.30", "bun: 3.5.30", `node: ${older}`])
   })
 
-  it("runs what shows differences between versions of etcd on every runtime, and against older etcds on Node", () => {
+  it("runsOf runs conformance tests on every runtime, and against older etcds on Node", () => {
     for (const file of ["test/etcd/conformance/EtcdGrpc.test.ts", "test/etcd/memory/model.test.ts"]) {
       assert.deepEqual(runs(file, "everyday"), ["deno: 3.5.30", "bun: 3.5.30", `node: ${all}`])
       assert.deepEqual(runs(file, "rest"), [`deno: ${older}`, `bun: ${older}`])
     }
   })
 
-  it("runs key-value operations against older etcds in the rest", () => {
+  it("runsOf runs key-value operations against older etcds with --rest", () => {
     assert.deepEqual(runs("test/kv/kv.test.ts", "everyday"), ["deno: 3.5.30", "bun: 3.5.30", "node: 3.5.30"])
     assert.deepEqual(runs("test/kv/kv.test.ts", "rest"), [`deno: ${older}`, `bun: ${older}`, `node: ${older}`])
   })
 
-  it("runs pure and virtual files on Node only, and the other runtimes in the rest", () => {
+  it("runsOf runs pure and virtual files on Node, and on the other runtimes with --rest", () => {
     for (const file of ["test/kv/types.pure.test.ts", "test/http/x.virtual.test.ts"]) {
       assert.deepEqual(runs(file, "everyday"), ["node: 3.5.30"])
       assert.deepEqual(runs(file, "rest"), ["deno: 3.5.30", "bun: 3.5.30"])
     }
   })
 
-  it("runs what depends on the platform on every runtime against the newest etcd", () => {
+  it("runsOf runs platform tests on every runtime against the newest etcd", () => {
     for (const file of ["test/etcd/grpc/tls.test.ts", "test/registry/process.test.ts", "test/http/service.test.ts"]) {
       assert.deepEqual(runs(file, "everyday"), ["deno: 3.5.30", "bun: 3.5.30", "node: 3.5.30"])
       assert.deepEqual(runs(file, "rest"), [`node: ${older}`])
     }
   })
 
-  it("runs the harness on Node, and the other runtimes in the rest", () => {
+  it("runsOf runs the harness on Node, and on the other runtimes with --rest", () => {
     assert.deepEqual(runs("test/harness/harness.test.ts", "everyday"), ["node: 3.5.30"])
     assert.deepEqual(runs("test/harness/harness.test.ts", "rest"), ["deno: 3.5.30", "bun: 3.5.30"])
   })
 
-  it("leaves the sample of the faults to test:all", () => {
+  it("runsOf runs the sample of the faults only in test:all", () => {
     assert.deepEqual(runs("test/faults/faults.test.ts", "everyday"), [])
     assert.deepEqual(runs("test/faults/faults.test.ts", "all"), ["node: 3.5.30"])
     assert.deepEqual(runs("test/faults/faults.test.ts", "rest"), [])
   })
 
-  it("leaves system tests to test:all", () => {
+  it("runsOf runs system tests only in test:all", () => {
     assert.deepEqual(runs("test/cli/x.system.test.ts", "everyday"), [])
     assert.deepEqual(runs("test/cli/x.system.test.ts", "all"), ["deno: 3.5.30", "bun: 3.5.30", "node: 3.5.30"])
     assert.deepEqual(runs("test/cli/x.system.test.ts", "rest"), ["node: 3.5.30"])
   })
 
-  it("runs the tests in a browser on Node only", () => {
+  it("runsOf runs browser tests on Node only", () => {
     assert.deepEqual(runs("test/console/x.system.test.ts", "everyday"), [])
     assert.deepEqual(runs("test/console/x.system.test.ts", "rest"), ["node: 3.5.30"])
   })
 
-  it("runs the demo on Deno every day", () => {
+  it("runsOf runs the demo on Deno every day", () => {
     assert.deepEqual(runs("test/examples/demo.test.ts", "everyday"), ["deno: 3.5.30"])
     assert.deepEqual(runs("test/examples/demo.test.ts", "rest"), ["bun: 3.5.30", "node: 3.5.30"])
   })
 
-  it("leaves bundles to test:all", () => {
+  it("runsOf runs bundles only in test:all", () => {
     assert.deepEqual(runs("test/bundles/esbuild.test.ts", "everyday"), [])
     assert.deepEqual(runs("test/bundles/esbuild.test.ts", "rest"), ["node: 3.5.30"])
   })
 
-  it("puts files with the same versions into one run of a runtime", () => {
+  it("runsOf groups files with the same versions into one run of a runtime", () => {
     const files = ["test/etcd/memory/a.test.ts", "test/etcd/memory/b.test.ts", "test/c.pure.test.ts"]
     assert.deepEqual(
       runsOf(files, "everyday", versions, ["node"]).map(({ files, versions }) => [versions.length, files.length]),
@@ -84,7 +84,7 @@ describe("runsOf", () => {
     )
   })
 
-  it("has nothing to run against older etcds when there is one", () => {
+  it("runsOf runs nothing against older etcds if there is only one etcd", () => {
     assert.deepEqual(runsOf(["test/kv/a.test.ts"], "rest", ["3.5.30"]), [])
   })
 })

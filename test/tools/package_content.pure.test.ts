@@ -6,11 +6,11 @@ const map = (content: ReadonlyArray<string | null>) => JSON.stringify({ sources:
 const whole = ["README.md", "LICENSE", "package.json", "dist/mod.js", "dist/mod.d.ts", "dist/mod.js.map"]
 
 describe("contentProblems", () => {
-  it("finds nothing in a package of JavaScript, types, maps with their sources and documents", () => {
+  it("contentProblems accepts JavaScript, types, source maps with their sources, and documents", () => {
     assert.deepEqual(contentProblems([...whole, "docs/kv.md"], () => map(["export {}"])), [])
   })
 
-  it("finds files of the repository, tests, missing types and maps without sources", () => {
+  it("contentProblems reports repository files, tests, missing types and source maps without sources", () => {
     const files = [...whole, "bench/main.ts", "dist/a.test.js", "dist/a.test.d.ts", "dist/b.js", "docs/adr/0001-a.md"]
     assert.deepEqual(contentProblems(files, () => map([null])), [
       "bench/main.ts: does not belong there",

@@ -16,7 +16,8 @@ import { make, type Picker, type Strategy } from "../Strategy.ts"
  *
  * **Gotchas**
  *
- * If the predicate throws, the balancer skips the instance until the next set, and a service client logs the exception.
+ * If the predicate throws, the balancer skips the instance and retries with the next set, and every second while it
+ * picks. A service client logs the exception.
  *
  * **Example**
  *

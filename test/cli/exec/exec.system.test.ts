@@ -167,7 +167,7 @@ eachSharedEtcd((etcd) => {
     )
 
     live(
-      "100 starts and stops of exec leave no key and no lease",
+      "exec leaves no key and no lease after 100 starts and stops",
       () =>
         Effect.gen(function* () {
           const one = (index: number) =>

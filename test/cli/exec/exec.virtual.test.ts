@@ -75,7 +75,7 @@ describe("exec", () => {
       })
   )
 
-  verify("exec registers after the first health check that succeeds, then as up", (log) =>
+  verify("exec registers the instance as up after the first successful health check", (log) =>
     Effect.gen(function* () {
       const there = yield* world
       let isHealthy = false
@@ -182,7 +182,7 @@ describe("exec", () => {
   )
 
   verify(
-    "exec keeps the child running when another process takes the id, and says so (R8)",
+    "exec keeps the child running and logs an error when another process takes the id (R8)",
     (log) =>
       Effect.gen(function* () {
         const there = yield* world
@@ -196,7 +196,7 @@ describe("exec", () => {
       })
   )
 
-  verify("Exec.plan refuses invalid options before anything is started", () =>
+  verify("Exec.plan refuses invalid options before it starts anything", () =>
     Effect.sync(() => {
       const optionOf = (bad: Partial<Exec.ExecOptions>) => {
         const plan = Exec.plan(keyspace, { ...options, ...bad })

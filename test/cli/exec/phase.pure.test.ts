@@ -56,7 +56,7 @@ describe("exec: phases", () => {
     )
   })
 
-  it("exec forwards a further SIGTERM to a child that has one", () => {
+  it("exec forwards a further SIGTERM to a child that has already received one", () => {
     assert.deepEqual(
       run([0, signal("SIGTERM")], [1, { _tag: "Drained" }], [2, signal("SIGTERM")], [2000, signal("SIGTERM")]),
       ["Draining Drain", "Stopping Stop SIGTERM", "Stopping None", "Stopping Forward SIGTERM"]
@@ -70,7 +70,7 @@ describe("exec: phases", () => {
     assert.ok(phase._tag === "Ended" && phase.refused === error)
   })
 
-  it("exec ends when the child ends, in every phase, and nothing follows", () => {
+  it("exec ends in every phase when the child ends, and does nothing afterwards", () => {
     assert.deepEqual(run([0, ended], [1, signal("SIGTERM")], [2, refused]), ["Ended None", "Ended None", "Ended None"])
     assert.deepEqual(run([0, signal("SIGTERM")], [1, ended], [2, { _tag: "Drained" }]), [
       "Draining Drain",

@@ -29,7 +29,7 @@ const pair = [
 ]
 
 describe("render: formats", () => {
-  it("nginx gets an upstream with weights, of the available instances", () => {
+  it("nginx format is an upstream of the available instances with weights", () => {
     assert.equal(
       render("nginx", { orders: pair, "b.c": [] }).text,
       `${notice}upstream orders {\n    server 10.0.0.1:8080 weight=100;\n    server [fd00::2]:9000 weight=50;\n}\n` +
@@ -37,14 +37,14 @@ describe("render: formats", () => {
     )
   })
 
-  it("nginx gets no instance whose host is a name, because nginx does not start if it cannot resolve one", () => {
+  it("nginx format omits instances whose host is a name, because nginx may fail to resolve it and not start", () => {
     const { isEmpty, skipped } = render("nginx", { orders: [instance("a", "http://db.internal:80")] })
     assert.deepEqual([isEmpty, skipped], [[true], [
       '"a" (its host is a name, and this format needs IP addresses)'
     ]])
   })
 
-  it("haproxy gets a backend, and names that need not resolve", () => {
+  it("haproxy format is a backend whose names need not resolve", () => {
     assert.equal(
       render("haproxy", { orders: [...pair, instance("d", "http://db.internal")] }).text,
       `${notice}backend orders\n    server a 10.0.0.1:8080 weight 256\n    server b [fd00::2]:9000 weight 128\n` +
@@ -52,7 +52,7 @@ describe("render: formats", () => {
     )
   })
 
-  it("haproxy gets server names that are unique, even if an id imitates the name of another", () => {
+  it("haproxy format has unique server names, even if an id imitates another name", () => {
     const bad = "a b"
     const name = (text: string) => /server (\S+) /.exec(text)?.[1] ?? ""
     const imitated = name(render("haproxy", { orders: [instance(bad, "http://10.0.0.1:1")] }).text)
@@ -63,14 +63,14 @@ describe("render: formats", () => {
     assert.equal(new Set(names).size, 2)
   })
 
-  it("hosts gets lines with the service and <id>.<service>", () => {
+  it("hosts format has lines with the service and <id>.<service>", () => {
     assert.equal(
       render("hosts", { orders: pair, payments: [] }).text,
       `${notice}10.0.0.1\torders\ta.orders\nfd00::2\torders\tb.orders\n`
     )
   })
 
-  it("env gets endpoints and their number", () => {
+  it("env format has the endpoints and their number", () => {
     assert.equal(
       render("env", { "my-orders": pair, "2nd": [] }).text,
       `${notice}MY_ORDERS_ENDPOINTS=http://10.0.0.1:8080,tcp://[fd00::2]:9000\nMY_ORDERS_COUNT=2\n` +
@@ -78,12 +78,12 @@ describe("render: formats", () => {
     )
   })
 
-  it("json gets every instance with every member", () => {
+  it("json format has every instance with every member", () => {
     const parsed: unknown = JSON.parse(render("json", { orders: pair, payments: [] }).text)
     assert.deepEqual(parsed, { orders: pair, payments: [] })
   })
 
-  it("prometheus-file-sd gets the targets of every status", () => {
+  it("prometheus-file-sd format has the targets of every status", () => {
     const parsed: unknown = JSON.parse(render("prometheus-file-sd", { orders: pair, empty: [] }).text)
     assert.deepEqual(parsed, [
       {
@@ -114,7 +114,7 @@ describe("render: formats", () => {
     assert.equal(render("prometheus-file-sd", { empty: [] }).text, "[\n\n]\n")
   })
 
-  it("formats refuse names of services that do not fit their syntax", () => {
+  it("formats refuse service names that do not fit their syntax", () => {
     const refused = (format: FormatName, ...names: ReadonlyArray<string>) =>
       Result.isFailure(formats[format].checkNames(names))
     for (const name of ["a b", "a;", "a{", "a\n", "", "$a", "#"]) {
@@ -128,7 +128,7 @@ describe("render: formats", () => {
 })
 
 describe("render: hostile instances", () => {
-  it("nginx gets nothing but addresses and weights", () => {
+  it("nginx format has only addresses and weights, even with hostile instances", () => {
     const lines = render("nginx", { orders: hostile }).text.split("\n")
     assert.equal(lines[1], "upstream orders {")
     const servers = lines.slice(2, lines.indexOf("}"))
@@ -137,7 +137,7 @@ describe("render: hostile instances", () => {
     assert.equal(servers.length > hostileIds.length, true)
   })
 
-  it("haproxy gets nothing but safe names, addresses and weights", () => {
+  it("haproxy format has only safe names, addresses and weights, even with hostile instances", () => {
     const [, , ...servers] = render("haproxy", { orders: hostile }).text.trimEnd().split("\n")
     for (const line of servers) {
       assert.match(
@@ -148,18 +148,18 @@ describe("render: hostile instances", () => {
     assert.equal(new Set(servers.map((line) => line.split(" ")[5])).size, servers.length)
   })
 
-  it("hosts gets nothing but addresses and host names below the service", () => {
+  it("hosts format has only addresses and host names below the service, even with hostile instances", () => {
     const [, ...lines] = render("hosts", { orders: hostile }).text.trimEnd().split("\n")
     for (const line of lines) assert.match(line, /^[0-9a-f.:]+\torders(\t[a-z0-9.-]+\.orders)?$/i)
   })
 
-  it("env gets nothing that a shell, systemd or Docker gives a meaning to", () => {
+  it("env format has no character that is special to a shell, systemd or Docker", () => {
     const [, endpoints = "", count] = render("env", { orders: hostile }).text.trimEnd().split("\n")
     assert.match(endpoints, /^ORDERS_ENDPOINTS=[A-Za-z0-9._:/%@+=,[\]-]+$/)
     assert.equal(count, `ORDERS_COUNT=${endpoints.split(",").length}`)
   })
 
-  it("json and prometheus-file-sd stay JSON on printable lines", () => {
+  it("json and prometheus-file-sd formats stay printable JSON with hostile instances", () => {
     for (const format of ["json", "prometheus-file-sd"] as const) {
       const { text } = render(format, { orders: hostile, 'o"\n': hostile })
       JSON.parse(text)
@@ -168,7 +168,7 @@ describe("render: hostile instances", () => {
     }
   })
 
-  it("prometheus-file-sd gets no label that changes the series or the scrape", () => {
+  it("prometheus-file-sd format has no label that changes the series or the scrape", () => {
     const groups: unknown = JSON.parse(render("prometheus-file-sd", { orders: hostile }).text)
     assert.ok(Array.isArray(groups))
     for (const group of groups) {
@@ -177,7 +177,7 @@ describe("render: hostile instances", () => {
     }
   })
 
-  it("most hostile endpoints pass the check of the registry, so the formats must check them", () => {
+  it("the registry accepts most hostile endpoints, so the formats must check them", () => {
     assert.ok(hostileEndpoints.filter((endpoint) => Result.isSuccess(isEndpoint(endpoint))).length > 8)
   })
 })

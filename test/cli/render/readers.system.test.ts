@@ -36,7 +36,7 @@ describe("render: readers of files with hostile instances", () => {
       assert.match(output, /SUCCESS/)
     }), { timeout: 120_000 })
 
-  live("a shell reads the file of env as it is and runs nothing", () =>
+  live("a shell reads a file of env unchanged and runs nothing", () =>
     Effect.gen(function* () {
       const root = yield* folder
       const text = yield* rendered("env")

@@ -53,7 +53,7 @@ const quick = ["--wait", "10 millis:1 second"]
 
 describe("command line: render", () => {
   live(
-    "render --once writes the file and runs the reload command, and does neither if the text is equal",
+    "render --once writes the file and runs the reload command, but does neither if the text is equal",
     () =>
       Effect.gen(function* () {
         const { file, log, register, render } = yield* setup
@@ -92,7 +92,7 @@ describe("command line: render", () => {
     }))
 
   live(
-    "render keeps the old file while the check fails, says so, and writes what passes later",
+    "render keeps the old file and logs an error while the check fails, and writes later text that passes",
     () =>
       Effect.gen(function* () {
         const { file, follow, register, textIs } = yield* setup
@@ -116,7 +116,7 @@ describe("command line: render", () => {
   )
 
   for (const [which, failing] of [["first", 1], ["second", 2]] as const) {
-    live(`render repeats the ${which} reload if it fails`, () =>
+    live(`render retries the ${which} reload if it fails`, () =>
       Effect.gen(function* () {
         const { file, follow, log, register, textIs } = yield* setup
         yield* register("orders", "a", 1)
@@ -132,7 +132,7 @@ describe("command line: render", () => {
   }
 
   live(
-    "render ends with 1 if the first text is refused by the check, and writes nothing",
+    "render exits with 1 and writes nothing if the check refuses the first text",
     () =>
       Effect.gen(function* () {
         const { file, follow, register } = yield* setup
@@ -145,7 +145,7 @@ describe("command line: render", () => {
   )
 
   live(
-    "render --on-empty keep writes the last instances, and nothing before there was one",
+    "render --on-empty keep writes the last instances, and writes nothing before the first one",
     () =>
       Effect.gen(function* () {
         const { file, follow, register, textIs } = yield* setup
@@ -168,7 +168,7 @@ describe("command line: render", () => {
       })
   )
 
-  live("render --on-empty fail ends with 1 and leaves the file", () =>
+  live("render --on-empty fail exits with 1 and leaves the file", () =>
     Effect.gen(function* () {
       const { file, follow, register, textIs } = yield* setup
       const release = yield* register("orders", "a", 1)
@@ -181,7 +181,7 @@ describe("command line: render", () => {
     }))
 
   live(
-    "render --module writes what the module of the user returns, and keeps the file if it throws",
+    "render --module writes the text that the module returns, and keeps the file if it throws",
     () =>
       Effect.gen(function* () {
         const { file, folder, register, render } = yield* setup
@@ -205,7 +205,7 @@ describe("command line: render", () => {
       })
   )
 
-  live("render refuses invalid options with 2 before it reads or writes", () =>
+  live("render exits with 2 for invalid options before it reads or writes", () =>
     Effect.gen(function* () {
       const { file, folder, render } = yield* setup
       const refused = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {

@@ -29,7 +29,7 @@ const folder = Effect.acquireRelease(
 const modeOf = (path: string) => (statSync(path).mode & 0o7777).toString(8)
 
 describe("replaceFile", () => {
-  live("replaceFile makes a file with the given mode and leaves nothing else behind", () =>
+  live("replaceFile creates a file with the given mode and leaves nothing else behind", () =>
     Effect.gen(function* () {
       const path = join(yield* folder, "a.conf")
       assert.equal(yield* replaceFile({ path, text: "one\n", mode: 0o640 }), true)

@@ -109,7 +109,7 @@ describe("Probe", () => {
       })
   )
 
-  live("Probe refuses what is not a URL, an address or a command", () =>
+  live("Probe refuses an invalid URL, address or command", () =>
     Effect.sync(() => {
       for (
         const read of [
