@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { parseJson } from "../internal/text/json.ts"
 import type { State, Summary } from "./Fleet.ts"
 import { states } from "./Fleet.ts"
 import { Html, html } from "./html.ts"
@@ -116,7 +117,9 @@ export const readable = (value: Uint8Array): { readonly text: string; readonly f
     return { text: value.length > 1024 ? `${hex} …` : hex, format: "bytes" }
   }
   try {
-    return { text: JSON.stringify(JSON.parse(text), undefined, 2), format: "JSON" }
+    const value = parseJson(text)
+    // A number with more digits than a double would be shown rounded.
+    return { text: /\d{16}/.test(text) ? text : JSON.stringify(value, undefined, 2), format: "JSON" }
   } catch {
     return { text, format: "text" }
   }

@@ -371,6 +371,14 @@ class ClientImpl implements Client {
     })()
 }
 
-/** Runs a listener of the user. An exception is logged and does not propagate. */
-const guarded = (listener: () => void): Effect.Effect<void> =>
-  Effect.catchDefect(Effect.sync(listener), (error) => logSafely(Effect.logError("a listener threw", error)))
+/** Runs a listener of the user. Its exception, or the rejection of an async one, is logged and goes no further. */
+const guarded = (listener: () => unknown): Effect.Effect<void> =>
+  reported(Effect.suspend(() => {
+    const result = listener()
+    return result instanceof Promise ?
+      Effect.asVoid(Effect.forkDetach(reported(Effect.promise(() => result)), { startImmediately: true })) :
+      Effect.void
+  }))
+
+const reported = (run: Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.catchDefect(run, (error) => logSafely(Effect.logError("a listener threw", error)))

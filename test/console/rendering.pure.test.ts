@@ -165,3 +165,11 @@ it("readable formats JSON, other text, and bytes in hexadecimal", () => {
 it("ago rounds down to one unit", () => {
   assert.deepEqual([0, 59_999, 60_000, 7_200_000, 172_800_000].map(ago), ["0 s", "59 s", "1 min", "2 h", "2 d"])
 })
+
+it("readable shows the names and the numbers that a JSON text has", () => {
+  // V8 may return the name `\\` for names of later texts (nodejs/node #63785).
+  readable(new TextEncoder().encode('{"x":1,"\\\\":2}'))
+  for (const text of ['{\n  "x": 1,\n  "\\t": 2\n}', '{"lease":7587862094012345678}']) {
+    assert.deepEqual(readable(new TextEncoder().encode(text)), { text, format: "JSON" })
+  }
+})

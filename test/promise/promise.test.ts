@@ -83,6 +83,30 @@ describe("connect", () => {
     assert.equal((await rejection(client.monitoring())).code, "CLOSED")
   })
 
+  plain("subscribe and onStatus survive a listener that is async and rejects", async () => {
+    const client = await connect({ memory: true })
+    const rejects = () => Promise.reject(new Error("a mistake in the listener"))
+    const sets = watchList<number>()
+    const stop = client.subscribe("orders", (set) => {
+      sets.add(set.instances.length)
+      return rejects()
+    })
+    await sets.until((seen) => seen.includes(0))
+    const registration = await client.register("orders", { id: "a", endpoints })
+    const statuses = watchList<string>()
+    registration.onStatus((status) => {
+      statuses.add(status)
+      return rejects()
+    })
+    await sets.until((seen) => seen.includes(1))
+    await registration.drain()
+    await registration.release()
+    await sets.until((seen) => seen.at(-1) === 0)
+    await statuses.until((seen) => seen.includes("draining"))
+    stop()
+    await client.close()
+  })
+
   plain(
     "subscribe calls its listener with each set until it is ended, and survives a listener that throws",
     async () => {

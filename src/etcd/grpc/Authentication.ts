@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Effect, Redacted } from "effect"
+import { Cause, Effect, Exit, Redacted } from "effect"
 import { Unavailable } from "../EtcdError.ts"
 import type { Connection } from "./Connections.ts"
 import { type Failure, messageOf } from "./failures.ts"
@@ -63,14 +63,29 @@ export class Authentication {
     const { authenticate, credentials: { password, username }, passwordTimeoutMillis } = this.#config
     const unreadable = (why: string) =>
       new Unavailable({ detail: `cannot read the password of ${JSON.stringify(username)}: ${why}` })
-    return Effect.mapError(password, (cause): Failure => ({ reason: unreadable(messageOf(cause)), cause })).pipe(
+    // The effect is code of the user: whatever it raises or returns is a failure, for the fiber serves all calls.
+    const read = Effect.flatMap(Effect.exit(password), (exit): Effect.Effect<string, Failure> => {
+      if (Exit.isFailure(exit)) {
+        const cause = Cause.squash(exit.cause)
+        return Effect.fail({ reason: unreadable(messageOf(cause)), cause })
+      }
+      const text: unknown = Redacted.isRedacted(exit.value) ? Redacted.value(exit.value) : undefined
+      return typeof text === "string" ?
+        Effect.succeed(text) :
+        Effect.fail({ reason: unreadable("it is no Redacted text") })
+    })
+    return read.pipe(
       // The next call that needs a token reads the password again.
       Effect.timeoutOrElse({
         duration: passwordTimeoutMillis,
         orElse: () => Effect.fail<Failure>({ reason: unreadable(`no result within ${passwordTimeoutMillis} ms`) })
       }),
-      Effect.flatMap((password) =>
-        authenticate(connection, encodeAuthenticate({ name: username, password: Redacted.value(password) }))
+      Effect.flatMap((password) => authenticate(connection, encodeAuthenticate({ name: username, password }))),
+      Effect.filterOrFail(
+        (token) => /^[\x20-\x7e]*$/.test(token),
+        (): Failure => ({
+          reason: new Unavailable({ detail: "the server sent an auth token that no header can carry" })
+        })
       ),
       Effect.catchIf(
         (failure) => failure.reason.detail.includes("authentication is not enabled"),

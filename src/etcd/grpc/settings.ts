@@ -182,6 +182,7 @@ const parse = (check: Check, endpoint: string, isSecure: boolean): URL => {
   if (url.username !== "" || url.password !== "") return refuse("set username and password instead")
   if (url.pathname !== "/" || url.search !== "" || url.hash !== "") return refuse("each must end after the port")
   if (isSecure && url.protocol === "http:") return refuse("with tls each must be https://")
+  if (url.port === "0") return refuse("its port must be from 1 to 65535")
   if (!hasScheme && !/:\d+\/?$/.test(endpoint)) return refuse("it needs a port, such as 2379")
   return url
 }

@@ -9,7 +9,7 @@
 import { Effect, HashMap, Option, Stream } from "effect"
 import { type Check, checkOptions, type InvalidOption } from "../../internal/options.ts"
 import { Latest } from "../../internal/Latest.ts"
-import type { ServiceInstance } from "../model/Instance.ts"
+import { maxWeight, type ServiceInstance } from "../model/Instance.ts"
 import * as InstanceSet from "../model/InstanceSet.ts"
 import { instanceId } from "../model/ServiceName.ts"
 import type { Freshness } from "../../etcd/Freshness.ts"
@@ -22,7 +22,7 @@ import type { Freshness } from "../../etcd/Freshness.ts"
  */
 export interface WeightedSets<A, E, R> {
   readonly sets: Stream.Stream<InstanceSet.InstanceSet<A>, E, R>
-  /** Multiplies the weight of each instance. Above 0. */
+  /** Multiplies the weight of each instance. Above 0, at most 1,000,000. */
   readonly weight: number
 }
 
@@ -74,8 +74,10 @@ interface Source {
 const sourceOf = (check: Check, [label, given]: readonly [string, MergeSource]): Source => {
   check.valid("label", label, instanceId(label))
   const { sets, weight } = Stream.isStream(given) ? { sets: given, weight: 1 } : given
-  if (!(weight > 0)) return check.refuse(`${label}.weight`, weight, "it must be a finite number above 0")
-  return { label, sets, weight: check.number(`${label}.weight`, weight) }
+  // A larger one would make infinite weights.
+  return weight > 0 && weight <= maxWeight ?
+    { label, sets, weight } :
+    check.refuse(`${label}.weight`, weight, `it must be a number above 0, at most ${maxWeight}`)
 }
 
 const defaultPorts: Readonly<Record<string, number>> = { http: 80, ws: 80, https: 443, wss: 443 }

@@ -9,7 +9,7 @@ import { Effect, type Scope } from "effect"
 import { Etcd3 } from "etcd3"
 import { attempt } from "../../harness/real.ts"
 
-type Service = "KV" | "Lease" | "Watch"
+type Service = "Auth" | "KV" | "Lease" | "Watch"
 
 /** Gives access to the generated stubs. */
 class Stubs extends Etcd3 {
@@ -55,7 +55,9 @@ export const event = (key: string, modRevision: number, value: string | Uint8Arr
 })
 
 /** The responses to unary calls, by the name of the method in `etcd3`. Others fail with `UNIMPLEMENTED`. */
-export type Answers = { readonly [method in "put" | "deleteRange" | "txn" | "leaseGrant" | "leaseTimeToLive"]?: object }
+export type Answers = {
+  readonly [method in "authenticate" | "put" | "deleteRange" | "txn" | "leaseGrant" | "leaseTimeToLive"]?: object
+}
 
 /**
  * Starts the server. `onWatch` sees each request of a watch stream, and may send any number of responses. `range` is the
@@ -102,6 +104,7 @@ export const startFake = (
     server.addService(yield* attempt(() => stubs.service("KV")), kv)
     server.addService(yield* attempt(() => stubs.service("Watch")), watch)
     server.addService(yield* attempt(() => stubs.service("Lease")), unary)
+    server.addService(yield* attempt(() => stubs.service("Auth")), unary)
     stubs.close()
     const port = yield* Effect.acquireRelease(
       Effect.callback<number, Error>((resume) => {

@@ -1,4 +1,4 @@
-import { Effect, Logger } from "effect"
+import { Cause, Effect, Exit, Logger, Redacted } from "effect"
 import assert from "node:assert/strict"
 import { prefix } from "../../../src/etcd/KeyRange.ts"
 import type { Etcd } from "../../../src/etcd/Etcd.ts"
@@ -295,6 +295,55 @@ describe("EtcdGrpc calls of a server that breaks the protocol", () => {
       assert.equal((yield* etcd.txn(txn)).responses.length, 1)
       assert.equal((yield* etcd.leaseGrant({ ttl: 10 })).id, 7n)
     }))
+})
+
+describe("EtcdGrpc authentication", () => {
+  const readAs = (password: Effect.Effect<Redacted.Redacted, unknown>, token: string) =>
+    Effect.gen(function* () {
+      const { endpoint } = yield* startFake(() => {}, { answers: { authenticate: { header: header(10), token } } })
+      const etcd = yield* EtcdGrpc.make({ endpoints: [endpoint], username: "app", password })
+      const first = yield* Effect.exit(etcd.range({ key: "a" }))
+      return { first, second: yield* Effect.exit(etcd.range({ key: "a" })) }
+    })
+
+  const broken: ReadonlyArray<readonly [title: string, password: Effect.Effect<Redacted.Redacted, unknown>]> = [
+    [
+      "throws",
+      Effect.sync(() => {
+        throw new Error("no such file")
+      })
+    ],
+    ["interrupts itself", Effect.interrupt],
+    ["returns a plain text", Effect.succeed("secret" as never)],
+    ["returns nothing", Effect.succeed(undefined as never)],
+    ["returns a Redacted number", Effect.succeed(Redacted.make(7) as never)]
+  ]
+  for (const [title, password] of broken) {
+    live(
+      `a call fails with Unavailable if the effect of the password ${title}, and the next call reads it again`,
+      () =>
+        Effect.gen(function* () {
+          let reads = 0
+          const once = Effect.suspend(() => ++reads === 1 ? password : Effect.succeed(Redacted.make("secret")))
+          const { first, second } = yield* readAs(once, "token")
+          const error = Exit.isFailure(first) ? Cause.squash(first.cause) : undefined
+          assert.match(String(error), /Unavailable: cannot read the password of "app"/)
+          assert.doesNotMatch(String(error), /secret/)
+          assert.ok(Exit.isSuccess(second))
+        })
+    )
+  }
+
+  live(
+    "a call fails with Unavailable if the server sends an auth token with a line break, which is not shown",
+    () =>
+      Effect.gen(function* () {
+        const { first } = yield* readAs(Effect.succeed(Redacted.make("secret")), "tok\nen")
+        const error = Exit.isFailure(first) ? Cause.squash(first.cause) : undefined
+        assert.match(String(error), /Unavailable: the server sent an auth token that no header can carry/)
+        assert.doesNotMatch(String(error), /tok\nen/)
+      })
+  )
 })
 
 describe("eventCheck", () => {

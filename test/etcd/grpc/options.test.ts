@@ -17,6 +17,7 @@ const invalid: ReadonlyArray<readonly [options: EtcdGrpc.Options, message: strin
   [{ endpoints: ["http://a:1\n"] }, `endpoints is "http://a:1\\n"; ${endpointRule}`],
   [{ endpoints: [" a:1"] }, `endpoints is " a:1"; ${endpointRule}`],
   [{ endpoints: ["localhost"] }, 'endpoints is "localhost"; it needs a port, such as 2379'],
+  [{ endpoints: ["http://a:0"] }, 'endpoints is "http://a:0"; its port must be from 1 to 65535'],
   [{ endpoints: ["http://a:1/v3"] }, 'endpoints is "http://a:1/v3"; each must end after the port'],
   [{ endpoints: ["http://root:s3cret@a:1"] }, 'endpoints is "http://…@a:1"; set username and password instead'],
   [

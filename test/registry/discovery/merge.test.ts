@@ -191,7 +191,7 @@ describe("InstanceSet.merge", () => {
         const fieldOf = <E extends { readonly _tag: string }>(error: E) => "option" in error ? error.option : error._tag
         assert.equal(fieldOf(yield* failure(merge({ "a/b": Stream.fail(cause) }))), "label")
         assert.equal(fieldOf(yield* failure(merge({ "": Stream.fail(cause) }))), "label")
-        for (const weight of [0, -1, Number.NaN, Number.POSITIVE_INFINITY]) {
+        for (const weight of [0, -1, Number.NaN, 1e308, Number.POSITIVE_INFINITY]) {
           const merged = merge({ a: { sets: Stream.fail(cause), weight } })
           assert.equal(fieldOf(yield* failure(merged)), "a.weight")
         }
