@@ -15,9 +15,9 @@
  *
  * @module
  */
-import { Duration, Effect, Fiber, Option, Pull, Random, type Schedule, type Scope, Stream } from "effect"
+import { Clock, Duration, Effect, Fiber, Option, Pull, Random, type Schedule, type Scope, Stream } from "effect"
 import { lasting } from "../internal/lasting.ts"
-import { monotonicMillis } from "../internal/time/monotonic.ts"
+import { Slice } from "../internal/time/slices.ts"
 import { Steps } from "../internal/time/Steps.ts"
 import type { Etcd } from "./Etcd.ts"
 import type { KeyRange } from "./KeyRange.ts"
@@ -32,6 +32,7 @@ import {
   isReplaced,
   replacedHistory,
   type Retry,
+  type Step,
   step,
   type Write
 } from "./followState.ts"
@@ -52,6 +53,9 @@ export interface FollowOptions {
   readonly retry: Schedule.Schedule<unknown, EtcdError>
 }
 
+/** Receives a report. Returns what is left to do, or nothing if it is done. */
+export type Report = (followed: Followed) => Effect.Effect<void> | undefined
+
 /** After a watch that lived this long, the backoff starts afresh. */
 const healthySpellMillis = Duration.toMillis("10 seconds")
 
@@ -70,7 +74,7 @@ const endedWatch = new EtcdError({
 })
 
 /**
- * Follows a range until it is interrupted. Runs `report` for each report and waits for it.
+ * Follows a range until it is interrupted. Calls `report` for each report and waits for what it returns.
  *
  * **Details**
  *
@@ -81,44 +85,54 @@ const endedWatch = new EtcdError({
 export const follow = Effect.fnUntraced(function* (
   etcd: Etcd,
   options: FollowOptions,
-  report: (followed: Followed) => Effect.Effect<void>
+  report: Report
 ): Effect.fn.Return<never, EtcdError, Scope.Scope> {
   const backoff = new Steps(options.retry)
   const scope = yield* Effect.scope
   let recovering: Fiber.Fiber<void> | undefined
   let state = initial(options.knownAt, options.isAccepted ?? false)
 
-  const advance = (input: Input, now: number): Effect.Effect<Retry | undefined> => {
-    const { report: followed, retry, state: next } = step(state, input, now)
-    state = next
-    return followed === undefined ? Effect.succeed(retry) : Effect.as(report(followed), retry)
+  const clock = yield* Clock.Clock
+  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+
+  /** Applies an input to the state. */
+  const advance = (input: Input): Step => {
+    const next = step(state, input, now())
+    state = next.state
+    return next
+  }
+
+  /** Applies an input and reports it. Returns what is left to do of the report. */
+  const take = (input: Input): Effect.Effect<void> | undefined => {
+    const { report: followed } = advance(input)
+    return followed === undefined ? undefined : report(followed)
   }
 
   const list = Effect.gen(function* () {
     const { header, kvs } = yield* rangeAll(etcd, options.range)
-    yield* advance({ _tag: "Listed", header, kvs }, yield* monotonicMillis)
+    yield* take({ _tag: "Listed", header, kvs }) ?? Effect.void
     return header.revision + 1n
   })
 
-  const receive = Effect.fnUntraced(function* (response: WatchResponse): Effect.fn.Return<void, EtcdError> {
-    if (response._tag === "Created") {
-      if (isReplaced(state, response.header)) return yield* replacedHistory
+  const takeCreated = Effect.fnUntraced(
+    function* (created: Extract<WatchResponse, { readonly _tag: "Created" }>): Effect.fn.Return<void, EtcdError> {
+      if (isReplaced(state, created.header)) return yield* replacedHistory
       if (state._tag === "Interrupted" && !(yield* hasWrite(etcd, state.position.lastWrite))) {
         return yield* replacedHistory
       }
+      yield* take(created) ?? Effect.void
     }
-    yield* advance(response, yield* monotonicMillis)
-  })
+  )
 
   /**
-   * Takes the next responses. If the grace passes first, it reports that nothing was missed. The pull continues
+   * Receives the next responses. If the grace passes first, it reports that nothing was missed. The pull continues
    * meanwhile, because interrupting it could lose responses that it has taken.
    */
-  const takeInGrace = Effect.fnUntraced(function* <A>(take: Effect.Effect<A, EtcdError>) {
-    const taking = yield* Effect.forkScoped(take, { startImmediately: true })
-    const taken = yield* Effect.timeoutOption(Fiber.await(taking), catchUpGrace)
-    if (Option.isNone(taken)) yield* advance({ _tag: "CaughtUp" }, yield* monotonicMillis)
-    return yield* Fiber.join(taking)
+  const receiveInGrace = Effect.fnUntraced(function* <A>(receive: Effect.Effect<A, EtcdError>) {
+    const receiving = yield* Effect.forkScoped(receive, { startImmediately: true })
+    const received = yield* Effect.timeoutOption(Fiber.await(receiving), catchUpGrace)
+    if (Option.isNone(received)) yield* take({ _tag: "CaughtUp" }) ?? Effect.void
+    return yield* Fiber.join(receiving)
   })
 
   const watch = Effect.fnUntraced(function* (startRevision: bigint): Effect.fn.Return<never, EtcdError, Scope.Scope> {
@@ -129,11 +143,16 @@ export const follow = Effect.fnUntraced(function* (
       progressEvery: options.progressEvery,
       progressTimeout: options.progressTimeout
     }))
-    const take = Pull.catchDone(pull, () => Effect.fail(endedWatch))
+    const receive = Pull.catchDone(pull, () => Effect.fail(endedWatch))
     while (true) {
       const isCatchingUp = state._tag === "Interrupted" && state.isOpen
-      const responses = yield* isCatchingUp ? takeInGrace(take) : take
-      for (const response of responses) yield* receive(response)
+      const responses = yield* isCatchingUp ? receiveInGrace(receive) : receive
+      const slice = new Slice()
+      for (const response of responses) {
+        const rest = response._tag === "Created" ? takeCreated(response) : take(response)
+        if (rest !== undefined) yield* rest
+        else if (slice.isOver()) yield* Effect.yieldNow
+      }
     }
   }, Effect.scoped)
 
@@ -172,11 +191,12 @@ export const follow = Effect.fnUntraced(function* (
   })
 
   return yield* lasting(Effect.gen(function* () {
-    const startedAt = yield* monotonicMillis
+    const startedAt = now()
     const error = yield* Effect.flip(run)
-    const now = yield* monotonicMillis
-    if (now - startedAt >= healthySpellMillis) backoff.reset()
-    yield* pause(yield* advance({ _tag: "Failed", error }, now), error)
+    if (now() - startedAt >= healthySpellMillis) backoff.reset()
+    const { report: followed, retry } = advance({ _tag: "Failed", error })
+    if (followed !== undefined) yield* report(followed) ?? Effect.void
+    yield* pause(retry, error)
   }))
 }, Effect.scoped)
 

@@ -43,29 +43,26 @@ export class Inbox<A, E = never> {
   }
 
   /** The next message. */
-  get take(): Effect.Effect<A, E> {
-    return Effect.suspend(() => {
-      const messages = this.#messages
-      if (!Arrays.isArrayNonEmpty(messages)) return this.#end ?? Effect.flatMap(this.#arrival, () => this.take)
-      const [first] = messages
-      messages.shift()
-      return Effect.succeed(first)
-    })
-  }
+  readonly take: Effect.Effect<A, E> = Effect.suspend(() => {
+    const messages = this.#messages
+    if (!Arrays.isArrayNonEmpty(messages)) return this.#end ?? this.#wait(this.take)
+    const [first] = messages
+    messages.shift()
+    return Effect.succeed(first)
+  })
 
   /** All messages so far, at least one. */
-  get takeAll(): Effect.Effect<Arrays.NonEmptyReadonlyArray<A>, E> {
-    return Effect.suspend(() => {
-      const messages = this.#messages
-      if (!Arrays.isArrayNonEmpty(messages)) return this.#end ?? Effect.flatMap(this.#arrival, () => this.takeAll)
-      this.#messages = []
-      return Effect.succeed(messages)
-    })
-  }
+  readonly takeAll: Effect.Effect<Arrays.NonEmptyReadonlyArray<A>, E> = Effect.suspend(() => {
+    const messages = this.#messages
+    if (!Arrays.isArrayNonEmpty(messages)) return this.#end ?? this.#wait(this.takeAll)
+    this.#messages = []
+    return Effect.succeed(messages)
+  })
 
-  get #arrival(): Effect.Effect<void> {
+  /** Waits for a message or the end, then continues. */
+  #wait<B>(take: Effect.Effect<B, E>): Effect.Effect<B, E> {
     return unchainedCallback((resume) => {
-      this.#wake = () => resume(Effect.void)
+      this.#wake = () => resume(take)
       return Effect.sync(() => {
         this.#wake = undefined
       })

@@ -12,6 +12,30 @@ const sliceMillis = 5
 const checkEvery = 16_384
 const minSize = 512
 
+/** A time within which a loop need not yield to the event loop. It begins when it is made. */
+export class Slice {
+  #until = performance.now() + sliceMillis
+
+  /** Whether the slice is over. If so, the next one begins: yield before it. */
+  isOver(): boolean {
+    const now = performance.now()
+    if (now < this.#until) return false
+    this.#until = now + sliceMillis
+    return true
+  }
+}
+
+/** Maps items if that is short work. Otherwise returns `undefined`, and `mapInSlices` has to map them. */
+export const mapAtOnce = <A, B>(
+  items: ReadonlyArray<A>,
+  map: (item: A) => B,
+  size: (item: A) => number
+): ReadonlyArray<B> | undefined => {
+  let total = 0
+  for (const item of items) total += Math.max(minSize, size(item))
+  return total < checkEvery ? items.map(map) : undefined
+}
+
 /**
  * Maps items in order. Short work is done at once; long work yields to the event loop every few milliseconds.
  *

@@ -16,7 +16,7 @@ import * as Service from "../model/Service.ts"
 import * as Catalog from "./Catalog.ts"
 import type { Settings } from "./DiscoverOptions.ts"
 import type { Track } from "./metrics.ts"
-import type { Commit, KeysReport, Model } from "./Model.ts"
+import { type Commit, type KeysReport, type Model, whenPrepared } from "./Model.ts"
 import { ServiceModel } from "./ServiceModel.ts"
 
 /** See the module's description. */
@@ -116,7 +116,7 @@ export class CatalogModel implements Model<Catalog.Catalog> {
   #prepareAll(reports: ReadonlyArray<readonly [string, KeysReport]>, rest: Commit): Effect.Effect<Commit> {
     const prepared = Effect.forEach(reports, ([name, report]) => {
       const service = this.#services.get(name) ?? this.#newService(name)
-      return Effect.map(service.prepare(report), (commit) => ({ name, service, commit }))
+      return Effect.map(whenPrepared(service.prepare(report)), (commit) => ({ name, service, commit }))
     })
     return Effect.map(prepared, (changes): Commit => (now) => {
       const rejected = changes.flatMap(({ commit, name, service }) => {

@@ -31,6 +31,7 @@ import {
 } from "./DiscoverOptions.ts"
 import { type DiscoveryError, DiscoveryRefused } from "./DiscoveryError.ts"
 import { allServices, ofWatch } from "./metrics.ts"
+import { whenPrepared } from "./Model.ts"
 import { RejectionLog } from "./RejectionLog.ts"
 import { ServiceModel } from "./ServiceModel.ts"
 import * as SharedWatch from "./SharedWatch.ts"
@@ -177,7 +178,7 @@ export const make = Effect.fnUntraced(function* (
       const servicePrefix = layout.servicePrefix(name)
       const model = new ServiceModel(service, layout, settings, undefined)
       const { header, kvs } = yield* refused(servicePrefix)(rangeAll(etcd, prefix(servicePrefix)))
-      const commit = yield* model.prepare({ _tag: "Listed", revision: header.revision, kvs })
+      const commit = yield* whenPrepared(model.prepare({ _tag: "Listed", revision: header.revision, kvs }))
       commit(yield* monotonicMillis)
       return model.value(header.revision, Freshness.Live())
     }),

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Effect } from "effect"
+import { Effect } from "effect"
 import type { Followed } from "../../etcd/follow.ts"
 import type { Freshness } from "../../etcd/Freshness.ts"
 import type { KeyValue } from "../../etcd/messages/kv.ts"
@@ -18,10 +18,20 @@ export type KeysReport = Extract<Followed, { readonly _tag: "Listed" | "Changed"
  */
 export type Commit = (now: number) => ReadonlyArray<Rejected>
 
+/** A commit, or the effect that prepares it in slices. */
+export type Prepared = Commit | Effect.Effect<Commit>
+
+/** The commit, when it is prepared. */
+export const whenPrepared = (prepared: Prepared): Effect.Effect<Commit> =>
+  typeof prepared === "function" ? Effect.succeed(prepared) : prepared
+
 /** The state behind a shared watch. */
 export interface Model<A> {
-  /** Decodes a report and changes nothing. Codecs may throw here, and long reports yield to the event loop. */
-  readonly prepare: (report: KeysReport) => Effect.Effect<Commit>
+  /**
+   * Decodes a report and changes nothing. Codecs may throw here. It decodes short reports at once; long ones yield to the
+   * event loop.
+   */
+  readonly prepare: (report: KeysReport) => Prepared
   /** The current value. */
   readonly value: (revision: bigint, freshness: Freshness) => A
   /** Releases held instances whose time is over. Returns whether the value changed. */

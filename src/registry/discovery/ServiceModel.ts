@@ -6,15 +6,15 @@
 import { Effect } from "effect"
 import type { KeyValue } from "../../etcd/messages/kv.ts"
 import type { Freshness } from "../../etcd/Freshness.ts"
-import { mapInSlices } from "../../internal/time/slices.ts"
+import { mapAtOnce, mapInSlices } from "../../internal/time/slices.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
 import type { InstanceSet, Rejected } from "../model/InstanceSet.ts"
 import type { Layout } from "../model/Layout.ts"
 import type { Service } from "../model/Service.ts"
 import type { ReadSettings } from "./DiscoverOptions.ts"
-import type { Commit, KeysReport, Model } from "./Model.ts"
+import type { Commit, KeysReport, Model, Prepared } from "./Model.ts"
 import * as Protection from "./Protection.ts"
-import { type Decoded, ServiceView } from "./ServiceView.ts"
+import { type Decoded, type Found, ServiceView } from "./ServiceView.ts"
 
 /** See the module's description. */
 export class ServiceModel<M> implements Model<InstanceSet<M>> {
@@ -45,12 +45,12 @@ export class ServiceModel<M> implements Model<InstanceSet<M>> {
     return this.#view.isEmpty && this.#protection.losses.size === 0
   }
 
-  prepare(report: KeysReport): Effect.Effect<Commit> {
+  prepare(report: KeysReport): Prepared {
     const found = report._tag === "Listed" ? this.#view.fromList(report.kvs) : this.#view.fromEvents(report.events)
-    return Effect.map(
-      mapInSlices(found, (key) => this.#view.decode(key), ({ kv }) => kv === undefined ? 0 : kv.value.length),
-      (decoded): Commit => (now) => this.#apply(decoded, now)
-    )
+    const decode = (key: Found) => this.#view.decode(key)
+    const toCommit = (decoded: ReadonlyArray<Decoded<M>>): Commit => (now) => this.#apply(decoded, now)
+    const decoded = mapAtOnce(found, decode, sizeOf)
+    return decoded === undefined ? Effect.map(mapInSlices(found, decode, sizeOf), toCommit) : toCommit(decoded)
   }
 
   value(revision: bigint, freshness: Freshness): InstanceSet<M> {
@@ -92,3 +92,5 @@ export class ServiceModel<M> implements Model<InstanceSet<M>> {
     this.#changed.push(...before.keys(), ...Protection.held(this.#protection).keys())
   }
 }
+
+const sizeOf = ({ kv }: Found): number => kv === undefined ? 0 : kv.value.length

@@ -19,7 +19,7 @@ import { monotonicMillis, sleepUntil } from "../../internal/time/monotonic.ts"
 import { type DiscoveryError, DiscoveryRefused } from "./DiscoveryError.ts"
 import type { Settings } from "./DiscoverOptions.ts"
 import { type Currency, lists, rejectedValues, repairs } from "./metrics.ts"
-import type { KeysReport, Model } from "./Model.ts"
+import type { Commit, KeysReport, Model } from "./Model.ts"
 import { findDifferences } from "./reconcile.ts"
 import type { RejectionLog } from "./RejectionLog.ts"
 
@@ -48,6 +48,7 @@ export const make = Effect.fnUntraced(function* <A>(
   const following = yield* FiberHandle.make()
   const releasing = yield* FiberHandle.make()
   const quoted = JSON.stringify(prefix)
+  const clock = yield* Clock.Clock
   let revision: bigint | undefined
   let freshness: Freshness = Freshness.Live()
 
@@ -63,18 +64,29 @@ export const make = Effect.fnUntraced(function* <A>(
     }
   })
 
-  const keep = Effect.fnUntraced(function* (report: KeysReport) {
-    const commit = yield* model.prepare(report)
-    const now = yield* monotonicMillis
-    const rejected = commit(now)
+  /** Shows a report to the consumers. Returns what is left to do. */
+  const commit = (report: KeysReport, change: Commit): Effect.Effect<void> | undefined => {
+    const now = Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+    const rejected = change(now)
     revision = report.revision
     freshness = Freshness.Live()
     currency.staleSince = undefined
     publish()
-    if (model.nextRelease() !== undefined) yield* FiberHandle.run(releasing, releases, { onlyIfMissing: true })
-    if (report._tag === "Listed") yield* Metric.update(lists(service), 1)
-    if (rejected.length > 0) yield* rejections.report(service, rejected, now)
-  })
+    const holds = model.nextRelease() !== undefined
+    if (report._tag === "Changed" && !holds && rejected.length === 0) return undefined
+    return Effect.gen(function* () {
+      if (holds) yield* FiberHandle.run(releasing, releases, { onlyIfMissing: true })
+      if (report._tag === "Listed") yield* Metric.update(lists(service), 1)
+      if (rejected.length > 0) yield* rejections.report(service, rejected, now)
+    })
+  }
+
+  const keep = (report: KeysReport): Effect.Effect<void> | undefined => {
+    const prepared = model.prepare(report)
+    return typeof prepared === "function" ?
+      commit(report, prepared) :
+      Effect.flatMap(prepared, (change) => commit(report, change) ?? Effect.void)
+  }
 
   const interrupt = Effect.fnUntraced(function* (cause: EtcdError) {
     freshness = Freshness.Stale({ since: yield* Clock.currentTimeMillis, cause })
@@ -84,7 +96,7 @@ export const make = Effect.fnUntraced(function* <A>(
     yield* logSafely(Effect.logWarning(`lost the watch on ${quoted}; ${consequence}, reconnecting: ${cause.message}`))
   })
 
-  const report = (followed: Followed): Effect.Effect<void> => {
+  const report = (followed: Followed): Effect.Effect<void> | undefined => {
     switch (followed._tag) {
       case "Listed":
       case "Changed":
@@ -92,11 +104,10 @@ export const make = Effect.fnUntraced(function* <A>(
       case "Interrupted":
         return interrupt(followed.cause)
       case "Resumed":
-        return Effect.sync(() => {
-          freshness = Freshness.Live()
-          currency.staleSince = undefined
-          publish()
-        })
+        freshness = Freshness.Live()
+        currency.staleSince = undefined
+        publish()
+        return undefined
     }
   }
 
