@@ -13,6 +13,7 @@ import { readFile } from "node:fs/promises"
 import process from "node:process"
 import { Connection } from "../connection.ts"
 import { CommandFailed, exitCodes } from "../failure.ts"
+import { bracketed, hostFlag, portFlag } from "../listening.ts"
 import { library, load } from "../load.ts"
 import { Json, printJson, printNote } from "../output.ts"
 
@@ -29,22 +30,11 @@ const readToken = (file: string): Effect.Effect<string, CommandFailed> =>
       })
   })
 
-/** An address as written in a URL or a `Host` header. */
-const bracketed = (host: string): string => host.includes(":") && !host.startsWith("[") ? `[${host}]` : host
-
 export const console = Command.make(
   "console",
   {
-    port: Flag.Int("port").pipe(
-      Flag.withDescription("The port; 0 selects a free port"),
-      Flag.withMetavar("number"),
-      Flag.withDefault(8500)
-    ),
-    host: Flag.String("host").pipe(
-      Flag.withDescription("The address to bind; any address other than loopback needs a token"),
-      Flag.withMetavar("address"),
-      Flag.withDefault("127.0.0.1")
-    ),
+    port: portFlag(8500),
+    host: hostFlag("The address to bind; any address other than loopback needs a token"),
     allowHosts: Flag.String("allow-host").pipe(
       Flag.withDescription("A host name that browsers may use for the console, besides loopback; may be repeated"),
       Flag.withMetavar("name"),

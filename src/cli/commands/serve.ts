@@ -7,22 +7,15 @@ import * as Effect from "effect/Effect"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { durationFlag, given } from "../instance.ts"
+import { bracketed, hostFlag, portFlag } from "../listening.ts"
 import { load } from "../load.ts"
 import { Json, printJson, printNote } from "../output.ts"
 
 export const serve = Command.make(
   "serve",
   {
-    port: Flag.Int("port").pipe(
-      Flag.withDescription("The port; 0 selects a free port"),
-      Flag.withMetavar("number"),
-      Flag.withDefault(9090)
-    ),
-    host: Flag.String("host").pipe(
-      Flag.withDescription("The address to bind; 0.0.0.0 accepts connections from other hosts"),
-      Flag.withMetavar("address"),
-      Flag.withDefault("127.0.0.1")
-    ),
+    port: portFlag(9090),
+    host: hostFlag("The address to bind; 0.0.0.0 accepts connections from other hosts"),
     services: Flag.String("service").pipe(
       Flag.withDescription("Only this service; may be repeated; needs read permission on these services only"),
       Flag.withMetavar("name"),
@@ -41,7 +34,7 @@ export const serve = Command.make(
       ready: "targets"
     })
     const { hostname, port: bound } = yield* Monitoring.serve(handler, { hostname: host, port })
-    const url = `http://${hostname.includes(":") ? `[${hostname}]` : hostname}:${bound}`
+    const url = `http://${bracketed(hostname)}:${bound}`
     if (yield* Json) yield* printJson({ url })
     else yield* printNote(`serving /metrics, /sd/prometheus, /livez and /readyz on ${url}`)
     // Start following now: the metrics of the services then do not wait for the first request.

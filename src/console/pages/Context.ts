@@ -35,6 +35,33 @@ export const hidden = ({ query }: Context, names: ReadonlyArray<string>): Readon
     html`<input type="hidden" name="${name}" value="${query.get(name)}">`
   )
 
+/** The search field of a filter, the parameter `q`. */
+export const search = ({ query }: Context, placeholder: string): Html =>
+  html`<label>Search <input type="search" name="q" value="${query.get("q")}" placeholder="${placeholder}"></label>`
+
+/** A field of a filter whose parameter `name` is one of some choices, or empty for all. */
+export const select = (
+  { query }: Context,
+  name: string,
+  { all = "all", choices, label }: {
+    readonly label: string
+    readonly choices: ReadonlyArray<string>
+    readonly all?: string
+  }
+): Html => {
+  const option = (choice: string) =>
+    html`<option${
+      choice === query.get(name) ?
+        html`
+          selected
+        ` :
+        nothing
+    }>${choice}</option>`
+  return html`<label>${label} <select name="${name}"><option value="">${all}</option>${
+    choices.map(option)
+  }</select></label>`
+}
+
 /** A column of a table, sortable if it has `sort`. */
 export interface Column {
   readonly label: string

@@ -13,9 +13,9 @@ import { type Html, html } from "../html.ts"
 import { href } from "../layout.ts"
 import { type KeyHistory, keyHistory } from "../reads.ts"
 import { bytes, count, foreign, grouped, leaseText, readable, state, time } from "../text.ts"
-import { fixed, join, live, rows } from "../view.ts"
+import { fixed, join, live } from "../view.ts"
 import { type Context, missing, type Page } from "./Context.ts"
-import { changeColumns, changeRow } from "./timeline.ts"
+import { recentChanges } from "./timeline.ts"
 
 const members = (instance: ServiceInstance): Html =>
   html`
@@ -225,13 +225,7 @@ export const instance: Page = Effect.fnUntraced(function* (context) {
         }`
       ),
       fixed(html`<h2>Changes</h2>`),
-      rows({
-        id: "changes",
-        caption: html`Changes since this console started`,
-        head: changeColumns,
-        rows: changes.slice(0, 50).map((entry) => changeRow(settings, entry)),
-        empty: html`No change since this console started.`
-      })
+      recentChanges(settings, changes, 50)
     ]
   }
 })

@@ -9,7 +9,7 @@ import { href } from "../layout.ts"
 import { leases as readLeases, maxLeases } from "../reads.ts"
 import { count, foreign, leaseText } from "../text.ts"
 import { fixed, join, live, rows } from "../view.ts"
-import { cell, type Page, paged, unknown } from "./Context.ts"
+import { cell, type Page, paged, search, unknown } from "./Context.ts"
 
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
@@ -37,7 +37,7 @@ export const leases: Page = Effect.fnUntraced(function* (context) {
         <p class="lead">A lease that nobody renews expires, and etcd deletes its keys. etcd renews every lease once when
         its leader changes.</p>
         <form data-filter action="${href(settings, ["leases"])}">
-          <label>Search <input type="search" name="q" value="${query.get("q")}" placeholder="lease or key"></label>
+          ${search(context, "lease or key")}
           <noscript><button>Filter</button></noscript>
         </form>
       `),

@@ -8,9 +8,9 @@ import { maxSamples, sampleMillis, type State, states, summaryOf } from "../Flee
 import { type Html, html } from "../html.ts"
 import { href } from "../layout.ts"
 import { count, countsBar, countsText, foreign, grouped, sparkline } from "../text.ts"
-import { fixed, live, rows } from "../view.ts"
+import { fixed, live } from "../view.ts"
 import { type Context, type Page, unknown } from "./Context.ts"
-import { changeColumns, changeRow } from "./timeline.ts"
+import { recentChanges } from "./timeline.ts"
 
 /** How many changes and problems the page lists. */
 const maxShown = 12
@@ -123,13 +123,12 @@ export const overview: Page = (context) =>
           `
         ),
         fixed(html`<h2>Last changes</h2>`),
-        rows({
-          id: "changes",
-          caption: html`Changes since this console started. <a href="${href(settings, ["timeline"])}">Timeline</a>`,
-          head: changeColumns,
-          rows: fleet.entries.slice(0, maxShown).map((entry) => changeRow(settings, entry)),
-          empty: html`No change since this console started.`
-        })
+        recentChanges(
+          settings,
+          fleet.entries,
+          maxShown,
+          html`Changes since this console started. <a href="${href(settings, ["timeline"])}">Timeline</a>`
+        )
       ]
     }
   })

@@ -21,10 +21,12 @@ import {
   type Page,
   paged,
   same,
+  search,
+  select,
   sorting,
   unknown
 } from "./Context.ts"
-import { changeColumns, changeRow } from "./timeline.ts"
+import { recentChanges } from "./timeline.ts"
 
 const columns: ReadonlyArray<Column> = [
   { label: "Instance", sort: "id" },
@@ -165,18 +167,8 @@ export const service: Page = (context) =>
         ),
         fixed(html`
           <form data-filter action="${href(settings, ["services", name])}">
-            <label>Search <input type="search" name="q" value="${query.get(
-              "q"
-            )}" placeholder="id, endpoint, metadata"></label>
-            <label>State <select name="state"><option value="">all</option>${states.map((one) =>
-              html`<option${
-                one === wantedState ?
-                  html`
-                    selected
-                  ` :
-                  ""
-              }>${one}</option>`
-            )}</select></label>
+            ${search(context, "id, endpoint, metadata")}
+            ${select(context, "state", { label: "State", choices: states })}
             ${hidden(context, ["version", "zone", "sort"])}
             <noscript><button>Filter</button></noscript>
             <a class="button" href="${same(context, { format: "json" })}" download="${name}.json">JSON</a>
@@ -218,13 +210,7 @@ export const service: Page = (context) =>
         }),
         live("pages", links),
         fixed(html`<h2>Changes</h2>`),
-        rows({
-          id: "changes",
-          caption: html`Changes since this console started`,
-          head: changeColumns,
-          rows: changes.slice(0, 20).map((entry) => changeRow(settings, entry)),
-          empty: html`No change since this console started.`
-        })
+        recentChanges(settings, changes, 20)
       ]
     }
   })

@@ -11,7 +11,7 @@ import { href } from "../layout.ts"
 import type { Settings } from "../options.ts"
 import { count, countsBar, countsText, foreign, sparkline, time } from "../text.ts"
 import { fixed, join, live, type Row, rows } from "../view.ts"
-import { cell, type Column, head, hidden, type Page, paged, sorting, unknown } from "./Context.ts"
+import { cell, type Column, head, hidden, type Page, paged, search, select, sorting, unknown } from "./Context.ts"
 
 const columns: ReadonlyArray<Column> = [
   { label: "Service", sort: "name" },
@@ -94,20 +94,8 @@ export const services: Page = (context) =>
         fixed(html`
           <h1>Services</h1>
           <form data-filter action="${href(settings, ["services"])}">
-            <label>Search <input type="search" name="q" value="${query.get(
-              "q"
-            )}" placeholder="name of a service"></label>
-            <label>With instances that are <select name="state"><option value="">in any state</option>${states.map((
-              name
-            ) =>
-              html`<option${
-                name === state ?
-                  html`
-                    selected
-                  ` :
-                  ""
-              }>${name}</option>`
-            )}</select></label>
+            ${search(context, "name of a service")}
+            ${select(context, "state", { label: "With instances that are", choices: states, all: "in any state" })}
             ${hidden(context, ["sort"])}
             <noscript><button>Filter</button></noscript>
           </form>

@@ -9,20 +9,20 @@ import { type Html, html } from "../html.ts"
 import { href } from "../layout.ts"
 import type { Settings } from "../options.ts"
 import { count, foreign, state, time } from "../text.ts"
-import { fixed, type Row, rows } from "../view.ts"
-import { cell, type Page, paged } from "./Context.ts"
+import { type Block, fixed, type Row, rows } from "../view.ts"
+import { cell, type Page, paged, search, select } from "./Context.ts"
 
 const events = ["registered", "left", "changed", "rejected", "accepted"] as const
 
 /** The columns of {@link changeRow}. */
-export const changeColumns: Html = html`${
+const changeColumns: Html = html`${
   ["Instance", "Event", "State", "What changed", "When", "Revision"].map((label) => html`<th scope="col">${label}</th>`)
 }`
 
 const leftMark = html`<span class="state left"><svg aria-hidden="true"><use href="#s-left"/></svg>left</span>`
 
 /** A change as a row. */
-export const changeRow = (settings: Settings, entry: Entry): Row => ({
+const changeRow = (settings: Settings, entry: Entry): Row => ({
   key: String(entry.sequence),
   cells: html`
     <th scope="row"><a href="${href(settings, ["services", entry.service])}">${foreign(
@@ -35,6 +35,21 @@ export const changeRow = (settings: Settings, entry: Entry): Row => ({
     ${cell("Revision", entry.revision)}
   `
 })
+
+/** The table of the newest changes, for other pages. */
+export const recentChanges = (
+  settings: Settings,
+  entries: ReadonlyArray<Entry>,
+  maxShown: number,
+  caption: Html = html`Changes since this console started`
+): Block =>
+  rows({
+    id: "changes",
+    caption,
+    head: changeColumns,
+    rows: entries.slice(0, maxShown).map((entry) => changeRow(settings, entry)),
+    empty: html`No change since this console started.`
+  })
 
 /** A change as JSON. */
 export const changeData = ({ instance: _, ...entry }: Entry): unknown => ({
@@ -64,18 +79,8 @@ export const timeline: Page = (context) =>
           <p class="lead">What this console saw since it started, newest first, up to 1000 changes. A change between two
           updates of the watch is shown as one.</p>
           <form data-filter action="${href(settings, ["timeline"])}">
-            <label>Search <input type="search" name="q" value="${query.get(
-              "q"
-            )}" placeholder="service, instance, text"></label>
-            <label>Event <select name="event"><option value="">all</option>${events.map((name) =>
-              html`<option${
-                name === event ?
-                  html`
-                    selected
-                  ` :
-                  ""
-              }>${name}</option>`
-            )}</select></label>
+            ${search(context, "service, instance, text")}
+            ${select(context, "event", { label: "Event", choices: events })}
             <noscript><button>Filter</button></noscript>
           </form>
         `),
