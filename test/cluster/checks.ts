@@ -1,5 +1,5 @@
 /**
- * What upstream's tests of `RunnerStorage` check, and what is promised beyond. They need neither time nor faults.
+ * The checks of upstream's tests of `RunnerStorage`, and of further promises. They need neither time nor faults.
  *
  * @module
  */
@@ -228,7 +228,7 @@ export const checks: ReadonlyArray<Check> = [
               }),
             { concurrency: "unbounded" }
           )
-          // A release of another runner may come between: then the shard counts for the one that has it now.
+          // Another runner may release the shard in between. Then it counts for its current owner.
           const now = yield* Effect.forEach(runners, ({ address, storage }) => storage.refresh(address, shards(12)))
           assert.deepEqual(ids(now.flat()), ids(shards(12)), `round ${round}: ${JSON.stringify(lists.map(ids))}`)
         }

@@ -21,7 +21,7 @@ const version = newest === undefined ? {} : { version: newest }
 const expiration = 9000
 const refresh = 3000
 
-/** What a busy machine may add to the time in which shards move. */
+/** The extra time that moving shards may take on a busy machine. */
 const slack = 10_000
 
 interface Stage {
@@ -86,7 +86,7 @@ const stage: Effect.Effect<Stage, Error, Scope.Scope> = Effect.gen(function* () 
   }
 })
 
-/** Since a point in time: the lines with which runners report that they stopped running a shard. */
+/** The lines since a time in which runners report that they stopped running a shard. */
 const stopsSince = (programs: ReadonlyArray<Program>) =>
   Effect.gen(function* () {
     const before = yield* Effect.forEach(programs, ({ lines }) => Effect.map(lines, ({ length }) => length))
@@ -147,7 +147,7 @@ describe("Effect Cluster on EtcdRunnerStorage", () => {
         assert.deepEqual(yield* stops, [])
         assert.equal((yield* verdict).moves, before)
 
-        // All members at once: for as long as it takes there is no etcd at all.
+        // All members at once, so there is no etcd meanwhile.
         yield* Effect.forEach(cluster.members, (member) => member.kill("SIGKILL"), { concurrency: 3 })
         yield* pause(2 * refresh)
         yield* Effect.forEach(cluster.members, (member) => member.launch)
@@ -166,7 +166,7 @@ describe("Effect Cluster on EtcdRunnerStorage", () => {
         const [first] = cluster.members
         assert.ok(first !== undefined)
         const proxy = yield* makeProxy(first)
-        // Its storage is cut off, its writes are not: they show whether it stops in time.
+        // Only its storage is cut off. Its writes show whether it stops in time.
         const cut = yield* start(1, "unguarded", proxy.endpoint)
         yield* start(2, "unguarded")
         yield* start(3, "unguarded")

@@ -44,7 +44,7 @@ describe("docs/cluster.md", () => {
           etcdctl(etcd, "get", "--prefix", "/effect/cluster/locks/", "--print-value-only"),
           (text) => new Set(text.split("\n").filter((line) => line !== ""))
         )
-        // Every process reaches the counters, wherever they are.
+        // Every process reaches the counters on any runner.
         for (const program of programs) yield* program.awaitLine(/apples is \d+, at port/)
         for (const program of programs) yield* program.awaitLine(/plums is [3-9], at port/)
         const [stopped, ...others] = programs

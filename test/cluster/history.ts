@@ -1,6 +1,6 @@
 /**
- * An independent check of a cluster: reads etcd's history and decides who owned which shard when. It shares no code with
- * the library.
+ * An independent check of a cluster: derives the owner of each shard over time from etcd's history. It shares no code
+ * with the library.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import type { WatchEvent } from "../../src/etcd/messages/watch.ts"
 
 const decoder = new TextDecoder()
 
-/** What a history shows. */
+/** The result of checking a history. */
 export interface Verdict {
   /** Broken rules, in the order of the history. */
   readonly violations: ReadonlyArray<string>
@@ -61,7 +61,7 @@ export const judge = (prefix: string, events: ReadonlyArray<WatchEvent>): Verdic
 /** All events of etcd, from the first revision on. */
 export const historyOf = (etcd: Etcd): Effect.Effect<ReadonlyArray<WatchEvent>, unknown> =>
   Effect.gen(function* () {
-    // The last event of a history that is complete is a write of our own.
+    // The last event of a complete history is a write of our own.
     const { header } = yield* etcd.put({ key: "/end", value: "" })
     const events: Array<WatchEvent> = []
     yield* etcd.watch({ ...prefixRange("/"), startRevision: 1n }).pipe(

@@ -54,7 +54,7 @@ const start = Effect.fnUntraced(function* (operator: Etcd, port: number) {
   return { faults, running, log, exit: Scope.close(scope, Exit.void) }
 })
 
-/** Lets seconds pass, one after the other. */
+/** Advances the clock second by second. */
 const seconds = (count: number) =>
   Effect.forEach(Array.from({ length: count }), () => elapse("1 second"), { discard: true })
 

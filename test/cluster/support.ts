@@ -1,5 +1,5 @@
 /**
- * What the tests of `./cluster` share: runners as their own processes would have them.
+ * Shared by the tests of `./cluster`: runners, each as a process of its own would have it.
  *
  * @module
  */
@@ -15,7 +15,7 @@ export interface RunnerProcess {
   readonly fence: ShardFence
   readonly address: RunnerAddress.RunnerAddress
   readonly register: ReturnType<RunnerStorage.RunnerStorage["Service"]["register"]>
-  /** Ends it in good order. */
+  /** Shuts it down. */
   readonly exit: Effect.Effect<void>
 }
 

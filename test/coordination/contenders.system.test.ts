@@ -30,7 +30,7 @@ const historyOf = (etcd: Etcd): Effect.Effect<ReadonlyArray<WatchEvent>, unknown
   Effect.gen(function* () {
     const { header } = yield* etcd.range({ key: "/" })
     const events: Array<WatchEvent> = []
-    // The last event of a history that is complete is a write of our own.
+    // The last event of a complete history is a write of our own.
     yield* etcd.put({ key: "/end", value: "" })
     yield* etcd.watch({ ...prefix("/"), startRevision: 2n }).pipe(
       Stream.takeUntil((answer) => {
@@ -125,7 +125,7 @@ describe("Lock among other clients", () => {
   })
 
   live(
-    "Go, etcdctl and ours compete under faults: one holder at a time, in order, nobody starves, nothing is left (L1-L6)",
+    "Lock, Go and etcdctl compete under faults: one holder at a time, in order, without starvation or leftovers (L1-L6)",
     () =>
       Effect.gen(function* () {
         const [newest] = versions
@@ -175,7 +175,7 @@ describe("Lock among other clients", () => {
         ctl.interruptUnsafe()
         yield* Scope.close(scope, Exit.void)
         for (const program of [theirs, steady, paused, cut]) yield* program.awaitLine("ended", 20_000)
-        // What was killed goes with its lease, which a change of the leader prolongs.
+        // The key of a killed contender disappears with its lease, which a change of leader prolongs.
         yield* eventually(lineHas(etcd, name, 0))
         const verdict = judge(name, yield* historyOf(etcd))
         assert.deepEqual(verdict.violations, [])

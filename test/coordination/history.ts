@@ -1,5 +1,5 @@
 /**
- * An independent check of a line: reads etcd's history and decides who held when. It shares no code with the library.
+ * An independent check of a line: derives the holder over time from etcd's history. It shares no code with the library.
  *
  * @module
  */
@@ -7,11 +7,11 @@ import type { WatchEvent } from "../../src/etcd/messages/watch.ts"
 
 const decoder = new TextDecoder()
 
-/** What a history shows. */
+/** The result of checking a history. */
 export interface Verdict {
   /** Broken rules, in the order of the history. */
   readonly violations: ReadonlyArray<string>
-  /** For each contender, how many different keys it wrote: how often it held. */
+  /** For each contender, the number of different keys that it wrote, which is how often it held. */
   readonly turns: Readonly<Record<string, number>>
   /** Keys of the line that are left at the end. */
   readonly left: ReadonlyArray<string>

@@ -118,7 +118,7 @@ describe("Lock", () => {
       const two = yield* client
       const second = yield* hold(two, Lock.acquire(name))
       const [, waiting] = yield* lineOf(operator, name)
-      // The key of the waiter goes; its client is not aware, since its heartbeats are slow.
+      // The waiter's key is deleted. Its client does not notice, because its heartbeats are slow.
       yield* two.faults.set([{ method: "leaseKeepAlive", times: 1000, fault: FaultyEtcd.hung }])
       yield* operator.leaseRevoke(BigInt(`0x${waiting}`))
       yield* first.release
@@ -129,7 +129,7 @@ describe("Lock", () => {
     }))
 
   verify(
-    "Lock.acquire fails with LockLost if its key was put again by somebody else meanwhile (L3)",
+    "Lock.acquire fails with LockLost if another process has put its key again meanwhile (L3)",
     () =>
       Effect.gen(function* () {
         const { client, operator } = yield* stage

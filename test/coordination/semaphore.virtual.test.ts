@@ -22,7 +22,7 @@ describe("DistributedSemaphore", () => {
       yield* holders[1]?.release ?? Effect.void
       yield* settle
       assert.equal(holding(), "xxxx...")
-      // The first waiter gives up: nobody else moves.
+      // The first waiter gives up; no other contender moves.
       yield* holders[4]?.interrupt ?? Effect.void
       yield* settle
       assert.equal(holding(), "xxxx...")
@@ -114,7 +114,7 @@ describe("Barrier", () => {
         yield* one.faults.breakWatches()
         yield* elapse("1 minute")
         assert.equal(waiting.exit(), undefined)
-        // As etcd's own recipe opens it.
+        // Opened as by etcd's own recipe.
         yield* operator.deleteRange({ key: "/barriers/start" })
         yield* settle
         assert.deepEqual(waiting.exit(), Exit.void)

@@ -1,5 +1,5 @@
 /**
- * What the tests of coordination share: an embedded etcd and clients that reach it through faults.
+ * Shared by the tests of coordination: an embedded etcd and clients that reach it through faults.
  *
  * @module
  */
@@ -28,9 +28,9 @@ export const stage: Effect.Effect<Stage, never, Scope.Scope> = Effect.map(EtcdMe
   client: FaultyEtcd.make(operator)
 }))
 
-/** What was acquired in a scope of its own, as far as it has been. */
+/** A pending or completed acquisition in a scope of its own. */
 export interface Holder<A, E> extends Started<A, E> {
-  /** What was acquired; `undefined` while it waits, and if it failed. */
+  /** The acquired value; `undefined` while it waits and after a failure. */
   readonly held: () => A | undefined
   readonly release: Effect.Effect<void>
 }

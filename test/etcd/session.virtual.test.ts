@@ -66,7 +66,7 @@ describe("heartbeats", () => {
       yield* elapse("30 seconds").pipe(withDraw(1))
       const [first = 0, second = 0] = yield* timesOf(one, "leaseKeepAlive")
       assert.equal(first, 5000)
-      // The answer is waited for 3 seconds, and then comes a backoff of up to 50 ms.
+      // The call waits 3 seconds for its answer. A backoff of up to 50 ms follows.
       assert.ok(second >= 8000 && second <= 8050, String(second))
       assert.deepEqual(yield* keysIn(operator), before)
       assert.deepEqual(kept.statuses, [[0, "Registered"]])
@@ -115,7 +115,7 @@ describe("heartbeats", () => {
       const one = yield* process()
       const kept = yield* register(one)
       const [lease = 0n] = yield* leasesIn(operator)
-      // The watch of the own key is deaf, so that the heartbeat is what finds out.
+      // The watch of the own key drops events, so that only the heartbeat detects the loss.
       yield* one.faults.silenceWatches
       yield* operator.leaseRevoke(lease)
       yield* elapse(4999)
@@ -142,7 +142,7 @@ describe("heartbeats", () => {
           const [lease = 0n] = yield* leasesIn(operator)
           yield* elapse("12 seconds")
           yield* pause.begin
-          // Its connections do not survive the pause either, so it receives no news.
+          // Its connections do not survive the pause either, so it receives no events.
           yield* one.faults.silenceWatches
           // A leader change can keep a lease alive without heartbeats. Here the operator renews it.
           if (!expired) {
@@ -167,7 +167,7 @@ describe("heartbeats", () => {
 })
 
 describe("the deadline of a lease", () => {
-  /** An etcd whose calls, once `stuck`, never return, whatever their timeouts. */
+  /** An etcd whose calls never return once `stuck`, even after their timeouts. */
   const stuckEtcd = Effect.gen(function* () {
     const etcd = yield* EtcdMemory.make()
     const state = { stuck: false }

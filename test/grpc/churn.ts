@@ -26,13 +26,13 @@ export interface ChurnOptions<E, R> {
 const width = 20
 
 /**
- * Three instances under load. In each round one comes, and as soon as it has responded, the oldest one drains, leaves and
- * stops.
+ * Three instances under load. In each round a new one starts. As soon as it has responded, the oldest one drains,
+ * leaves and stops.
  *
  * **Details**
  *
- * A server stops when the calls have ended that were in flight when its registration ended, whatever time that takes on a
- * busy machine. Any later call that reaches it fails.
+ * A server stops once all calls have ended that were in flight when its registration ended. Any later call that reaches
+ * it fails.
  */
 export const churn = <E, R>({ call, drain, rounds, serve }: ChurnOptions<E, R>) =>
   Effect.gen(function* () {

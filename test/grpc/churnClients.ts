@@ -35,7 +35,7 @@ export const churnClients: ReadonlyArray<ChurnClient> = [
     make: Effect.gen(function* () {
       const transport = yield* ConnectTransport.make(connectNode, { service: "orders", waitFor: "5 seconds" })
       const orders = createClient(Orders, transport)
-      // `Pay` must not run twice, so nothing hides a failure.
+      // `Pay` is not retried, so no retry hides a failure.
       return Effect.map(attempt(() => orders.pay({ value: "1" })), ({ value }) => value)
     })
   }

@@ -13,7 +13,7 @@ type OrdersClient = Client<typeof Orders>
 
 const register = (id: string, { endpoint }: ConnectServer) => registerService("orders", { id, endpoints: [endpoint] })
 
-/** The error of a call, which must be one of ConnectRPC. */
+/** The error of a call. Fails if it is not a `ConnectError`. */
 const failed = (run: () => Promise<unknown>): Effect.Effect<ConnectError, unknown> =>
   Effect.map(Effect.flip(Effect.tryPromise({ try: run, catch: (error) => error })), (error) => {
     assert.ok(error instanceof ConnectError, String(error))

@@ -53,7 +53,7 @@ const registry = createFileRegistry(
   create(FileDescriptorSetSchema, { file: [file_google_protobuf_wrappers.proto, file] })
 )
 
-/** What a generator would write into `orders_pb.ts`. */
+/** The code that a generator would write to `orders_pb.ts`. */
 export const Orders = registry.getService("shop.Orders") as GenService<{
   get: Unary
   pay: Unary
@@ -66,7 +66,7 @@ export interface ConnectServer {
   readonly endpoint: string
   /** The names of the methods that were called. */
   readonly calls: ReadonlyArray<string>
-  /** Destroys all connections, and does not listen any more. */
+  /** Destroys all connections and stops listening. */
   readonly kill: Effect.Effect<void>
 }
 

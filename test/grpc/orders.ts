@@ -30,7 +30,7 @@ export interface OrdersServer {
   readonly calls: () => number
 }
 
-/** What a handler responds with, or the status that it fails with. */
+/** The response of a handler, or the status with which it fails. */
 export type Answer = (request: string) => string | Partial<grpc.StatusObject> | Promise<string>
 
 /** A server on a free port, until the scope closes. It lets calls in flight end. */

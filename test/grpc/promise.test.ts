@@ -1,4 +1,4 @@
-// The resolver as a program without Effect registers it.
+// Registers the resolver as a program without Effect does.
 import * as grpc from "@grpc/grpc-js"
 import { Effect } from "effect"
 import assert from "node:assert/strict"

@@ -149,7 +149,7 @@ describe("GrpcResolver against servers of grpc-js", () => {
     )
 
   live(
-    "GrpcResolver never takes an unknown set for an empty one: calls wait for the first set",
+    "GrpcResolver makes calls wait for the first set instead of treating it as empty",
     () =>
       Effect.gen(function* () {
         const faults = yield* FaultyEtcd.Faults

@@ -13,7 +13,7 @@ const refuses = (title: string, body: (check: Check) => unknown, message: string
   effect(`checkOptions ${title}`, () => Effect.sync(() => assert.equal(messageOf(body), message)))
 
 describe("options", () => {
-  effect("checkOptions returns what its body returns if every option is valid", () =>
+  effect("checkOptions returns the result of its body if every option is valid", () =>
     Effect.sync(() => {
       const checked = checkOptions("registerService", (check) => ({
         ttl: check.duration("ttl", "15 seconds", { min: Duration.seconds(2) }),
@@ -27,7 +27,7 @@ describe("options", () => {
       )
     }))
   refuses(
-    "says that a bare number means milliseconds",
+    "explains that a bare number means milliseconds",
     (check) => check.duration("ttl", 15, { min: Duration.seconds(2) }),
     'cannot call registerService: ttl is 15; it must be a finite duration of at least 2 s, such as "15 seconds"; ' +
       "a bare number means milliseconds"
@@ -78,7 +78,7 @@ describe("options", () => {
     "cannot call registerService: metadata is object; it must be an object"
   )
   effect(
-    "checkOptions lets an exception of its body pass that is not about an option",
+    "checkOptions passes on an exception of its body that is not an InvalidOption",
     () =>
       Effect.sync(() =>
         assert.throws(

@@ -1,4 +1,4 @@
-/** What users log, store or send: every value and error of every entry point as JSON and through `console.log`. */
+/** Every value and error of every entry point as JSON and through `console.log`. */
 import { Effect, Option, Redacted, Schema, Stream } from "effect"
 import assert from "node:assert/strict"
 import { inspect } from "node:util"

@@ -7,7 +7,7 @@ import { describe, live } from "../harness/it.ts"
 
 type Store = string | number | undefined
 
-/** What is in the scope in which a reader gets each message. The reader puts a number into each. */
+/** The content of the scope in which a reader gets each message. The reader puts a number into each scope. */
 const storesOf = (read: (onMessage: Effect.Effect<unknown>) => Effect.Effect<unknown>, send: Effect.Effect<unknown>) =>
   Effect.gen(function* () {
     const storage = new AsyncLocalStorage<Store>()
@@ -25,7 +25,7 @@ const storesOf = (read: (onMessage: Effect.Effect<unknown>) => Effect.Effect<unk
     return found
   })
 
-/** On Deno, numbers that stay would be a chain of scopes that grows. Elsewhere the waits are Effect's own. */
+/** On Deno, numbers that stay would show a growing chain of scopes. Elsewhere the waits are Effect's own. */
 const expected = "Deno" in globalThis ? ["consumer", "consumer", "consumer", "consumer"] : ["consumer", 1, 2, 3]
 
 describe("unchainedCallback", () => {

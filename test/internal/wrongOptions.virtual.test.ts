@@ -1,6 +1,5 @@
 /**
- * Wrong values for the options of every entry point: each is an `InvalidOption` that names the option, never an exception
- * and never accepted.
+ * Invalid values for the options of every entry point. Each must fail with an `InvalidOption` that names the option.
  */
 import { Cause, Duration, Effect, Exit, Layer, ManagedRuntime, Schema, Stream } from "effect"
 import { FetchHttpClient } from "effect/http"
@@ -132,7 +131,7 @@ const environment = Registry.layer().pipe(
   Layer.provideMerge(FetchHttpClient.layer)
 )
 
-/** The option that was refused, or what happened instead. */
+/** The refused option, or the outcome instead. */
 const refusalOf = (exit: Exit.Exit<unknown, unknown>): string => {
   if (Exit.isSuccess(exit)) return "accepted"
   const error = Cause.squash(exit.cause)

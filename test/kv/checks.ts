@@ -36,7 +36,7 @@ export const reader = Effect.fnUntraced(function* <A, E, R>(stream: Stream.Strea
   return Queue.take(queue)
 })
 
-/** The failure of an operation in a form that tests compare. */
+/** The failure of an operation in a form that tests can compare. */
 const failure = <A, E, R>(operation: Effect.Effect<A, E, R>): Effect.Effect<unknown, A, R> =>
   Effect.map(Effect.flip(operation), (error) => {
     if (error instanceof EtcdError) return [error.reason._tag, error.key]
@@ -354,7 +354,7 @@ export const checks: ReadonlyArray<Check> = [
         const [alice, bob] = [onCall.key("alice"), onCall.key("bob")]
         yield* Kv.put(alice, true)
         yield* Kv.put(bob, true)
-        // Each may leave while the other one is on call.
+        // Each is away while the other one is on call.
         const leave = (own: typeof alice, other: typeof bob) =>
           Kv.atomically((txn) =>
             Effect.gen(function* () {

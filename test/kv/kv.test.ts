@@ -46,7 +46,7 @@ describe("Kv with a slow codec", () => {
       const timer = setInterval(() => turns++, 1)
       yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(timer)))
       assert.equal((yield* Kv.getPrefix(slow)).entries.length, 500)
-      // 250 ms in one step would leave no turn.
+      // One step of 250 ms would leave no turn for timers.
       assert.ok(turns >= 5, `${turns} turns`)
       turns = 0
       yield* Kv.watch(slow).pipe(Stream.take(1), Stream.runDrain)

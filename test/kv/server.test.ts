@@ -123,7 +123,7 @@ describe("Lease", () => {
             assert.deepEqual(yield* leaseOf("/app/node"), Option.some(second))
             assert.equal(yield* heartbeat, second)
 
-            // Without a heartbeat, the time that is left and the time since the grant are at most 5 seconds together.
+            // Without a heartbeat, the remaining time plus the time since the grant is at most 5 seconds.
             yield* eventually(Effect.filterOrFail(
               etcd.leaseTimeToLive({ id: kept.id }),
               ({ ttl }) => ttl + Math.floor((performance.now() - keptSince) / 1000) > 5,

@@ -154,7 +154,7 @@ describe("Kv.watch", () => {
       Effect.gen(function* () {
         const { hundred, operator } = yield* setUp
         for (let n = 0; n < 40; n++) yield* hundred(n)
-        // Without faults, which would pass on one response at a time.
+        // Without `FaultyEtcd`, which would pass on one response at a time.
         const pull = yield* Stream.toPull(Stream.provideService(Kv.watch(all, { revision: 2n }), Etcd, operator))
         const sizes: Array<number> = []
         while (sizes.reduce((sum, size) => sum + size, 0) < 4000) {

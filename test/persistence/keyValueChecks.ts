@@ -1,5 +1,5 @@
 /**
- * What upstream's suite of `KeyValueStore` checks, and what is promised beyond.
+ * The checks of upstream's suite of `KeyValueStore`, and of further promises.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import type { Check } from "./Check.ts"
 const bytes = new Uint8Array([0, 42, 255, 128])
 const utf8 = (text: string) => new TextEncoder().encode(text)
 
-/** What a store returns, in a form that can be compared over two stores. */
+/** The result of a store in a form that can be compared between two stores. */
 const look = (store: KeyValueStore.KeyValueStore, key: string) =>
   Effect.all({
     text: store.get(key),

@@ -1,5 +1,5 @@
 /**
- * What upstream's suites of `Persistence` and `PersistedCache` check, and what is promised beyond.
+ * The checks of upstream's suites of `Persistence` and `PersistedCache`, and of further promises.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What upstream's suites of `RateLimiterStore` check, and what is promised beyond.
+ * The checks of upstream's suites of `RateLimiterStore`, and of further promises.
  *
  * @module
  */
@@ -119,7 +119,7 @@ export const checks: ReadonlyArray<Check> = [
         assert.deepEqual(yield* consume(5), [0, 0, 5 * minute])
         assert.deepEqual(yield* consume(1), ["exceeded", minute])
         yield* TestClock.adjust("59 seconds")
-        // Calls that are refused move nothing.
+        // Refused calls change nothing.
         assert.deepEqual(yield* consume(1), ["exceeded", 1000])
         yield* TestClock.adjust("1 second")
         assert.deepEqual(yield* consume(1), [0, 0, 5 * minute])

@@ -1,4 +1,4 @@
-// `./promise` as a program without Effect uses it: no Effect in the bodies of these tests.
+// Uses `./promise` without Effect in the bodies of the tests.
 import assert from "node:assert/strict"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"

@@ -64,7 +64,7 @@ describe(`a process on ${currentRuntime}`, () => {
                 shown?.value === value.replace(`"up"`, `"draining"`) ? Effect.void : Effect.fail(`${shown?.value}`)
             )
           )
-          // What follows within a second counts as the same: a terminal and a task runner may both send it.
+          // A signal within a second of the first counts as the same: a terminal and a task runner may both send it.
           const again = Effect.forever(Effect.andThen(pause(200), running.signal("SIGTERM")))
           assert.deepEqual(yield* Effect.raceFirst(running.exit, again), { code: 143, signal: null })
           yield* eventuallyNothingLeft(server(), namespace)

@@ -91,7 +91,7 @@ describe("Registry with a role for one service", () => {
         })
     )
 
-    // Older versions accept heartbeats of a lease whatever its keys: nothing has to move.
+    // Older versions accept heartbeats of a lease regardless of its keys, so nothing has to move.
     if (isBefore(version, "3.5.30")) return
     live(
       "a shared lease with one key that is no longer permitted moves the others without a gap (R13)",

@@ -16,7 +16,7 @@ interface ChurnClient {
   readonly make: Effect.Effect<Effect.Effect<string, unknown>, unknown, Registry.Registry | Scope.Scope>
 }
 
-/** `Pay` must not run twice, so nothing hides a failure. */
+/** `Pay` is not retried, so no retry hides a failure. */
 const pay = Effect.map(RpcClient.make(Orders), (orders) => orders.Pay({ id: "1" }))
 
 export const churnClients: ReadonlyArray<ChurnClient> = [

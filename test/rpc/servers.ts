@@ -28,7 +28,7 @@ export class Orders extends RpcGroup.make(
   Rpc.make("Ticks", { payload: { count: Schema.Int }, success: Schema.String, stream: true })
 ) {}
 
-/** What the handlers of a server do. */
+/** The handlers of a server. */
 export interface Behaviour {
   readonly get?: (id: string) => Effect.Effect<string, NoSuchOrder>
   readonly pay?: (id: string) => Effect.Effect<string>
@@ -39,7 +39,7 @@ export interface OrdersServer {
   readonly endpoint: string
   /** The calls that have arrived, such as `Get 7`. */
   readonly calls: ReadonlyArray<string>
-  /** Closes all connections, and does not listen any more. */
+  /** Closes all connections and stops listening. */
   readonly kill: Effect.Effect<void>
 }
 
@@ -107,7 +107,7 @@ export const serveHttp = (id: string, behaviour: Behaviour = {}): Effect.Effect<
       server.close()
       server.closeAllConnections()
     })
-    // After the head of its response: Deno's `fetch` sends a request again by itself that has no response at all.
+    // After the head of the response, because Deno's `fetch` repeats a request without any response.
     const kill = Effect.andThen(
       Effect.forEach(open, (response) =>
         Effect.callback<void>((resume) => {

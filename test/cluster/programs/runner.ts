@@ -28,7 +28,7 @@ const shardingConfig = ShardingConfig.layer({
   runnerAddress: Option.some(RunnerAddress.make("localhost", Number(port)))
 })
 
-/** Reports that it owns what it has acquired, whatever etcd says. */
+/** Reports that it owns every shard that it has acquired, without reading etcd. */
 const unfenced = Layer.effect(
   RunnerStorage.RunnerStorage,
   Effect.map(RunnerStorage.RunnerStorage, (storage) =>
@@ -78,7 +78,7 @@ const main = Effect.gen(function* () {
       name,
       Effect.gen(function* () {
         console.log(`runs ${shard}`)
-        // A write that has begun is finished: an entity ends only when etcd has answered it.
+        // A write is never interrupted: an entity ends only after etcd's answer.
         yield* Effect.ignore(Effect.uninterruptible(write)).pipe(
           Effect.andThen(Effect.sleep("50 millis")),
           Effect.forever

@@ -26,7 +26,7 @@ const main = Effect.gen(function* () {
     Effect.andThen(Effect.sync(() => console.log(`holds ${held.revision}`)), Effect.repeat(write(held), { times: 9 }))
   const turn = Lock.withLock(name, { ttl: `${Number(ttl)} seconds` })(work).pipe(
     Effect.catch((error) => Effect.sync(() => console.log(error.message))),
-    // A turn that failed at once is not repeated in a tight loop.
+    // Avoids a tight loop of turns that fail at once.
     Effect.andThen(Effect.sleep("5 millis"))
   )
   yield* Effect.raceFirst(Effect.repeat(turn, Schedule.forever), Deferred.await(ended))

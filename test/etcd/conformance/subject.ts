@@ -125,7 +125,7 @@ export const tombstone = (key: string, mod: bigint) => kv(key, "", { create: 0n,
 export const keysIn = (etcd: Etcd, request: RangeRequest): Effect.Effect<ReadonlyArray<string>, EtcdError> =>
   Effect.map(etcd.range(request), ({ kvs }) => kvs.map(({ key }) => text(key)))
 
-/** A watch, as checks read it. */
+/** A watch for checks. */
 export interface Reader {
   /** The header of `Created`. */
   readonly created: ResponseHeader

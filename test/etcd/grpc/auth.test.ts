@@ -7,7 +7,7 @@ import { describe, live } from "../../harness/it.ts"
 import { eventually } from "../../harness/real.ts"
 import { failureOf, resumed, watching } from "./support.ts"
 
-/** Turns authentication on: `app` may read and write what begins with `ok/`. */
+/** Turns authentication on: `app` may read and write the keys under `ok/`. */
 const protect = (server: EtcdServer) =>
   Effect.forEach([
     "role add app",
@@ -22,7 +22,7 @@ const protect = (server: EtcdServer) =>
 const connect = (server: EtcdServer, password = "s3cret", username = "app") =>
   EtcdGrpc.make({ endpoints: [server.endpoint], username, password: Redacted.make(password) })
 
-/** With a user, the server forgets the tokens it has given to that user. */
+/** With a user, the server drops the tokens of that user. */
 const forgetTokens = (server: EtcdServer) =>
   Effect.gen(function* () {
     yield* etcdctl(server, "--user=root:root", "user", "delete", "app")

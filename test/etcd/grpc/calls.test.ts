@@ -321,7 +321,7 @@ describe("EtcdGrpc calls", () => {
         Effect.forever(Effect.ignore(etcd.status)).pipe(Effect.raceFirst(Effect.sleep("1 second")))
       )
       const accepted = yield* proxy.accepted
-      // One each 100 ms, and one that finds out whether the server uses TLS.
+      // One each 100 ms, and one that checks whether the server uses TLS.
       assert.ok(accepted <= Math.ceil(millis / 100) + 2, `${accepted} connections in ${millis} ms`)
     }))
 

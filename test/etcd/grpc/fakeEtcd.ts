@@ -1,6 +1,6 @@
 /**
- * A server that speaks etcd's protocol and answers what a test wants, also what etcd would never answer. Messages are
- * those of `etcd3`, so this is independent of our own encoding.
+ * A server with etcd's protocol whose answers a test chooses, including answers that etcd never sends. It encodes
+ * messages with `etcd3`, independently of our own encoding.
  *
  * @module
  */
@@ -48,7 +48,7 @@ export interface FakeEtcd {
   readonly reads: () => number
 }
 
-/** A `put` event in the words of `etcd3`. */
+/** A `put` event in the form of `etcd3`. */
 export const event = (key: string, modRevision: number, value: string | Uint8Array = "1") => ({
   type: "Put",
   kv: { key: Buffer.from(key), value: Buffer.from(value), mod_revision: String(modRevision), create_revision: "1" }
@@ -60,8 +60,8 @@ export type Answers = {
 }
 
 /**
- * Starts the server. `onWatch` sees each request of a watch stream, and may send any number of responses. `range` is the
- * response to each read.
+ * Starts the server. `onWatch` runs for each request of a watch stream and may send any number of responses. `range` is
+ * the response to each read.
  */
 export const startFake = (
   onWatch: (ask: WatchAsk, send: (response: object) => void) => void,

@@ -30,7 +30,8 @@ for (const kind of kinds) {
         const { endpoints, server } = yield* behind(kind)
         const etcd = yield* EtcdGrpc.make({ endpoints })
         const names = Array.from({ length: 10 }, (_, index) => `w${index}/`)
-        // The proxy answers a creation before it watches: without a revision, a write in between is lost.
+        // The proxy answers a creation before its own watch is open, so a watch without a start revision loses a write
+        // in between.
         const startRevision = (yield* etcd.range({ key: "w" })).header.revision + 1n
         const watches = yield* Effect.forEach(names, (name) => watching(etcd, { ...prefix(name), startRevision }))
         yield* Effect.forEach(watches, ({ created }) => created)

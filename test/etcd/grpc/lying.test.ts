@@ -13,7 +13,7 @@ import { watching } from "./support.ts"
 
 interface Lie {
   readonly title: string
-  /** What the server sends after it has answered the creation at revision 10. */
+  /** The events that the server sends after it has answered the creation at revision 10. */
   readonly then: (send: (response: object) => void, id: string) => void
   readonly detail: string
 }
@@ -161,7 +161,7 @@ describe("EtcdGrpc watches of a server that breaks the protocol", () => {
             Effect.suspend(() => server.reads() >= 3 ? Effect.void : Effect.fail(`${server.reads()} reads`))
           )
           assert.equal(watch.error, undefined)
-          // The watch, one progress request, and the creation that shows that the server answers.
+          // The watch, one progress request, and the creation that probes the server.
           assert.deepEqual(asks, ["create_request", "progress_request", "create_request"])
         }).pipe(Effect.provide(Logger.layer([logger])))
         assert.deepEqual(lines, [

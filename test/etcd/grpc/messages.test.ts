@@ -1,5 +1,5 @@
 /**
- * Our reading of etcd's answers and our writing of requests beside those of `etcd3`, on random messages.
+ * Compares our codecs with those of `etcd3` on random messages.
  *
  * @module
  */
@@ -56,7 +56,7 @@ interface Definition {
 
 type Service = "Auth" | "Cluster" | "KV" | "Lease" | "Maintenance" | "Watch"
 
-/** With the pool in reach that has the generated stubs. */
+/** Gives access to the pool with the generated stubs. */
 class Stubs extends Etcd3 {
   async definition(service: Service, name: string): Promise<Definition> {
     const { constructor } = await this.pool.withConnection(service, ({ client }) => client)
@@ -82,7 +82,7 @@ const limits = [
   2n ** 63n - 1n
 ]
 
-/** The messages of one run: every value that the seed makes of these, next to each other. */
+/** The messages of one run, made from the seed. */
 const random = (seed: number) => {
   let state = seed
   const below = (limit: number) => {
@@ -112,7 +112,7 @@ const random = (seed: number) => {
 
 const capital = (name: string): string => name.charAt(0).toUpperCase() + name.slice(1)
 
-/** A request, and what `etcd3` is to read in it. */
+/** A request, and the message that `etcd3` must read from it. */
 type Asked<Request> = readonly [request: Request, message: object]
 
 /** The same for requests. */
@@ -270,7 +270,7 @@ const randomRequests = (seed: number) => {
   return { bool, text, signed, whole, range, put, deleteRange, txn, watch }
 }
 
-/** A value in the words of `etcd3`: bytes as hex, integers as text, what is not there left out. */
+/** A value in the form of `etcd3`: bytes as hex, integers as text, missing members left out. */
 const plain = (value: unknown): unknown => {
   if (value instanceof Uint8Array) return Buffer.from(value).toString("hex")
   if (typeof value === "bigint" || typeof value === "number") return String(value)
@@ -284,7 +284,7 @@ const plain = (value: unknown): unknown => {
   )
 }
 
-/** How `etcd3` reads and writes the messages of a method. */
+/** The codec of `etcd3` for the messages of a method. */
 const definitions = Effect.map(
   Effect.acquireRelease(
     Effect.sync(() => new Stubs({ hosts: "127.0.0.1:1" })),
@@ -454,7 +454,7 @@ describe("decode", () => {
         }
       })
       const { kvs } = decodeRange(whole)
-      // Only between two fields of the outermost message does it look like a shorter one.
+      // Only a cut between two fields of the outermost message leaves a valid message.
       assert.equal(kvs.length, 1)
       assert.deepEqual(readable.length, 4)
     }))

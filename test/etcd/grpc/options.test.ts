@@ -83,7 +83,7 @@ describe("EtcdGrpc options", () => {
   )
 
   live(
-    "EtcdGrpc.layer builds while nothing listens",
+    "EtcdGrpc.layer builds while no server is up",
     () => Effect.asVoid(Effect.scoped(Layer.build(EtcdGrpc.layer({ endpoints: nowhere }))))
   )
 

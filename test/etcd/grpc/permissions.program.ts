@@ -5,7 +5,7 @@ import { discover, registerService, Registry } from "../../../mod.ts"
 
 const [endpoint = ""] = process.argv.slice(2)
 
-/** Keeps the process awake; Effect does not. */
+/** Keeps the process alive; Effect does not. */
 const awake = setInterval(() => {}, 1000)
 
 await Effect.gen(function* () {

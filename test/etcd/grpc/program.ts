@@ -5,7 +5,7 @@ import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
 
 const [endpoints = "", work = ""] = process.argv.slice(2)
 
-/** Keeps the process awake while it works; Effect itself does not. */
+/** Keeps the process alive while it works; Effect does not. */
 const awake = setInterval(() => {}, 1000)
 
 await Effect.runPromise(Effect.scoped(Effect.gen(function* () {

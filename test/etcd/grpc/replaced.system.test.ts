@@ -16,7 +16,7 @@ const logged = () => {
   const logger = Logger.make(({ message }) => {
     lines.push(String(Array.isArray(message) ? message.join(" ") : message))
   })
-  /** Waits until the client knows exactly these endpoints. */
+  /** Waits until the client uses exactly these endpoints. */
   const knows = (endpoints: ReadonlyArray<string>) =>
     eventually(Effect.suspend(() => {
       const last = lines.findLast((line) => line.startsWith("the endpoints of etcd are now "))?.slice(30) ?? ""
@@ -75,7 +75,7 @@ describe("EtcdGrpc syncEvery", () => {
           args: ["--advertise-client-urls", "http://localhost:1,http://10.255.255.1:1"]
         })
         const log = logged()
-        // By this name the client is not on loopback, as far as its options show.
+        // With this name, the client's options do not show loopback.
         const url = server.endpoint.replace("127.0.0.1", "0.0.0.0")
         const etcd = yield* EtcdGrpc.make({ endpoints: [url], syncEvery: "100 millis" }).pipe(Effect.provide(log.layer))
         yield* log.knows([url, "http://10.255.255.1:1"])

@@ -77,7 +77,7 @@ describe("EtcdGrpc rotation", () => {
       const password = yield* Ref.make(Redacted.make("one"))
       const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint], username: "app", password: Ref.get(password) })
       yield* etcd.put({ key: "a", value: "1" })
-      // etcd forgets the tokens of a user that is deleted.
+      // etcd drops the tokens of a deleted user.
       yield* run(
         ...["user delete app", "user add app:two", "user grant-role app root"].map((c) => `--user=root:root ${c}`)
       )

@@ -7,8 +7,8 @@ import { eventually } from "../../harness/real.ts"
 import { makeAuthority } from "./certificates.ts"
 
 /**
- * Opens clients one after the other and closes each while it connects: at a moment that moves on, and each tenth when a
- * connection has just been made, which on a busy machine comes later than all those moments.
+ * Opens clients one after the other and closes each while it connects, each a little later than the last. Closes every
+ * tenth one right after a connection was made, which on a busy machine is later than all those times.
  */
 const closeWhileConnecting = (proxy: Proxy, options: Omit<EtcdGrpc.Options, "endpoints">, count: number) =>
   Effect.forEach(Array.from({ length: count }, (_, index) => index), (index) =>

@@ -12,7 +12,7 @@ import { connectedToFirst, failureOf, text, timed, watching } from "./support.ts
 
 const put = (key: string, value: string | Uint8Array): RequestOp => ({ _tag: "Put", request: { key, value } })
 
-/** Streams of one kind that the server has ever been asked for. */
+/** The number of streams of one kind that clients have ever opened on the server. */
 const opened = (server: EtcdServer, method: "LeaseKeepAlive" | "Watch") =>
   server.metric("grpc_server_started_total", `grpc_method="${method}"`)
 
@@ -203,7 +203,7 @@ describe("EtcdGrpc watches", () => {
         const value = new Uint8Array(40_000).fill(120)
         const ops = Array.from({ length: 200 }, (_, i) => put(`big/${String(i).padStart(3, "0")}`, value))
         yield* etcd.txn({ then: ops })
-        // From history, where etcd splits what it sends into messages of its request limit, and from now on.
+        // From history, which etcd splits into messages of its request limit, and from now on.
         const proxy = yield* makeProxy(server)
         const small = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint] })
         const past = yield* watching(small, { ...prefix("big/"), startRevision: 2n })
@@ -245,7 +245,7 @@ describe("EtcdGrpc watches", () => {
           // Long before the heartbeat's own limit.
           assert.ok(millis < 30_000, `${millis} ms`)
           assert.equal((yield* two.failure).reason._tag, "DeadlineExceeded")
-          // The connection is not trusted with anything else either.
+          // No other call uses this connection either.
           assert.equal((yield* Fiber.join(beat)).reason, "Unavailable")
           const none = yield* watching(etcd, { key: "a", ...quick })
           assert.equal((yield* none.failure).reason._tag, "Unavailable")

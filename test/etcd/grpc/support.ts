@@ -21,11 +21,11 @@ const decoder = new TextDecoder()
 
 export const text = (bytes: Uint8Array): string => decoder.decode(bytes)
 
-/** What a watch has said so far. */
+/** The responses of a watch so far. */
 export interface Watching {
   readonly responses: ReadonlyArray<WatchResponse>
   readonly error: EtcdError | undefined
-  /** Waits until the watch has said something that satisfies the predicate. */
+  /** Waits for a response that satisfies the predicate. */
   readonly until: (predicate: (response: WatchResponse) => boolean) => Effect.Effect<WatchResponse, Error>
   /** Waits until the watch has failed. */
   readonly failure: Effect.Effect<EtcdError, Error>
@@ -89,8 +89,8 @@ export const resumed = (etcd: Etcd, request: WatchRequest): Effect.Effect<Watchi
  *
  * **Details**
  *
- * A client prefers its first endpoint, but takes the second one if that is quicker by the head start of the first. So the
- * second one refuses connections until the client is connected.
+ * A client tries its first endpoint first, but takes the second one if that answers sooner. So the second one refuses
+ * connections until the client is connected.
  */
 export const connectedToFirst = (
   first: { readonly endpoint: string },

@@ -55,7 +55,7 @@ describe("EtcdGrpc syncEvery", () => {
 
   live("syncEvery warns once if etcd refuses the member list", () =>
     Effect.gen(function* () {
-      // Older versions show the list to everybody.
+      // Older versions need no permission for the list.
       if (isBefore(versions[0] ?? "", "3.5.30")) return
       const server = yield* startEtcd()
       for (const command of ["user add root:root", "user grant-role root root", "auth enable"]) {

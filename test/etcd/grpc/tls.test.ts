@@ -26,7 +26,7 @@ interface Case {
   readonly title: string
   readonly server?: (certificates: Certificates) => Effect.Effect<Tls, Error>
   readonly client: (certificates: Certificates) => Effect.Effect<EtcdGrpc.Tls, Error>
-  /** What the error must speak of; each runtime has its own words. */
+  /** The pattern of the error, whose wording depends on the runtime. */
   readonly says: RegExp
 }
 
@@ -84,7 +84,7 @@ const refused: ReadonlyArray<Case> = [
   }
 ]
 
-/** A listener that keeps the first bytes of each connection and hangs up. */
+/** A listener that records the first bytes of each connection and closes it. */
 const listen = Effect.acquireRelease(
   Effect.callback<{ readonly server: net.Server; readonly first: Array<Uint8Array> }>((resume) => {
     const first: Array<Uint8Array> = []

@@ -1,6 +1,6 @@
 /*
- * What the engine has beyond the contract: exact virtual time, several clients, and its end. `test/etcd/conformance`
- * tests the contract.
+ * Behaviour of the engine beyond the contract: exact virtual time, several clients, and its end.
+ * `test/etcd/conformance` tests the contract.
  */
 import { Clock, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
@@ -278,7 +278,7 @@ describe("EtcdMemory's compact", () => {
     }))
 })
 
-describe("a watch of EtcdMemory that nobody reads", () => {
+describe("an unread watch of EtcdMemory", () => {
   const fill = (etcd: Etcd, count: number) =>
     Effect.forEach(Array.from({ length: count }, (_, i) => String(i)), (value) => etcd.put({ key: "a", value }), {
       discard: true

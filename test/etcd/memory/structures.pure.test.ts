@@ -41,7 +41,7 @@ describe("toText", () => {
       assert.deepEqual(fromText(toText(string)), bytes)
     }))
 
-  live("toText converts more bytes than a call has arguments", () =>
+  live("toText converts more bytes than a function can take as arguments", () =>
     Effect.sync(() => {
       const bytes = new Uint8Array(1_000_000).fill(0xe9)
       assert.deepEqual(fromText(toText(bytes)), bytes)

@@ -42,7 +42,7 @@ describe("parserOf", () => {
       () =>
         Effect.gen(function* () {
           const parse = yield* parserOf(format)
-          /** The time of the processor, which other processes do not lengthen. */
+          /** The processor time, which does not depend on other processes. */
           const parseMillis = (text: string) => {
             const before = process.cpuUsage()
             parse(text)
@@ -60,7 +60,7 @@ describe("parserOf", () => {
     )
   }
 
-  live("parserOf(yaml) refuses aliases that expand to a tree that nobody can walk", () =>
+  live("parserOf(yaml) refuses aliases that expand to a tree too large to walk", () =>
     Effect.gen(function* () {
       const parse = yield* parserOf("yaml")
       const levels = Array.from({ length: 30 }, (_, index) => `b${index + 1}: &b${index + 1} [*b${index}, *b${index}]`)

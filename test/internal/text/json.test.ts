@@ -33,7 +33,7 @@ describe("parseJson", () => {
     }
   })
 
-  it("parseJson returns what a text says, whatever texts came before", async () => {
+  it("parseJson returns the same for a text after any earlier texts", async () => {
     const key = Schema.String.check(Schema.isMaxLength(3))
     const keys = Schema.Array(Schema.Union([Schema.Literals(["\\", "\t", '"', "\\t", "a", "__proto__", ""]), key]))
     const result = await Effect.runPromise(Arbitrary.checkEffect(Arbitrary.schema(keys), (names) => {

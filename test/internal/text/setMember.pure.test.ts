@@ -6,7 +6,7 @@ import { parseJson } from "../../../src/internal/text/json.ts"
 import { setMember } from "../../../src/internal/text/setMember.ts"
 
 describe("setMember", () => {
-  it("replaces the value of a member and keeps every other character", () => {
+  it("setMember replaces the value of a member and keeps every other character", () => {
     const text =
       ' {\n  "status" : "up",\t"metadata": { "status": [1, {"a": "}\\""}], "big": 12345678901234567890 },\n"x":1e0}\n'
     assert.equal(setMember(text, ["status"], "draining"), text.replace('"up"', '"draining"'))
@@ -16,27 +16,27 @@ describe("setMember", () => {
       text.replace(/\{ "status": .* \}/, "7")
     )
   })
-  it("adds a missing member at the end of its object", () => {
+  it("setMember adds a missing member at the end of its object", () => {
     assert.equal(setMember("{}", ["a"], 1), '{"a":1}')
     assert.equal(setMember("{ }", ["a"], 1), '{"a":1}')
     assert.equal(setMember('{"b":2 }', ["a"], 1), '{"b":2,"a":1 }')
   })
-  it("follows a path, and makes the objects that are missing on it", () => {
+  it("setMember follows a path and adds its missing objects", () => {
     assert.equal(setMember('{"m":{"w":"1","x":2}}', ["m", "w"], "5"), '{"m":{"w":"5","x":2}}')
     assert.equal(setMember('{"m":{"x":2}}', ["m", "w"], "5"), '{"m":{"x":2,"w":"5"}}')
     assert.equal(setMember('{"m":null}', ["m", "w"], "5"), '{"m":{"w":"5"}}')
     assert.equal(setMember("{}", ["m", "w"], "5"), '{"m":{"w":"5"}}')
   })
-  it("changes the last of equal names, which is the one that counts, and reads escaped names", () => {
+  it("setMember changes the last of equal names, and reads escaped names", () => {
     assert.equal(setMember('{"a":1,"a":2}', ["a"], 3), '{"a":1,"a":3}')
     assert.equal(setMember('{"\\u0061":1}', ["a"], 3), '{"\\u0061":3}')
   })
-  it("throws a SyntaxError when the text is not a JSON object", () => {
+  it("setMember throws a SyntaxError when the text is not a JSON object", () => {
     for (const text of ["", "[]", "null", '"a"', "{", '{"a":1,}', "{} {}"]) {
       assert.throws(() => setMember(text, ["a"], 1), SyntaxError, text)
     }
   })
-  it("writes what JSON.parse reads as the old object with the new member, for any object", async () => {
+  it("setMember changes only the member as JSON.parse reads it, for any object", async () => {
     const Json = Schema.Record(
       Schema.String,
       Schema.Union([

@@ -191,12 +191,12 @@ describe("discoverAll", () => {
 
 describe("protection and the wall clock", () => {
   verify(
-    "protect lets instances go after hold when the wall clock is set back by an hour (D10)",
+    "protect releases instances after hold even if the wall clock is set back by an hour (D10)",
     () =>
       Effect.gen(function* () {
         const clock = yield* Clock.Clock
         let offset = 0
-        // Everything else, `adjust` included, is that of the test's clock.
+        // Everything else, including `adjust`, uses the test's clock.
         const jumping: Clock.Clock = Object.assign(Object.create(clock), {
           currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + offset,
           currentTimeMillis: Effect.map(clock.currentTimeMillis, (now) => now + offset)

@@ -91,7 +91,7 @@ describe("discover and code of the user", () => {
     }))
 
   verify(
-    "discover ends with the cause of a schedule that dies, logs it, and the next consumer starts afresh",
+    "discover ends with the defect of its retry schedule and logs it; the next consumer starts a new watch",
     (log) =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -130,7 +130,7 @@ describe("discover and code of the user", () => {
     })]))))
 
   verify(
-    "discover logs at most 20 rejected values a minute, and says how many it did not log (D9)",
+    "discover logs at most 20 rejected values a minute, and the number of the others (D9)",
     (log) =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -273,7 +273,7 @@ describe("sharing a watch", () => {
         const { operator, process } = yield* world
         const { faults, registry } = yield* process()
         yield* putInstance(operator, "a", { weight: 3 })
-        /** Two instances are equal by structure: what differs is private. */
+        /** Two instances are structurally equal; they differ only in private members. */
         class Scaled {
           readonly #factor: number
           constructor(factor: number) {

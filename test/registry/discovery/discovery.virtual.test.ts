@@ -36,7 +36,7 @@ const changesOf = ({ registry }: Pick<Process, "registry">, service: Service.Ser
 const timed = <E>(sets: Stream.Stream<InstanceSet, E>): Stream.Stream<readonly [number, string], E> =>
   Stream.mapEffect(sets, (set) => Effect.map(Clock.currentTimeMillis, (at) => [Math.round(at), show(set)] as const))
 
-/** Asserts that a set is what etcd had at its revision. */
+/** Asserts that a set equals etcd's state at its revision. */
 const assertTrue = Effect.fnUntraced(function* (etcd: Etcd, set: InstanceSet) {
   const { kvs } = yield* Effect.orDie(etcd.range({ ...prefix("/services/orders/"), revision: set.revision }))
   const decoded = kvs.map((kv) => {
@@ -79,7 +79,7 @@ describe("discover", () => {
         const failure = failureOf(sets)
         assert.ok(failure instanceof DiscoveryRefused)
         assert.deepEqual([failure.prefix, failure.cause.reason._tag], ["/services/orders/", "PermissionDenied"])
-        // The next consumer begins anew.
+        // The next consumer opens a new watch.
         yield* one.faults.clear
         const again = yield* collect(one.registry.discover(orders))
         assert.deepEqual(again.seen.map(show), ["Live "])
@@ -386,7 +386,7 @@ describe("discover", () => {
         )
         assert.deepEqual(moved, [17])
         assert.deepEqual(changes.seen.slice(3000).map(describeChange), ["Updated 17"])
-        // A fresh list decodes no more than what is new in it.
+        // A new list decodes only changed values.
         yield* one.faults.outage
         yield* putInstance(operator, "18", { weight: 5 }, lease)
         yield* elapse("1 minute")
@@ -531,7 +531,7 @@ describe("discover", () => {
         yield* one.faults.clear
         yield* elapse("5 seconds")
         assert.deepEqual(sets.seen.map(show), ["Live a", "Stale a", "Live a,b"])
-        // Changes elsewhere only: there is nothing to wait for, and soon that is certain enough.
+        // Only other keys change, so `Live` follows after the catch-up time.
         yield* one.faults.breakWatches()
         yield* operator.put({ key: "elsewhere", value: "" })
         yield* elapse("6 seconds")
@@ -606,7 +606,7 @@ describe("discover", () => {
   )
 
   verify(
-    "discover is Live again as soon as etcd answers, whatever is left of its backoff (D12)",
+    "discover is Live as soon as etcd answers, without waiting for its backoff (D12)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -634,7 +634,7 @@ describe("discover", () => {
           timed(one.registry.discover(orders, { progressEvery: "20 seconds", progressTimeout: "4 seconds" }))
         )
         yield* elapse("50 seconds")
-        // The last thing heard was the progress at 40 seconds.
+        // The last response was the progress at 40 seconds.
         yield* one.faults.silenceWatches
         yield* putInstance(operator, "a")
         yield* elapse(13_999)
@@ -688,7 +688,7 @@ describe("discover", () => {
         yield* removeInstance(operator, "gone")
         yield* elapse("59 seconds")
         assert.deepEqual(sets.seen.map(show), ["Live a,gone"])
-        // Two minutes, give or take the half, and then a second look that long after the first.
+        // Two minutes, jittered by half, then the second comparison that long after the first.
         yield* elapse("3 minutes")
         assert.deepEqual(sets.seen.map(show), ["Live a,gone", "Live a,b"])
         assert.equal(yield* counted("etcd_discovery_reconciliation_repairs_total"), 3)
@@ -800,7 +800,7 @@ describe("discover", () => {
             [0, "Live b,c,d"],
             // Two of four is not more than half.
             [0, "Live c,d"],
-            // Three of four within 30 seconds is: all of them are held, each until its own time.
+            // Three of four within 30 seconds are: all of them are held, each until its own time.
             [10_000, "Live a,b,c,d (held a,b,c)"],
             [30_000, "Live c,d (held c)"],
             [40_000, "Live d"]

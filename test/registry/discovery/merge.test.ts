@@ -33,7 +33,7 @@ const shown = (set: InstanceSet.InstanceSet<unknown> | undefined): ReadonlyArray
 const lastOf = <E>(merged: Stream.Stream<InstanceSet.InstanceSet<unknown>, E>) =>
   Effect.map(Stream.runLast(merged), Option.getOrUndefined)
 
-/** An endpoint on one of few hosts, so that sources share some, in different notations. */
+/** An endpoint on one of a few hosts, in different notations, so that sources share some. */
 const endpointAt = (host: number) =>
   ["http://10.0.0.1", "tcp://10.0.0.1:80", "grpc://10.0.0.2:81/x", "tcp://10.0.0.2:81"][host] ?? ""
 const addressAt = (host: number) => host < 2 ? 1 : 2
@@ -89,7 +89,7 @@ describe("InstanceSet.merge", () => {
   )
 
   property(
-    "is what a merge from scratch would be, whatever changes, and what does not change stays the same object",
+    "InstanceSet.merge equals a merge from scratch after random changes, and unchanged instances stay the same objects",
     Arbitrary.array(Arbitrary.all([int(0, 2), int(0, 3), int(0, 4)]), { minLength: 1, maxLength: 25 }),
     async (operations) => {
       const labels = ["p", "q", "r"]

@@ -364,7 +364,7 @@ describe("discover", () => {
             for (const name of ["payments", "orders", "orders-eu"]) {
               for (let i = 0; i < name.length; i++) yield* registerService(name, { id: `i${i}`, endpoints: ["a:1"] })
             }
-            // Broken values count, keys without a lease or without a service do not.
+            // Invalid values count; keys without a lease or without a service do not.
             yield* etcd.put({ key: `${namespace}/broken/a`, value: "?", lease })
             yield* etcd.put({ key: `${namespace}/unleased/a`, value: "?" })
             for (const key of ["deep/er/still", "loose", "/a", "orders/"]) {

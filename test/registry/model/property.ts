@@ -53,13 +53,13 @@ export const bytes: Arbitrary.Arbitrary<Uint8Array> = Arbitrary.map(
   (codes) => Uint8Array.from(codes, (code) => code > 255 ? 32 + code % 95 : code)
 )
 
-/** Code units as they come, lone surrogates among them. */
+/** Any code units, including lone surrogates. */
 const units = Arbitrary.map(
   Arbitrary.array(int(0, 0xffff), { maxLength: 12 }),
   (codes) => String.fromCharCode(...codes)
 )
 
-/** Texts, among them those that break things. */
+/** Texts, including ones that are likely to break parsers. */
 export const text: Arbitrary.Arbitrary<string> = Arbitrary.flatMap(
   int(0, 3),
   (kind) =>

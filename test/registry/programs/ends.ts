@@ -1,4 +1,4 @@
-// Uses everything for a moment, without runMain, and has nothing more to do then: it must end by itself (D11).
+// Uses everything for a moment, without runMain. Then it must end by itself (D11).
 import { Config, Effect, Stream } from "effect"
 import { discover, discoverChanges, getInstances, listServices, registerService, Registry } from "../../../mod.ts"
 
@@ -20,7 +20,7 @@ const moment = Effect.gen(function* () {
 })
 
 const patience = Effect.gen(function* () {
-  // An etcd that is not there must not hold the process either.
+  // An unreachable etcd must not keep the process alive either.
   const nowhere = Registry.layerEtcd({ endpoints: [yield* Config.String("NOWHERE")] })
   const error = yield* Effect.flip(
     Effect.scoped(registerService("orders", { endpoints: ["a:1"], startupTimeout: "500 millis" })).pipe(

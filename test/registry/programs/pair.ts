@@ -1,4 +1,4 @@
-// Registers itself, waits until it sees its partner, says so, and ends when the partner has gone.
+// Registers itself, waits for its partner, reports it, and ends when the partner has left.
 import { Config, Effect, Logger, Stream } from "effect"
 import { discover, registerService, Registry, runMain } from "../../../mod.ts"
 

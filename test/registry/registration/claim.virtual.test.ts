@@ -81,7 +81,7 @@ describe("claim", () => {
         yield* register(old, { ...a, ttl: "15 seconds" })
         yield* elapse("7 seconds")
         yield* old.faults.outage
-        // startupTimeout does not count while another process's lease is waited for.
+        // startupTimeout does not include the wait for another process's lease.
         const second = yield* start(register(young, { ...elsewhere, startupTimeout: "1 second" }))
         yield* elapse(12_999)
         assert.equal(second.exit(), undefined)
@@ -294,7 +294,7 @@ describe("claim", () => {
         )
         yield* elapse("1 second")
         jump = -3_600_000
-        // A claim that has to begin again, because its wait broke, asks for the time again.
+        // A claim that starts over after a broken wait reads the time again.
         yield* one.faults.breakWatches()
         yield* elapse("6 seconds")
         assert.equal(failureOf(second)?._tag, "InstanceIdTaken")

@@ -10,7 +10,7 @@ import { elapse, keysIn, settle, verify } from "../../harness/virtual.ts"
 
 const key = (index: number) => `/services/orders/i${index}`
 
-/** An etcd whose Txns take 10 ms, what was sent to it, and claims on it. */
+/** An etcd whose Txns take 10 ms, with a record of requests, and claims on it. */
 const setUp = (intercept: (request: TxnRequest) => EtcdError | undefined = () => undefined) =>
   Effect.gen(function* () {
     const etcd = yield* EtcdMemory.make()
@@ -73,7 +73,7 @@ describe("claims of one registry", () => {
         yield* etcd.put({ key: key(150), value: "taken" })
         const claims = yield* claimAll(upTo(250))
         yield* elapse("1 second")
-        // Two alone, then what came meanwhile.
+        // Two alone, then those that arrived meanwhile.
         assert.deepEqual(sizes(txns).toSorted((a, b) => a - b), [0, 0, 48, 100, 100])
         for (const [index, exit] of exitsOf(claims).entries()) {
           assert.ok(Exit.isSuccess(exit))

@@ -12,7 +12,7 @@ const endpointRule =
   "it must be an absolute URL such as http://10.0.0.5:8080, or host:port, without blanks and with a port of 1 to 65535"
 const addressRule = "it must be a host name or an IP address, without a port"
 const weightRule = "it must be a finite number from 0 to 1000000"
-/** What a rule about a duration says of this value. */
+/** The message of the rule for a duration with this value. */
 const durationRule = (value: unknown, bounds: string, example = "15 seconds") =>
   `it must be a finite duration ${bounds}, such as "${example}"${
     typeof value === "number" ? "; a bare number means milliseconds" : ""

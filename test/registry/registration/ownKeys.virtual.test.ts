@@ -95,7 +95,7 @@ describe("the watch of the own key", () => {
       yield* elapse("1 second")
       assert.deepEqual(yield* statuses(all), all.map(() => "Registered"))
       assert.equal(Object.keys(yield* keysIn(operator)).length, 12)
-      // The new history is younger than the claims; its events count all the same.
+      // The new history has lower revisions than the claims. Its events count nevertheless.
       yield* operator.deleteRange({ key: `${folder}i11` })
       yield* elapse("1 second")
       assert.equal(Object.keys(yield* keysIn(operator)).length, 12)

@@ -82,7 +82,7 @@ describe("phase", () => {
       for (const [, after] of statuses) {
         // A tenure has one claim; two Held phases of different tenures never follow one another.
         if (before._tag === "Held" && after._tag === "Held" && before.leaseId !== after.leaseId) continue
-        // A change that is missed would hide a status. One that is reported twice is harmless.
+        // A missed change would hide a status. A repeated report is harmless.
         if (!Phase.hasSameStatus(before, after)) continue
         assert.deepEqual(Phase.statusOf(before), Phase.statusOf(after))
       }
@@ -187,7 +187,7 @@ describe("InstanceIdTaken", () => {
     )
   })
 
-  it("InstanceIdTaken says how to delete a key without a lease", () => {
+  it("InstanceIdTaken explains how to delete a key without a lease", () => {
     const { message } = new InstanceIdTaken({ key, by: holderOf(owner, valueOf(`{"endpoints":["http://b:1"]}`, 0n)) })
     assert.match(message, /the key exists without a lease, with "http:\/\/b:1" since revision 30\. It never expires\./)
     assert.match(message, /etcdctl del "\/services\/orders\/a"/)

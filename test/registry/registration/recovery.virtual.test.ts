@@ -52,7 +52,7 @@ const putsPerSlice = Effect.fnUntraced(function* (operator: Etcd, slices: number
 
 describe("the return of etcd", () => {
   verify(
-    "a registration is back as soon as etcd is, whatever is left of its backoff (D12)",
+    "a registration is back as soon as etcd is, without waiting for its backoff (D12)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -70,7 +70,7 @@ describe("the return of etcd", () => {
   )
 
   verify(
-    "a registration that notices its loss after etcd's return does not rest through it (D12)",
+    "a registration that notices its loss after etcd's return claims at once (D12)",
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
@@ -89,7 +89,7 @@ describe("the return of etcd", () => {
         yield* settle
         assert.equal(yield* statusOf(kept), "Registered")
         assert.deepEqual(kept.statuses.slice(-2).map(([, tag]) => tag), ["Recovering", "Registered"])
-        // Once: a key that is deleted again and again is not put again and again at once.
+        // Once: if a key is deleted repeatedly, only the first put follows at once.
         yield* operator.deleteRange({ key: keyOfA })
         yield* settle
         assert.equal(yield* statusOf(kept), "Recovering")

@@ -151,7 +151,7 @@ describe("registerService", () => {
         yield* one.faults.blackhole
         yield* elapse("1 hour")
         yield* one.faults.clear
-        // What is under way ends at its deadline, 3 seconds at most.
+        // A pending call ends at its deadline, after 3 seconds at most.
         yield* elapse("8 seconds")
         assert.equal(yield* statusOf(kept), "Registered")
         assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
@@ -391,7 +391,7 @@ describe("registerService", () => {
     () =>
       Effect.gen(function* () {
         const { operator, process } = yield* world
-        // The engine answers at once; an etcd takes its time.
+        // The engine answers at once; a server does not.
         const fault = FaultyEtcd.meanwhile(() => Effect.repeat(Effect.yieldNow, { times: 9 }))
         let completed = 0
         for (let yields = 0; yields < 60; yields++) {
@@ -510,7 +510,7 @@ describe("a write whose answer is lost", () => {
           const exit = started.exit()
           assert.ok(exit !== undefined && Exit.isSuccess(exit), claim)
           const { kvs: [kv] } = yield* operator.range({ key: keyOfA })
-          // Recognised, not put once more.
+          // The lost answer is recognised; the key is not put again.
           assert.equal(kv?.version, 1n)
           assert.deepEqual(
             yield* exit.value.registration.status.get,

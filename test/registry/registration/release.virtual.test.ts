@@ -350,7 +350,7 @@ describe("health", () => {
             yield* elapse((failures - 1) * 1000)
             check.fails = false
             yield* elapse("1 second")
-            // One success, and the count begins anew.
+            // One success resets the count.
             check.fails = true
             yield* elapse((failures - 1) * 1000)
           }
