@@ -53,10 +53,10 @@ export class GrpcStatus {
   static of(error: unknown): GrpcStatus {
     if (error instanceof GrpcStatus) return error
     const { code, details } = Object(error) as { readonly code?: unknown; readonly details?: unknown }
-    return new GrpcStatus(
-      typeof code === "number" ? code : 14,
-      typeof details === "string" && details !== "" ? details : messageOf(error)
-    )
+    if (typeof code === "number") return new GrpcStatus(code, typeof details === "string" ? details : "")
+    // grpc-js has no code for a message in an encoding that it does not know.
+    const text = messageOf(error)
+    return new GrpcStatus(14, text.startsWith("undefined ") ? "unreadable response" : text)
   }
 }
 
@@ -126,7 +126,13 @@ export const reasonOfText = (detail: string): EtcdErrorReason | undefined =>
   isOfEtcd(detail) ? texts.find(([text]) => detail.includes(text))?.[1](detail) : undefined
 
 /** The start of etcd's own errors. Proxies and meshes use the same status codes with other texts. */
-const isOfEtcd = (detail: string): boolean => /\b(?:etcdserver|auth|mvcc):/.test(detail)
+const isOfEtcd = (detail: string): boolean => /(?:^|\bdesc = )(?:etcdserver|auth|mvcc):/.test(detail)
+
+/** An older etcd lacks some methods, but none of these services: another server has answered. */
+const unimplemented: Reason = (detail) =>
+  /^unknown (?:method|service)/.test(detail) && !/etcdserverpb\.(?:KV|Lease|Watch)$/.test(detail) ?
+    new Unimplemented({ detail }) :
+    unavailable(detail)
 
 /** By gRPC status code: the reason for an error of etcd that no text has decided. */
 const codesOfEtcd: ReadonlyMap<number, Reason> = new Map<number, Reason>([
@@ -136,20 +142,19 @@ const codesOfEtcd: ReadonlyMap<number, Reason> = new Map<number, Reason>([
   [7, (detail) => new PermissionDenied({ detail })],
   [9, (detail) => new FailedPrecondition({ detail })],
   [11, invalid], // OUT_OF_RANGE: a future revision, a TTL that is too large
+  [15, unknown], // DATA_LOSS: a corrupt cluster
   [16, (detail) => new Unauthenticated({ detail })]
 ])
 
-/** By gRPC status code: the reason for an error of anything between etcd and this process, or of grpc-js. */
+/** By gRPC status code: the reason for an error that is not etcd's. All others are `Unavailable`. */
 const codes: ReadonlyMap<number, Reason> = new Map<number, Reason>([
-  [1, unavailable], // CANCELLED by the server
+  [2, unknown],
   [4, (detail) => new DeadlineExceeded({ detail })],
-  [7, unavailable], // PERMISSION_DENIED by a proxy: HTTP 403
-  [8, unavailable], // RESOURCE_EXHAUSTED: too many requests or pings
-  [10, unavailable], // ABORTED
-  [12, (detail) => new Unimplemented({ detail })],
-  [13, (detail) => /RST_STREAM|stream|connection|socket/i.test(detail) ? unavailable(detail) : unknown(detail)],
-  [14, unavailable],
-  [16, unavailable] // UNAUTHENTICATED by a proxy: HTTP 401
+  [12, unimplemented],
+  [
+    13,
+    (detail) => /RST_STREAM|stream|connection|socket|decompress/i.test(detail) ? unavailable(detail) : unknown(detail)
+  ]
 ])
 
 /** The reason for a status code and its text. */
@@ -159,7 +164,7 @@ const reasonOf = (code: number, detail: string): EtcdErrorReason => {
   const http = /^Received HTTP status code (\d+)/.exec(detail)?.[1]
   if (http !== undefined) return unavailable(`HTTP status ${http} instead of a response of etcd`)
   return reasonOfText(detail) ??
-    ((isOfEtcd(detail) ? codesOfEtcd.get(code) : undefined) ?? codes.get(code) ?? unknown)(detail)
+    ((isOfEtcd(detail) ? codesOfEtcd.get(code) : undefined) ?? codes.get(code) ?? unavailable)(detail)
 }
 
 /**

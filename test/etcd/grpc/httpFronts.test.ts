@@ -48,10 +48,10 @@ const grpc = (code: number, message: string) => (stream: ServerHttp2Stream): voi
     "grpc-message": message
   }, { endStream: true })
 
-const bytes = (message: Uint8Array) => (stream: ServerHttp2Stream): void => {
-  stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true })
+const bytes = (message: Uint8Array, flag = 0, headers = {}) => (stream: ServerHttp2Stream): void => {
+  stream.respond({ ":status": 200, "content-type": "application/grpc", ...headers }, { waitForTrailers: true })
   stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }))
-  stream.end(Buffer.from([0, 0, 0, 0, message.length, ...message]))
+  stream.end(Buffer.from([flag, 0, 0, 0, message.length, ...message]))
 }
 
 const fronts: ReadonlyArray<readonly [title: string, answer: (stream: ServerHttp2Stream) => void]> = [
@@ -64,7 +64,18 @@ const fronts: ReadonlyArray<readonly [title: string, answer: (stream: ServerHttp
   ["its own PERMISSION_DENIED", grpc(7, "RBAC: access denied")],
   ["its own UNAUTHENTICATED", grpc(16, "Jwt is missing")],
   ["its own UNAVAILABLE", grpc(14, "upstream connect error")],
-  ["bytes that are no message", bytes(new Uint8Array([0x0a, 0x7f, 1]))]
+  ["a PERMISSION_DENIED of an external check", grpc(7, "ext auth: permission denied")],
+  ["its own INVALID_ARGUMENT", grpc(3, "bad header")],
+  ["its own NOT_FOUND", grpc(5, "no route")],
+  ["its own FAILED_PRECONDITION", grpc(9, "no cluster")],
+  ["its own OUT_OF_RANGE", grpc(11, "too far")],
+  ["its own UNIMPLEMENTED", grpc(12, "")],
+  ["the UNIMPLEMENTED of another gRPC server", grpc(12, "unknown service etcdserverpb.KV")],
+  ["its own DATA_LOSS", grpc(15, "lost")],
+  ["a status that gRPC does not have", grpc(99, "")],
+  ["bytes that are no message", bytes(new Uint8Array([0x0a, 0x7f, 1]))],
+  ["a message that was compressed by an unknown method", bytes(new Uint8Array([8, 8]), 1)],
+  ["a message that is no gzip", bytes(new Uint8Array([8, 8]), 1, { "grpc-encoding": "gzip" })]
 ]
 
 describe("EtcdGrpc behind an HTTP proxy", () => {
@@ -83,10 +94,23 @@ describe("EtcdGrpc behind an HTTP proxy", () => {
           ]
           for (const { endpoint: at, message, reason, retryable } of errors) {
             assert.deepEqual([reason._tag, retryable, at], ["Unavailable", true, endpoint], message)
+            assert.doesNotMatch(message, /undefined/)
           }
         })
     )
   }
+
+  live(
+    "a call moves to the next endpoint if another server than etcd answers at the first",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startEtcd()
+        const stranger = yield* startHttp(grpc(12, "unknown service etcdserverpb.KV"))
+        const etcd = yield* EtcdGrpc.make({ endpoints: [stranger, server.endpoint] })
+        yield* Effect.flip(etcd.put({ key: "a", value: "1" }))
+        yield* etcd.put({ key: "a", value: "2" })
+      })
+  )
 
   live("discover survives an error page of a proxy before its first set (D7)", () =>
     Effect.gen(function* () {
