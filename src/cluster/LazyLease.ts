@@ -3,12 +3,13 @@
  *
  * @module
  */
-import { type Duration, Effect, Semaphore } from "effect"
+import { type Context, type Duration, Effect, Semaphore } from "effect"
 import type { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { LeaseId } from "../etcd/messages/lease.ts"
 import * as Session from "../etcd/Session.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
+import { Timers } from "../internal/time/Timers.ts"
 
 /** See the module's description. */
 export class LazyLease {
@@ -100,6 +101,10 @@ export class LazyLease {
 
   /** Revokes the lease for good. Logs a warning if etcd does not answer in time. */
   release(timeout: Duration.Duration): Effect.Effect<void> {
-    return Effect.suspend(() => this.#id === undefined ? Effect.void : Session.release(this.#etcd, this.#id, timeout))
+    return Effect.contextWith((context: Context.Context<never>) =>
+      this.#id === undefined ?
+        Effect.void :
+        Effect.asVoid(Session.release(this.#etcd, new Timers(context), this.#id, timeout))
+    )
   }
 }

@@ -31,10 +31,12 @@ import type { Etcd } from "./Etcd.ts"
 import type { LeaseId } from "./messages/lease.ts"
 import type { ResponseHeader } from "./messages/ResponseHeader.ts"
 import { DeadlineExceeded, EtcdError } from "./EtcdError.ts"
+import { lastingRetry } from "../internal/lasting.ts"
 import { Deadline } from "../internal/time/Deadlines.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
 import { Steps } from "../internal/time/Steps.ts"
 import type { Timers } from "../internal/time/Timers.ts"
+import { withLimit } from "../internal/time/withLimit.ts"
 import * as Backoff from "./Backoff.ts"
 import type { Ttl } from "./Ttl.ts"
 import { logSafely } from "../internal/logSafely.ts"
@@ -48,10 +50,14 @@ export interface Session {
   readonly expiresAt: () => number
   /** Completes with the cause when the lease is lost. */
   readonly lost: Effect.Effect<EtcdError>
+  /** Calls `report` when the lease is lost, at once if it is. The returned function ends that. */
+  readonly onLost: (report: (cause: EtcdError) => void) => () => void
   /** Revokes the lease now instead of when the scope closes; takes at most `timeout`. */
   readonly release: (timeout: Duration.Duration) => Effect.Effect<void>
   /** Ends the heartbeats without revoking the lease. The caller revokes it, or it expires. */
   readonly forget: Effect.Effect<void>
+  /** Whether the lease could not be revoked when the session ended: etcd keeps it, and its keys, until it expires. */
+  readonly isLeft: () => boolean
 }
 
 /** How to keep a lease. */
@@ -121,24 +127,31 @@ export const leaseAgeMillis = (id: LeaseId, nowMillis: number): number => {
   return Number(BigInt.asUintN(16, BigInt(Math.floor(nowMillis / 1000)) - granted)) * 1000
 }
 
-/** The time limit of a call: at most a third of the time to live, so that two more attempts fit. */
-const callMillis = (ttl: Ttl): number => Math.min(maxCallMillis, ttl.seconds * 1000 / 3)
-
 /**
- * Fails a call about a lease that has no answer within the limit of R9, even if the client's own timeouts are longer.
+ * The limit of a call about a lease (R9): a third of the time to live, so that two more attempts fit.
+ *
+ * A grant or a claim that got no answer within its limit is repeated with twice the limit, up to the time to live. On an
+ * overloaded machine each answer may take longer than a third, and with a fixed limit a registration would never get in.
+ * Heartbeats keep the third. They replace a silent connection, which ends the longer call as well, and the expiry of the
+ * lease depends on neither.
  */
-export const withinLimit = <A>(
-  call: Effect.Effect<A, EtcdError>,
-  method: string,
-  ttl: Ttl
-): Effect.Effect<A, EtcdError> => within(call, method, callMillis(ttl))
+export const callMillis = (ttl: Ttl, attemptsWithoutAnswer: number = 0): number =>
+  Math.min(ttl.seconds * 1000, Math.min(maxCallMillis, ttl.seconds * 1000 / 3) * 2 ** attemptsWithoutAnswer)
 
-const within = <A>(call: Effect.Effect<A, EtcdError>, method: string, millis: number): Effect.Effect<A, EtcdError> =>
-  Effect.timeoutOrElse(call, {
-    duration: millis,
-    orElse: () =>
+/** Whether a call failed because it got no answer within its time. */
+export const isUnanswered = ({ reason }: EtcdError): boolean => reason._tag === "DeadlineExceeded"
+
+/** Fails a call that has no answer within `millis`, whatever the client's own timeouts are. */
+export const within = <A>(
+  call: Effect.Effect<A, EtcdError>,
+  timers: Timers,
+  method: string,
+  millis: number
+): Effect.Effect<A, EtcdError> =>
+  withLimit(call, timers, millis, () =>
+    Exit.fail(
       new EtcdError({ reason: new DeadlineExceeded({ detail: `no answer within ${Math.round(millis)} ms` }), method })
-  })
+    ))
 
 /** A lease from its grant on. All times are milliseconds of the monotonic clock. */
 class Lease {
@@ -149,8 +162,8 @@ class Lease {
   readonly onLost: (cause: EtcdError) => void
   readonly nextHeartbeat: Deadline
   readonly expiry: Deadline
-  /** `gone`: etcd reported that the lease does not exist, so there is nothing to revoke. */
-  state: "unconfirmed" | "held" | "lost" | "gone" | "released" = "unconfirmed"
+  /** `gone`: etcd reported that the lease does not exist. `left`: the lease could not be revoked. */
+  state: "unconfirmed" | "held" | "lost" | "gone" | "released" | "left" = "unconfirmed"
   /** Seconds from a heartbeat to the end of the lease, as granted. A later response may not prolong them. */
   ttlSeconds = 0
   /** When etcd may drop the lease. */
@@ -310,43 +323,62 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
     open: Effect.fnUntraced(function* (options) {
       const { releaseTimeout, retry, ttl } = options
       const lost = Deferred.makeUnsafe<EtcdError>()
+      const reports = new Set<(cause: EtcdError) => void>()
+      let lostBy: EtcdError | undefined
       const leaseId = newLeaseId(yield* Clock.currentTimeMillis)
-      const lease = new Lease(leaseId, options, keeper, (cause) => Deferred.doneUnsafe(lost, Exit.succeed(cause)))
+      const lease = new Lease(leaseId, options, keeper, (cause) => {
+        lostBy = cause
+        Deferred.doneUnsafe(lost, Exit.succeed(cause))
+        for (const report of reports) report(cause)
+      })
 
       const end = (timeout: Duration.Duration) =>
         Effect.suspend(() => {
           const { state } = lease
           keeper.leave(lease)
+          if (state === "left") return Effect.void
           lease.state = "released"
           if (state === "gone" || state === "released") return Effect.void
-          return state === "held" ? release(etcd, leaseId, timeout) : abandon(etcd, leaseId, timeout)
+          const isRevoked = state === "held" ?
+            release(etcd, timers, leaseId, timeout) :
+            abandon(etcd, timers, leaseId, timeout)
+          return Effect.map(isRevoked, (isRevoked) => {
+            if (!isRevoked) lease.state = "left"
+          })
         })
       yield* Effect.addFinalizer(() => end(releaseTimeout))
 
+      let attemptsWithoutAnswer = 0
       const confirmed = (
         method: string,
-        request: Effect.Effect<{ readonly header: ResponseHeader; readonly ttl: number }, EtcdError>
+        request: (
+          limitMillis: number
+        ) => Effect.Effect<{ readonly header: ResponseHeader; readonly ttl: number }, EtcdError>
       ) =>
-        Effect.flatMap(
-          monotonicMillis,
-          (sentAt) =>
-            Effect.map(within(request, method, lease.callMillis), ({ header, ttl }) => ({
-              sentAt,
-              ttl,
-              revision: header.revision
-            }))
-        )
-      const grant = confirmed("leaseGrant", etcd.leaseGrant({ id: leaseId, ttl: ttl.seconds })).pipe(
+        Effect.flatMap(monotonicMillis, (sentAt) => {
+          const limitMillis = callMillis(ttl, attemptsWithoutAnswer)
+          return Effect.map(within(request(limitMillis), timers, method, limitMillis), ({ header, ttl }) => ({
+            sentAt,
+            ttl,
+            revision: header.revision
+          }))
+        })
+      const grant = confirmed("leaseGrant", () => etcd.leaseGrant({ id: leaseId, ttl: ttl.seconds })).pipe(
         // An earlier attempt was applied.
         Effect.catchIf(
           (error) => error.reason._tag === "LeaseExists",
-          () => confirmed("leaseKeepAlive", etcd.leaseKeepAlive({ id: leaseId, timeout: lease.callMillis }))
+          () => confirmed("leaseKeepAlive", (timeout) => etcd.leaseKeepAlive({ id: leaseId, timeout }))
+        ),
+        Effect.tapError((error) =>
+          Effect.sync(() => {
+            if (isUnanswered(error)) attemptsWithoutAnswer += 1
+          })
         ),
         Effect.uninterruptible
       )
       const granted = yield* retry === undefined ?
         grant :
-        Effect.retry(grant, { schedule: retry, while: (error) => error.retryable })
+        lastingRetry(grant, { schedule: retry, while: (error) => error.retryable })
       lease.ttlSeconds = Math.min(granted.ttl, Math.max(ttl.seconds, maxMinimumSeconds))
       keeper.keep(lease, granted.sentAt, granted.ttl)
       return {
@@ -354,37 +386,59 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
         grantedAt: granted.revision,
         expiresAt: () => lease.deadline,
         lost: Deferred.await(lost),
+        onLost: (report) => {
+          if (lostBy === undefined) reports.add(report)
+          else report(lostBy)
+          return () => reports.delete(report)
+        },
         release: end,
         forget: Effect.sync(() => {
           keeper.leave(lease)
           lease.state = "released"
-        })
+        }),
+        isLeft: () => lease.state === "left"
       }
     })
   }
 }
 
-const revoke = (etcd: Etcd, id: LeaseId): Effect.Effect<void, EtcdError> =>
+/** Succeeds with `true` once etcd has revoked the lease. */
+const revoke = (etcd: Etcd, id: LeaseId): Effect.Effect<boolean, EtcdError> =>
   etcd.leaseRevoke(id).pipe(
-    Effect.asVoid,
     Effect.catchIf((error) => error.reason._tag === "LeaseNotFound", () => Effect.void),
-    Effect.retry(Backoff.untilBack(Backoff.heartbeat, etcd.recovered))
+    Effect.retry(Backoff.untilBack(Backoff.heartbeat, etcd.recovered)),
+    Effect.as(true)
   )
 
-/** Revokes a lease that may still be held. Logs a warning if etcd does not answer within `timeout`. */
-export const release = (etcd: Etcd, id: LeaseId, timeout: Duration.Duration): Effect.Effect<void> =>
-  revoke(etcd, id).pipe(
-    Effect.timeoutOption(timeout),
-    Effect.flatMap(Option.match({
-      onSome: () => Effect.void,
-      onNone: () =>
+const notRevoked = Exit.succeed(false)
+
+/**
+ * Revokes a lease that is held, or may still be. Returns whether etcd has revoked it. If etcd does not answer within
+ * `timeout` or refuses, logs a warning.
+ */
+export const release = (
+  etcd: Etcd,
+  timers: Timers,
+  id: LeaseId,
+  timeout: Duration.Duration
+): Effect.Effect<boolean> =>
+  withLimit(revoke(etcd, id), timers, Duration.toMillis(timeout), () => notRevoked).pipe(
+    Effect.tap((isRevoked) =>
+      isRevoked ?
+        Effect.void :
         logSafely(Effect.logWarning(`etcd did not answer in time: lease ${id.toString(16)} is left to expire`))
-    })),
+    ),
     Effect.catch((error) =>
-      logSafely(Effect.logWarning(`cannot revoke lease ${id.toString(16)}: it is left to expire`, error))
+      Effect.as(
+        logSafely(Effect.logWarning(`cannot revoke lease ${id.toString(16)}: it is left to expire`, error)),
+        false
+      )
     )
   )
 
-/** Revokes a lease that may not exist, for at most 2 seconds. */
-const abandon = (etcd: Etcd, id: LeaseId, timeout: Duration.Duration): Effect.Effect<void> =>
-  revoke(etcd, id).pipe(Effect.timeoutOption(Math.min(abandonMillis, Duration.toMillis(timeout))), Effect.ignore)
+/** Revokes a lease that may not exist, for at most 2 seconds. Returns whether etcd has revoked it. */
+const abandon = (etcd: Etcd, timers: Timers, id: LeaseId, timeout: Duration.Duration): Effect.Effect<boolean> =>
+  Effect.catch(
+    withLimit(revoke(etcd, id), timers, Math.min(abandonMillis, Duration.toMillis(timeout)), () => notRevoked),
+    () => notRevoked
+  )

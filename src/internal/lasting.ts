@@ -6,8 +6,9 @@
  *
  * @module
  */
-import { Effect, Exit, Fiber } from "effect"
+import { Effect, Exit, Fiber, Option, Result, type Schedule } from "effect"
 import { AsyncResource } from "node:async_hooks"
+import { Steps } from "./time/Steps.ts"
 
 const root = new AsyncResource("effect-etcd/lasting")
 
@@ -46,3 +47,22 @@ export const lasting = <E, R>(step: Effect.Effect<unknown, E, R>): Effect.Effect
       })
     })
   )
+
+/** `Effect.retry` that keeps no memory for each attempt, see {@link lasting}. The first attempt has no fiber of its own. */
+export const lastingRetry = <A, E, R>(
+  self: Effect.Effect<A, E, R>,
+  options: { readonly schedule: Schedule.Schedule<unknown, E>; readonly while: (error: E) => boolean }
+): Effect.Effect<A, E, R> =>
+  Effect.catch(self, (first) => {
+    const steps = new Steps(options.schedule)
+    let error = first
+    const step = Effect.gen(function* () {
+      const delay = options.while(error) ? yield* steps.next(error) : Option.none()
+      if (Option.isNone(delay)) return yield* Effect.fail(Exit.fail(error))
+      yield* Effect.sleep(delay.value)
+      const result = yield* Effect.result(self)
+      if (Result.isSuccess(result)) return yield* Effect.fail(Exit.succeed(result.success))
+      error = result.failure
+    })
+    return Effect.catch(lasting(step), (exit) => exit)
+  })

@@ -1,7 +1,7 @@
-import { Effect, Exit } from "effect"
+import { Effect, Exit, Schedule } from "effect"
 import assert from "node:assert/strict"
 import { AsyncLocalStorage } from "node:async_hooks"
-import { lasting } from "../../src/internal/lasting.ts"
+import { lasting, lastingRetry } from "../../src/internal/lasting.ts"
 import { describe } from "../harness/it.ts"
 import { elapse, settle, start, verify } from "../harness/virtual.ts"
 
@@ -47,4 +47,42 @@ describe("lasting", () => {
         assert.deepEqual(found, [undefined, undefined, undefined, undefined])
       })
   )
+
+  verify(
+    "lastingRetry repeats as its schedule says, until success or an error that is final",
+    () =>
+      Effect.gen(function* () {
+        let attempts = 0
+        const attempt = Effect.suspend(() => ++attempts % 4 === 0 ? Effect.succeed(attempts) : Effect.fail(attempts))
+        const retry = (times: number, last = Infinity) =>
+          lastingRetry(attempt, {
+            schedule: Schedule.max([Schedule.spaced("1 second"), Schedule.recurs(times)]),
+            while: (error) => error < last
+          })
+        const succeeds = yield* start(retry(10))
+        yield* elapse("2999 millis")
+        assert.deepEqual([attempts, succeeds.exit()], [3, undefined])
+        yield* elapse(1)
+        assert.deepEqual(succeeds.exit(), Exit.succeed(4))
+        const runsOut = yield* start(retry(1))
+        yield* elapse("1 second")
+        assert.deepEqual(runsOut.exit(), Exit.fail(6))
+        const isFinal = yield* start(retry(10, 7))
+        assert.deepEqual(isFinal.exit(), Exit.fail(7))
+      })
+  )
+
+  verify("each attempt of lastingRetry after the first starts in the same async scope", () =>
+    Effect.gen(function* () {
+      const storage = new AsyncLocalStorage<number>()
+      const found: Array<number | undefined> = []
+      const attempt = Effect.suspend(() => {
+        found.push(storage.getStore())
+        storage.enterWith(found.length)
+        return found.length === 5 ? Effect.void : Effect.fail("again")
+      })
+      yield* start(lastingRetry(attempt, { schedule: Schedule.spaced("1 second"), while: () => true }))
+      yield* elapse("10 seconds")
+      assert.deepEqual(found, [undefined, undefined, undefined, undefined, undefined])
+    }))
 })

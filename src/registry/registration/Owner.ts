@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { Cause, Deferred, Effect, Queue, Result, type Scope } from "effect"
+import { Cause, Deferred, Effect, Result, type Scope } from "effect"
 import type { LeaseId } from "../../etcd/messages/lease.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
+import { Inbox } from "../../internal/Inbox.ts"
 import { Latest } from "../../internal/Latest.ts"
 import { Steps } from "../../internal/time/Steps.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
@@ -50,7 +51,7 @@ export interface Encoded<M> {
 export class Owner<M> implements Claimant<M> {
   readonly registrar: Registrar
   readonly plan: RegistrationPlan<M>
-  readonly inbox: Queue.Queue<Message<M>>
+  readonly inbox: Inbox<Message<M>> = new Inbox()
   readonly waiter: Waiter
   /** Completes with the first claim, or with a failure before it. */
   readonly started = Deferred.makeUnsafe<void, RegistrationError>()
@@ -72,6 +73,8 @@ export class Owner<M> implements Claimant<M> {
   isPublishPlanned = false
   /** When the newest lease expires, in milliseconds of the monotonic clock. */
   leaseExpiresAt: (() => number) | undefined
+  /** Whether the last tenure ended without removing the key: etcd keeps it until its lease expires. */
+  isKeyLeft: () => boolean = () => false
   /** Own leases that were lost and not yet revoked. etcd may still have them, and the key under one of them. */
   readonly lostLeases = new Set<LeaseId>()
   /** The newest last. */
@@ -85,10 +88,9 @@ export class Owner<M> implements Claimant<M> {
     readonly instance: ServiceInstance<M>
   }
 
-  constructor(registrar: Registrar, plan: RegistrationPlan<M>, inbox: Queue.Queue<Message<M>>, waiter: Waiter) {
+  constructor(registrar: Registrar, plan: RegistrationPlan<M>, waiter: Waiter) {
     this.registrar = registrar
     this.plan = plan
-    this.inbox = inbox
     this.waiter = waiter
     this.backoff = new Steps(plan.retry)
     this.wanted = Wanted.make(plan.instance)
@@ -160,8 +162,12 @@ export class Owner<M> implements Claimant<M> {
 
   /** Sends a message to the fiber. A waiting fiber runs before the next turn of the event loop. */
   offer(message: Message<M>): void {
-    Queue.offerUnsafe(this.inbox, message)
-    queueMicrotask(() => Queue.flushUnsafe(this.inbox))
+    this.inbox.offer(message)
+  }
+
+  /** A fiber that works for the registration has ended. If it died, so does the registration. */
+  onExit(cause: Cause.Cause<unknown>): void {
+    if (!Cause.hasInterruptsOnly(cause)) this.offer({ _tag: "Died", cause })
   }
 }
 
@@ -170,11 +176,4 @@ export const forkFor = <M, A, E>(
   owner: Owner<M>,
   effect: Effect.Effect<A, E>
 ): Effect.Effect<unknown, never, Scope.Scope> =>
-  effect.pipe(
-    Effect.catchCause((cause) =>
-      Effect.sync(() => {
-        if (!Cause.hasInterruptsOnly(cause)) owner.offer({ _tag: "Died", cause })
-      })
-    ),
-    Effect.forkScoped
-  )
+  Effect.forkScoped(Effect.catchCause(effect, (cause) => Effect.sync(() => owner.onExit(cause))))

@@ -43,7 +43,7 @@ export const make = Effect.fnUntraced(function* (
   return {
     etcd,
     sessions,
-    putIf: ClaimBatch.make(etcd),
+    putIf: ClaimBatch.make(etcd, timers),
     shared: new SharedLeases(sessions),
     sharedKeys: new Set(),
     ownKeys: OwnKeys.make(etcd, followOptions, context),

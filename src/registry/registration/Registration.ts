@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { Deferred, Duration, Effect, Exit, Fiber, Metric, Option, Queue, Scope, type Stream } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Metric, Option, Scope, type Stream } from "effect"
 import type { LeaseId } from "../../etcd/messages/lease.ts"
 import { EtcdError } from "../../etcd/EtcdError.ts"
 import * as Session from "../../etcd/Session.ts"
@@ -13,7 +13,7 @@ import { InvalidOption } from "../../internal/options.ts"
 import { Deadline } from "../../internal/time/Deadlines.ts"
 import type { Labels, ServiceInstance } from "../model/Instance.ts"
 import * as Health from "./health.ts"
-import { forkFor, type Message, Owner } from "./Owner.ts"
+import { forkFor, Owner } from "./Owner.ts"
 import { claims, losses, registrations } from "./metrics.ts"
 import * as Phase from "./phase.ts"
 import { checkPatch, encode, type InstancePatch, type RegistrationPlan } from "./RegisterOptions.ts"
@@ -74,7 +74,7 @@ export const make = <M>(
       Effect.onError(() => Scope.close(scope, Exit.void))
     )
     const waiter = yield* Scope.provide(registrar.recovery.enter, scope)
-    const owner = new Owner(registrar, plan, yield* Queue.unbounded<Message<M>>(), waiter)
+    const owner = new Owner(registrar, plan, waiter)
     yield* Scope.provide(start(owner), scope)
     if (plan.startup === "await") {
       yield* Effect.onExit(
@@ -139,20 +139,27 @@ const onHealth = <M>(owner: Owner<M>, state: Health.HealthState, failures: numbe
 
 /** Ends the fiber. An instance that is in etcd is drained first. */
 const release = Effect.fnUntraced(function* <M>(owner: Owner<M>, fiber: Fiber.Fiber<void>) {
-  const { phase, plan, registrar: { etcd } } = owner
+  const { lostLeases, phase, plan, registrar: { etcd, timers } } = owner
   const { drain, key, releaseTimeout } = plan
   Deferred.doneUnsafe(owner.releasing, Exit.void)
   // An instance that is not in etcd has nothing to drain.
   if (phase._tag === "Held" && !Duration.isZero(drain)) owner.offer({ _tag: "Release" })
   else fiber.interruptUnsafe()
   // etcd extends its leases when it starts, so a lease that was lost during an outage may exist afterwards.
-  const lost = [...owner.lostLeases].map((id) => Session.release(etcd, id, releaseTimeout))
-  yield* Effect.all([Fiber.await(fiber), ...lost], { concurrency: "unbounded" })
+  const revoked = [...lostLeases].map((id) => Session.release(etcd, timers, id, releaseTimeout))
+  const ended = Effect.as(Fiber.await(fiber), true)
+  const isDone = revoked.length === 0 ?
+    [yield* ended] :
+    yield* Effect.all([ended, ...revoked], { concurrency: "unbounded" })
   const wasRegistered = owner.phase._tag === "Ended" || owner.phase.lastRevision !== undefined
   // The fiber has ended: this is the last transition.
   owner.become(Phase.afterRelease(owner.phase))
   if (wasRegistered && owner.phase._tag === "Ended" && owner.phase.status._tag === "Released") {
-    yield* logSafely(Effect.logInfo(`released ${JSON.stringify(key)}`))
+    yield* logSafely(
+      isDone.includes(false) || owner.isKeyLeft() ?
+        Effect.logWarning(`released ${JSON.stringify(key)}, but etcd keeps it until its lease expires`) :
+        Effect.logInfo(`released ${JSON.stringify(key)}`)
+    )
   }
   owner.statuses.end(Exit.void)
   yield* Deferred.succeed(owner.released, undefined)

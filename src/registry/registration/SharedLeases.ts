@@ -89,13 +89,12 @@ export class SharedLeases {
     if (isFirst) {
       // All waiting members share the grant, so it continues if the first one is interrupted.
       yield* this.#sessions.open(options).pipe(
-        Effect.tap(({ lost }) =>
-          Effect.forkIn(
-            Effect.map(lost, () => {
+        Effect.tap(({ onLost }) =>
+          Effect.sync(() =>
+            onLost(() => {
               joined.isLost = true
               retire()
-            }),
-            joined.scope
+            })
           )
         ),
         Scope.provide(joined.scope),

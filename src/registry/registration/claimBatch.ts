@@ -2,7 +2,8 @@
  * The Txns of claims, batched: claims that are ready at the same time go to etcd as nested Txns of one Txn.
  *
  * Each keeps its own compare and its own result. At most two Txns are in flight. Claims that arrive meanwhile wait and
- * form the next batch. A single claim does not wait.
+ * form the next batch. A single claim does not wait. The claims of a batch have one time limit, which is that of its Txn.
+ * It begins when the Txn is sent.
  *
  * @module
  */
@@ -11,6 +12,8 @@ import type { Etcd } from "../../etcd/Etcd.ts"
 import { EtcdError, Unknown } from "../../etcd/EtcdError.ts"
 import type { TxnRequest, TxnResponse } from "../../etcd/messages/kv.ts"
 import type { LeaseId } from "../../etcd/messages/lease.ts"
+import * as Session from "../../etcd/Session.ts"
+import type { Timers } from "../../internal/time/Timers.ts"
 
 /** Puts a key if its mod revision is `expected` (`0n`: if it does not exist), and reads it otherwise. */
 export interface PutIf {
@@ -18,6 +21,8 @@ export interface PutIf {
   readonly expected: bigint
   readonly value: Uint8Array
   readonly lease: LeaseId
+  /** How long the Txn may take. Default: as long as the client lets it. */
+  readonly limitMillis?: number
 }
 
 /** The Txn of one {@link PutIf}. */
@@ -65,22 +70,32 @@ const incomplete = new EtcdError({
 })
 
 /** Sends the claims of one etcd. */
-export const make = (etcd: Etcd): (putIf: PutIf) => Effect.Effect<TxnResponse, EtcdError> => {
+export const make = (etcd: Etcd, timers: Timers): (putIf: PutIf) => Effect.Effect<TxnResponse, EtcdError> => {
   let inFlight = 0
-  let wake: (() => void) | undefined
+  const waiting = new Set<() => void>()
 
-  const slot = Effect.suspend(() =>
+  const slot: Effect.Effect<void> = Effect.suspend(() =>
     inFlight < maxInFlight ? Effect.void : Effect.callback<void>((resume) => {
-      wake = () => resume(Effect.void)
+      const wake = () => resume(slot)
+      waiting.add(wake)
+      return Effect.sync(() => waiting.delete(wake))
     })
   )
 
-  const sendAlone = (entry: Entry): Effect.Effect<void> =>
-    Effect.map(Effect.exit(etcd.txn(txnOf(entry.request.putIf))), (exit) => entry.completeUnsafe(exit))
+  const txn = (request: TxnRequest, limitMillis: number | undefined) =>
+    limitMillis === undefined ? etcd.txn(request) : Session.within(etcd.txn(request), timers, "txn", limitMillis)
+
+  const sendAlone = (entry: Entry): Effect.Effect<void> => {
+    const { putIf } = entry.request
+    return Effect.map(Effect.exit(txn(txnOf(putIf), putIf.limitMillis)), (exit) => entry.completeUnsafe(exit))
+  }
 
   const sendTogether = (entries: ReadonlyArray<Entry>): Effect.Effect<void> =>
     Effect.matchEffect(
-      etcd.txn({ then: entries.map(({ request }) => ({ _tag: "Txn", request: txnOf(request.putIf) })) }),
+      txn(
+        { then: entries.map(({ request }) => ({ _tag: "Txn", request: txnOf(request.putIf) })) },
+        entries[0]?.request.putIf.limitMillis
+      ),
       {
         // etcd refuses the whole batch for one missing lease or permission. Then each claim is sent alone.
         onFailure: (error) =>
@@ -106,17 +121,19 @@ export const make = (etcd: Etcd): (putIf: PutIf) => Effect.Effect<TxnResponse, E
   }
 
   const resolver = RequestResolver.makeWith<ClaimRequest>({
-    batchKey: () => "claims",
+    batchKey: ({ request }) => request.putIf.limitMillis,
     delay: slot,
     collectWhile: (entries) => entries.size < maxBatch,
     runAll: (entries) =>
       Effect.suspend(() => {
         inFlight += 1
-        return Effect.forEach(batchesOf(entries), send, { concurrency: "unbounded", discard: true })
+        const batches = batchesOf(entries)
+        return Effect.forEach(batches, send, { concurrency: batches.length, discard: true })
       }).pipe(Effect.ensuring(Effect.sync(() => {
         inFlight -= 1
-        wake?.()
-        wake = undefined
+        const woken = [...waiting]
+        waiting.clear()
+        for (const wake of woken) wake()
       })))
   })
 

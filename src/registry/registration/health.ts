@@ -4,6 +4,7 @@
  * @module
  */
 import { Clock, type Duration, Effect, Exit } from "effect"
+import { lasting } from "../../internal/lasting.ts"
 
 /**
  * The health of an instance.
@@ -34,23 +35,24 @@ export interface HealthCheck {
  *
  * A check that dies counts as a failure: `Effect.promise` turns each rejection into a defect.
  */
-export const gate = Effect.fnUntraced(function* (
+export const gate = (
   { check, every, threshold }: HealthCheck,
   report: (state: HealthState, failures: number) => Effect.Effect<void>
-) {
-  let state: HealthState | undefined
-  let failures = 0
-  while (true) {
-    const lastResult = yield* Effect.exit(Effect.timeout(check, every))
-    const isSuccess = Exit.isSuccess(lastResult)
-    const isSame = state !== undefined && Exit.isSuccess(state.lastResult) === isSuccess
-    failures = isSuccess ? 0 : failures + 1
-    state = {
-      status: isSuccess ? "up" : failures >= threshold ? "down" : state?.status ?? "starting",
-      lastResult,
-      since: isSame && state !== undefined ? state.since : yield* Clock.currentTimeMillis
-    }
-    yield* report(state, failures)
-    yield* Effect.sleep(every)
-  }
-})
+): Effect.Effect<never> =>
+  Effect.suspend(() => {
+    let state: HealthState | undefined
+    let failures = 0
+    return lasting(Effect.gen(function* () {
+      const lastResult = yield* Effect.exit(Effect.timeout(check, every))
+      const isSuccess = Exit.isSuccess(lastResult)
+      const isSame = state !== undefined && Exit.isSuccess(state.lastResult) === isSuccess
+      failures = isSuccess ? 0 : failures + 1
+      state = {
+        status: isSuccess ? "up" : failures >= threshold ? "down" : state?.status ?? "starting",
+        lastResult,
+        since: isSame && state !== undefined ? state.since : yield* Clock.currentTimeMillis
+      }
+      yield* report(state, failures)
+      yield* Effect.sleep(every)
+    }))
+  })

@@ -4,12 +4,13 @@
  *
  * @module
  */
-import { Cause, Clock, Deferred, Duration, Effect, identity, Metric, Option, Result, type Scope } from "effect"
+import { Cause, Clock, Deferred, Duration, Effect, Exit, identity, Metric, Option, Result, type Scope } from "effect"
 import type { KeyValue } from "../../etcd/messages/kv.ts"
 import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
 import * as Backoff from "../../etcd/Backoff.ts"
 import type { Session } from "../../etcd/Session.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
+import { withLimit } from "../../internal/time/withLimit.ts"
 import * as Claim from "./claim.ts"
 import { instanceIn } from "./holder.ts"
 import type { Message, Owner } from "./Owner.ts"
@@ -252,23 +253,27 @@ const leave = Effect.fnUntraced(function* <M>(
   return next
 })
 
-/** Deletes only the own key, if it is still under the shared lease (R13). */
-export const removeKey = <M>(owner: Owner<M>, session: Session): Effect.Effect<void> => {
-  const { plan: { key, releaseTimeout }, registrar: { etcd } } = owner
-  const attempt = (expected: bigint): Effect.Effect<void, EtcdError> =>
+/** Deletes only the own key, if it is still under the shared lease (R13). Returns whether etcd did. */
+export const removeKey = <M>(owner: Owner<M>, session: Session): Effect.Effect<boolean> => {
+  const { plan: { key, releaseTimeout }, registrar: { etcd, timers } } = owner
+  const attempt = (expected: bigint): Effect.Effect<boolean, EtcdError> =>
     Effect.flatMap(Claim.remove(etcd, key, expected, session.leaseId), (found) =>
       // The key was written since, or put by a claim whose answer was lost.
-      found?.lease === session.leaseId && found.modRevision !== expected ? attempt(found.modRevision) : Effect.void)
-  return Effect.suspend(() => attempt(owner.lastRevision ?? 0n)).pipe(
-    Effect.retry(Backoff.untilBack(Backoff.heartbeat, etcd.recovered)),
-    Effect.timeoutOption(releaseTimeout),
-    Effect.flatMap(Option.match({
-      onSome: () => Effect.void,
-      onNone: () =>
-        logSafely(
-          Effect.logWarning(`etcd did not answer in time: ${JSON.stringify(key)} is left until its shared lease ends`)
-        )
-    })),
-    Effect.catch((error) => logSafely(Effect.logWarning(`cannot delete ${JSON.stringify(key)}`, error)))
+      found?.lease === session.leaseId && found.modRevision !== expected ?
+        attempt(found.modRevision) :
+        Effect.succeed(true))
+  const removed = Effect.retry(
+    Effect.suspend(() => attempt(owner.lastRevision ?? 0n)),
+    Backoff.untilBack(Backoff.heartbeat, etcd.recovered)
+  )
+  return withLimit(removed, timers, Duration.toMillis(releaseTimeout), () => Exit.succeed(false)).pipe(
+    Effect.tap((isRemoved) =>
+      isRemoved ? Effect.void : logSafely(
+        Effect.logWarning(`etcd did not answer in time: ${JSON.stringify(key)} is left until its shared lease ends`)
+      )
+    ),
+    Effect.catch((error) =>
+      Effect.as(logSafely(Effect.logWarning(`cannot delete ${JSON.stringify(key)}`, error)), false)
+    )
   )
 }

@@ -6,11 +6,12 @@
  *
  * @module
  */
-import { type Context, Deferred, Effect, type Fiber, type Scope } from "effect"
+import { type Cause, type Context, Effect, type Fiber, type Scope } from "effect"
+import * as Backoff from "../../etcd/Backoff.ts"
 import type { Etcd } from "../../etcd/Etcd.ts"
-import type { EtcdError } from "../../etcd/EtcdError.ts"
 import { follow, type Followed, type FollowOptions } from "../../etcd/follow.ts"
 import { prefix } from "../../etcd/KeyRange.ts"
+import { logSafely } from "../../internal/logSafely.ts"
 import type { KeyValue } from "../../etcd/messages/kv.ts"
 
 /** A key as it was at a revision. */
@@ -23,27 +24,42 @@ export interface SeenKey {
   readonly isNewHistory: boolean
 }
 
-type OnSeen = (seen: SeenKey) => void
-
-/** Watches a key from its claim on. Fails as `follow` does. */
-export type WatchFrom = (claimedAt: bigint) => Effect.Effect<never, EtcdError>
+/** Who is interested in a key. */
+export interface Observer {
+  readonly onSeen: (seen: SeenKey) => void
+  /** The watch died. */
+  readonly onDied: (cause: Cause.Cause<unknown>) => void
+}
 
 /** The watches of the own keys of one registry. */
 export interface OwnKeys {
   /**
-   * Prepares the watch of a key, until the scope closes; the returned function runs it once the key is claimed. `before`
-   * is a revision before the claim.
+   * Prepares the watch of a key, until the scope closes. The returned function is called once, with the revision of the
+   * claim. `before` is a revision before the claim.
+   *
+   * A watch that is refused is repeated slowly, because a role may come back.
    */
-  readonly enter: (key: string, before: bigint, onSeen: OnSeen) => Effect.Effect<WatchFrom, never, Scope.Scope>
+  readonly enter: (
+    key: string,
+    before: bigint,
+    observer: Observer
+  ) => Effect.Effect<(claimedAt: bigint) => void, never, Scope.Scope>
 }
 
 const maxSingleWatches = 8
 
+/** A key whose watch was prepared. */
+interface Member extends Observer {
+  readonly key: string
+  claimedAt: bigint | undefined
+  /** The watch of this key alone. */
+  fiber: Fiber.Fiber<void> | undefined
+}
+
 /** The watch that the keys of a service share. */
 interface SharedWatch {
-  readonly members: Map<string, OnSeen>
-  readonly failed: Deferred.Deferred<never, EtcdError>
-  fiber: Fiber.Fiber<never, EtcdError> | undefined
+  readonly members: Map<string, Member>
+  fiber: Fiber.Fiber<void> | undefined
 }
 
 /** The keys of one service. */
@@ -61,20 +77,44 @@ export const make = (
   context: Context.Context<never>
 ): OwnKeys => {
   const folders = new Map<string, Folder>()
+  const fork = Effect.runForkWith(context)
 
-  const followSingle = (key: string, onSeen: OnSeen): WatchFrom => (claimedAt) =>
-    follow(etcd, { ...options, range: { key }, knownAt: claimedAt }, reporter(claimedAt, new Map([[key, onSeen]])))
+  const watchSingle = (member: Member, claimedAt: bigint) => {
+    const { key, onDied } = member
+    const report = reporter(claimedAt, new Map([[key, member]]))
+    member.fiber = fork(
+      follow(etcd, { ...options, range: { key }, knownAt: claimedAt }, report).pipe(
+        Effect.tapError((error) =>
+          logSafely(Effect.logWarning(`cannot watch ${JSON.stringify(key)}; retrying`, error))
+        ),
+        // The watch resumes from the claim, so that nothing is missed.
+        Effect.retry(Backoff.refused),
+        Effect.catchCause((cause) => Effect.sync(() => onDied(cause)))
+      )
+    )
+  }
 
-  const open = (path: string, folder: Folder, before: bigint): SharedWatch => {
-    const shared: SharedWatch = { members: new Map(), failed: Deferred.makeUnsafe(), fiber: undefined }
+  const watchShared = (path: string, folder: Folder, before: bigint): SharedWatch => {
+    const shared: SharedWatch = { members: new Map(), fiber: undefined }
     folder.shared = shared
-    shared.fiber = Effect.runForkWith(context)(
+    const close = () => {
+      folder.isRefused = true
+      folder.shared = undefined
+    }
+    shared.fiber = fork(
       follow(etcd, { ...options, range: prefix(path), knownAt: before }, reporter(before, shared.members)).pipe(
-        Effect.onError((cause) =>
+        Effect.catch(() =>
           Effect.sync(() => {
-            folder.isRefused = true
-            folder.shared = undefined
-            Deferred.doneUnsafe(shared.failed, Effect.failCause(cause))
+            close()
+            for (const member of shared.members.values()) {
+              if (member.claimedAt !== undefined) watchSingle(member, member.claimedAt)
+            }
+          })
+        ),
+        Effect.catchCause((cause) =>
+          Effect.sync(() => {
+            close()
+            for (const { onDied } of shared.members.values()) onDied(cause)
           })
         )
       )
@@ -83,25 +123,27 @@ export const make = (
   }
 
   return {
-    enter: (key, before, onSeen) =>
+    enter: (key, before, observer) =>
       Effect.map(
         Effect.acquireRelease(
           Effect.sync(() => {
             const path = key.slice(0, key.lastIndexOf("/") + 1)
             const folder = folders.get(path) ?? { singles: 0, shared: undefined, isRefused: false }
             folders.set(path, folder)
+            const member: Member = { ...observer, key, claimedAt: undefined, fiber: undefined }
             if (folder.singles < maxSingleWatches || folder.isRefused || path === "") {
               folder.singles += 1
-              return { path, folder, shared: undefined }
+              return { path, folder, member, shared: undefined }
             }
-            const shared = folder.shared ?? open(path, folder, before)
-            shared.members.set(key, onSeen)
-            return { path, folder, shared }
+            const shared = folder.shared ?? watchShared(path, folder, before)
+            shared.members.set(key, member)
+            return { path, folder, member, shared }
           }),
-          ({ folder, path, shared }) =>
+          ({ folder, member, path, shared }) =>
             Effect.sync(() => {
+              member.fiber?.interruptUnsafe()
               if (shared === undefined) folder.singles -= 1
-              else if (shared.members.get(key) === onSeen) shared.members.delete(key)
+              else if (shared.members.get(key) === member) shared.members.delete(key)
               if (shared?.members.size === 0) {
                 shared.fiber?.interruptUnsafe()
                 if (folder.shared === shared) folder.shared = undefined
@@ -109,11 +151,9 @@ export const make = (
               if (folder.singles === 0 && folder.shared === undefined) folders.delete(path)
             })
         ),
-        ({ shared }): WatchFrom => {
-          const single = followSingle(key, onSeen)
-          return shared === undefined ?
-            single :
-            (claimedAt) => Effect.catch(Deferred.await(shared.failed), () => single(claimedAt))
+        ({ folder, member, shared }) => (claimedAt) => {
+          member.claimedAt = claimedAt
+          if (shared === undefined || folder.shared !== shared) watchSingle(member, claimedAt)
         }
       )
   }
@@ -121,8 +161,8 @@ export const make = (
 
 const decoder = new TextDecoder()
 
-/** Passes the reports of `follow` to the owners of the keys. */
-const reporter = (knownAt: bigint, members: ReadonlyMap<string, OnSeen>) => {
+/** Passes the reports of `follow` to the observers of the keys. */
+const reporter = (knownAt: bigint, members: ReadonlyMap<string, Observer>) => {
   let newest = knownAt
   return (followed: Followed): Effect.Effect<void> =>
     Effect.sync(() => {
@@ -131,13 +171,13 @@ const reporter = (knownAt: bigint, members: ReadonlyMap<string, OnSeen>) => {
         const isNewHistory = revision < newest
         newest = revision
         const found = new Map(kvs.map((kv) => [decoder.decode(kv.key), kv]))
-        for (const [key, onSeen] of [...members]) {
+        for (const [key, { onSeen }] of [...members]) {
           onSeen({ kv: found.get(key), revision, listed: true, isNewHistory })
         }
       } else if (followed._tag === "Changed") {
         newest = followed.revision
         for (const { kv, type } of followed.events) {
-          members.get(decoder.decode(kv.key))?.({
+          members.get(decoder.decode(kv.key))?.onSeen({
             kv: type === "put" ? kv : undefined,
             revision: kv.modRevision,
             listed: false,

@@ -7,6 +7,7 @@
  */
 import { type Context, type Duration, Effect, type Fiber, type Scope } from "effect"
 import type { Etcd } from "../../etcd/Etcd.ts"
+import { lasting } from "../../internal/lasting.ts"
 import * as Turns from "./turns.ts"
 
 /** The waits of one registration. */
@@ -41,7 +42,7 @@ export const make = ({ recovered }: Pick<Etcd, "recovered">, context: Context.Co
     for (const wake of all) wake()
   }
 
-  const countReturns = Effect.forever(Effect.map(recovered, () => {
+  const countReturns = lasting(Effect.map(recovered, () => {
     returns += 1
     wakeAll()
   }))

@@ -6,27 +6,14 @@
  *
  * @module
  */
-import {
-  Cause,
-  Clock,
-  Deferred,
-  Duration,
-  Effect,
-  Exit,
-  Metric,
-  Option,
-  Queue,
-  Result,
-  Schedule,
-  type Scope
-} from "effect"
+import { Cause, Clock, Deferred, Duration, Effect, Exit, Metric, Option, Result, Schedule, type Scope } from "effect"
 import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
-import * as Backoff from "../../etcd/Backoff.ts"
 import * as Session from "../../etcd/Session.ts"
+import { lasting, lastingRetry } from "../../internal/lasting.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import * as Claim from "./claim.ts"
 import { drainingAt, removeKey, step } from "./held.ts"
-import { forkFor, type Owner } from "./Owner.ts"
+import type { Owner } from "./Owner.ts"
 import { claims } from "./metrics.ts"
 import * as Phase from "./phase.ts"
 import type { Registrar } from "./Registrar.ts"
@@ -43,19 +30,24 @@ export const run = <M>(owner: Owner<M>): Effect.Effect<void> =>
     return end(owner, Phase.afterError(new RegistrationRefused({ key: owner.plan.key, cause: died })), cause)
   })
 
-const live = Effect.fnUntraced(function* <M>(owner: Owner<M>): Effect.fn.Return<void> {
-  while (true) {
-    const failure = yield* Effect.scoped(tenure(owner))
-    const { phase } = owner
-    if (phase._tag === "Ended") {
-      yield* end(owner, phase)
-      return yield* revokeLost(owner)
-    }
-    if (failure !== undefined && !(yield* awaitRetry(owner, failure))) {
-      yield* end(owner, Phase.afterError(new RegistrationRefused({ key: owner.plan.key, cause: failure })))
-      return yield* revokeLost(owner)
-    }
+/** One tenure after the other. */
+const live = <M>(owner: Owner<M>): Effect.Effect<void> => {
+  const next = Effect.flatMap(Effect.scoped(tenure(owner)), (failure) => afterTenure(owner, failure))
+  // Most registrations have one tenure: it has no fiber of its own.
+  return Effect.ignore(Effect.andThen(next, lasting(next)))
+}
+
+/** Ends the registration, which fails, or waits for the next attempt to claim. */
+const afterTenure = Effect.fnUntraced(function* <M>(owner: Owner<M>, failure: Phase.Failure | undefined) {
+  const { phase, plan: { key } } = owner
+  if (phase._tag === "Ended") {
+    yield* end(owner, phase)
+  } else {
+    if (failure === undefined || (yield* awaitRetry(owner, failure))) return
+    yield* end(owner, Phase.afterError(new RegistrationRefused({ key, cause: failure })))
   }
+  yield* revokeLost(owner)
+  return yield* Effect.fail("over")
 })
 
 /** Revokes the leases that were lost. If etcd does not answer, the next claim or the release does. */
@@ -125,15 +117,24 @@ const tenure = Effect.fnUntraced(function* <M>(
   if (Result.isFailure(claimed)) return afterFailedClaim(owner, claimed.failure)
   const session = claimed.success
   const claimedAt = yield* monotonicMillis
-  while (owner.phase._tag === "Held") {
-    owner.become(yield* step(owner, owner.phase, session, yield* Queue.take(owner.inbox)))
-  }
-  if (owner.phase._tag === "Ended") return undefined
+  yield* hold(owner, session)
+  if (owner.phase._tag !== "Claiming") return undefined
   // The next claim does not wait until the lost lease is revoked: with a thousand registrations that takes a second.
   if (!isShared(session)) yield* session.forget
   if ((yield* monotonicMillis) - claimedAt >= owner.plan.ttl.seconds * 1000) owner.backoff.reset()
   return owner.phase.lastFailure
 })
+
+/** Takes one message after the other while the key is held. */
+const hold = <M>(owner: Owner<M>, session: AnySession): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.ignore(lasting(Effect.suspend(() => {
+    const { inbox, phase } = owner
+    if (phase._tag !== "Held") return Effect.fail("over")
+    return Effect.map(
+      Effect.flatMap(inbox.take, (message) => step(owner, phase, session, message)),
+      (next) => owner.become(next)
+    )
+  })))
 
 const afterFailedClaim = <M>(owner: Owner<M>, failure: EtcdError | InstanceIdTaken): EtcdError | undefined => {
   const { phase, plan: { key } } = owner
@@ -152,21 +153,24 @@ const openSession = Effect.fnUntraced(function* <M>(
   owner: Owner<M>
 ): Effect.fn.Return<AnySession, EtcdError | InstanceIdTaken, Scope.Scope> {
   const { plan: { lease, releaseTimeout, ttl }, registrar: { sessions, shared } } = owner
-  if (lease === "own") return yield* sessions.open({ ttl, releaseTimeout, retry: retrying(owner) })
-  const session = yield* Effect.retry(shared.join({ ttl, releaseTimeout, endsWhenRefused: true }), retrying(owner))
+  if (lease === "own") {
+    const session = yield* sessions.open({ ttl, releaseTimeout, retry: retrying(owner) })
+    owner.isKeyLeft = session.isLeft
+    return session
+  }
+  const session = yield* lastingRetry(shared.join({ ttl, releaseTimeout, endsWhenRefused: true }), {
+    schedule: retrying(owner),
+    while: () => true
+  })
+  owner.isKeyLeft = session.isLeft
   // Runs before the session is released. The lease and the keys of the other members stay.
   yield* Effect.addFinalizer(() =>
-    Effect.flatMap(session.mustRemoveKey, (isNeeded) => isNeeded ? removeKey(owner, session) : Effect.void)
+    Effect.gen(function* () {
+      if ((yield* session.mustRemoveKey) && !(yield* removeKey(owner, session))) owner.isKeyLeft = () => true
+    })
   )
   return session
 })
-
-/**
- * A claim is given up after a third of the TTL (R9). If it is applied later, the next attempt finds the own lease. A claim
- * under a shared lease is {@link waited} for instead.
- */
-const limited = <M>({ plan: { ttl } }: Owner<M>, putIf: Registrar["putIf"]): Registrar["putIf"] => (request) =>
-  Session.withinLimit(putIf(request), "txn", ttl)
 
 /** A claim after a failure or a loss waits for its turn. */
 const inTurn = <M>({ phase, registrar: { recovery } }: Owner<M>, putIf: Registrar["putIf"]): Registrar["putIf"] =>
@@ -175,10 +179,21 @@ const inTurn = <M>({ phase, registrar: { recovery } }: Owner<M>, putIf: Registra
     putIf
 
 /**
- * An interrupted claim under a shared lease waits for its answer, so that the key can be removed. A lease of its own is
- * revoked instead, and with it what the claim may have put.
+ * A claim under a lease of its own has the limit of R9. If it is applied later, the next attempt finds the own lease, and
+ * an interrupted one is revoked with its lease.
+ *
+ * A claim under a shared lease has no limit but the client's, and cannot be interrupted. The key of a member that leaves
+ * is removed by a Txn. etcd may apply a claim without an answer after that Txn, and the other members keep the lease: the
+ * key would stay without an owner.
  */
-const waited = (putIf: Registrar["putIf"]): Registrar["putIf"] => (request) => Effect.uninterruptible(putIf(request))
+const send = <M>(
+  { plan: { ttl }, registrar: { putIf } }: Owner<M>,
+  session: AnySession,
+  attemptsWithoutAnswer: number
+): Registrar["putIf"] =>
+  isShared(session) ?
+    (request) => Effect.uninterruptible(putIf(request)) :
+    (request) => putIf({ ...request, limitMillis: Session.callMillis(ttl, attemptsWithoutAnswer) })
 
 /** Grants a lease and puts the key under it. */
 const claim = Effect.fnUntraced(function* <M>(
@@ -190,22 +205,29 @@ const claim = Effect.fnUntraced(function* <M>(
   const { leaseId } = session
   owner.addLease(leaseId)
   owner.leaseExpiresAt = session.expiresAt
-  const watchFrom = yield* ownKeys.enter(key, session.grantedAt, (seen) => {
-    const { phase } = owner
-    if (phase._tag === "Claiming") {
-      // The claim follows this list in the same history, so only a later revision counts.
-      return owner.offer({ _tag: "KeySeen", leaseId, seen: { ...seen, listed: false, isNewHistory: false } })
-    }
-    const isKnown = !seen.listed && phase._tag === "Held" && seen.revision <= phase.seenAt
-    if (!isKnown) owner.offer({ _tag: "KeySeen", leaseId, seen })
+  const watchFrom = yield* ownKeys.enter(key, session.grantedAt, {
+    onSeen: (seen) => {
+      const { phase } = owner
+      if (phase._tag === "Claiming") {
+        // The claim follows this list in the same history, so only a later revision counts.
+        return owner.offer({ _tag: "KeySeen", leaseId, seen: { ...seen, listed: false, isNewHistory: false } })
+      }
+      const isKnown = !seen.listed && phase._tag === "Held" && seen.revision <= phase.seenAt
+      if (!isKnown) owner.offer({ _tag: "KeySeen", leaseId, seen })
+    },
+    onDied: (cause) => owner.onExit(cause)
   })
-  const revision = yield* Effect.retry(
-    Effect.suspend(() => {
-      const putIf = isShared(session) ? waited(registrar.putIf) : limited(owner, registrar.putIf)
-      return Claim.make({ ...registrar, putIf: inTurn(owner, putIf) }, owner, session)
-    }),
-    retrying(owner, session.lost)
-  ).pipe(Effect.catchIf(
+  let attemptsWithoutAnswer = 0
+  const attempt = Effect.suspend(() =>
+    Claim.make({ ...registrar, putIf: inTurn(owner, send(owner, session, attemptsWithoutAnswer)) }, owner, session)
+  )
+  const revision = yield* lastingRetry(attempt, {
+    schedule: retrying(owner, session.lost),
+    while: (error) => {
+      if (error._tag === "EtcdError" && Session.isUnanswered(error)) attemptsWithoutAnswer += 1
+      return true
+    }
+  }).pipe(Effect.catchIf(
     // etcd demands permission on all keys of the lease, so the refusal may concern another key. The next lease is new.
     (error): error is EtcdError =>
       error._tag === "EtcdError" && error.reason._tag === "PermissionDenied" && isShared(session) &&
@@ -231,18 +253,9 @@ const claim = Effect.fnUntraced(function* <M>(
     ` again, ${Math.round((yield* Clock.currentTimeMillis) - phase.lostAt)} ms after the loss`
   yield* logSafely(Effect.logInfo(`registered ${JSON.stringify(key)} under lease ${leaseId.toString(16)}${again}`))
 
-  yield* session.lost.pipe(
-    Effect.map((cause) => owner.offer({ _tag: "LeaseLost", leaseId, cause })),
-    Effect.forkScoped
-  )
-  yield* forkFor(
-    owner,
-    watchFrom(revision).pipe(
-      Effect.tapError((error) => logSafely(Effect.logWarning(`cannot watch ${JSON.stringify(key)}; retrying`, error))),
-      // A role may come back. The watch resumes from the claim, so that nothing is missed.
-      Effect.retry(Backoff.refused)
-    )
-  )
-  yield* Effect.forkScoped(revokeLost(owner))
+  const onLost = (cause: EtcdError) => owner.offer({ _tag: "LeaseLost", leaseId, cause })
+  yield* Effect.acquireRelease(Effect.sync(() => session.onLost(onLost)), (end) => Effect.sync(end))
+  watchFrom(revision)
+  if (owner.lostLeases.size > 0) yield* Effect.forkScoped(revokeLost(owner))
   return session
 })

@@ -47,6 +47,24 @@ describe("claim", () => {
       }).pipe(withDraw(0))
   )
 
+  for (const method of ["leaseGrant", "txn"] as const) {
+    verify(
+      `a registration gets in although each ${method} takes longer than a third of the TTL (R9)`,
+      () =>
+        Effect.gen(function* () {
+          const { operator, process } = yield* world
+          const one = yield* process()
+          yield* one.faults.set([{ method, fault: FaultyEtcd.slow("1500 millis") }])
+          const started = yield* start(register(one, { ...a, ttl: "3 seconds" }))
+          yield* elapse("5 seconds")
+          assert.equal(started.exit()?._tag, "Success")
+          assert.equal(Object.keys(yield* keysIn(operator)).length, 1)
+          // One attempt of a second, and one of up to two.
+          assert.deepEqual(yield* timesOf(one, method), [0, 1000])
+        }).pipe(withDraw(0))
+    )
+  }
+
   verify(
     "claim restart with the same endpoints takes over at once, and the earlier run is Superseded (R8)",
     () =>

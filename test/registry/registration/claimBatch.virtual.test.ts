@@ -4,6 +4,7 @@ import type { Etcd } from "../../../src/etcd/Etcd.ts"
 import type { TxnRequest } from "../../../src/etcd/messages/kv.ts"
 import { EtcdError, Unavailable } from "../../../src/etcd/EtcdError.ts"
 import * as EtcdMemory from "../../../src/etcd/memory/EtcdMemory.ts"
+import { Timers } from "../../../src/internal/time/Timers.ts"
 import * as ClaimBatch from "../../../src/registry/registration/claimBatch.ts"
 import { describe } from "../../harness/it.ts"
 import { elapse, keysIn, settle, verify } from "../../harness/virtual.ts"
@@ -24,15 +25,10 @@ const setUp = (intercept: (request: TxnRequest) => EtcdError | undefined = () =>
           return Effect.delay(failure === undefined ? etcd.txn(request) : Effect.fail(failure), "10 millis")
         })
     }
-    const putIf = ClaimBatch.make(slow)
+    const putIf = ClaimBatch.make(slow, new Timers(yield* Effect.context<never>()))
     const { id: lease } = yield* etcd.leaseGrant({ ttl: 1000 })
-    const claim = (index: number, options: { readonly lease?: bigint; readonly value?: Uint8Array } = {}) =>
-      putIf({
-        key: key(index),
-        expected: 0n,
-        value: options.value ?? new Uint8Array([1]),
-        lease: options.lease ?? lease
-      })
+    const claim = (index: number, options: Partial<ClaimBatch.PutIf> = {}) =>
+      putIf({ key: key(index), expected: 0n, value: new Uint8Array([1]), lease, ...options })
     /** Starts claims of the keys at the same moment. */
     const claimAll = (
       indexes: ReadonlyArray<number>,
@@ -118,6 +114,31 @@ describe("claims of one registry", () => {
       assert.deepEqual(sizes(txns).slice(2).toSorted(), [2, 2])
       const answers = exitsOf(claims).map((exit) => Exit.isSuccess(exit) && exit.value.succeeded)
       assert.equal(answers.filter((succeeded) => succeeded).length, 3)
+    }))
+
+  verify(
+    "a claim without an answer within its limit fails, and its Txn makes room for others (R9)",
+    () =>
+      Effect.gen(function* () {
+        const { claimAll, txns } = yield* setUp()
+        const [one, two] = yield* claimAll([1, 2], () => ({ limitMillis: 6 }))
+        const [three] = yield* claimAll([3])
+        yield* elapse("6 millis")
+        for (const exit of exitsOf([one!, two!])) assert.match(String(exit), /DeadlineExceeded: no answer within 6 ms/)
+        assert.equal(txns.length, 3)
+        yield* elapse("10 millis")
+        assert.ok(Exit.isSuccess(yield* Fiber.await(three!)))
+      })
+  )
+
+  verify("the limit of a claim does not include its wait for another batch (R9)", () =>
+    Effect.gen(function* () {
+      const { claimAll, txns } = yield* setUp()
+      const claims = yield* claimAll(upTo(8), (index) => ({ limitMillis: index < 5 ? 12 : 13 }))
+      yield* elapse("1 second")
+      assert.deepEqual(exitsOf(claims).map(Exit.isSuccess), upTo(8).map(() => true))
+      // Two alone, then one batch for each limit.
+      assert.deepEqual(sizes(txns), [0, 0, 3, 3])
     }))
 
   verify("a claim that is interrupted while it waits is not sent, and the others are", () =>

@@ -179,6 +179,9 @@ describe("release", () => {
             yield* elapse(2)
             assert.deepEqual(released.exit(), Exit.void)
             assert.ok(log.some((line) => /^Warn .*is left to expire/.test(line)), log.join("\n"))
+            assert.deepEqual(log.filter((line) => line.includes("released")), [
+              `Warn released "${keyOfA}", but etcd keeps it until its lease expires`
+            ])
             assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
             yield* elapse("15 seconds")
             assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
@@ -186,6 +189,43 @@ describe("release", () => {
       )
     }
   }
+
+  verify(
+    "release of a shared registration during an outage says that etcd keeps the key (R5, R13)",
+    (log) =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const one = yield* process()
+        const kept = yield* register(one, { ...a, lease: "shared", releaseTimeout: "4 seconds" })
+        yield* register(one, { ...a, id: "b", lease: "shared" })
+        yield* one.faults.set([{ fault: FaultyEtcd.hung }])
+        const released = yield* start(kept.release)
+        yield* elapse("4 seconds")
+        assert.deepEqual(released.exit(), Exit.void)
+        assert.deepEqual(log.filter((line) => line.includes("released")), [
+          `Warn released "${keyOfA}", but etcd keeps it until its lease expires`
+        ])
+      })
+  )
+
+  verify(
+    "release says that etcd keeps the key if a lease that was lost cannot be revoked (R5)",
+    (log) =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const one = yield* process()
+        const kept = yield* register(one, { ...a, releaseTimeout: "4 seconds" })
+        yield* one.faults.set([{ fault: FaultyEtcd.unavailable }])
+        yield* elapse("30 seconds")
+        assert.equal(yield* statusOf(kept), "Recovering")
+        const released = yield* start(kept.release)
+        yield* elapse("6 seconds")
+        assert.deepEqual(released.exit(), Exit.void)
+        assert.deepEqual(log.filter((line) => line.includes("released")), [
+          `Warn released "${keyOfA}", but etcd keeps it until its lease expires`
+        ])
+      })
+  )
 
   verify(
     "release during an outage publishes nothing, even if etcd returns meanwhile (R5)",
@@ -280,7 +320,8 @@ describe("release", () => {
         )
       )
       yield* start(kept.release)
-      yield* elapse("10 seconds")
+      yield* elapse("5 seconds")
+      yield* elapse("5 seconds")
       assert.deepEqual(sets.seen, [[0, 1, 1], [0, 1, 0], [5000, 0, 0]])
     }))
 
