@@ -220,6 +220,17 @@ const advice: Record<EtcdErrorReason["_tag"], string> = {
 
 const secureAdvice = "check the certificates on both sides (tls: ca, cert, key, serverName)"
 
+/** No connection was made: certificates do not matter. */
+const isOfNetwork = (detail: string): boolean =>
+  /\b(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT)\b/.test(detail)
+
+const isOfCertificate = (detail: string): boolean => /certificate|altnames|alert/i.test(detail)
+
+const adviceFor = ({ _tag, detail }: EtcdErrorReason, endpoint = ""): string => {
+  if (_tag !== "Unavailable" || !endpoint.startsWith("https:") || isOfNetwork(detail)) return advice[_tag]
+  return `${secureAdvice}; ${isOfCertificate(detail) ? "retrying is safe" : advice[_tag]}`
+}
+
 /** A proxy reports `Unimplemented` for a path that it does not route, and an operator can change the cluster's state. */
 const retryable: ReadonlySet<EtcdErrorReason["_tag"]> = new Set([
   "Unavailable",
@@ -290,8 +301,6 @@ export class EtcdError extends EtcdErrorBase {
     const key = this.key === undefined ? "" : ` ${JSON.stringify(this.key)}`
     const endpoint = this.endpoint === undefined ? "" : ` at ${this.endpoint}`
     const { _tag, detail } = this.reason
-    const isSecure = _tag === "Unavailable" && this.endpoint?.startsWith("https:") === true
-    const next = isSecure ? `${secureAdvice}; ${advice[_tag]}` : advice[_tag]
-    return `etcd ${this.method}${key}${endpoint}: ${_tag}: ${detail}; ${next}`
+    return `etcd ${this.method}${key}${endpoint}: ${_tag}: ${detail}; ${adviceFor(this.reason, this.endpoint)}`
   }
 }

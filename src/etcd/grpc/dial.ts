@@ -89,7 +89,7 @@ export const dial = (
     })
 
 /** A server that does not use TLS closes the connection or answers in plain text. */
-const isPlain = /before (?:the )?secure TLS|wrong version number|packet length too long|InvalidContentType/i
+const isPlain = /before (?:the )?secure TLS|wrong.version.number|packet.length.too.long|InvalidContentType/i
 
 /** Advice if the scheme of an endpoint is wrong. An endpoint with TLS is never contacted without TLS. */
 export const schemeAdvice = (

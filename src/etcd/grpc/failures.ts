@@ -72,9 +72,15 @@ export const failureOf = ({ code, details }: GrpcStatus, endpoint: string): Fail
 /** The text of an error in one line. For an aggregate error, such as one error per address, the texts of its parts. */
 export const messageOf = (error: unknown): string => {
   if (!(error instanceof Error)) return String(error)
-  if (error.message !== "") return error.message.trim().replaceAll(/\s*\n\s*/g, " ")
+  if (error.message !== "") return withoutSources(error.message.trim().replaceAll(/\s*\n\s*/g, " "))
   return error instanceof AggregateError ? error.errors.map(messageOf).join(", ") : error.name
 }
+
+/** The reason in the errors of OpenSSL (`<thread>:error:<code>:<library>:<function>:<reason>:<file>:…`) and BoringSSL. */
+const withoutSources = (message: string): string =>
+  message
+    .replace(/\b[0-9A-F]{8,}:error:[0-9A-F]{8}:[^:]*:[^:]*:([^:]+):[^:]*:\d+:(?:SSL alert number \d+)?/, "TLS: $1")
+    .replace(/\berror:[0-9a-f]{8}:SSL routines:OPENSSL_internal:(\w+)/, "TLS: $1")
 
 /** Whether another endpoint may answer. */
 export const isTransport = ({ _tag }: EtcdErrorReason): boolean => _tag === "Unavailable" || _tag === "DeadlineExceeded"

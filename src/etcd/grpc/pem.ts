@@ -1,6 +1,6 @@
 /**
  * Certificates and keys as PEM text from files and environment variables. The text may start with a byte order mark,
- * have `\n` instead of line breaks, or hold certificate and key together.
+ * have `\n` or blanks instead of line breaks, be indented, or hold certificate and key together.
  *
  * Each function throws an `Error` whose message is the rule that the text breaks. No message quotes the text.
  *
@@ -19,9 +19,22 @@ interface Block {
 
 const blocksOf = (pem: string): ReadonlyArray<Block> =>
   Array.from(
-    pem.replaceAll("\\n", "\n").matchAll(/-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g),
-    ([text, label = ""]) => ({ label, text: `${text}\n` })
+    withLineBreaks(pem).matchAll(/-----BEGIN ([A-Z0-9 ]+)-----([\s\S]*?)-----END \1-----/g),
+    ([, label = "", body = ""]) => ({
+      label,
+      text: `-----BEGIN ${label}-----\n${linesOf(body)}\n-----END ${label}-----\n`
+    })
   )
+
+/** Variables often have `\n`, `\r\n` or, after two rounds of quoting, `\\n` instead of line breaks. */
+const withLineBreaks = (pem: string): string => pem.replaceAll(/(?:\\+r)?\\+n|\\+r/g, "\n")
+
+/** The lines of a block. OpenSSL accepts them only as PEM has them, without indents and blanks. */
+const linesOf = (body: string): string =>
+  // A block with headers, such as `Proc-Type: 4,ENCRYPTED`.
+  body.includes(":") ?
+    body.trim().split(/\r?\n/).map((line) => line.trim()).join("\n") :
+    body.replaceAll(/\s+/g, "").replaceAll(/.{64}(?=.)/g, "$&\n")
 
 const attempt = <A>(run: () => A, rule: (detail: string) => string): A => {
   try {
@@ -40,6 +53,8 @@ export interface Chain {
 /** The certificates of a text, at least one. */
 export const certificatesOf = (pem: string): Chain => {
   const blocks = blocksOf(pem).filter(({ label }) => label.endsWith("CERTIFICATE"))
+  const begun = pem.match(/-----BEGIN [A-Z0-9 ]*CERTIFICATE-----/g)?.length ?? 0
+  if (blocks.length > 0 && blocks.length < begun) throw new Error("one of its CERTIFICATE blocks has no end")
   const [first] = blocks.map(({ text }, index) =>
     attempt(() => new X509Certificate(text), (detail) => `its CERTIFICATE block ${index + 1} is invalid (${detail})`)
   )

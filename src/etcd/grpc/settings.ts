@@ -6,6 +6,7 @@
 import { Duration, Effect, Option, Redacted, Result } from "effect"
 import { isIP } from "node:net"
 import { type Check, checkOptions, type InvalidOption } from "../../internal/options.ts"
+import { formatDuration } from "../../internal/time/format.ts"
 import type { InvalidEndpoint } from "../Administration.ts"
 import * as Tls from "./Tls.ts"
 
@@ -101,10 +102,12 @@ type TimeOption = "dialTimeout" | "requestTimeout" | "keepAliveTime" | "syncEver
 export const settingsOf: (options: Options) => Effect.Effect<Settings, InvalidOption> = Effect.fnUntraced(
   function* (options: Options) {
     const checked = yield* Effect.fromResult(checkOptions("EtcdGrpc.make", (check) => {
-      const millis = (name: TimeOption, otherwise: Duration.Input, min = 1) =>
-        Duration.toMillis(
-          check.duration(name, options[name] ?? otherwise, { min: Duration.millis(min), max: longestTimer })
-        )
+      const millis = (name: TimeOption, otherwise: Duration.Input, min = 1) => {
+        const duration = check.duration(name, options[name] ?? otherwise, { min: Duration.millis(min) })
+        return Duration.isLessThanOrEqualTo(duration, longestTimer) ?
+          Duration.toMillis(duration) :
+          check.refuse(name, options[name], `it must be at most ${formatDuration(longestTimer)}`)
+      }
       return {
         ...checkCredentials(check, options),
         addresses: checkEndpoints(check, options),
@@ -148,14 +151,21 @@ const checkCredentials = (
 const checkEndpoints = (check: Check, { endpoints, tls }: Options): Settings["addresses"] => {
   check.list("endpoints", endpoints)
   if (tls !== undefined) check.object("tls", tls)
-  if (tls?.serverName !== undefined) check.text("tls.serverName", tls.serverName)
-  if (tls?.serverName === "") check.refuse("tls.serverName", "", "it must be a name or an IP address")
+  if (tls?.serverName !== undefined && !isServerName(check.text("tls.serverName", tls.serverName))) {
+    check.refuse("tls.serverName", tls.serverName, "it must be a name or an IP address, such as etcd.example.com")
+  }
   const urls = endpoints.map((endpoint) => parse(check, endpoint, tls !== undefined))
   const other = urls.find(({ protocol }) => protocol !== urls[0]?.protocol)
   if (other !== undefined) check.refuse("endpoints", endpoints, "they must be all http:// or all https://")
   const [first, ...rest] = urls.map((url) => toAddress(url, tls?.serverName))
   return first === undefined ? check.refuse("endpoints", endpoints, "it must have at least one") : [first, ...rest]
 }
+
+/** A certificate holds a name outside of ASCII as `xn--…`. */
+const isServerName = (name: string): boolean =>
+  isIP(withoutBrackets(name)) !== 0 || /^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?$/i.test(name)
+
+const withoutBrackets = (host: string): string => host.replace(/^\[(.*)\]$/, "$1")
 
 const addressOf = (isSecure: boolean, serverName: string | undefined): Settings["addressOf"] => (endpoint) =>
   Result.mapError(
@@ -192,9 +202,9 @@ const withoutUserInfo = (endpoint: string): string => endpoint.replace(/^(.*:\/\
 const toAddress = (url: URL, serverName: string | undefined): Address => {
   const isSecure = url.protocol === "https:"
   const port = url.port === "" ? (isSecure ? 443 : 80) : Number(url.port)
-  const host = url.hostname.replace(/^\[(.*)\]$/, "$1")
+  const host = withoutBrackets(url.hostname)
   // The final dot of an absolute name belongs to DNS. Certificates and server names do not have it.
-  const subject = (serverName ?? host).replace(/(?<=.)\.$/, "")
+  const subject = withoutBrackets(serverName ?? host).replace(/(?<=.)\.$/, "")
   return {
     url: `${url.protocol}//${url.hostname}:${port}`,
     host,

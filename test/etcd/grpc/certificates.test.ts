@@ -7,7 +7,7 @@ import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
 import { type EtcdServer, startEtcd } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { currentRuntime, runProgram } from "../../harness/program.ts"
-import { attempt } from "../../harness/real.ts"
+import { attempt, freePort } from "../../harness/real.ts"
 import { type Authority, type Certificate, makeAuthority } from "./certificates.ts"
 import { failureOf } from "./support.ts"
 
@@ -85,6 +85,18 @@ const refused: ReadonlyArray<Refused> = [
     option: "tls.ca",
     rule: /it must have a complete CERTIFICATE block in PEM format/
   },
+  {
+    title: "a second block of an authority file without an end",
+    tls: ({ authority }) => Effect.succeed({ ca: read(authority.ca) + read(authority.ca).slice(0, 200) }),
+    option: "tls.ca",
+    rule: /one of its CERTIFICATE blocks has no end/
+  },
+  ...["localhost:2379", "https://localhost", " localhost"].map((serverName): Refused => ({
+    title: `the server name ${JSON.stringify(serverName)}`,
+    tls: ({ authority }) => Effect.succeed({ ca: authority.ca, serverName }),
+    option: "tls.serverName",
+    rule: /it must be a name or an IP address/
+  })),
   {
     title: "a certificate without a key",
     tls: ({ good }) => Effect.succeed({ cert: good.cert }),
@@ -186,6 +198,12 @@ describe("EtcdGrpc certificates", () => {
           cert: cert.replaceAll("\n", "\\n"),
           key: Redacted.make(key.replaceAll("\n", "\\n"))
         },
+        "texts with escaped Windows line breaks": {
+          cert: cert.replaceAll("\n", "\\r\\n"),
+          key: key.replaceAll("\n", "\\\\n")
+        },
+        "one line": { cert: cert.trim().replaceAll("\n", " "), key: key.trim().replaceAll("\n", " ") },
+        "indented texts": { cert: cert.replaceAll("\n", "\n    "), key: key.replaceAll("\n", "\n\t") },
         "Windows line breaks": { cert: cert.replaceAll("\n", "\r\n"), key: key.replaceAll("\n", "\r\n") },
         "a key with a passphrase": {
           ...(yield* encrypted(authority, good)),
@@ -235,6 +253,22 @@ describe("EtcdGrpc certificates", () => {
         })
     )
   }
+
+  live("an EtcdError advises on certificates only where a connection was made", () =>
+    Effect.gen(function* () {
+      const { authority, good } = yield* material
+      const port = yield* freePort
+      const nobody = yield* EtcdGrpc.make({ endpoints: [`https://127.0.0.1:${port}`], tls: { ca: authority.ca } })
+      assert.doesNotMatch((yield* Effect.flip(nobody.status)).message, /certificates on both sides/)
+      const server = yield* startEtcd({ tls: good })
+      const distrusting = yield* EtcdGrpc.make({
+        endpoints: [server.endpoint],
+        tls: { ca: (yield* makeAuthority).ca }
+      })
+      const { message } = yield* Effect.flip(distrusting.status)
+      assert.match(message, /check the certificates on both sides/)
+      assert.doesNotMatch(message, /check that etcd runs/)
+    }))
 
   live("EtcdGrpc names a wrong scheme of an endpoint", () =>
     Effect.gen(function* () {

@@ -39,7 +39,10 @@ const invalid: ReadonlyArray<readonly [options: EtcdGrpc.Options, message: strin
     { endpoints: nowhere, maxReceiveBytes: 0.5 },
     "maxReceiveBytes is 0.5; it must be a whole number from 1 to 2147483647"
   ],
-  [{ endpoints: ["a:1"], tls: { serverName: "" } }, 'tls.serverName is ""; it must be a name or an IP address'],
+  [
+    { endpoints: ["a:1"], tls: { serverName: "" } },
+    'tls.serverName is ""; it must be a name or an IP address, such as etcd.example.com'
+  ],
   [
     { endpoints: ["a:1"], tls: { ca: "/no/such/ca.pem" } },
     'tls.ca is "/no/such/ca.pem"; it must be PEM text or the path of a readable PEM file (ENOENT)'
