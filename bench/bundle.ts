@@ -1,5 +1,5 @@
 /**
- * Builds modules of the benchmark as a user of the npm package would run them. They run on all three runtimes.
+ * Builds modules of the benchmark as users of the npm package would run them, on all three runtimes.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { root } from "../tools/runtimes.ts"
 
 const dist = pathToFileURL(join(root, "dist"))
 
-/** An import of a source of an entry point becomes one of the built package. */
+/** Replaces the import of an entry point's source by an import of the built package. */
 const builtPackage: Plugin = {
   name: "the built package",
   setup({ onResolve }) {
@@ -46,7 +46,7 @@ const make = (file: string, suffix: string, options: () => Promise<BuildOptions>
 
 let packageBuilt: Promise<void> | undefined
 
-/** A contender that imports the npm package and its dependencies, as they are installed. */
+/** A contender that imports the installed npm package and its dependencies. */
 export const installed = (contender: string): Promise<string> =>
   make(`contenders/${contender}`, "installed", async () => {
     await (packageBuilt ??= buildNpm())
@@ -57,6 +57,6 @@ export const installed = (contender: string): Promise<string> =>
 export const bundled = (program: string): Promise<string> =>
   make(`programs/${program}`, "bundled", () =>
     Promise.resolve({
-      // The modules of gRPC are CommonJS and call `require`.
+      // gRPC's modules are CommonJS and call `require`.
       banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` }
     }))

@@ -1,5 +1,5 @@
 /**
- * The model of `docs/capacity.md`: what a fleet of processes costs one etcd.
+ * The model of `docs/capacity.md`: the load of a fleet of processes on one etcd.
  *
  *     deno run -A bench/capacity.ts                the tables of docs/capacity.md
  *     deno run -A bench/capacity.ts --simulate     the traffic of 10,000 processes against a real etcd, beside the model
@@ -17,7 +17,7 @@ import { markdownTable } from "./report.ts"
 import { figuresOf } from "./turn.ts"
 
 export interface Fleet {
-  /** P: each has one connection with one keepalive stream and one watch stream. */
+  /** P: each process has one connection with one keepalive stream and one watch stream. */
   readonly processes: number
   /** R: registered instances. */
   readonly instances: number
@@ -29,13 +29,13 @@ export interface Fleet {
   readonly consumers: number
   /** S: services that each consumer follows. */
   readonly followed: number
-  /** K: services there are. */
+  /** K: all services. */
   readonly services: number
   /** D: changes per second, of all services together. */
   readonly changes: number
 }
 
-/** What one of each costs one etcd. Measured on 2 × AMD EPYC with etcd 3.5.30 on 2026-11-26. */
+/** The cost of one unit of each kind for one etcd. Measured on 2 × AMD EPYC with etcd 3.5.30 on 2026-11-26. */
 export const constants = {
   baseCores: 0.005,
   baseMegabytes: 32.2,
@@ -43,7 +43,7 @@ export const constants = {
   bytesPerRenewal: 41.1,
   microsPerEvent: 8.26,
   bytesPerEvent: 305,
-  /** Of a progress request on a silent watch stream. */
+  /** One progress request on a silent watch stream. */
   microsPerProgress: 160,
   bytesPerProgress: 38,
   microsPerWrite: 725,
@@ -69,7 +69,7 @@ export const predict = (fleet: Fleet, is: typeof constants = constants): Load =>
   const renewals = 3 * (fleet.lease === "own" ? fleet.instances : fleet.processes) / fleet.ttl
   const followers = fleet.consumers * fleet.followed
   const watchers = followers + fleet.instances
-  // A change reaches all who follow its service, and its owner.
+  // A change reaches all consumers of its service, and its owner.
   const events = fleet.changes * (followers / fleet.services + 1)
   // A stream requests progress after ten seconds without an event; events come at random.
   const eventsPerStream = events / fleet.processes
@@ -89,10 +89,13 @@ export const predict = (fleet: Fleet, is: typeof constants = constants): Load =>
   }
 }
 
-/** Renewals per second that an etcd is given at most: a tenth of what a cluster is published to serve. */
+/** The maximum renewals per second for an etcd: a tenth of the published capacity of a cluster. */
 const renewalBudget = 3000
 
-/** A usual fleet: services of 100 instances, five followed by each process, and two changes an hour of each instance. */
+/**
+ * A typical fleet: services of 100 instances, five followed services per process, and two changes per instance and
+ * hour.
+ */
 const usual = (instances: number, perProcess: number): Fleet => {
   const processes = instances / perProcess
   const lease = perProcess === 1 ? "own" : "shared"
@@ -135,7 +138,7 @@ const operatorTable = (perProcess: number): string =>
     })
   ])
 
-/** Four processes make the traffic of 10,000 for 30 s: their leases, watchers and changes, on 200 connections. */
+/** Four processes generate the traffic of 10,000 for 30 s: their leases, watchers and changes, on 200 connections. */
 const simulate = Effect.gen(function* () {
   const [programs, seconds, changes] = [4, 30, 5]
   const fleet: Fleet = { ...usual(10_000, 1), processes: programs * 50, changes }

@@ -1,5 +1,5 @@
 /**
- * The etcd of a scenario: instances that are there before, the benchmark's own writes, and etcd's counters.
+ * The etcd of a scenario: existing instances, the benchmark's own writes, and etcd's counters.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { Etcd, EtcdError, LeaseId } from "../src/etcd/mod.ts"
 import { type EtcdServer, startEtcd } from "../test/harness/EtcdServer.ts"
 import { instanceValue, keyOf, now } from "./programs/measure.ts"
 
-/** A server with etcd's own timers. Those of the tests are quick, and an idle server would not be idle. */
+/** A server with etcd's default timers. The tests use shorter ones, so an idle server would not be idle. */
 export const startServer = (smoke: boolean): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
   startEtcd(smoke ? {} : { args: ["--heartbeat-interval", "100", "--election-timeout", "1000"] })
 
@@ -36,7 +36,7 @@ export const fill = Effect.fnUntraced(function* (
   return lease
 })
 
-/** Writes `i0` again and again, each time with the moment of writing as its mark, between the marks `start` and `end`. */
+/** Writes `i0` repeatedly between the marks `start` and `end`. Each write has the time of writing as its mark. */
 export const writeMarks = Effect.fnUntraced(function* (
   etcd: Etcd,
   { changes, everyMillis, name }: { readonly changes: number; readonly everyMillis: number; readonly name?: string }
@@ -56,21 +56,21 @@ export const writeMarks = Effect.fnUntraced(function* (
   yield* put("end")
 })
 
-/** What etcd counts, at one moment. */
+/** etcd's counters at one moment. */
 export interface Counters {
   /** Of the server's process. */
   readonly cpuMillis: number
   readonly residentBytes: number
-  /** Connections of clients; not a number outside of Linux. */
+  /** Client connections. NaN except on Linux. */
   readonly connections: number
-  /** Unary calls that were ever started. */
+  /** Unary calls started so far. */
   readonly unaryCalls: number
   readonly ranges: number
   /** Open now. */
   readonly keepAliveStreams: number
   readonly watchStreams: number
   readonly watchers: number
-  /** Heartbeats that were ever received. */
+  /** Heartbeats received so far. */
   readonly heartbeats: number
   /** Messages to clients, as encoded. */
   readonly bytesSent: number
@@ -100,7 +100,7 @@ export const counters = (server: EtcdServer): Effect.Effect<Counters, Error> =>
     }
   })
 
-/** By how much each counter has grown. */
+/** The increase of each counter. */
 export const since = (after: Counters, before: Counters): Counters => ({
   cpuMillis: after.cpuMillis - before.cpuMillis,
   residentBytes: after.residentBytes - before.residentBytes,
@@ -114,7 +114,7 @@ export const since = (after: Counters, before: Counters): Counters => ({
   bytesSent: after.bytesSent - before.bytesSent
 })
 
-/** Established connections to a local port, counted at the listening side. */
+/** Established connections to a local port, counted on the listening side. */
 const connectionsTo = (port: number): number => {
   const local = `:${port.toString(16).toUpperCase().padStart(4, "0")}`
   try {

@@ -1,12 +1,12 @@
 /**
- * Figures of a run, and how they stand to their limits.
+ * Evaluates the figures of a run against their limits.
  *
  * @module
  */
 import { type RuntimeName, runtimeNames } from "../tools/runtimes.ts"
 import type { Limit, Scenario } from "./scenario.ts"
 
-/** The figures of one contender on one runtime, one number for each turn. */
+/** The figures of one contender on one runtime, one number per turn. */
 export interface Lane {
   readonly contender: string
   readonly runtime: RuntimeName
@@ -44,7 +44,7 @@ export interface Verdict {
   readonly runtime: RuntimeName
   readonly limit: Limit
   readonly holds: boolean
-  /** The median, the same median of whom it is compared with, and the number that is held to the limit. */
+  /** The median, the median of the figure to compare with, and the number to compare with the limit. */
   readonly ours: number
   readonly theirs: number | undefined
   readonly value: number
@@ -52,10 +52,10 @@ export interface Verdict {
 }
 
 /**
- * Holds the figures of a scenario to its limits.
+ * Evaluates the limits of a scenario.
  *
- * A limit whose figures were not measured does not hold, unless its whole scenario to compare with was not run. A smoke
- * run checks only what holds on every machine.
+ * A limit without measured figures does not hold, unless the whole scenario to compare with was not run. A smoke run
+ * evaluates only limits that hold on every machine.
  */
 export const verdicts = (result: Result, all: ReadonlyArray<Result>, smoke: boolean): ReadonlyArray<Verdict> =>
   runtimesOf(result).flatMap((runtime) =>

@@ -1,5 +1,5 @@
 /**
- * The benchmark: what this library costs beside raw `etcd3` and beside a bare HTTP/2 client.
+ * The benchmark: the cost of this library compared with raw `etcd3` and with a bare HTTP/2 client.
  *
  *     deno task bench [name …] [--runtime deno|bun|node|all] [--rounds N] [--results] [--json FILE] [--smoke]
  *
@@ -59,7 +59,7 @@ if (wanted.length === 0 || runtimes.length === 0 || !(rounds >= 1)) {
   process.exit(2)
 }
 
-/** What a scenario needs before a turn, and what ends a turn. */
+/** Prepares a scenario's turn, and ends it. */
 interface Prepared {
   readonly server: EtcdServer
   readonly cluster: EtcdCluster | undefined
@@ -82,7 +82,7 @@ const prepare = (scenario: Scenario): Effect.Effect<Prepared, unknown, Scope.Sco
         const { leases } = yield* etcd.leaseLeases
         const left = leases.filter((id) => id !== lease)
         yield* Effect.forEach(left, (id) => Effect.ignore(etcd.leaseRevoke(id)), { concurrency: 50 })
-        // The program was killed: etcd needs a moment to notice.
+        // After the program was killed, etcd needs a moment to close its connections.
         yield* eventually(Effect.gen(function* () {
           const { connections, keepAliveStreams, watchers, watchStreams } = yield* counters(server)
           const isQuiet = keepAliveStreams === quiet.keepAliveStreams && watchStreams === quiet.watchStreams &&
@@ -95,7 +95,7 @@ const prepare = (scenario: Scenario): Effect.Effect<Prepared, unknown, Scope.Sco
 
 const loads: Array<number> = []
 
-/** One turn, in a process of its own, within its limit of time. */
+/** Runs one turn in its own process, within its time limit. */
 const takeTurn = (
   scenario: Scenario,
   contender: Contender,
@@ -147,7 +147,7 @@ const takeTurn = (
 
 let failures = 0
 
-/** The result of an effect; `undefined` if it fails, which is printed and counted. */
+/** The result of an effect. If it fails, prints and counts the failure, and returns `undefined`. */
 const attempt = <A>(what: string, effect: Effect.Effect<A, unknown>): Effect.Effect<A | undefined> =>
   Effect.catchCause(effect, (cause) =>
     Effect.sync(() => {
@@ -156,10 +156,10 @@ const attempt = <A>(what: string, effect: Effect.Effect<A, unknown>): Effect.Eff
       return undefined
     }))
 
-/** Milliseconds between the starts of turns that are taken at the same time. */
+/** Milliseconds between the starts of simultaneous turns. */
 const staggerMillis = smoke ? 500 : 2000
 
-/** Lets the contenders take turns, on one runtime after the other, in each round. */
+/** Lets the contenders take turns in each round, on one runtime after the other. */
 const runScenario = (scenario: Scenario): Effect.Effect<Result> =>
   Effect.gen(function* () {
     const { name, servers = "one" } = scenario

@@ -1,5 +1,5 @@
 /**
- * The tables of a run: one for each scenario, and the summary that is checked in.
+ * The tables of a run: one per scenario, and the summary in the repository.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { versions as etcdVersions } from "../test/harness/versions.ts"
 import { findRuntime, root, type RuntimeName, versionOf } from "../tools/runtimes.ts"
 import { median, type Result, runtimesOf, show, valuesOf, type Verdict } from "./figures.ts"
 
-/** Rows, the first of which is the head; for people as well as for Markdown. */
+/** Rows for reading as plain text and as Markdown. The first row is the head. */
 export const markdownTable = (rows: ReadonlyArray<ReadonlyArray<string>>): string => {
   const widths = rows[0]?.map((_, column) => Math.max(3, ...rows.map((row) => row[column]?.length ?? 0))) ?? []
   const lines = rows.map((row) => `| ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`)
@@ -50,7 +50,7 @@ const ratio = (ours: number, theirs: number): string => {
   return Number.isFinite(value) ? value.toFixed(2) : ""
 }
 
-/** Every limit with what was measured, a row for each runtime. */
+/** Every limit with its measured figure, one row per runtime. */
 export const limitsTable = (verdicts: ReadonlyArray<Verdict>): string =>
   markdownTable([
     ["scenario", "figure", "runtime", "measured", "compared with", "is", "at most", ""],
@@ -73,7 +73,7 @@ export const limitsTable = (verdicts: ReadonlyArray<Verdict>): string =>
 const versionOfPackage = (name: string): string =>
   JSON.parse(readFileSync(join(root, "node_modules", name, "package.json"), "utf8")).version
 
-/** The day, the machine, its load and the versions; nothing that names a host or a path. */
+/** The day, the machine, its load and the versions, without host names or paths. */
 export const environment = (
   runtimes: ReadonlyArray<RuntimeName>,
   rounds: number,
@@ -91,7 +91,7 @@ export const environment = (
   `${new Date().toISOString().slice(0, 10)}, ${rounds} alternations`
 ]
 
-/** Writes the summary that is checked in. */
+/** Writes the summary in the repository. */
 export const writeSummary = (environment: ReadonlyArray<string>, verdicts: ReadonlyArray<Verdict>): void => {
   const folder = join(root, "bench", "results")
   mkdirSync(folder, { recursive: true })

@@ -1,5 +1,5 @@
 /**
- * What a scenario of the benchmark is.
+ * The definition of a scenario of the benchmark.
  *
  * @module
  */
@@ -10,27 +10,27 @@ import type { Program } from "../test/harness/program.ts"
 import type { RuntimeName } from "../tools/runtimes.ts"
 import type { Counters } from "./etcd.ts"
 
-/** Numbers by what they are; the unit is part of the name. */
+/** Numbers by name; the unit is part of the name. */
 export type Figures = Readonly<Record<string, number>>
 
-/** One who takes part in a scenario. */
+/** A participant of a scenario. */
 export interface Contender {
   readonly name: string
-  /** The module in `contenders/`, or what the program makes of it; `"go"` for a program in `go/`. */
+  /** The module in `contenders/`, or the program's own parameter. `"go"`: a program in `go/`. */
   readonly file: string
-  /** Uses the npm package, as it is installed, instead of the sources. */
+  /** Uses the installed npm package instead of the sources. */
   readonly installed?: boolean
-  /** Runs this program, bundled into one file, instead of the scenario's. */
+  /** Runs this program, bundled into one file, instead of the scenario's program. */
   readonly bundled?: string
-  /** Typed metadata; default: strings. */
+  /** Typed metadata. By default strings. */
   readonly typed?: boolean
-  /** Added to the scenario's parameters. */
+  /** Extra parameters. */
   readonly parameters?: Figures
-  /** At most so many turns. */
+  /** The maximum number of turns. */
   readonly rounds?: number
 }
 
-/** With typed metadata. What this benchmark is about. */
+/** With typed metadata: the main subject of this benchmark. */
 export const ours: Contender = { name: "ours", file: "ours", installed: true, typed: true }
 /** With metadata of strings. */
 export const strings: Contender = { name: "ours, strings", file: "ours", installed: true }
@@ -41,21 +41,21 @@ export const raw: Contender = { name: "raw", file: "raw", typed: true }
 /** `node:http2` alone. */
 export const floor: Contender = { name: "floor", file: "floor", typed: true }
 
-/** What a figure must reach on each runtime. The median of its turns is held to it. */
+/** The limit of a figure on each runtime. It applies to the median of the turns. */
 export interface Limit {
   readonly figure: string
-  /** Whose figure; default: `ours`. */
+  /** The contender of the figure. Default: `ours`. */
   readonly of?: string
-  /** A number for all runtimes or for each. */
+  /** One number for all runtimes, or one per runtime. */
   readonly atMost: number | Readonly<Record<RuntimeName, number>>
-  /** What the figure is divided by, or what is taken off it; default: nothing. */
+  /** The figure to divide by or to subtract. Default: none. */
   readonly comparedWith?: {
     readonly contender?: string
     /** Our own figure of another scenario. */
     readonly scenario?: string
     readonly as?: "ratio" | "difference"
   }
-  /** Holds on every machine, so a smoke run checks it, too. */
+  /** Holds on every machine, so smoke runs evaluate it as well. */
   readonly always?: boolean
 }
 
@@ -74,28 +74,28 @@ export interface Turn {
 export type Drive = (turn: Turn) => Effect.Effect<Figures, unknown, Scope.Scope>
 
 export interface Scenario {
-  /** The size comes behind a dash if there are several. */
+  /** The size follows a dash if there are several. */
   readonly name: string
   readonly about: string
   /** In `programs/`. */
   readonly program: string
-  /** The second is the one that the table shows ratios to. */
+  /** The table shows ratios to the second one. */
   readonly contenders: ReadonlyArray<Contender>
   readonly parameters?: Figures
-  /** Instances that are in etcd before, put once for all turns. */
+  /** Instances in etcd before the program starts, put once for all turns. */
   readonly instances?: number
-  /** Each of so many services has that many instances; default: one service, `bench`. */
+  /** The number of services, each with that many instances. Default: one service, `bench`. */
   readonly services?: number
-  /** At most so many alternations; default: the number of the run. */
+  /** The maximum number of alternations. Default: that of the run. */
   readonly rounds?: number
   /**
-   * `"one"` (the default) for all turns; `"each"` for each turn; `"together"`: each, and all turns at the same time;
-   * `"cluster"`: three members for each turn.
+   * `"one"` (the default): one server for all turns. `"each"`: one per turn. `"together"`: one per turn, all turns
+   * simultaneously. `"cluster"`: three members per turn.
    */
   readonly servers?: "one" | "each" | "together" | "cluster"
-  /** Milliseconds after which a turn has failed; default: 60,000. */
+  /** The time limit of a turn in milliseconds. Default: 60,000. */
   readonly turnLimitMillis?: number
-  /** Works on the program from outside. Default: lets it start, and waits for its figures. */
+  /** Acts on the program from outside. By default starts it and waits for its figures. */
   readonly drive?: Drive
   readonly limits: ReadonlyArray<Limit>
 }

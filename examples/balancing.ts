@@ -1,5 +1,5 @@
-// Calls with load balancing: three instances, one of which is slow, and one of which stops answering. The client prefers
-// the fast ones, retries failed calls at another instance, and prints its numbers at the end.
+// Calls with load balancing: of three instances one is slow, and one stops answering. The client prefers the fast ones,
+// retries failed calls at another instance, and prints its statistics at the end.
 //
 //     deno run -A examples/balancing.ts
 //
@@ -25,7 +25,7 @@ const main = Effect.gen(function* () {
 
   const orders = yield* ServiceClient.make({
     service: "orders",
-    // Of two random instances, the one with the lower latency and fewer calls in flight.
+    // Picks the better of two random instances: lower latency and fewer calls in flight.
     strategy: Balancer.peakEwma(),
     // The client of one instance: an HTTP client, a gRPC channel. Opened on first use, closed when the instance leaves.
     connect: ({ endpoints: [url = ""] }) =>

@@ -1,5 +1,5 @@
-// A configuration that reloads itself: a server is restarted with the newest limits, and requests read the newest value.
-// The program also plays the operator. Otherwise that is `etcdctl put /config/limits …`.
+// A configuration that reloads itself: a server restarts with the newest limits, and requests read the newest value.
+// The program also acts as the operator, who would run `etcdctl put /config/limits …`.
 //
 //     deno run -A examples/config.ts
 //
@@ -26,7 +26,7 @@ const main = Effect.gen(function* () {
   const etcd = yield* Etcd
   yield* Effect.addFinalizer(() => Effect.ignore(etcd.deleteRange({ key })))
 
-  // One server at a time. A value that the schema refuses is logged and changes nothing.
+  // One server at a time. A value that the schema rejects is logged and changes nothing.
   const started = yield* Queue.unbounded<number>()
   yield* Effect.forkScoped(ConfigRef.apply(key, Limits, serve(started)))
 
@@ -40,7 +40,7 @@ const main = Effect.gen(function* () {
   const change = (value: string) =>
     Effect.gen(function* () {
       const { header } = yield* etcd.put({ key, value })
-      // Wait until this process has received it, used or rejected.
+      // Wait until this process has received the value, and used or rejected it.
       yield* limits.changes.pipe(
         Stream.takeUntil(({ rejected, revision }) => (rejected?.revision ?? revision) >= header.revision),
         Stream.runDrain
@@ -52,7 +52,7 @@ const main = Effect.gen(function* () {
   yield* change(`{ "requestsPerSecond": 100 }`)
   yield* change(`{ "requestsPerSecond": 200 }`)
   yield* change(`{ "requestsPerSecond": "many" }`)
-  // The server has its own watch, which may be behind that of the requests.
+  // The server has its own watch, which may lag behind that of the requests.
   yield* Effect.repeat(Queue.take(started), { until: (limit) => limit === 200 })
 })
 

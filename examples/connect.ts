@@ -1,5 +1,5 @@
-// A client of ConnectRPC that calls a service by its name, over HTTP/2 with the protocol of gRPC, without Effect. Two
-// servers register, and one of them is killed.
+// A ConnectRPC client that calls a service by name, over HTTP/2 with the gRPC protocol, without Effect. Two servers
+// register, and one of them is killed.
 //
 //     npm install @connectrpc/connect @connectrpc/connect-node
 //     deno run -A examples/connect.ts
@@ -32,7 +32,7 @@ const file = create(FileDescriptorProtoSchema, {
   service: [{
     name: "Orders",
     method: [
-      // A method that may run twice is retried on another instance if its connection is lost.
+      // If its connection is lost, a method that may run twice is retried on another instance.
       { name: "Get", ...text, options: { idempotencyLevel: MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS } },
       { name: "Pay", ...text }
     ]

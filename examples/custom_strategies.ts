@@ -1,5 +1,5 @@
-// Strategies of your own: a subset of a large service for each client, and a wrapper that ignores the status of instances
-// if nearly all of them are down. `strategies/` has both. `Balancer.strategy` is all that they need.
+// Your own strategies: a subset of a large service for each client, and a wrapper that ignores the status of instances
+// if nearly all of them are down. Both are in `strategies/` and use only `Balancer.strategy`.
 //
 //     deno run -A examples/custom_strategies.ts
 //

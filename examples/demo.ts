@@ -26,14 +26,14 @@ const instance = (number: number): Instance => ({
   version: `1.${number}.0`
 })
 
-/** The story, on any stage. */
+/** The demo on any stage. */
 const story = Effect.fnUntraced(function* (stage: Stage) {
   const screen = yield* Screen.make(`Service discovery on ${stage.place}`)
   const etcd = yield* stage.connect
   const registry = yield* Layer.build(registryOf(etcd, stage.namespace))
   const seen = yield* SubscriptionRef.make<InstanceSet.InstanceSet | undefined>(undefined)
 
-  /** Waits until the consumer has received such a set. */
+  /** Waits until the consumer has received a matching set. */
   const awaitSet = Effect.fnUntraced(function* (what: string, isIt: (set: InstanceSet.InstanceSet) => boolean) {
     const found = yield* SubscriptionRef.changes(seen).pipe(
       Stream.filter((set) => set !== undefined && isIt(set)),
@@ -42,7 +42,7 @@ const story = Effect.fnUntraced(function* (stage: Stage) {
     )
     if (Option.isNone(found)) return yield* Effect.fail(new Error(`the consumer did not receive ${what} within 30 s`))
   })
-  /** Time to read, on a terminal. */
+  /** Time to read on a terminal. */
   const pause = screen.isLive ? Effect.sleep("1500 millis") : Effect.void
 
   // The consumer: one stream of complete sets.
@@ -143,7 +143,7 @@ const main = Effect.gen(function* () {
   yield* story(yield* flag === undefined && endpoints === undefined ? embedded : real(endpoints))
 }).pipe(
   Effect.scoped,
-  // The screen shows what the log would.
+  // The screen already shows the content of the log.
   Effect.provideService(References.MinimumLogLevel, "Warn"),
   Effect.catch((error) => {
     process.exitCode = 1

@@ -37,7 +37,7 @@ const main = Effect.gen(function* () {
   yield* registration.awaitFailure
 })
 
-// `layerConfig` reads ETCD_ENDPOINTS, ETCD_USERNAME, ETCD_NAMESPACE and so on. These defaults fill what is not set.
+// `layerConfig` reads ETCD_ENDPOINTS, ETCD_USERNAME, ETCD_NAMESPACE and so on. These are defaults for unset variables.
 const defaults = ConfigProvider.layerAdd(ConfigProvider.fromEnvRecord({ ETCD_ENDPOINTS: "http://127.0.0.1:2379" }))
 
 runMain(main.pipe(Effect.scoped, Effect.provide(Registry.layerConfig().pipe(Layer.provide(defaults)))))

@@ -1,4 +1,4 @@
-// Clients of grpc-js whose target is the name of a service, without Effect. Two servers register. One of them drains and
+// grpc-js clients whose target is the name of a service, without Effect. Two servers register. One of them drains and
 // stops, and no call fails.
 //
 //     deno run -A examples/grpc.ts
@@ -9,7 +9,7 @@ import { connect } from "../src/promise/mod.ts"
 
 const endpoints = (process.env["ETCD_ENDPOINTS"] ?? "http://127.0.0.1:2379").split(",")
 
-// What a generator makes of a .proto file. This service sends JSON.
+// A generator makes this from a .proto file. This service sends JSON.
 const toBytes = (value: unknown) => Buffer.from(JSON.stringify(value))
 const fromBytes = (bytes: Uint8Array) => JSON.parse(new TextDecoder().decode(bytes))
 const Orders: grpc.ServiceDefinition = {
@@ -30,7 +30,7 @@ interface Order {
 
 const discovery = await connect({ endpoints })
 
-/** Serves and registers. The returned function leaves first, and stops the server when its calls have ended. */
+/** Serves and registers. The returned function deregisters, and stops the server after its calls have ended. */
 const serve = async (name: string): Promise<() => Promise<void>> => {
   const server = new grpc.Server()
   server.addService(Orders, {
@@ -47,7 +47,7 @@ const serve = async (name: string): Promise<() => Promise<void>> => {
   const registration = await discovery.register("orders", {
     id: name,
     endpoints: [`grpc://127.0.0.1:${port}`],
-    // How long clients may take to notice that this instance drains.
+    // The time for clients to notice that this instance drains.
     drain: "500 millis"
   })
   return async () => {

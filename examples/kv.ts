@@ -55,7 +55,7 @@ const main = Effect.gen(function* () {
   const refused = yield* Effect.flip(Kv.put(backup, { command: "", runAt: new Date() }))
   yield* Console.log(refused.message)
 
-  // Reads and writes. If another client has written in between, it starts over.
+  // Reads and writes. Starts over if another client has written in between.
   const later = yield* Kv.update(backup, (job) => ({
     command: "pg_dump",
     runAt: new Date(Option.match(job, { onNone: () => 0, onSome: ({ runAt }) => runAt.getTime() + 3_600_000 }))
@@ -68,7 +68,7 @@ const main = Effect.gen(function* () {
   yield* Effect.scoped(Effect.gen(function* () {
     const lease = yield* Lease.make("10 seconds")
     yield* Kv.put(workers.key("w1"), "w1", { lease })
-    // It takes the job if no one has changed it: all operations or none.
+    // Takes the job if nobody has changed it: all operations or none.
     const taken = yield* Kv.txn(
       Txn.make({
         if: [Compare.modRevision(backup).equals(later.revision), Compare.exists(workers.key("w1"))],

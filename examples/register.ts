@@ -18,7 +18,7 @@ const main = Effect.gen(function* () {
   // From here on, every read of etcd returns the key.
   yield* Effect.log(`registered ${registration.key}`)
 
-  // Heartbeats and recovery run in fibers of the scope. The main fiber only waits. It fails if the registration ends.
+  // Heartbeats and recovery run in fibers of the scope. The main fiber only waits, and fails if the registration ends.
   yield* registration.awaitFailure
 })
 

@@ -16,7 +16,7 @@ const endpoints = (process.env["ETCD_ENDPOINTS"] ?? "http://127.0.0.1:2379").spl
 class NoSuchOrder extends Schema.TaggedError<NoSuchOrder>("NoSuchOrder")("NoSuchOrder", { id: Schema.Int }) {}
 
 class Orders extends RpcGroup.make(
-  // A call that may run twice is retried on another instance if its connection is lost.
+  // If its connection is lost, a call that may run twice is retried on another instance.
   Rpc.make("Get", { payload: { id: Schema.Int }, success: Schema.String, error: NoSuchOrder })
     .annotate(DiscoveryRpc.Idempotent, true),
   Rpc.make("Changes", { success: Schema.Int, stream: true })
@@ -89,7 +89,7 @@ const calls = (stopB: Effect.Effect<void>) =>
 const main = Effect.gen(function* () {
   yield* serve("a")
   const stopB = yield* serve("b")
-  // The client reads the instances when its layer is built. Built before, it might call before it has seen both.
+  // The client reads the instances when its layer is built. Built earlier, it might call before both are registered.
   yield* Effect.provide(calls(stopB), client)
 })
 

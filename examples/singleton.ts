@@ -1,5 +1,5 @@
-// A fleet of two processes: a migration that runs once, and a worker that runs in one of them at a time. The leader
-// leaves, and the other one takes over.
+// A fleet of two processes: a migration that runs once, and a worker that runs in one process at a time. The leader
+// leaves, and the other process takes over.
 //
 //     deno run -A examples/singleton.ts
 //
@@ -12,7 +12,9 @@ import { Compare, Kv, Op, Txn } from "../src/kv/mod.ts"
 
 const endpoints = (process.env["ETCD_ENDPOINTS"] ?? "http://127.0.0.1:2379").split(",")
 
-/** Moves the schema to version 2, unless that is done. The Txn requires the lock, so a process that was paused cannot. */
+/**
+ * Migrates the schema to version 2, once. The Txn requires the lock, so a paused process that lost it cannot migrate.
+ */
 const migrate = (name: string) =>
   Lock.withLock("/example/locks/migration")((held) =>
     Effect.gen(function* () {
@@ -24,7 +26,7 @@ const migrate = (name: string) =>
     })
   )
 
-/** A process of the fleet. Its worker runs while it leads. */
+/** A process of the fleet. Its worker runs while the process leads. */
 const start = Effect.fnUntraced(function* (name: string) {
   const scope = yield* Effect.flatMap(Effect.scope, (parent) => Scope.fork(parent))
   const leads = yield* Deferred.make<void>()

@@ -1,5 +1,5 @@
 // Two services that find each other. Each serves HTTP on a free port, registers, discovers the other one and calls it.
-// No port is known beforehand, and the order of starting does not matter.
+// Ports and the order of starting do not matter.
 //
 //     deno run -A examples/two_services.ts                  both in one process
 //     deno run -A examples/two_services.ts alice bob        one of them; start the other one with "bob alice"

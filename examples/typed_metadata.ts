@@ -26,14 +26,15 @@ const main = Effect.gen(function* () {
   // One transaction: consumers never see the instance missing.
   yield* worker.update({ metadata: { ...worker.instance.metadata, queues: ["mail", "push"] } })
 
-  // A value that the schema refuses fails before any I/O.
+  // A value that the schema rejects fails before any I/O.
   const refused = yield* Effect.flip(registerService(Workers, {
     endpoints: ["tcp://127.0.0.1:9001"],
     metadata: { shard: 7.5, queues: [], startedAt: new Date() }
   }))
   yield* Console.log(refused.message)
 
-  // Another program registers the same name with other metadata. It is rejected, and the rest of the set is not affected.
+  // Another program registers the same name with other metadata. That instance is rejected; the rest of the set is
+  // unaffected.
   yield* registerService("workers", { id: "old-worker", endpoints: ["tcp://127.0.0.1:9002"] })
 
   yield* discover(Workers).pipe(

@@ -1,8 +1,8 @@
 /**
  * Builds the package for npm into `dist/`: `deno task build:npm`, then `npm pack`.
  *
- * esbuild makes one file for each entry point, and chunks for what they share: a process that loads hundreds of small
- * files starts later. `tsc` writes the declarations, one for each source. docs/adr/0160-one-file-per-entry-point.md.
+ * esbuild makes one file per entry point, and chunks for shared code, because a process that loads hundreds of small
+ * files starts slowly. `tsc` writes the declarations, one per source. See docs/adr/0160-one-file-per-entry-point.md.
  *
  * @module
  */
@@ -16,13 +16,13 @@ import { obtainRuntime, root } from "./runtimes.ts"
 const dist = join(root, "dist")
 
 /**
- * One import of the barrel `effect` as imports of its modules. The barrel loads every module of Effect, also in programs
- * that import only `effect/Effect`.
+ * Replaces an import of the barrel `effect` by imports of its modules. The barrel would load every module of Effect,
+ * even in programs that import only `effect/Effect`.
  */
 const withoutBarrel = (_: string, names: string): string =>
   names.split(",").map((name) => name.trim()).filter((name) => name !== "" && !name.startsWith("type ")).map((name) => {
     const [exported = "", local = exported] = name.split(" as ")
-    // Functions such as `pipe` are those of `effect/Function`; every other name is a module.
+    // Functions such as `pipe` come from `effect/Function`; every other name is a module.
     return /^[a-z]/.test(exported) ?
       `import { ${name} } from "effect/Function"` :
       `import * as ${local} from "effect/${exported}"`
@@ -50,7 +50,7 @@ const writeDeclarations = (): void => {
   }
 }
 
-/** npm makes the file of `bin` executable itself; a package that is linked or run from here needs it, too. */
+/** npm makes the file in `bin` executable. A package that is linked or run from here needs that as well. */
 const makeExecutable = (): void => {
   const { bin }: { readonly bin: Readonly<Record<string, string>> } = JSON.parse(
     readFileSync(join(root, "package.json"), "utf8")

@@ -1,10 +1,10 @@
 /**
- * Finds uses of the wall clock in `src/`. The wall clock jumps: a machine is set back by an hour, or wakes from sleep.
- * Durations and deadlines use the monotonic clock of `internal/time/monotonic.ts`.
+ * Finds uses of the wall clock in `src/`. The wall clock can jump, for example when a machine's time is set or when it
+ * wakes from sleep. Durations and deadlines use the monotonic clock of `internal/time/monotonic.ts`.
  *
  *     deno run -A tools/check_clock.ts
  *
- * Prints each use that the table below does not name, and each row without a use, and exits with 1 if there is any.
+ * Prints each use outside the table below, and each row without a use. Exits with 1 if there is any.
  *
  * @module
  */
@@ -35,7 +35,7 @@ const allowed: ReadonlyMap<string, string> = new Map([
 
 const wallClock = /\bDate\.now\b|\bnew Date\(\)|\bcurrentTime(?:Millis|Nanos)(?:Unsafe)?\b|\bDateTime\.now(?:Unsafe)?\b/
 
-/** The problems of a set of modules, by path. Comments may name the wall clock. */
+/** The problems of a set of modules, by path. Comments may mention the wall clock. */
 export const check = (
   modules: ReadonlyMap<string, string>,
   table: ReadonlyMap<string, string> = allowed

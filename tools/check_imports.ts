@@ -1,5 +1,5 @@
 /**
- * The import rules: which folder of the source may use which other, and which packages.
+ * The import rules: which folders of the source a folder may import, and which packages.
  *
  *     deno run -A tools/check_imports.ts
  *
@@ -14,8 +14,8 @@ import process from "node:process"
 import { root } from "./runtimes.ts"
 
 /**
- * The storeys of the house, from the roof down. A folder imports from storeys below its own, never from beside or above.
- * Each name is a folder of `src/`; `mod` is `mod.ts`.
+ * The storeys, from the top down. A folder imports only from storeys below its own. Each name is a folder of `src/`;
+ * `mod` is `mod.ts`.
  */
 const storeys: ReadonlyArray<ReadonlyArray<string>> = [
   ["mod"],
@@ -34,11 +34,11 @@ interface Package {
   readonly name: RegExp
   /** The folders that may import it. */
   readonly folders: RegExp
-  /** Only `import type` and `import(…)`: a program that does not use it never loads it. */
+  /** Allows only `import type` and `import(…)`, so that a program that does not use it never loads it. */
   readonly lazily?: boolean
 }
 
-/** A package that is not in this table may not be imported at all. */
+/** Packages outside this table may not be imported. */
 const packages: ReadonlyArray<Package> = [
   { name: /^effect(?:\/|$)/, folders: /^/ },
   { name: /^@grpc\/grpc-js$/, folders: /^src\/(?:etcd\/)?grpc\//, lazily: true },
@@ -55,7 +55,7 @@ interface Import {
   readonly kind: "value" | "type" | "dynamic"
 }
 
-/** The imports of a module. Comments are blanked first: examples in them are no imports. */
+/** The imports of a module. Comments are blanked first, because they contain examples. */
 const importsOf = (source: string): ReadonlyArray<Import> => {
   const blank = (text: string) => text.replace(/[^\n]/g, " ")
   const code = source.replace(/^[ \t]*\/\*[\s\S]*?\*\//gm, blank).replace(/(?:^|[ \t])\/\/.*$/gm, blank)
@@ -77,11 +77,11 @@ const importsOf = (source: string): ReadonlyArray<Import> => {
 /** The folder of `src/` that a file is in; `mod` for `mod.ts`. */
 const folderOf = (file: string): string | undefined => file === "mod.ts" ? "mod" : /^src\/([^/]+)\//.exec(file)?.[1]
 
-/** The number of a folder's storey, counted from the roof; -1 if no storey has it. */
+/** The number of a folder's storey, counted from the top. -1 if it has none. */
 const storeyOf = (folder: string | undefined): number =>
   storeys.findIndex((folders) => folder !== undefined && folders.includes(folder))
 
-/** The rules that a set of modules (path from the project's folder, text) breaks; empty if it breaks none. */
+/** The broken rules of a set of modules (path from the project's folder, text). */
 export const check = (modules: ReadonlyMap<string, string>): ReadonlyArray<string> => {
   const problems: Array<string> = []
   const graph = new Map<string, ReadonlyArray<string>>()
@@ -133,7 +133,7 @@ const cycles = (graph: ReadonlyMap<string, ReadonlyArray<string>>): ReadonlyArra
   return found
 }
 
-/** Files beside a folder of their own name: the module of a concept belongs into its folder. */
+/** Finds files beside a folder of their own name: the module of a concept belongs in its folder. */
 const twins = (modules: ReadonlyMap<string, string>): ReadonlyArray<string> => {
   const folders = new Set(Array.from(modules.keys(), (file) => posix.dirname(file).toLowerCase()))
   return Array.from(modules.keys())

@@ -23,7 +23,7 @@ interface NpmManifest {
   readonly exports: Readonly<Record<string, unknown>>
   readonly devDependencies: Readonly<Record<string, string>>
 }
-/** What `npm pack --json` prints. */
+/** The output of `npm pack --json`. */
 interface Packed {
   readonly filename: string
   readonly size: number
@@ -45,7 +45,7 @@ const peers = [
   "@types/express"
 ].map(pinned)
 
-/** What a user's first program does, without a server: register, discover, leave. */
+/** A user's first program, without a server: register, discover, leave. */
 const program = `
 import { Effect, Stream } from "effect"
 import { discover, Registry, registerService } from "${manifest.name}"
@@ -153,20 +153,20 @@ const run = (command: string, args: ReadonlyArray<string>, cwd: string): string 
     cwd,
     encoding: "utf8",
     stdio: ["ignore", "pipe", "inherit"],
-    timeout: 5 * 60_000, // npm itself would try for much longer
-    // npm, too, runs on the Node that is tested.
+    timeout: 5 * 60_000, // npm itself would retry for much longer
+    // Run npm on the tested Node as well.
     env: { ...process.env, PATH: [dirname(node), process.env["PATH"]].join(delimiter) }
   })
   if (status !== 0) throw new Error(`${[command, ...args].join(" ")} failed:\n${stdout}`)
   return stdout
 }
 
-/** What a program printed itself, without the lines of Effect's logger. */
+/** Removes the lines of Effect's logger from a program's output. */
 const withoutLog = (output: string): string => output.split("\n").filter((line) => !line.startsWith("[")).join("\n")
 
 const step = (text: string) => console.log(`package: ${text}`)
 
-/** Examples name the package by its sources; a user names it by its name. */
+/** Examples import the package's sources; users import the package by name. */
 const asUserWrites = (source: string): string =>
   source.replaceAll('"../mod.ts"', `"${manifest.name}"`)
     .replaceAll(/"(?:\.\.\/)+src\/(\w+)\/mod\.ts"/g, `"${manifest.name}/$1"`)
@@ -188,7 +188,7 @@ try {
   const tarball = join(folder, packed.filename)
   step(`${packed.filename}: ${packed.entryCount} files, ${Math.ceil(packed.size / 1024)} kB`)
 
-  // Examples that need more of the repository than the package are those of the repository (the demo starts an etcd).
+  // Examples that need more than the package belong to the repository only (the demo starts an etcd).
   const promiseExamples = readdirSync(join(root, "examples", "promise")).map((name) => join("promise", name))
   const examples = [...exampleFiles(), ...promiseExamples].filter((file) =>
     !/from "\.\.?\//.test(asUserWrites(readFileSync(join(root, "examples", file), "utf8")))

@@ -1,10 +1,10 @@
 /**
- * Debian's Chromium, for the tests of the web console and its screenshots.
+ * Finds or fetches Debian's Chromium, for the tests of the web console and its screenshots.
  *
  *     deno run -A tools/chromium.ts      fetches it if it is missing, and prints how it is started
  *
- * A `chromium` on the PATH is used as it is. Otherwise the package and the libraries that this machine lacks are unpacked
- * into `.cache/chromium/`: nothing is installed and no root is needed. Later runs find it there and need no network.
+ * A `chromium` on the PATH is preferred. Otherwise the tool unpacks the package and missing libraries into
+ * `.cache/chromium/`, without installing anything and without root. Later runs use the cache and need no network.
  *
  * @module
  */
@@ -20,7 +20,7 @@ const cache = join(root, ".cache", "chromium")
 const unpacked = join(cache, "packages")
 const fontSettings = join(cache, "fonts.conf")
 
-/** The browser, and fonts that look alike everywhere. */
+/** The browser, and fonts that look the same everywhere. */
 const wanted = ["chromium", "fontconfig-config", "fonts-dejavu-core", "fonts-inter"] as const
 
 /** How to start a browser. */
@@ -29,7 +29,7 @@ export interface Chromium {
   readonly env: Record<string, string>
 }
 
-/** The release of Debian that runs here, whose libraries fit. */
+/** The Debian release of this machine, whose libraries fit. */
 const release = (): string => {
   const found = /^VERSION_CODENAME=(\S+)$/m.exec(readFileSync("/etc/os-release", "utf8"))?.[1]
   if (found === undefined) throw new Error("/etc/os-release names no release of Debian")
@@ -58,14 +58,14 @@ export const findChromium = (): Chromium | undefined => {
 const subfolders = (folder: string, name: RegExp): ReadonlyArray<string> =>
   existsSync(folder) ? readdirSync(folder).filter((entry) => name.test(entry)).map((entry) => join(folder, entry)) : []
 
-/** The packages that this machine lacks, dependencies included. */
+/** The packages that this machine lacks, including dependencies. */
 const missingPackages = (apt: ReturnType<typeof privateApt>): ReadonlyArray<string> =>
   apt("apt-get", [
     ...["-o", "Dir::State::status=/var/lib/dpkg/status", "-o", "APT::Install-Recommends=false"],
     ...["-o", "APT::Get::Print-URIs=true", "-y", "install", ...wanted]
   ]).split("\n").flatMap((line) => /^'\S+' ([^_]+)_\S+\.deb /.exec(line)?.[1] ?? [])
 
-/** Finds the browser or fetches it; throws with the reason when neither is possible. */
+/** Finds the browser or fetches it. Throws the reason if neither is possible. */
 export const obtainChromium = (): Chromium => {
   const found = findChromium()
   if (found !== undefined) return found
@@ -107,7 +107,7 @@ export const obtainChromium = (): Chromium => {
   return fetched
 }
 
-/** Starts the browser without a window, with a fresh profile and without any traffic of its own. */
+/** Starts the browser headless, with a fresh profile and without network traffic of its own. */
 export const launchChromium = async (): Promise<Browser> => {
   const { env, executablePath } = obtainChromium()
   const inherited = Object.entries(process.env).flatMap(([name, value]) => value === undefined ? [] : [[name, value]])

@@ -1,5 +1,5 @@
 /**
- * Every check but the tests, in order. The first step that fails ends the run; the last line counts the steps.
+ * Runs every check except the tests, in order. The first failing step ends the run. The last line counts the steps.
  *
  *     deno task ci                everything
  *     deno task ci lint types     these steps
@@ -13,7 +13,7 @@ import process from "node:process"
 import { obtainRuntime, root } from "./runtimes.ts"
 
 const deno = obtainRuntime("deno")
-/** Those of the paths that exist; Deno refuses a path that does not. */
+/** Filters out missing paths, which Deno refuses. */
 const some = (...paths: ReadonlyArray<string>) => paths.filter((path) => existsSync(join(root, path)))
 const tool = (name: string, ...args: ReadonlyArray<string>) => [deno, "run", "-A", `tools/${name}.ts`, ...args]
 

@@ -1,6 +1,6 @@
 /**
- * Debian's packages, fetched and unpacked into a folder of our own: nothing is installed and no root is needed. apt
- * works on private lists, with Debian's own keys.
+ * Fetches Debian packages and unpacks them into a folder of this project, without installing anything and without root.
+ * apt uses private lists with Debian's own keys.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { onPath } from "./runtimes.ts"
 
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-/** The reason why Debian's packages cannot be fetched on this machine; `undefined` if they can. */
+/** The reason why this machine cannot fetch Debian packages. `undefined` if it can. */
 export const whyNoPackages = (): string | undefined =>
   onPath("apt-get").length === 0 || onPath("dpkg").length === 0 ?
     "this is no Debian machine" :
@@ -22,7 +22,7 @@ export const whyNoPackages = (): string | undefined =>
 /** Runs a command of apt and returns its standard output. */
 export type Apt = (command: string, args: ReadonlyArray<string>, cwd?: string) => string
 
-/** The mirror this machine uses for Debian, from its own apt sources. */
+/** This machine's Debian mirror, from its apt sources. */
 const mirror = (): string => {
   const folder = "/etc/apt/sources.list.d"
   const files = [
@@ -33,7 +33,7 @@ const mirror = (): string => {
   return /^(?:URIs:|deb )[^\n#]*?(https?:\/\/\S+\/debian)\/?(?:\s|$)/m.exec(text)?.[1] ?? "http://deb.debian.org/debian"
 }
 
-/** apt on lists and folders of our own. The machine's proxies stay in force, its hooks do not run. */
+/** apt with private lists and folders. It keeps the machine's proxies and runs none of its hooks. */
 export const privateApt = (folder: string, releases: ReadonlyArray<string>): Apt => {
   for (const path of ["state/lists/partial", "cache/archives/partial"]) {
     mkdirSync(join(folder, path), { recursive: true })
@@ -75,7 +75,7 @@ export const reasonOf = (error: unknown): string => {
   return stderr.split("\n").at(-1) || String(error)
 }
 
-/** Unpacks the packages in a folder into that folder, and removes them. */
+/** Unpacks the packages in a folder into that folder and deletes them. */
 export const unpack = (folder: string): void => {
   for (const deb of readdirSync(folder).filter((file) => file.endsWith(".deb"))) {
     execFileSync("dpkg", ["-x", join(folder, deb), folder])

@@ -1,8 +1,8 @@
 /**
- * `deno doc --lint` over the entry points, without what this package cannot change.
+ * Runs `deno doc --lint` on the entry points, and filters findings that this package cannot fix.
  *
- * Left out: types of dependencies, which it calls private because they are not exported from this package; superclasses
- * held in a constant (the form that publishing wants); and members of documented types, whose names say enough.
+ * Filtered: types of dependencies, which `deno doc` calls private because this package does not export them;
+ * superclasses in a constant (a form that publishing requires); and members of documented types, whose names are clear.
  *
  * @module
  */
@@ -17,7 +17,7 @@ const config: { readonly exports: Readonly<Record<string, string>> } = JSON.pars
   readFileSync(join(root, "deno.json"), "utf8")
 )
 
-/** The types and values that our own modules declare: name and how. */
+/** The types and values that this package's modules declare: name and kind. */
 const declared = new Map<string, string>()
 for (const file of readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })) {
   if (!file.endsWith(".ts")) continue
@@ -47,7 +47,7 @@ const isOurs = ({ column, file, kind, line, text }: Finding): boolean => {
   const name = /references private type '(\w+)/.exec(text)?.[1] ?? ""
   const how = declared.get(name)
   if (how === undefined || how === "const" || how === "function" || docs.publicNames.has(name)) return false
-  // `Schema.Codec` is not our `Codec`: only an unqualified mention is.
+  // `Schema.Codec` is a different `Codec`: only unqualified mentions count.
   const rest = readFileSync(file, "utf8").split("\n").slice(line - 1)
   const end = rest.findIndex((one) => one.trim() === "")
   const statement = rest.slice(0, end < 0 ? undefined : end).join("\n")
@@ -67,7 +67,7 @@ const findings = [...`${stdout}\n${stderr}`.matchAll(/^error\[([\w-]+)\]: (.*)\n
     line: Number(line),
     column: Number(column)
   }))
-// An output of another shape must not pass as "nothing found".
+// Unrecognized output must not pass as "nothing found".
 if (status !== 0 && findings.length === 0) {
   console.error(stdout + stderr)
   process.exit(1)

@@ -9,7 +9,7 @@ import { dirname, join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import { obtainRuntime, root } from "./runtimes.ts"
 
-/** The part that is read of what `deno doc --json` writes. */
+/** The relevant part of the output of `deno doc --json`. */
 interface Documented {
   readonly name: string
   readonly declarations: ReadonlyArray<{
@@ -37,7 +37,9 @@ const namespacesOf = (file: string): ReadonlyArray<string> =>
     ([, path = ""]) => join(dirname(file), path)
   )
 
-/** The exports of each module, by its URL. `deno doc` omits what a namespace re-exports, so each namespace is read, too. */
+/**
+ * The exports of each module, by its URL. `deno doc` omits re-exports of namespaces, so this also reads each namespace.
+ */
 const readDocumentation = (entries: ReadonlyArray<string>): Documentation["nodes"] => {
   const files = [...entries, ...entries.flatMap(namespacesOf)]
   const { status, stderr, stdout } = spawnSync(obtainRuntime("deno"), ["doc", "--json", ...files], {
@@ -50,12 +52,12 @@ const readDocumentation = (entries: ReadonlyArray<string>): Documentation["nodes
   return nodes
 }
 
-/** Public documentation, checked. */
+/** The checked public documentation. */
 export interface DocReport {
   readonly problems: ReadonlyArray<string>
   /** The names that the root exports. */
   readonly rootExports: ReadonlyArray<string>
-  /** The names of everything that is public, members of namespaces included. */
+  /** All public names, including members of namespaces. */
   readonly publicNames: ReadonlySet<string>
 }
 
@@ -66,10 +68,10 @@ export const checkDocs = (entries: ReadonlyArray<string>): DocReport => {
   const visit = ({ declarations, name }: Documented): void => {
     publicNames.add(name)
     const [first] = declarations
-    // Of the overloads of a function only the first is checked.
+    // Of overloads, only the first is checked.
     const checked = first?.kind === "function" ? [first] : declarations
     for (const { declarationKind, jsDoc, kind, location } of checked) {
-      // The members of a namespace are read from its module.
+      // The members of a namespace come from its module.
       if (kind === "namespace" || kind === "reference" || declarationKind !== "export") continue
       if (jsDoc?.tags?.some((tag) => tag.kind === "internal")) continue
       const file = location.filename.startsWith("file:") ? relative(root, fileURLToPath(location.filename)) : ".."

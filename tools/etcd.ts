@@ -42,7 +42,7 @@ const doesNotRun = "does not run on this machine"
 
 const cache = join(root, ".cache", "etcd")
 const listFile = join(cache, "versions.json")
-/** The version of each release, or why it has none. Releases in this file are not looked up again. */
+/** The version of each release, or why there is none. Releases in this file are not looked up again. */
 const releasesFile = join(cache, "releases.json")
 
 const threeWays = `No etcd server at hand, and none could be fetched. Three ways to get one:
@@ -54,13 +54,13 @@ const threeWays = `No etcd server at hand, and none could be fetched. Three ways
 
 const readJson = (file: string): unknown => existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : undefined
 
-/** In one step, because another run may be reading. */
+/** Atomically, because another run may be reading. */
 const writeJson = (file: string, value: unknown): void => {
   writeFileSync(`${file}.${process.pid}`, JSON.stringify(value, undefined, 2) + "\n")
   renameSync(`${file}.${process.pid}`, file)
 }
 
-/** The version of a server, such as `3.5.30` or `3.7.0-rc.1`; `undefined` if it does not run. */
+/** The version of a server, such as `3.5.30` or `3.7.0-rc.1`. `undefined` if it does not run. */
 const versionOf = (etcd: string): string | undefined => {
   try {
     const text = execFileSync(etcd, ["--version"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
@@ -70,7 +70,7 @@ const versionOf = (etcd: string): string | undefined => {
   }
 }
 
-/** The version in what `etcd --version` prints. */
+/** The version in the output of `etcd --version`. */
 export const parseVersion = (text: string): string | undefined => /\d+\.\d+\.\d+(?:-[\w.]+)?/.exec(text)?.[0]
 
 /** The server and its tools, if the server runs. */
@@ -103,7 +103,7 @@ const fromCache = (): ReadonlyArray<EtcdBinaries> =>
     }) :
     []
 
-/** Fetches the versions of Debian's releases that are not on this machine. */
+/** Fetches versions of Debian's releases that this machine lacks. */
 const fromDebian = (atHand: ReadonlyArray<EtcdBinaries>, refresh: boolean): void => {
   const known = (refresh ? undefined : readJson(releasesFile)) as Record<string, string> | undefined ?? {}
   const isSettled = (version?: string) => version === doesNotRun || atHand.some((one) => one.version === version)
@@ -134,7 +134,7 @@ const fromDebian = (atHand: ReadonlyArray<EtcdBinaries>, refresh: boolean): void
         apt("apt-get", ["download", `etcd-server=${offer}`, `etcd-client=${offer}`], unpacked)
         unpack(unpacked)
         const bin = join(unpacked, "usr", "bin")
-        // A package of a newer release may want a newer C library than this machine's.
+        // A package of a newer release may need a newer C library than this machine's.
         if (binaries(join(bin, "etcd"), join(bin, "etcdctl")) === undefined) {
           console.log(`etcd: ${version} of Debian ${release} does not run on this machine: left out`)
           known[release] = doesNotRun
@@ -168,14 +168,14 @@ export const newestFirst = (a: { readonly version: string }, b: { readonly versi
   return byNumber(leftMark, rightMark)
 }
 
-/** What is at hand without any download, newest first, each version once. */
+/** Everything available without a download, newest first, each version once. */
 const atHandNow = (): ReadonlyArray<EtcdBinaries> => {
   const path = fromPath()
   const all = [...(path === undefined ? [] : [path]), ...fromCache()]
   return all.filter((one, index) => all.findIndex(({ version }) => version === one.version) === index).sort(newestFirst)
 }
 
-/** Every etcd that can be found or fetched. Throws an error that says how to get one if there is none. */
+/** Every etcd that can be found or fetched. If there is none, throws an error that explains how to get one. */
 export const obtainEtcd = (options: { readonly refresh?: boolean } = {}): ReadonlyArray<EtcdBinaries> => {
   mkdirSync(cache, { recursive: true })
   const named = fromEnvironment()
@@ -186,7 +186,7 @@ export const obtainEtcd = (options: { readonly refresh?: boolean } = {}): Readon
   return all
 }
 
-/** One etcd, quickly: the newest at hand; fetched only when there is none. */
+/** One etcd, quickly: the newest available one. Fetches only if there is none. */
 export const anyEtcd = (): EtcdBinaries => {
   const [found] = [fromEnvironment() ?? atHandNow()].flat()
   const [one] = found === undefined ? obtainEtcd() : [found]

@@ -1,11 +1,10 @@
 /**
- * Runs each program of `examples/` on each runtime, against an etcd of its own, whose endpoint it finds in
- * `ETCD_ENDPOINTS`.
+ * Runs each program of `examples/` on each runtime, with its own etcd, whose endpoint is in `ETCD_ENDPOINTS`.
  *
  *     deno run -A tools/examples.ts [--runtime bun] [register …]
  *
- * An example ends by itself with exit code 0. One that waits for a signal gets SIGTERM after some seconds and must then
- * end at once, with 0 or with 130 (interrupted), as `runMain` does. In both cases no key may be left in etcd.
+ * An example exits by itself with 0. An example that waits for a signal gets SIGTERM after some seconds, and must then
+ * exit at once with 0 or with 130 (interrupted), as `runMain` does. In both cases it must leave no key in etcd.
  *
  * @module
  */
@@ -20,17 +19,17 @@ import { pause } from "../test/harness/real.ts"
 import { obtainEtcd } from "./etcd.ts"
 import { obtainRuntime, root, type RuntimeName, runtimeNames } from "./runtimes.ts"
 
-/** Milliseconds an example has to end by itself before it gets SIGTERM. The demo takes longer. */
+/** How long, in milliseconds, an example may run before SIGTERM. The demo takes longer. */
 const patience = (name: string): number => name === "demo.ts" ? 120_000 : 20_000
-/** An example that prints something and then nothing for this many milliseconds is a server: it gets SIGTERM. */
+/** An example that prints something and is then silent for this many milliseconds is a server, and gets SIGTERM. */
 const quiet = 3000
-/** Milliseconds to end after SIGTERM. */
+/** How long, in milliseconds, an example may take to exit after SIGTERM. */
 const grace = 10_000
 
 const timed = <A, E>(effect: Effect.Effect<A, E>, milliseconds: number): Effect.Effect<A | "late", E> =>
   Effect.raceFirst(effect, Effect.as(pause(milliseconds), "late" as const))
 
-/** Runs one example. The result is what is wrong with it, if anything is. */
+/** Runs one example. Returns the problem, if there is one. */
 export const runExample = (
   options: { readonly file: string; readonly name: string; readonly runtime: RuntimeName; readonly cwd?: string }
 ): Effect.Effect<string | undefined, Error> =>
@@ -62,7 +61,7 @@ export const runExample = (
     return left === "" ? undefined : `left keys in etcd: ${left}\n${said}`
   }))
 
-/** The programs of `examples/`; helpers they share live in folders. */
+/** The programs of `examples/`. Shared helpers are in folders. */
 export const exampleFiles = (folder: string = join(root, "examples")): ReadonlyArray<string> =>
   existsSync(folder) ? readdirSync(folder).filter((file) => file.endsWith(".ts")).sort() : []
 

@@ -1,5 +1,5 @@
 /**
- * nginx and HAProxy, for the tests of `etcd-discovery render`.
+ * Finds or fetches nginx and HAProxy, for the tests of `etcd-discovery render`.
  *
  *     deno run -A tools/fronts.ts        fetches them and prints their paths
  *
@@ -15,14 +15,14 @@ import process from "node:process"
 import { privateApt, reasonOf, unpack, whyNoPackages } from "./debian.ts"
 import { onPath, root } from "./runtimes.ts"
 
-/** Paths of the programs, and the variables that they need. */
+/** The paths of the programs, and the variables that they need. */
 export interface Fronts {
   readonly nginx: string
   readonly haproxy: string
   readonly env: Readonly<Record<string, string>>
 }
 
-/** A release whose packages run on every later one: they need an old C library only. */
+/** A release whose packages run on every later one, because they need only an old C library. */
 const release = "bookworm"
 /** The programs, and the libraries that a small machine may lack. */
 const packages = [
@@ -49,7 +49,7 @@ const onThisPath = (): Fronts | undefined => {
   return nginx === undefined || haproxy === undefined ? undefined : { nginx, haproxy, env: {} }
 }
 
-/** Finds or fetches the programs. Throws if that is impossible on this machine. */
+/** Finds or fetches the programs. Throws if neither is possible. */
 export const obtainFronts = (): Fronts => {
   const found = onThisPath() ?? (existsSync(cache) ? inFolder(cache) : undefined)
   if (found !== undefined) return found
@@ -67,7 +67,7 @@ export const obtainFronts = (): Fronts => {
     for (const program of [nginx, haproxy]) {
       execFileSync(program, ["-v"], { env: { ...process.env, ...env }, stdio: "ignore" })
     }
-    // In one step, so that what is there is whole.
+    // Atomically, so that an existing folder is complete.
     rmSync(cache, { recursive: true, force: true })
     renameSync(unpacked, cache)
     return inFolder(cache)

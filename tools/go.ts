@@ -1,5 +1,5 @@
 /**
- * A Go compiler with go-kit and etcd's own client, for the programs that our formats are checked against.
+ * Finds or fetches a Go compiler with go-kit and etcd's own client, to build the programs that check our formats.
  *
  *     deno task go                       fetches what is missing and builds the programs of test/interop/go/
  *
@@ -17,10 +17,10 @@ import process from "node:process"
 import { type Apt, privateApt, reasonOf, unpack, whyNoPackages } from "./debian.ts"
 import { root } from "./runtimes.ts"
 
-/** The one release whose package of go-kit has `sd/etcdv3`. */
+/** The only release whose package of go-kit has `sd/etcdv3`. */
 const release = "trixie"
 const wanted = ["golang-go", "golang-github-go-kit-kit-dev", "golang-etcd-server-dev"] as const
-/** Large dependencies of parts of go-kit and etcd that no program here imports. */
+/** Large dependencies that no program here imports. */
 const unneeded =
   /^golang-(?:github-(?:aws-|nats-|google-cel-|antlr-|influxdata-|jung-kurt-)|golang-x-(?:tools|image|exp)|gonum|google-(?:api|cloud-dev))/
 
@@ -33,7 +33,7 @@ const compiler = join(goRoot, "bin", "go")
 /** The programs that the tests start. */
 export const programs: string = join(root, "test", "interop", "go")
 
-/** The golang-* packages that these need, themselves included. */
+/** The golang-* packages that these need, including themselves. */
 const withDependencies = (apt: Apt): ReadonlyArray<string> => {
   const found = new Set<string>(wanted)
   let next: ReadonlyArray<string> = wanted
@@ -61,7 +61,7 @@ const obtainPackages = (): void => {
     mkdirSync(unpacked)
     apt("apt-get", ["download", ...names], unpacked)
     unpack(unpacked)
-    // In one step, so that what is there is whole.
+    // Atomically, so that an existing folder is complete.
     rmSync(packages, { recursive: true, force: true })
     renameSync(unpacked, packages)
   } catch (error) {
@@ -76,19 +76,19 @@ const sourcesOf = (path: string): ReadonlyArray<string> =>
     readdirSync(path).filter((file) => file.endsWith(".go")).sort().map((file) => join(path, file)) :
     [path]
 
-/** Where the program of a file or a folder is once it is built; another place after each change of its sources. */
+/** The path of a built program. It changes with each change of the sources. */
 export const goBinary = (path: string): string => {
   const hash = createHash("sha256").update(release)
   for (const file of sourcesOf(path)) hash.update(readFileSync(file))
   return join(cache, "bin", `${basename(path, ".go")}-${hash.digest("hex").slice(0, 12)}`)
 }
 
-/** Why the last attempt to get Go on this machine failed. */
+/** Why the last attempt to get Go failed. */
 export const whyNoGo = (): string | undefined => existsSync(reasonFile) ? readFileSync(reasonFile, "utf8") : undefined
 
 /**
- * Builds the program of a Go file, or of all files of a folder, unless that has been done, and returns its path.
- * Fetches what it needs first; throws when that is impossible here, or with what the compiler says.
+ * Builds the program of a Go file or of a folder, unless it exists, and returns its path. Fetches the compiler first if
+ * necessary. Throws if that is impossible, or with the compiler's errors.
  */
 export const buildGo = (path: string): string => {
   const binary = goBinary(path)

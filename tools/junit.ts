@@ -1,11 +1,11 @@
 /**
- * Reads JUnit reports of Deno, Bun and Node: counts their tests and lists what failed, the same way for all three.
+ * Reads JUnit reports of Deno, Bun and Node: counts the tests and lists the failures uniformly.
  *
  * @module
  */
 import { stripVTControlCharacters } from "node:util"
 
-/** A test that failed, or a file, hook or suite that failed by itself. */
+/** A failed test, or a file, hook or suite that failed by itself. */
 export interface Failure {
   /** The test file, if the report names it. */
   readonly file: string | undefined
@@ -27,7 +27,7 @@ interface Case {
   readonly suites: ReadonlyArray<string>
   readonly name: string
   readonly file: string | undefined
-  /** Of the failure or error in it. */
+  /** The text of the failure or error. */
   readonly message: string | undefined
   readonly isSkipped: boolean
 }
@@ -45,7 +45,7 @@ const attribute = (text: string, name: string): string | undefined => {
   return value === undefined ? undefined : unescape(value)
 }
 
-// Node leaves ">" in attributes as it is.
+// Node does not escape ">" in attributes.
 const attributes = /((?:\s+[\w:-]+="[^"]*")*)/.source
 const elements = new RegExp(
   `<testsuite${attributes}\\s*(/?)>|(</testsuite>)|<testcase${attributes}\\s*(?:/>|>([\\s\\S]*?)</testcase>)`,
@@ -81,9 +81,9 @@ const casesOf = (xml: string): ReadonlyArray<Case> => {
  *
  * **Details**
  *
- * Deno also writes suites as test cases, named `suite > suite > test`, and only the outermost ones name their file. Node
- * writes a file that fails by itself as a test case. Neither counts as a test. A suite that fails only because its tests
- * fail is no failure of its own.
+ * Deno also writes suites as test cases, named `suite > suite > test`, and only the outermost ones name their file.
+ * Node writes a file that fails by itself as a test case. Neither counts as a test. A suite that fails only because of
+ * its tests is not counted as a failure of its own.
  */
 export const readReport = (xml: string): Report => {
   const cases = casesOf(xml)
@@ -107,10 +107,10 @@ export const readReport = (xml: string): Report => {
   }
 }
 
-/** The lines of a message that are shown: the first ones. */
+/** The first lines of a message, for display. */
 const shownLines = 12
 
-/** A failure as text: where, what, and the beginning of the message. */
+/** A failure as text: place, title, and the beginning of the message. */
 export const showFailure = ({ file, message, title }: Failure): string => {
   const lines = message.split("\n").filter((line) => line.trim() !== "")
   const shown = lines.slice(0, shownLines).map((line) => `    ${line}`)
@@ -123,9 +123,9 @@ export const showFailure = ({ file, message, title }: Failure): string => {
 }
 
 /**
- * What a run printed about a failure that its report does not have, such as a file that does not load.
+ * The output of a run about a failure that is missing in its report, such as a file that does not load.
  *
- * The runners print such errors where they happen, except Node, which repeats them at the end.
+ * The runners print such errors where they occur, except Node, which repeats them at the end.
  */
 export const failureOf = (output: string): Failure => {
   const lines = stripVTControlCharacters(output).trimEnd().split("\n")

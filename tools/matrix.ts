@@ -1,6 +1,6 @@
 /**
- * Which test file runs on which runtime and against which etcd. The name or the folder of a file decides; a file that no
- * row names is in the last class.
+ * Decides which test file runs on which runtime and against which etcd. The name or the folder of a file decides. A
+ * file without a matching row is in the last class.
  *
  * | class | its files | `deno task test` | `deno task test:all` |
  * | --- | --- | --- | --- |
@@ -28,14 +28,14 @@ export interface Cell {
   readonly etcd: "newest" | "older"
 }
 
-/** The everyday command, everything, or what the everyday command leaves out. */
+/** The everyday command, everything, or the rest that the everyday command omits. */
 export type Scope = "everyday" | "all" | "rest"
 
 interface Class {
   readonly files: RegExp
   readonly everyday: ReadonlyArray<Cell>
   readonly all: ReadonlyArray<Cell>
-  /** Where `test:all --rest`, and so `.ci/run`, runs them. Default: all that is not everyday. */
+  /** The cells of `test:all --rest`, and so of `.ci/run`. Default: everything that is not everyday. */
   readonly rest?: ReadonlyArray<Cell>
 }
 
@@ -44,15 +44,15 @@ const older: ReadonlyArray<Cell> = runtimeNames.map((runtime) => ({ runtime, etc
 const onDeno = (cells: ReadonlyArray<Cell>): ReadonlyArray<Cell> => cells.filter(({ runtime }) => runtime === "deno")
 const onNode = (cells: ReadonlyArray<Cell>): ReadonlyArray<Cell> => cells.filter(({ runtime }) => runtime === "node")
 
-/** The first class whose pattern matches the path is the file's. */
+/** The class of a file is the first one whose pattern matches its path. */
 const classes: ReadonlyArray<Class> = [
-  // Touches neither etcd nor an API of the runtime. `virtual`: on virtual time; `pure`: no time at all.
+  // Uses neither etcd nor an API of the runtime. `virtual`: on virtual time; `pure`: without time.
   { files: /\.(?:virtual|pure)\.test\.ts$/, everyday: onNode(newest), all: newest },
   // The harness tests itself.
   { files: /^test\/harness\//, everyday: onNode(newest), all: newest },
-  // A sample of the faults. `deno task faults` is the whole, on every runtime.
+  // A sample of the faults. `deno task faults` runs all, on every runtime.
   { files: /^test\/faults\//, everyday: [], all: onNode(newest), rest: [] },
-  // Slow: a browser shows pages, whatever runs the server.
+  // Slow, and the browser shows the same pages whatever runtime the server uses.
   { files: /^test\/console\/.*\.system\.test\.ts$/, everyday: [], all: onNode(newest) },
   // Slow: starts foreign programs or fleets of processes.
   { files: /\.system\.test\.ts$/, everyday: [], all: newest, rest: onNode(newest) },
@@ -60,19 +60,19 @@ const classes: ReadonlyArray<Class> = [
   { files: /^test\/bundles\//, everyday: [], all: onNode(newest) },
   { files: /^test\/examples\/demo\.test\.ts$/, everyday: onDeno(newest), all: newest },
   { files: /^test\/examples\/documents\.test\.ts$/, everyday: onNode(newest), all: newest },
-  // What the runtime does, not the version of etcd, decides whether these pass.
+  // The runtime decides whether these pass, not the version of etcd.
   {
     files: /^test\/(?:internal|etcd\/grpc|http|grpc|rpc|promise|examples|interop)\/|\/(?:process|exit)\.test\.ts$/,
     everyday: newest,
     all: [...newest, ...onNode(older)]
   },
-  // The same, one storey higher: what they stand on has run on every runtime.
+  // The same, one storey higher: their foundations have run on every runtime.
   {
     files: /^test\/(?:cli|console|monitoring|cluster|persistence)\//,
     everyday: onNode(newest),
     all: [...newest, ...onNode(older)]
   },
-  // Where versions of etcd differ, these notice.
+  // Differences between versions of etcd show here.
   {
     files: /^test\/etcd\/(?:conformance|memory)\//,
     everyday: [...newest, ...onNode(older)],
@@ -83,7 +83,7 @@ const classes: ReadonlyArray<Class> = [
 ]
 
 /** The cells of a file: how a command of this scope runs it. */
-export const cellsOf = (file: string, scope: Scope): ReadonlyArray<Cell> => {
+const cellsOf = (file: string, scope: Scope): ReadonlyArray<Cell> => {
   const found = classes.find(({ files }) => files.test(file))
   if (found === undefined) return []
   if (scope !== "rest") return found[scope]
@@ -98,7 +98,7 @@ export interface Run {
 }
 
 /**
- * The runs for these files, with each file in one run at most for each runtime.
+ * The runs for these files. Each file is in at most one run per runtime.
  *
  * `versions` are those of the etcds at hand, newest first.
  */

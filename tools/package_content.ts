@@ -1,5 +1,5 @@
 /**
- * What a published tarball may hold.
+ * Checks the content of a published tarball.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 /** The files and folders of the tarball's root. */
 const roots = new Set(["CHANGELOG.md", "LICENSE", "README.md", "dist", "docs", "package.json"])
 
-/** Everything in the tarball that does not belong there, and what is missing beside it. */
+/** Lists everything in the tarball that does not belong there, and missing companions. */
 export const contentProblems = (
   files: ReadonlyArray<string>,
   read: (file: string) => string

@@ -1,5 +1,5 @@
 /**
- * Prometheus and promtool, for the tests of `./monitoring` and of the files in `examples/monitoring/`.
+ * Finds or fetches Prometheus and promtool, for the tests of `./monitoring` and of the files in `examples/monitoring/`.
  *
  *     deno run -A tools/prometheus.ts    fetches them and prints their paths
  *
@@ -21,7 +21,7 @@ export interface Prometheus {
   readonly promtool: string
 }
 
-/** A release whose package runs on every later one: it needs an old C library only. */
+/** A release whose package runs on every later one, because it needs only an old C library. */
 const release = "bookworm"
 const cache = join(root, ".cache", "prometheus")
 const cached: Prometheus = { prometheus: join(cache, "prometheus"), promtool: join(cache, "promtool") }
@@ -34,7 +34,7 @@ const onThisPath = (): Prometheus | undefined => {
   return prometheus === undefined || promtool === undefined ? undefined : { prometheus, promtool }
 }
 
-/** Finds or fetches the programs. Throws if that is impossible on this machine. */
+/** Finds or fetches the programs. Throws if neither is possible. */
 export const obtainPrometheus = (): Prometheus => {
   const found = onThisPath() ?? (areThere(cached) ? cached : undefined)
   if (found !== undefined) return found
@@ -54,7 +54,7 @@ export const obtainPrometheus = (): Prometheus => {
       copyFileSync(join(unpacked, "usr", "bin", name), join(programs, name))
       execFileSync(join(programs, name), ["--version"], { stdio: "ignore" })
     }
-    // In one step, so that what is there is whole.
+    // Atomically, so that an existing folder is complete.
     rmSync(cache, { recursive: true, force: true })
     renameSync(programs, cache)
     return cached

@@ -1,5 +1,5 @@
 /**
- * The three runtimes: where their executables are, and how a missing one is fetched from npm into `.cache/`.
+ * Finds the executables of the three runtimes. Fetches a missing one from npm into `.cache/`.
  *
  * Bun is an npm dev dependency whose binary sits in a package of the platform; its install script may not have run, so
  * the binary is looked up there. Node is any Node on the PATH that is new enough, else the npm package of the platform.
@@ -19,8 +19,8 @@ export const runtimeNames: ReadonlyArray<RuntimeName> = ["deno", "bun", "node"]
 /** The project's folder. */
 export const root: string = fileURLToPath(new URL("../", import.meta.url))
 
-/** What is fetched when nothing else is there. */
-export const nodeVersion = "24.21.0"
+/** The version to fetch if there is no other. */
+const nodeVersion = "24.21.0"
 const oldestNode = [22, 19] as const
 const nodeFolder = join(root, ".cache", "runtimes", "node")
 
@@ -33,7 +33,7 @@ export const onPath = (name: string): ReadonlyArray<string> =>
   (process.env["PATH"] ?? "").split(delimiter).filter((folder) => folder !== "")
     .map((folder) => join(folder, name + exe)).filter((file) => existsSync(file))
 
-/** The version an executable says it has; `undefined` when it does not run. */
+/** The version that an executable reports. `undefined` if it does not run. */
 export const versionOf = (file: string): string | undefined => {
   try {
     const text = execFileSync(file, ["--version"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
@@ -48,7 +48,7 @@ const isNewEnough = (version: string): boolean => {
   return major > oldestNode[0] || (major === oldestNode[0] && minor >= oldestNode[1])
 }
 
-/** Folders that hold packages: npm's own layout, and Deno's with one folder per package and version. */
+/** Folders that contain packages: npm's own layout, and Deno's with one folder per package and version. */
 const packageFolders = (name: string): ReadonlyArray<string> => {
   const modules = join(root, "node_modules")
   const deno = join(modules, ".deno")
@@ -85,7 +85,7 @@ const candidates = (name: RuntimeName): ReadonlyArray<string> => {
 
 const nodePackage = (): string => `node-${process.platform === "win32" ? "win" : process.platform}-${process.arch}`
 
-/** The executable of a runtime, if it is there and runs; of the running one if it is of that kind. */
+/** The executable of a runtime, if it exists and runs. The running one if it is of that kind. */
 export const findRuntime = (name: RuntimeName): string | undefined =>
   candidates(name).find((file) => {
     if (!existsSync(file)) return false
@@ -93,7 +93,7 @@ export const findRuntime = (name: RuntimeName): string | undefined =>
     return version !== undefined && (name !== "node" || isNewEnough(version))
   })
 
-/** Finds a runtime or fetches it; the reason when neither is possible. */
+/** Finds a runtime or fetches it. Returns the reason if neither is possible. */
 export const obtainRuntime = (name: RuntimeName): string => {
   const found = findRuntime(name)
   if (found !== undefined) return found
@@ -128,7 +128,7 @@ export const obtainRuntime = (name: RuntimeName): string => {
   )
 }
 
-/** The executables as environment variables, so that no child process has to look for them again. */
+/** The executables as environment variables, so that child processes need not search again. */
 export const runtimeEnvironment = (paths: Partial<Record<RuntimeName, string>>): Record<string, string> =>
   Object.fromEntries(runtimeNames.flatMap((name) => {
     const path = paths[name]

@@ -1,5 +1,5 @@
 /**
- * Pictures of every page of the web console, for eyes.
+ * Takes pictures of every page of the web console, for people to look at.
  *
  *     deno task screenshots              writes .cache/screenshots/*.png
  *     deno task screenshots --docs       and the two in docs/
@@ -73,7 +73,7 @@ const program = Effect.gen(function* () {
   const base = `http://127.0.0.1:${port}`
   yield* demo
   const browser = yield* openBrowser
-  // Some changes and some samples, so that there is something to see.
+  // Wait for some changes and samples, so that the pages show some.
   yield* Effect.sleep("20 seconds")
   mkdirSync(folder, { recursive: true })
   for (const look of looks) {

@@ -1,5 +1,5 @@
 /**
- * The secret of the tests, which no output of theirs may contain.
+ * The secret of the tests, which must not appear in their output.
  *
  * @module
  */
@@ -10,7 +10,7 @@ export const secret = "s3cret"
 /** The message when it was printed. */
 export const secretPrinted = `\na secret of the tests ("${secret}") was printed`
 
-/** Returns a function that takes output in pieces and returns whether the secret has been in it so far. */
+/** Returns a function that receives output in pieces, and returns whether the secret has appeared so far. */
 export const makeSecretSearch = (): (text: string) => boolean => {
   let found = false
   let tail = ""

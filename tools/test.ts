@@ -33,14 +33,14 @@ import { type Run, runsOf, type Scope } from "./matrix.ts"
 import { obtainRuntime, root, runtimeEnvironment, type RuntimeName, runtimeNames, versionOf } from "./runtimes.ts"
 import { makeSecretSearch, secretPrinted } from "./secret.ts"
 
-/** Milliseconds for one run of a runner. One that does not end by then is killed and has failed. */
+/** The time limit of one run of a runner, in milliseconds. A run that exceeds it is killed and has failed. */
 const runLimitMillis = 20 * 60_000
 /** Milliseconds for one test, as Bun's own limit; the harness has shorter ones. */
 const testTimeoutMillis = 120_000
 
 const reports = join(root, ".cache", "reports")
 
-/** The command that runs the files and leaves a JUnit report. */
+/** The command that runs the files and writes a JUnit report. */
 const commands: Record<
   RuntimeName,
   (
@@ -48,7 +48,7 @@ const commands: Record<
   ) => ReadonlyArray<string>
 > = {
   deno: ({ files, jobs, name, report }) => [
-    // The packages are installed. Programs that tests start would wait for the lock of another check.
+    // The packages are installed. Without this, programs that tests start would wait for the lock of another check.
     ...["test", "-A", "--no-check", "--node-modules-dir=manual", `--junit-path=${report}`],
     ...(jobs > 1 ? ["--parallel"] : []),
     ...(name === undefined ? [] : [`--filter=/${name}/`]),
@@ -56,7 +56,7 @@ const commands: Record<
   ],
   bun: ({ files, jobs, name, report }) => [
     ...["test", `--timeout=${testTimeoutMillis}`, "--reporter=junit", `--reporter-outfile=${report}`],
-    // Each file in a process of its own, as on Node.
+    // Run each file in its own process, as Node does.
     `--parallel=${jobs}`,
     ...(name === undefined ? [] : [`--test-name-pattern=${name}`]),
     ...files.map((file) => `./${file}`)
@@ -73,18 +73,18 @@ const testFiles = (): ReadonlyArray<string> =>
   readdirSync(join(root, "test"), { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".test.ts"))
     .map((file) => join("test", file).split(sep).join("/"))
-    // Large files first: a long one that begins last would leave a core idle.
+    // Large files first: a long one at the end would leave a core idle.
     .sort((a, b) => statSync(join(root, b)).size - statSync(join(root, a)).size)
 
-/** How a runner ended. */
+/** The end of a runner. */
 interface Outcome {
   readonly hasPassed: boolean
-  /** What went wrong beside its tests. */
+  /** Problems besides its tests. */
   readonly problem: string | undefined
   readonly output: string
 }
 
-/** Copies a stream to one of ours and to `output`. The result says whether the secret of the tests was in it. */
+/** Copies a stream to one of this process and to `output`. Returns whether the tests' secret was in it. */
 const copy = (from: NodeJS.ReadableStream, to: NodeJS.WritableStream, output: Array<string>): () => boolean => {
   const search = makeSecretSearch()
   from.setEncoding("utf8").on("data", (text: string) => {

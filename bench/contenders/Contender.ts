@@ -1,6 +1,6 @@
 /**
- * What a contender of the benchmark can do. Each is a module of its own, loaded by name, so that a process loads one
- * client only.
+ * The interface of a contender in the benchmark. Each contender is a separate module, loaded by name, so that a process
+ * loads only one client.
  *
  * @module
  */
@@ -12,22 +12,22 @@ export interface Options {
   readonly endpoint: string
   /** Seconds. */
   readonly ttl: number
-  /** Metadata of strings and numbers behind a schema; otherwise strings only. */
+  /** Metadata of strings and numbers behind a schema. By default strings only. */
   readonly typed: boolean
-  /** Registrations share one lease; default: each has its own. */
+  /** All registrations share one lease. By default each has its own. */
   readonly sharedLease?: boolean
 }
 
 export interface Client {
   /** Registers one instance and completes when it is in etcd. */
   readonly register: (id: string) => Promise<unknown>
-  /** Registers all of them at once, the way a program with many instances would. */
+  /** Registers all of them at once, as a program with many instances would. */
   readonly registerAll: (ids: ReadonlyArray<string>) => Promise<unknown>
-  /** Ends every registration, as a program that exits does. */
+  /** Ends every registration, as a program does when it exits. */
   readonly releaseAll: () => Promise<unknown>
-  /** Reads the service once. The result is the number of its instances. */
+  /** Reads the service once and returns the number of its instances. */
   readonly firstSet: () => Promise<number>
-  /** Follows the service. `onMark` receives the mark of instance `i0`, first and after each change. */
+  /** Follows the service. Calls `onMark` with the mark of instance `i0`, at the start and after each change. */
   readonly follow: (onMark: (mark: string) => void) => Promise<unknown>
 }
 

@@ -1,4 +1,4 @@
-/** The floor of a runtime: the same work with `node:http2` only, and no error handling at all. */
+/** The floor of a runtime: the same work with `node:http2` only, without error handling. */
 import type { Buffer } from "node:buffer"
 import { instanceValue, keyOf, type Parsed, prefixOf } from "../programs/measure.ts"
 import type { Connect } from "./Contender.ts"
@@ -6,7 +6,7 @@ import { connectTo, message, read } from "./grpc.ts"
 
 const rangeEnd = prefixOf().slice(0, -1) + "0" // "0" follows "/"
 
-/** Lease ids of its own choice, small enough for a double. */
+/** Lease ids of the client's choice, small enough for a double. */
 let nextLease = Math.floor(Math.random() * 2 ** 40)
 
 const parse = (kv: Buffer): { readonly key: string; readonly instance: Parsed | undefined } => {

@@ -1,5 +1,5 @@
 /**
- * gRPC over `node:http2` and protobuf by hand, as little as the floor needs.
+ * Hand-written gRPC over `node:http2` and protobuf, with only what the floor needs.
  *
  * @module
  */
@@ -26,7 +26,7 @@ export const message = (fields: Readonly<Record<number, number | bigint | string
     })
   )
 
-/** Calls `onField` for each field of a message. Numbers beyond 2^53 lose digits: ids are read with {@link readId}. */
+/** Calls `onField` for each field of a message. Numbers beyond 2^53 lose digits: read ids with {@link readId}. */
 export const read = (
   bytes: Buffer,
   onField: (field: number, value: number, bytes: Buffer) => void
@@ -58,7 +58,7 @@ const framed = (payload: Uint8Array): Buffer => {
   return frame
 }
 
-/** A stream of both directions, on one connection. */
+/** A bidirectional stream on one connection. */
 export interface Stream {
   readonly send: (payload: Uint8Array) => void
 }

@@ -1,4 +1,4 @@
-/** npm `etcd3`: its leases, its watcher, `JSON.parse` and a plain `Map`. It keeps none of this library's promises. */
+/** npm `etcd3`: its leases, its watcher, `JSON.parse` and a plain `Map`. It gives none of this library's guarantees. */
 import { Etcd3, type Lease } from "etcd3"
 import { instanceValue, keyOf, type Parsed, prefixOf } from "../programs/measure.ts"
 import type { Connect } from "./Contender.ts"

@@ -1,4 +1,4 @@
-/** Registers many instances at once, then releases them. The connection is opened within the measured time. */
+/** Registers many instances at once, then releases them. The measured time includes opening the connection. */
 import { makeClient } from "./client.ts"
 import { awaitGo, parameter, peakMegabytes, print, report, stopwatch } from "./measure.ts"
 
@@ -10,7 +10,7 @@ const client = makeClient()
 await client.registerAll(ids)
 const registered = registering()
 print("registered")
-// A second of peace: what registering started, such as a watch of the own keys, is not part of the release.
+// Wait a second, so that work which registering started, such as a watch of the own keys, does not count as release.
 await new Promise((resolve) => setTimeout(resolve, 1000))
 const peak = peakMegabytes()
 const releasing = stopwatch()

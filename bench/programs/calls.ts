@@ -1,4 +1,4 @@
-/** Calls a server that answers at once, several calls at a time. `file` names the way to call. */
+/** Calls a server that responds at once, several calls at a time. `file` names the way to call. */
 import { Effect, Layer, Scope } from "effect"
 import { spawn } from "node:child_process"
 import process from "node:process"
@@ -11,7 +11,7 @@ import { DiscoveryHttpClient } from "../../src/http/mod.ts"
 import { parameter, readArguments, report, service, stopwatch } from "./measure.ts"
 
 const { file } = readArguments()
-/** A server in a process of its own, whose CPU does not count. It ends with this process. */
+/** A server in its own process, whose CPU does not count. It ends with this process. */
 const startServer = async (): Promise<string> => {
   const file = fileURLToPath(new URL("./server.ts", import.meta.url))
   const args = "Deno" in globalThis ? ["run", "-A", file] : [file]
@@ -26,7 +26,7 @@ const url = await startServer()
 const [count, width] = [parameter("calls"), 8]
 const scope = Effect.runSync(Scope.make())
 
-/** A registry in memory with the server as its only instance: etcd takes no part in a call. */
+/** A registry in memory with the server as its only instance, so that calls do not involve etcd. */
 const registered = Effect.gen(function* () {
   const registry = yield* Layer.build(Registry.layerMemory())
   yield* Effect.provide(registerService(service, { endpoints: [url] }), registry)
@@ -36,7 +36,7 @@ const registered = Effect.gen(function* () {
 const bodyOf = (client: HttpClient.HttpClient, url: string) =>
   client.get(url).pipe(Effect.flatMap((response) => response.text), Effect.asVoid)
 
-/** What one call is, for each way to call. */
+/** One call in each way. */
 const ways: Readonly<Record<string, Effect.Effect<() => Effect.Effect<void, unknown>, unknown>>> = {
   "fetch": Effect.succeed(() => Effect.promise(() => fetch(url).then((response) => response.text()))),
   "HttpClient": Effect.map(

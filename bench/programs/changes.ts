@@ -1,4 +1,6 @@
-/** Follows a service while the benchmark changes one of its instances: how late each change arrives, and what it costs. */
+/**
+ * Follows a service while the benchmark changes one of its instances. Measures the latency and the cost of each change.
+ */
 import { makeClient } from "./client.ts"
 import { now, parameter, print, quantile, report, stopwatch } from "./measure.ts"
 

@@ -1,4 +1,4 @@
-/** Reads the first complete set. The connection is opened within the measured time. */
+/** Reads the first complete set. The measured time includes opening the connection. */
 import { makeClient } from "./client.ts"
 import { awaitGo, parameter, peakMegabytes, report, stopwatch } from "./measure.ts"
 

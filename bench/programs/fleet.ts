@@ -1,4 +1,4 @@
-/** Makes the traffic of many processes on some connections: leases that are renewed, and watches. `capacity.ts` starts it. */
+/** Generates the traffic of many processes on some connections: renewed leases and watches. `capacity.ts` starts it. */
 import { Deferred, Effect, Random, Stream } from "effect"
 import { type Etcd, EtcdGrpc, type KeyRange, prefix } from "../../src/etcd/mod.ts"
 import { awaitGo, instanceValue, keyOf, parameter, prefixOf, readArguments, report } from "./measure.ts"
@@ -10,7 +10,7 @@ let renewals = 0
 let events = 0
 let failures = 0
 
-/** What a registration costs etcd: a grant, a Txn, a watch of the own key, and heartbeats. */
+/** The operations of a registration in etcd: a grant, a Txn, a watch of its own key, and heartbeats. */
 const keepLease = Effect.fnUntraced(function* (etcd: Etcd, index: number) {
   const name = `bench${index % services}`
   const id = `p${number}-${index}`
@@ -36,7 +36,7 @@ const keepLease = Effect.fnUntraced(function* (etcd: Etcd, index: number) {
   )
 })
 
-/** Watches until the end, and completes once etcd has created the watch. */
+/** Watches until the end. Completes once etcd has created the watch. */
 const watch = Effect.fnUntraced(function* (etcd: Etcd, range: KeyRange) {
   const created = yield* Deferred.make<void>()
   yield* Stream.runForEach(etcd.watch({ ...range, progressTimeout: "30 seconds" }), (response) => {
@@ -49,7 +49,7 @@ const watch = Effect.fnUntraced(function* (etcd: Etcd, range: KeyRange) {
   yield* Deferred.await(created)
 })
 
-/** Follows a service as `discover` does, without reading it first. */
+/** Follows a service as `discover` does, but does not read it first. */
 const follow = (etcd: Etcd, index: number) => watch(etcd, prefix(prefixOf(`bench${index % services}`)))
 
 const main = Effect.gen(function* () {

@@ -1,4 +1,4 @@
-/** Follows a service and prints each mark, or each set: for what happens to etcd meanwhile. */
+/** Follows a service and prints each mark or set, for scenarios in which etcd fails meanwhile. */
 import { Effect, Stream } from "effect"
 import { discover, Registry } from "../../mod.ts"
 import { fingerprint, now, print, readArguments, service } from "./measure.ts"

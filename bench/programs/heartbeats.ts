@@ -1,4 +1,4 @@
-/** Keeps many registrations while nothing else happens. */
+/** Keeps many registrations without any other work. */
 import { makeClient } from "./client.ts"
 import { parameter, print, report, stopwatch } from "./measure.ts"
 

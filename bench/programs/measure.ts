@@ -1,4 +1,4 @@
-/** What the programs of the benchmark share: the value of an instance, clocks, and how they report. */
+/** Shared by the programs of the benchmark: the value of an instance, clocks, and reporting. */
 import { createHash } from "node:crypto"
 import { readFileSync } from "node:fs"
 import process from "node:process"
@@ -47,7 +47,7 @@ export interface Parsed {
 export const fingerprint = (ids: Iterable<string>): string =>
   createHash("sha256").update([...ids].sort().join("\n")).digest("hex").slice(0, 16)
 
-/** Milliseconds of the epoch with fractions, comparable between processes of one machine. */
+/** Milliseconds since the epoch with fractions, comparable between processes of one machine. */
 export const now = (): number => performance.timeOrigin + performance.now()
 
 export const quantile = (values: ReadonlyArray<number>, q: number): number => {
@@ -61,7 +61,7 @@ const cpuMillis = (): number => {
   return (user + system) / 1000
 }
 
-/** Counts from now on. Each call returns the milliseconds of wall clock and of CPU so far. */
+/** Starts counting. Each call returns the milliseconds of wall clock and of CPU so far. */
 export const stopwatch = (): () => { readonly millis: number; readonly cpuMillis: number } => {
   const cpuBefore = cpuMillis()
   const startedAt = performance.now()
@@ -79,7 +79,7 @@ export const peakMegabytes = (): number => {
   return process.resourceUsage().maxRSS * 1024 / 1e6
 }
 
-/** Prints a stage that the program has reached. */
+/** Prints that the program has reached a stage. */
 export const print = (line: string): void => console.log(line)
 
 /** Prints that the program is ready, and waits until the benchmark closes its input. */
@@ -92,10 +92,10 @@ export const awaitGo = (): Promise<void> => {
   return go
 }
 
-/** Prints the figures. What the program has opened stays open until the benchmark ends it. */
+/** Prints the figures. Open resources stay open until the benchmark ends the process. */
 export const report = (figures: Readonly<Record<string, number>>): void => print(`figures ${JSON.stringify(figures)}`)
 
-/** What the benchmark passes to a program. */
+/** The input from the benchmark. */
 export interface Arguments {
   /** The module of the contender, see `load`. */
   readonly file: string

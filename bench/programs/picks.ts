@@ -1,4 +1,4 @@
-/** What a pick of each strategy costs among instances that do not change. */
+/** Measures a pick of each strategy among instances that do not change. */
 import { Effect, Result, Stream } from "effect"
 import { discover, type InstanceSet, Registry } from "../../mod.ts"
 import { Balancer } from "../../src/balancing/mod.ts"

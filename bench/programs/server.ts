@@ -1,4 +1,4 @@
-/** An HTTP server that answers at once. It prints its port and ends with its input. */
+/** An HTTP server that responds at once. It prints its port and ends when its input closes. */
 import http from "node:http"
 import process from "node:process"
 import { print } from "./measure.ts"

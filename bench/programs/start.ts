@@ -1,8 +1,8 @@
-/** Registers one instance: how long a process takes from its start until it is in etcd. */
+/** Registers one instance. Measures the time from the start of the process until the instance is in etcd. */
 import { makeClient } from "./client.ts"
 import { now, parameter, report } from "./measure.ts"
 
-// A program that uses raw etcd3 beside Effect is what the library competes with.
+// The library competes with a program that uses raw etcd3 and Effect, so raw etcd3 imports Effect as well.
 if (parameter("effect") === 1) await import("effect")
 await makeClient().register("i0")
 report({ "ms": now() - parameter("startedAt") })

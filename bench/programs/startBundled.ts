@@ -1,4 +1,4 @@
-/** The same as `start.ts` with the library, in a form that a bundler can follow. */
+/** Like `start.ts` with the library, in a form that bundlers can follow. */
 import { connect } from "../contenders/ours.ts"
 import { now, parameter, readArguments, report } from "./measure.ts"
 

@@ -1,4 +1,4 @@
-/** What a call through the library costs beside a bare one, and what a pick costs. */
+/** The cost of a call through the library compared with a bare call, and the cost of a pick. */
 import type { Contender, Scenario } from "../scenario.ts"
 
 const by = (file: string): Contender => ({ name: file, file })

@@ -1,4 +1,4 @@
-/** etcd goes away and comes back: with its data, without them, and one member of three. */
+/** etcd fails and returns: with its data, without its data, or as one member of three. */
 import { Effect, Fiber, Stream } from "effect"
 import { EtcdGrpc, prefix } from "../../src/etcd/mod.ts"
 import type { EtcdServer } from "../../test/harness/EtcdServer.ts"
@@ -7,7 +7,9 @@ import { fingerprint, instanceValue, keyOf, now, prefixOf, quantile } from "../p
 import { type Contender, type Drive, type Figures, ours, type Scenario } from "../scenario.ts"
 import { randomOf } from "../../test/harness/seed.ts"
 
-/** The epoch milliseconds at which the consumer printed a live set that matches, from its `nth` line on. */
+/**
+ * The times (milliseconds since the epoch) at which the consumer printed a matching live set, starting at line `nth`.
+ */
 const setSeen = Effect.fnUntraced(function* (
   program: Program,
   matches: (set: { readonly ids: string; readonly mark: string }) => boolean,
@@ -25,7 +27,7 @@ const summary = (what: string, millis: ReadonlyArray<number>): Figures => ({
   [`p99 ms until ${what}`]: quantile(millis, 0.99)
 })
 
-/** Calls until etcd answers. The result is the moment of its first answer. */
+/** Calls until etcd answers. Returns the time of its first answer. */
 const firstAnswer = <E>(call: Effect.Effect<unknown, E>): Effect.Effect<number> =>
   Effect.gen(function* () {
     while (yield* Effect.isFailure(call)) yield* Effect.sleep("2 millis")
@@ -39,10 +41,10 @@ const putMark = (index: number, lease: bigint) => ({
   lease
 })
 
-/** Starts a stopped server. Its own probe for health is not waited for: it is slower than a first answer. */
+/** Starts a stopped server without waiting for its health probe, which is slower than a first answer. */
 const restart = (server: EtcdServer) => server.launch
 
-/** Outages of random length. etcd keeps its data, and a change is written as soon as it answers. */
+/** Outages of random length. etcd keeps its data, and a change is written at its first answer. */
 const outages = (count: number, longestMillis: number): Drive =>
   Effect.fnUntraced(function* ({ etcd, program, server }) {
     const random = randomOf(1)
@@ -60,7 +62,7 @@ const outages = (count: number, longestMillis: number): Drive =>
     return summary("the first change is seen", millis)
   })
 
-/** etcd comes back without its data; other instances are written as soon as it answers. */
+/** etcd returns without its data; other instances are written at its first answer. */
 const wipes = (count: number): Drive =>
   Effect.fnUntraced(function* ({ etcd, program, server }) {
     yield* setSeen(program, () => true, 0)
@@ -86,7 +88,7 @@ const wipes = (count: number): Drive =>
     return summary("the set is right", millis)
   })
 
-/** etcd comes back without its data, and every registration with it. */
+/** etcd returns without its data, so all registrations return, too. */
 const registrations = (count: number, downMillis: number): Drive =>
   Effect.fnUntraced(function* ({ etcd, program, server }) {
     const range = prefix(prefixOf())
@@ -119,7 +121,7 @@ const registrations = (count: number, downMillis: number): Drive =>
     }
   })
 
-/** A member of three is killed, another one each time; a change is written through the others. */
+/** One of three members is killed, another one each time; a change is written through the others. */
 const member = (count: number): Drive =>
   Effect.fnUntraced(function* ({ cluster, program }) {
     if (cluster === undefined) return {}

@@ -50,7 +50,7 @@ export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> => {
       program: "heartbeats",
       contenders: [ours, raw, floor, shared],
       parameters: { count: many, settleMillis: smoke ? 500 : 2000, millis: smoke ? 1000 : 10_000 },
-      // What is compared is the CPU of processes that do little: they need not wait for each other.
+      // The comparison uses the CPU of mostly idle processes, so they may run simultaneously.
       servers: "together",
       drive: Effect.fnUntraced(function* ({ before, program, server }) {
         const figures = yield* figuresOf(program)

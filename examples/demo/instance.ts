@@ -1,4 +1,4 @@
-// One instance of the demo in its own process, on the etcd that the environment names.
+// One instance of the demo in its own process, on the etcd of the environment.
 import { Console, Effect, References } from "effect"
 import process from "node:process"
 import { Registry, runMain } from "../../mod.ts"
@@ -6,7 +6,7 @@ import { type Instance, register } from "./stage.ts"
 
 const instance: Instance = JSON.parse(process.argv[2] ?? "{}")
 
-/** Completes when the input ends, that is when the demo has exited. */
+/** Completes when the input ends, which means that the demo has exited. */
 const orphaned = Effect.callback<void>((resume) => {
   process.stdin.once("end", () => resume(Effect.void)).resume()
 })

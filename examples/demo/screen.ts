@@ -9,7 +9,7 @@ import { Freshness, type InstanceSet } from "../../mod.ts"
 
 export interface Screen {
   readonly isLive: boolean
-  /** Shows what happens now. */
+  /** Shows the current step. */
   readonly say: (text: string) => Effect.Effect<void>
   /** Shows a new set. */
   readonly show: (set: InstanceSet.InstanceSet) => Effect.Effect<void>
@@ -20,7 +20,7 @@ export interface Screen {
 const columns = ["id", "endpoint", "zone", "version", "status", "lease"] as const
 /** Minimum widths, large enough for all rows, so that the table does not jump. */
 const minWidths = [6, 20, 4, 7, 8, 8] as const
-/** Rows that are always drawn, so that nothing below the table jumps. */
+/** Rows to draw always, so that the lines below the table do not jump. */
 const rows = 3
 
 const esc = "\u001b["
@@ -104,7 +104,7 @@ class Live implements Screen {
     ]
     const room = Math.max(1, (process.stdout.rows ?? 24) - above.length - 1)
     const lines = [...above, ...this.#log.slice(-room).map((line) => dim(clip(line, width)))]
-    // Move up to the start of the last drawing and overwrite it line by line, so that nothing flickers.
+    // Move up and overwrite the last drawing line by line, to avoid flicker.
     const up = this.#height === 0 ? "" : `${esc}${this.#height}A\r`
     this.#height = lines.length
     return write(`${up}${lines.map((line) => `${line}${esc}K\n`).join("")}${esc}J`)
@@ -144,7 +144,7 @@ const fold = (text: string, width: number, count: number): ReadonlyArray<string>
   return Array.from({ length: count }, (_, index) => lines[index] ?? "")
 }
 
-/** Opens the screen until the scope closes. The cursor is hidden meanwhile, and shown again however the process ends. */
+/** Opens the screen until the scope closes. Hides the cursor meanwhile, and shows it again however the process ends. */
 export const make = (title: string): Effect.Effect<Screen, never, Scope.Scope> => {
   if (!process.stdout.isTTY) return plain(title)
   const showCursor = () => {

@@ -43,7 +43,7 @@ const childProcess = (
       const child = spawn(command, args, {
         // The child exits at the end of its input, so it ends with this process in any case.
         stdio: options.printsLines === true ? ["pipe", "pipe", "inherit"] : "ignore",
-        // Keep Ctrl-C of the terminal from the child: only the demo ends it.
+        // Keep the terminal's Ctrl-C from the child: only the demo ends it.
         detached: true,
         env: { ...process.env, ...options.env }
       })
@@ -172,7 +172,7 @@ export const real = Effect.fnUntraced(function* (
       return {
         how: `SIGKILL to its process (pid ${child.pid})`,
         kill: Effect.andThen(
-          // On Deno, `child.process.kill` closes the pipes first, which the child would take as the end of its input.
+          // On Deno, `child.process.kill` closes the pipes first, which the child would treat as the end of its input.
           Effect.sync(() => children.has(child.process) && process.kill(child.pid, "SIGKILL")),
           Effect.promise(() => child.ended)
         )

@@ -1,5 +1,6 @@
-// What the manifests and units beside this file start: a server that registers, drains on SIGTERM, and serves its metrics
-// and probes on a port of its own. The password is read from a file at each authentication, so that it can be rotated.
+// The program that the manifests and units beside this file start. It registers, drains on SIGTERM, and serves its
+// metrics and probes on a separate port. It reads the password from a file at each authentication, so that it can be
+// rotated.
 //
 //     deno run -A examples/deploy/orders.ts
 //
@@ -14,7 +15,7 @@ const env = (name: string): Option.Option<string> => Option.fromNullishOr(proces
 const port = Number(Option.getOrElse(env("PORT"), () => "8080"))
 const monitoringPort = Number(Option.getOrElse(env("MONITORING_PORT"), () => "9090"))
 
-/** The server of the service, until the scope closes. Connections that are in use end first. */
+/** The server of the service, until the scope closes. Connections in use end first. */
 const server = Effect.acquireRelease(
   Effect.callback<ReturnType<typeof createServer>>((resume) => {
     const server = createServer((_, response) => response.end("an order\n"))
@@ -29,7 +30,7 @@ const server = Effect.acquireRelease(
 
 const main = Effect.gen(function* () {
   yield* server
-  // Before the registration, so that probes and Prometheus are served while the instance drains.
+  // Start before the registration, to serve probes and Prometheus while the instance drains.
   const registered = yield* Deferred.make<Registration>()
   const handler = yield* Monitoring.webHandler({
     services: ["orders"],
@@ -37,7 +38,7 @@ const main = Effect.gen(function* () {
   })
   yield* Monitoring.serve(handler, { port: monitoringPort, hostname: "0.0.0.0" })
 
-  // The address becomes ADVERTISE_ADDRESS, or POD_IP, or the first address that is not loopback.
+  // The host becomes ADVERTISE_ADDRESS, POD_IP, or the first non-loopback address.
   const registration = yield* registerService("orders", {
     endpoints: [`http://0.0.0.0:${port}`],
     startup: "background",

@@ -1,5 +1,5 @@
 /**
- * An instance of the fleet: an HTTP server, its registration, and ways to break it.
+ * An instance of the fleet: an HTTP server, its registration, and ways to make it fail.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { Etcd } from "../../src/etcd/mod.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { serve } from "./server.ts"
 
-/** What a service of the fleet does with a request. */
+/** The response of a service of the fleet. */
 export interface Definition {
   readonly name: string
   readonly respond: (id: string, path: string) => Promise<string>
@@ -19,18 +19,18 @@ export interface Instance {
   readonly id: string
   readonly service: string
   readonly url: string
-  /** Drains for two seconds, leaves etcd, and ends the server: what SIGTERM does to a process. */
+  /** Drains for two seconds, leaves etcd, and ends the server, as a process does on SIGTERM. */
   readonly stop: Effect.Effect<void>
-  /** Ends the server and the heartbeats without a word, as SIGKILL does. The lease expires. */
+  /** Ends the server and the heartbeats without notice, as SIGKILL does. The lease expires. */
   readonly kill: Effect.Effect<void>
-  /** Whether the server accepts requests without responding. The health check notices. */
+  /** Whether the server accepts requests without responding, so that the health check fails. */
   readonly setHanging: (isHanging: boolean) => void
 }
 
 /**
- * Starts an instance. It lives until `stop` or `kill`, and stops with the scope.
+ * Starts an instance. It runs until `stop` or `kill`, and stops with the scope.
  *
- * Each instance has an etcd client of its own, as a process has, so that `kill` can cut it off.
+ * Each instance has its own etcd client, as a process does, so that `kill` can disconnect it.
  */
 export const start = Effect.fnUntraced(function* ({ name, respond }: Definition, number: number) {
   const scope = yield* Effect.flatMap(Effect.scope, (parent) => Scope.fork(parent))
@@ -54,7 +54,7 @@ export const start = Effect.fnUntraced(function* ({ name, respond }: Definition,
     service: name,
     url: server.url,
     stop: Scope.close(scope, Exit.void),
-    // Its etcd is out of reach first, so that closing the scope cannot remove the key.
+    // First disconnect its etcd, so that closing the scope cannot remove the key.
     kill: server.kill.pipe(Effect.andThen(faults.outage), Effect.andThen(Scope.close(scope, Exit.void))),
     setHanging: server.setHanging
   } satisfies Instance

@@ -1,5 +1,5 @@
 /**
- * A fleet to look at and to break: three services with two or three instances each, a gateway in front of them, steady
+ * A fleet to observe and to break: three services with two or three instances each, a gateway in front of them, steady
  * traffic, and the console.
  *
  *     deno task fleet                               on the embedded engine: no server
@@ -48,7 +48,7 @@ const fleet = Effect.gen(function* () {
   const instances = new Map<string, Instance>()
   const etcd = yield* Etcd
 
-  // One client of all services, as a gateway has it.
+  // One client of all services, as in a gateway.
   const client = DiscoveryHttpClient.layer({ attemptTimeout: "2 seconds", attempts: 3, waitFor: "5 seconds" }).pipe(
     Layer.provide(FetchHttpClient.layer),
     Layer.provide(Registry.layer()),
@@ -74,7 +74,7 @@ const fleet = Effect.gen(function* () {
     for (let count = 0; count < (sizes[name] ?? 1); count++) yield* add(name)
   }
 
-  // All at once: each drains for two seconds.
+  // In parallel: each drains for two seconds.
   yield* Effect.addFinalizer(() =>
     Effect.forEach(instances.values(), ({ stop }) => stop, { concurrency: "unbounded", discard: true })
   )
@@ -93,7 +93,7 @@ const fleet = Effect.gen(function* () {
   yield* Console.log(`console: http://127.0.0.1:${site.port}/`)
   yield* Console.log(usage)
 
-  // Traffic: 20 requests a second, and a line whenever something was slow or failed.
+  // Traffic: 20 requests a second, and a line for each slow or failed one.
   let total = 0
   let sum = { ok: 0, failed: 0 }
   const request = Effect.promise(async () => {
@@ -146,7 +146,7 @@ runMain(
   fleet.pipe(
     Effect.scoped,
     Effect.provide(etcd),
-    // The instances log what happens to them; the client logs ejections.
+    // The instances log their own events; the client logs ejections.
     Effect.provideService(References.MinimumLogLevel, "Warn")
   )
 )

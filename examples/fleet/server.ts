@@ -1,5 +1,5 @@
 /**
- * A small HTTP server that can hang, on `node:http`, which all three runtimes have.
+ * A small HTTP server that can hang, on `node:http`, which all three runtimes provide.
  *
  * @module
  */

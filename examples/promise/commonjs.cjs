@@ -7,7 +7,7 @@
 const { once } = require("node:events")
 const { createServer } = require("node:http")
 const process = require("node:process")
-// In a program of yours: require("@effect-etcd/discovery/promise")
+// In your program: require("@effect-etcd/discovery/promise")
 const { connect } = require("../../src/promise/mod.ts")
 
 async function main() {

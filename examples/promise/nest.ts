@@ -1,5 +1,5 @@
-// A provider with the lifecycle hooks of NestJS, and a host that calls them in the order of NestJS, so that the program
-// runs without NestJS. In NestJS, `Discovery` is an `@Injectable()` and `main` is what main.ts does.
+// A provider with the lifecycle hooks of NestJS. A host calls the hooks in the order of NestJS, so that the program
+// runs without NestJS. In NestJS, `Discovery` is an `@Injectable()`, and main.ts does the work of `main`.
 //
 //     ETCD_ENDPOINTS=http://127.0.0.1:2379 node examples/promise/nest.ts
 //
@@ -10,7 +10,7 @@ import type { AddressInfo } from "node:net"
 import process from "node:process"
 import { type Client, connect } from "../../src/promise/mod.ts"
 
-/** The provider. Others get it in their constructors, and call services by name with `discovery.client.fetch`. */
+/** The provider. Others inject it, and call services by name with `discovery.client.fetch`. */
 class Discovery {
   #client: Client | undefined
 
@@ -30,7 +30,7 @@ class Discovery {
     console.log(`registered ${registration.key}`)
   }
 
-  /** Deletes the key while the server still serves. In onApplicationShutdown the server would be closed already. */
+  /** Deletes the key while the server still serves. In onApplicationShutdown the server would already be closed. */
   async onModuleDestroy(): Promise<void> {
     await this.#client?.close() // publishes "draining", waits a second, and deletes the key
     console.log("the key is deleted")
@@ -48,7 +48,7 @@ class OrdersController {
   }
 }
 
-/** What NestJS does, for one provider and one controller. */
+/** The work of NestJS, for one provider and one controller. */
 class Host {
   readonly #discovery: Discovery
   readonly #controller: OrdersController

@@ -1,5 +1,5 @@
 /**
- * A wrapper of the user's own: what to do if hardly any instance is available.
+ * A custom wrapper for the case that hardly any instance is available.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { Balancer } from "../../src/balancing/mod.ts"
 class Panic<M> implements Balancer.Picker<M> {
   readonly #threshold: number
   readonly #picker: Balancer.Picker<M>
-  /** Instances with a weight that are not available. */
+  /** Instances that have a weight but are not available. */
   readonly #unavailable = new Map<string, ServiceInstance<M>>()
   readonly #available = new Set<string>()
   #isPanicking = false
@@ -61,10 +61,10 @@ class Panic<M> implements Balancer.Picker<M> {
 }
 
 /**
- * Ignores the status of instances while less than a fraction (0 to 1) of those with a weight is available.
+ * Ignores the status of instances while fewer than a fraction (0 to 1) of those with a weight are available.
  *
- * So many instances are seldom broken at once: more likely the health checks are. And if the instances are broken, the few
- * that are left would not survive the load of all. Envoy calls this the panic threshold, which is 0.5 by default.
+ * So many instances rarely fail at once: more likely the health checks do. And if the instances have really failed, the
+ * few others would not survive the load of all. Envoy calls this the panic threshold, by default 0.5.
  */
 export const panic = (threshold: number) => <M>(strategy: Balancer.Strategy<M>): Balancer.Strategy<M> =>
   Balancer.strategy<M>(

@@ -1,6 +1,6 @@
 /**
- * A strategy of the user's own: a part of a large service for each client, so that the number of connections does not
- * grow with clients times instances.
+ * A custom strategy: each client uses a part of a large service, so that the number of connections does not grow with
+ * clients times instances.
  *
  * The instances are on a ring in the order of the hashes of their ids. Client number c starts at the fraction
  * c · 0.618… (the golden ratio) of the ring and takes the next `size` instances. These starting points are spread as
@@ -129,9 +129,9 @@ class RingSubset<M> implements Balancer.Picker<M> {
 }
 
 /**
- * Uses a subset of the available instances: always the same one for a client while the set stays. Each instance gets its
- * fair share of clients. No other instance is picked, even if the whole subset is excluded, so `size` should exceed the
- * number of attempts of a call.
+ * Uses a subset of the available instances. A client keeps its subset while the set stays the same. Each instance gets
+ * its fair share of clients. No other instance is picked, even if the whole subset is excluded, so `size` should exceed
+ * the number of attempts of a call.
  */
 export const ringSubset = <M = unknown>(
   { clientId, size, within = Balancer.leastRequests }: RingSubsetOptions<M>

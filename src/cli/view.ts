@@ -31,7 +31,7 @@ export const jsonOfSet = (service: string, set: InstanceSet<unknown>): unknown =
 })
 
 /** Returns the freshness of data as JSON. */
-export const jsonOfFreshness = (freshness: Freshness): unknown =>
+const jsonOfFreshness = (freshness: Freshness): unknown =>
   freshness._tag === "Live" ?
     { state: "live" } :
     { state: "stale", since: new Date(freshness.since).toISOString(), reason: freshness.cause.message }

@@ -52,7 +52,7 @@ export const recentChanges = (
   })
 
 /** A change as JSON. */
-export const changeData = ({ instance: _, ...entry }: Entry): unknown => ({
+const changeData = ({ instance: _, ...entry }: Entry): unknown => ({
   ...entry,
   at: new Date(entry.at).toISOString(),
   revision: String(entry.revision)
