@@ -260,15 +260,25 @@ export const codecFor = <T extends KeyLike | PrefixLike>(target: T): ValueCodec<
   // Sound: `ValueOf` reads the type from this codec.
   const codec = (typeof target === "object" ? target?.codec : text) as ValueCodec<ValueOf<T>>
   return {
-    encode: (value) => attempt(() => codec.encode(value)),
+    encode: (value) => Result.flatMap(attempt(() => codec.encode(value)), bytesOrText),
     decode: (bytes) => attempt(() => codec.decode(bytes))
   }
 }
 
+const bytesOrText = (value: Bytes): Result.Result<Bytes, Error> =>
+  typeof value === "string" || value instanceof Uint8Array ?
+    Result.succeed(value) :
+    Result.fail(new TypeError("the codec returned neither text nor bytes"))
+
 /** Codecs are user code: a schema may throw, be asynchronous, or overflow the stack on a deeply nested value. */
 const attempt = <A>(run: () => Result.Result<A, Error>): Result.Result<A, Error> => {
   try {
-    return run()
+    const result: unknown = run()
+    if (!Result.isResult(result)) return Result.fail(new TypeError("the codec returned no Result"))
+    const isTyped = Result.isSuccess(result) || result.failure instanceof Error
+    return isTyped ?
+      result as Result.Result<A, Error> :
+      Result.fail(new Error(`the codec failed with ${result.failure}`))
   } catch (error) {
     // The adapters of `Schema` wrap the exception of a schema.
     const cause = error instanceof Error && Cause.isCause(error.cause) ? Cause.squash(error.cause) : error

@@ -1,4 +1,4 @@
-import { Effect, Option, Schedule, Schema, SchemaGetter, Stream } from "effect"
+import { Effect, Option, Result, Schedule, Schema, SchemaGetter, Stream } from "effect"
 import assert from "node:assert/strict"
 import { Etcd } from "../../src/etcd/Etcd.ts"
 import { EtcdError, TooLarge } from "../../src/etcd/EtcdError.ts"
@@ -237,6 +237,40 @@ describe("Kv.watch", () => {
       const { _tag, key, revision } = JSON.parse(JSON.stringify(error))
       assert.deepEqual([_tag, key, revision], ["InvalidValue", "a", "2"])
     }))
+
+  for (
+    const [title, result] of [
+      ["nothing", undefined],
+      ["a promise", Promise.resolve(Result.succeed("x"))],
+      ["a failure that is a text", Result.fail("no")],
+      ["a failure of nothing", Result.fail(undefined)]
+    ] as const
+  ) {
+    verify(
+      `Kv rejects a value, and refuses to write one, if the codec returns ${title}`,
+      () =>
+        Effect.gen(function* () {
+          const { mine, other, watched } = yield* setUp
+          const key = Kv.key<string>("a", { encode: () => result as never, decode: () => result as never })
+          const { exit, seen } = yield* watched(key)
+          yield* other(Kv.put("a", "1"))
+          yield* settle
+          assert.deepEqual([seen.map(({ _tag }) => _tag), exit()], [["Listed", "Rejected"], undefined])
+          assert.equal((yield* Effect.flip(mine(Kv.get(key))))._tag, "InvalidValue")
+          assert.equal((yield* Effect.flip(mine(Kv.put(key, "2"))))._tag, "InvalidValue")
+        })
+    )
+  }
+
+  verify(
+    "Kv.put fails with InvalidValue if the codec returns a number instead of bytes",
+    () =>
+      Effect.gen(function* () {
+        const { mine } = yield* setUp
+        const key = Kv.key<string>("a", { ...Kv.text, encode: () => Result.succeed(7 as never) })
+        assert.equal((yield* Effect.flip(mine(Kv.put(key, "2"))))._tag, "InvalidValue")
+      })
+  )
 
   verify("Kv.put fails with InvalidValue if the codec throws", () =>
     Effect.gen(function* () {
