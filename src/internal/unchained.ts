@@ -1,9 +1,9 @@
 /**
- * Waits that keep no memory of the earlier waits of their fiber.
+ * Waits that do not retain the earlier waits of their fiber in memory.
  *
- * Effect resumes each wait of a fiber in an async scope that contains the scope of the wait before, and Deno 2.9.3 keeps
- * all scopes of such a chain: about half a kilobyte for each wait. The library starts a fiber for each step of its own
- * loops (`lasting`). The fiber that reads a stream belongs to the consumer and stays the same, so on Deno these waits
+ * Effect resumes each wait of a fiber in an async scope inside the scope of the previous wait. Deno 2.9.3 keeps all
+ * scopes of such a chain: about half a kilobyte for each wait. The library's own loops start a fiber for each step
+ * (`lasting`). But the fiber that reads a stream belongs to the consumer and stays the same. So on Deno these waits
  * resume it in the scope of its first wait.
  *
  * @module
@@ -40,7 +40,7 @@ const resumeInFirstScope = (fiber: WaitingFiber, resume: () => void): void => {
 
 type Register<A, E> = (resume: (effect: Effect.Effect<A, E>) => void) => Effect.Effect<void> | void
 
-/** Equals `Effect.callback`, except that the wait keeps no earlier wait of the fiber in memory. */
+/** Like `Effect.callback`, without retaining earlier waits of the fiber in memory. */
 export const unchainedCallback = <A, E = never>(register: Register<A, E>): Effect.Effect<A, E> => {
   if (!keepsScopes) return Effect.callback<A, E>(register)
   return Effect.withFiber((fiber) =>

@@ -1,6 +1,6 @@
 /**
- * What the tests against real etcd servers share: registries with short times, an observer that looks at etcd directly,
- * and recordings of streams that can be waited on.
+ * Shared by the tests against real etcd servers: registries with short times, an observer that reads etcd directly, and
+ * recordings of streams on which tests can wait.
  *
  * @module
  */
@@ -23,7 +23,7 @@ let namespaces = 0
 /** A namespace that no other test uses. */
 export const freshNamespace = (): string => `/test-${++namespaces}`
 
-/** A registry over one endpoint that notices trouble within seconds. A busy server has 3 seconds for an answer. */
+/** A registry over one endpoint that detects failures within seconds. A busy server has 3 seconds for an answer. */
 export const registryAt = (
   endpoint: string,
   options: Registry.Options & Partial<EtcdGrpc.Options> = {}
@@ -45,14 +45,13 @@ export const processAt = (
 ): Effect.Effect<Process, unknown, Scope.Scope> =>
   Effect.map(Layer.build(registryAt(endpoint, options)), (context) => (effect) => Effect.provide(effect, context))
 
-/** What a stream has said, which can be waited on. */
+/** The recorded values of a stream. */
 export interface Recorded<A, E> {
   readonly all: ReadonlyArray<A>
-  /** The newest; fails when there is none. */
+  /** The newest value; fails if there is none. */
   readonly latest: () => A
   /**
-   * The first value that satisfies the predicate, beginning with the one at `since`: by default the newest that is
-   * there already.
+   * Waits for the first value from index `since` on that satisfies the predicate. Default: from the newest value on.
    */
   readonly until: (
     predicate: (value: A) => boolean,
@@ -88,7 +87,7 @@ export const recorded = <A, E, R>(
       Effect.forkScoped({ startImmediately: true })
     )
 
-    /** Completes with what `look` finds, now or after a value or the end. */
+    /** Completes with the result of `look`, now or after a value or the end. */
     const when = <B>(look: () => Effect.Effect<B, Error> | undefined, milliseconds: number): Effect.Effect<B, Error> =>
       Effect.callback((resume) => {
         const stop = () => {
@@ -143,7 +142,7 @@ export const statusesOf = <M>(
   registration: Registration<M>
 ): Effect.Effect<Recorded<RegistrationStatus, never>, never, Scope.Scope> => recorded(registration.status.changes)
 
-/** The status of this kind that comes next, or is there. */
+/** The current or next status of this kind. */
 export const awaitStatus = <M, Tag extends RegistrationStatus["_tag"]>(
   registration: Registration<M>,
   tag: Tag,
@@ -162,11 +161,11 @@ export const awaitStatus = <M, Tag extends RegistrationStatus["_tag"]>(
     )
   )
 
-/** A client of its own that sees etcd as it is. */
+/** A separate client that reads etcd directly. */
 export const observer = (server: EtcdServer): Effect.Effect<Etcd, EtcdError, Scope.Scope> =>
   Effect.catchTag(EtcdGrpc.make({ endpoints: [server.endpoint] }), "InvalidOption", Effect.die)
 
-/** A key as etcdctl shows it. */
+/** A key in the form of etcdctl. */
 export interface Shown {
   readonly key: string
   readonly value: string
@@ -200,13 +199,13 @@ export const keysIn = (server: EtcdServer, start: string): Effect.Effect<Readonl
     }))
   })
 
-/** All leases there are. */
+/** All leases. */
 export const leasesIn = (server: EtcdServer): Effect.Effect<ReadonlyArray<LeaseId>, EtcdError> =>
   Effect.scoped(
     Effect.flatMap(observer(server), (etcd) => Effect.map(etcd.leaseLeases, ({ leases }) => leases))
   )
 
-/** Nothing is left in etcd: no key under the namespace, and no lease at all. */
+/** Asserts that etcd has no key under the namespace and no lease. */
 export const assertNothingLeft = (server: EtcdServer, namespace: string): Effect.Effect<void, Error> =>
   Effect.gen(function* () {
     assert.deepEqual({ keys: yield* keysIn(server, namespace), leases: yield* leasesIn(server) }, {
@@ -215,7 +214,7 @@ export const assertNothingLeft = (server: EtcdServer, namespace: string): Effect
     })
   })
 
-/** etcd removes what was revoked, or has run out, in its own time. */
+/** Waits until nothing is left: etcd removes revoked and expired leases with a delay. */
 export const eventuallyNothingLeft = (server: EtcdServer, namespace: string): Effect.Effect<void, Error> =>
   eventually(
     Effect.gen(function* () {
@@ -226,7 +225,7 @@ export const eventuallyNothingLeft = (server: EtcdServer, namespace: string): Ef
     { every: 200 }
   )
 
-/** All that happens to a range from now on, seen without the library's own following: `put` and `delete` by key. */
+/** All later events of a range, without the library's `follow`: `put` and `delete` by key. */
 export interface Traffic {
   readonly events: ReadonlyArray<{ readonly type: "put" | "delete"; readonly key: string; readonly value: string }>
   readonly until: (
@@ -263,17 +262,17 @@ export const trafficOf = (
     }
   })
 
-/** Everything in a range, read directly. */
+/** All keys of a range, read directly. */
 export const readAll = (etcd: Etcd, start: string) => rangeAll(etcd, prefix(start))
 
 /** The ids of a set, in its order. */
 export const ids = <M>(set: InstanceSet<M>): ReadonlyArray<string> => set.instances.map(({ id }) => id)
 
-/** Whether a set follows etcd and holds just these ids. */
+/** Whether a set is `Live` and has exactly these ids. */
 export const isLiveWith = (...wanted: ReadonlyArray<string>) => <M>(set: InstanceSet<M>): boolean =>
   set.freshness._tag === "Live" && ids(set).join() === wanted.join()
 
-/** Collects what is logged at `Warn` and above. */
+/** Collects log lines at `Warn` and above. */
 export const loggingTo = (lines: Array<string>): Layer.Layer<never> =>
   Logger.layer([Logger.make(({ cause, logLevel, message }) => {
     if (logLevel !== "Info" && logLevel !== "Debug") {
@@ -282,5 +281,5 @@ export const loggingTo = (lines: Array<string>): Layer.Layer<never> =>
     }
   })])
 
-/** Drops what the tests log on purpose. */
+/** Drops log lines that the tests cause on purpose. */
 export const quiet: Layer.Layer<never> = Logger.layer([])
