@@ -4,7 +4,19 @@
  * @since 0.1.0
  * @module
  */
-import { type Context, Deferred, Effect, Exit, Layer, ManagedRuntime, Redacted, Result, Scope, Stream } from "effect"
+import {
+  type Context,
+  Deferred,
+  Effect,
+  Exit,
+  Layer,
+  Logger,
+  ManagedRuntime,
+  Redacted,
+  Result,
+  Scope,
+  Stream
+} from "effect"
 import { FetchHttpClient, type HttpClient } from "effect/http"
 import process from "node:process"
 import type * as EtcdGrpc from "../etcd/grpc/EtcdGrpc.ts"
@@ -149,6 +161,8 @@ const signals = { SIGINT: 130, SIGTERM: 0 } as const
  * Every promise rejects with a `ClientError`, which has a `code`. The client keeps the process alive while it has a
  * registration or a subscription. `await using` closes it at the end of a block.
  *
+ * Log lines go to stderr, so stdout belongs to the program.
+ *
  * Rejects with code `INVALID_OPTION` if an option breaks its rule.
  *
  * @example
@@ -188,7 +202,8 @@ export const connect = async <S extends ServiceLike = string>(options: ConnectOp
   const runtime = ManagedRuntime.make(
     DiscoveryHttpClient.layer(services === undefined ? {} : { services }).pipe(
       Layer.provide(FetchHttpClient.layer),
-      Layer.provideMerge(layerOf(options))
+      Layer.provideMerge(layerOf(options)),
+      Layer.provideMerge(Layer.succeed(Logger.LogToStderr, true))
     )
   )
   const context = await settled(runtime.contextEffect, Effect.runPromiseExit)

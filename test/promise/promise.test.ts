@@ -245,6 +245,9 @@ describe("connect on etcd", () => {
           args: [server().endpoint, "short", "close"]
         })
         assert.deepEqual(yield* program.exit, { code: 0, signal: null })
+        // stdout belongs to the program. Log lines go to stderr.
+        assert.equal((yield* program.stdout).trim(), "registered")
+        assert.match(yield* program.stderr, /released "\/services\/short\//)
       }))
   })
 })
