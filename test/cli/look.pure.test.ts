@@ -1,5 +1,7 @@
-import { Effect, Fiber, Latch, type Scope } from "effect"
+import { Effect, Fiber, Latch, type Scope, Stream } from "effect"
 import assert from "node:assert/strict"
+import { discover } from "../../src/registry/discover.ts"
+import * as Registry from "../../src/registry/Registry.ts"
 import { describe, live } from "../harness/it.ts"
 import { eventually } from "../harness/real.ts"
 import { memory, plain, ran, recording, terminal } from "./support.ts"
@@ -168,7 +170,7 @@ describe("command line: looking", () => {
 
   live("watch waits for a slow reader, then prints the newest set (D5)", () =>
     Effect.gen(function* () {
-      const { connect, etcd } = yield* populated
+      const { connect, etcd, registry } = yield* populated
       const gate = yield* Latch.make()
       const { stdout } = yield* started(["watch", "orders"], { connect, screen: { ...plain, flushed: gate.await } })
       yield* linesOf(stdout, 1)
@@ -176,6 +178,12 @@ describe("command line: looking", () => {
         etcd.put({ key: "/services/orders/a", value: `{"endpoints":["http://a"],"weight":${weight}}`, lease: 0x10n })
       yield* Effect.forEach(Array.from({ length: 100 }, (_, weight) => weight), put)
       const { header: { revision } } = yield* etcd.range({ key: "/x" })
+      // A consumer of the same watch has the newest set, so the reader has skipped the sets in between.
+      yield* discover("orders").pipe(
+        Stream.takeUntil((set) => set.revision === revision),
+        Stream.runDrain,
+        Effect.provideService(Registry.Registry, registry)
+      )
       yield* gate.open
       const lines = yield* eventually(Effect.suspend(() => {
         const lines = stdout().split("\n").slice(0, -1)
