@@ -84,20 +84,29 @@ interface Outcome {
   readonly output: string
 }
 
-/** Copies a stream to one of this process and to `output`. Returns whether the tests' secret was in it. */
-const copy = (from: NodeJS.ReadableStream, to: NodeJS.WritableStream, output: Array<string>): () => boolean => {
+/** Passes the text of a stream on. Returns whether the tests' secret was in it. */
+const copy = (from: NodeJS.ReadableStream, write: (text: string) => void): () => boolean => {
   const search = makeSecretSearch()
   from.setEncoding("utf8").on("data", (text: string) => {
-    to.write(text)
-    output.push(text)
+    write(text)
     search(text)
   })
   return () => search("")
 }
 
-const run = (command: string, args: ReadonlyArray<string>, env: Record<string, string>): Promise<Outcome> =>
+/** Runs a command. What it prints is printed at once, or all at its end. */
+const run = (
+  command: string,
+  args: ReadonlyArray<string>,
+  env: Record<string, string>,
+  when: "at once" | "at the end" = "at once"
+): Promise<Outcome> =>
   new Promise((resolve) => {
     const output: Array<string> = []
+    const keep = (to: NodeJS.WritableStream) => (text: string) => {
+      output.push(text)
+      if (when === "at once") to.write(text)
+    }
     let problem: string | undefined
     const report = (message: string) => {
       console.error(`\n${message}`)
@@ -109,7 +118,7 @@ const run = (command: string, args: ReadonlyArray<string>, env: Record<string, s
       stdio: ["inherit", "pipe", "pipe"],
       env: { ...process.env, ...color, ...env }
     })
-    const copies = [copy(child.stdout, process.stdout, output), copy(child.stderr, process.stderr, output)]
+    const copies = [copy(child.stdout, keep(process.stdout)), copy(child.stderr, keep(process.stderr))]
     const timer = setTimeout(() => {
       report(`still running after ${runLimitMillis / 60_000} minutes: killed`)
       child.kill("SIGKILL")
@@ -121,6 +130,7 @@ const run = (command: string, args: ReadonlyArray<string>, env: Record<string, s
     })
     child.once("close", (code) => {
       clearTimeout(timer)
+      if (when === "at the end") process.stdout.write(output.join(""))
       const leaked = copies.some((hasSecret) => hasSecret())
       if (leaked) report(secretPrinted)
       resolve({ hasPassed: code === 0 && !leaked, problem, output: output.join("") })
@@ -221,22 +231,26 @@ interface Result {
   readonly seconds: number
 }
 
-const runTests = async ({ files, runtime, versions }: Run): Promise<Result> => {
+const runTests = async (
+  { files, runtime, versions }: Run,
+  when: "at once" | "at the end"
+): Promise<Result> => {
   const path = paths[runtime] ?? stop(`no ${runtime}`)
   // The name is this process's until the report is complete: another checkout may share the folder.
   const report = join(reports, `${runtime}-${versions.join("-")}.xml`)
   const written = `${report}.${process.pid}`
   const title = `${runtime}, etcd ${versions.join(" ")}`
-  console.log(`\n── ${title}: ${files.length} files`)
+  console.log(`\n── ${title}: ${files.length} files${when === "at once" ? "" : ", printed at their end"}`)
   const start = performance.now()
-  const outcome = await run(path, commands[runtime]({ files, report: written, jobs, name: values.name }), {
+  const env = {
     ...runtimeEnvironment(paths),
     DENO_JOBS: String(jobs),
     // Each file is a process of its own on Node, and most of its time would go to compiling the same sources again.
     NODE_COMPILE_CACHE: join(root, ".cache", "compiled"),
     TEST_ETCD_VERSIONS: versions.join(),
     TEST_SEED: seed
-  })
+  }
+  const outcome = await run(path, commands[runtime]({ files, report: written, jobs, name: values.name }), env, when)
   const { failures, known, passed, skipped } = readReport(existsSync(written) ? readFileSync(written, "utf8") : "")
   if (existsSync(written)) renameSync(written, report)
   // A hook, a crash, a file that does not load, or no test at all: some runners do not report these.
@@ -253,8 +267,19 @@ const runTests = async ({ files, runtime, versions }: Run): Promise<Result> => {
 }
 
 mkdirSync(reports, { recursive: true })
+// A run of few files mostly waits for its longest one, so such runs go beside the others, one at a time.
+const isSmall = ({ files }: Run) => files.length < jobs
+const hasLarge = runs.some((run) => !isSmall(run))
 const results: Array<Result> = []
-for (const each of runs) results.push(await runTests(each))
+const inTurn = async (chosen: ReadonlyArray<Run>, when: "at once" | "at the end") => {
+  for (const run of chosen) results[runs.indexOf(run)] = await runTests(run, when)
+}
+const start = performance.now()
+await Promise.all([
+  inTurn(runs.filter((run) => !hasLarge || !isSmall(run)), "at once"),
+  inTurn(runs.filter((run) => hasLarge && isSmall(run)), "at the end")
+])
+const minutes = (performance.now() - start) / 60_000
 
 console.log("")
 const width = Math.max(...results.map(({ title }) => title.length))
@@ -263,7 +288,6 @@ for (const { failures, note, passed, seconds, skipped, title } of results) {
   console.log(`${title.padEnd(width)}  ${counts} in ${seconds} s${note}`)
 }
 const total = (numbers: ReadonlyArray<number>) => numbers.reduce((sum, number) => sum + number, 0)
-const minutes = total(results.map(({ seconds }) => seconds)) / 60
 const failed = total(results.map(({ failures }) => failures.length))
 console.log(`${runs.length} runs in ${minutes.toFixed(1)} minutes, seed ${seed}`)
 console.log(`${total(results.map(({ passed }) => passed))} passed, ${failed} failed`)

@@ -3,16 +3,25 @@
  *
  * @module
  */
-import { type Duration, Effect, Exit, Fiber, Scope } from "effect"
+import { type Duration, Effect, Exit, Fiber, References, Scope } from "effect"
 import assert from "node:assert/strict"
-import { registerService, type Registry } from "../../mod.ts"
+import { registerService, Registry } from "../../mod.ts"
+import { startEtcd } from "../harness/EtcdServer.ts"
+import { describe, live } from "../harness/it.ts"
 import { eventually, pause } from "../harness/real.ts"
 
 interface Server {
   readonly endpoint: string
 }
 
-export interface ChurnOptions<E, R> {
+/** A client whose calls must not fail while instances come and leave. */
+export interface ChurnClient {
+  readonly name: string
+  readonly serve: (id: string) => Effect.Effect<Server, Error, Scope.Scope>
+  readonly make: Effect.Effect<Effect.Effect<string, unknown>, unknown, Registry.Registry | Scope.Scope>
+}
+
+interface ChurnOptions<E, R> {
   /** Starts a server that responds with its id. It stops when the scope closes. */
   readonly serve: (id: string) => Effect.Effect<Server, E, Scope.Scope>
   /** One call. Returns the id of the instance that responded. */
@@ -34,7 +43,7 @@ const width = 20
  * A server stops once all calls have ended that were in flight when its registration ended. Any later call that reaches
  * it fails.
  */
-export const churn = <E, R>({ call, drain, rounds, serve }: ChurnOptions<E, R>) =>
+const churn = <E, R>({ call, drain, rounds, serve }: ChurnOptions<E, R>) =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
     const counts = new Map<string, number>()
@@ -105,3 +114,38 @@ export const churn = <E, R>({ call, drain, rounds, serve }: ChurnOptions<E, R>) 
     assert.equal(counts.size, rounds + 3)
     return counts
   }) satisfies Effect.Effect<unknown, unknown, R | Registry.Registry | Scope.Scope>
+
+/** Declares a test of each client: three instances come, drain and stop, on a registry in memory. */
+export const describeChurn = (title: string, clients: ReadonlyArray<ChurnClient>): void =>
+  void describe(title, () => {
+    for (const { make, name, serve } of clients) {
+      live(`${name} loses no call while instances come, drain and stop`, () =>
+        Effect.flatMap(make, (call) =>
+          churn({ serve, call, rounds: 3, drain: "200 millis" })).pipe(
+            Effect.asVoid,
+            Effect.provide(Registry.layerMemory()),
+            Effect.provideService(References.MinimumLogLevel, "Error")
+          ))
+    }
+  })
+
+/** Declares a test of each client: twenty instances come, drain and stop, on etcd. */
+export const describeChurnOnEtcd = (title: string, clients: ReadonlyArray<ChurnClient>): void =>
+  void describe(title, () => {
+    for (const { make, name, serve } of clients) {
+      live(`${name} loses no call while twenty instances come, drain and stop`, () =>
+        Effect.gen(function* () {
+          const etcd = yield* startEtcd()
+          const counts = yield* Effect.flatMap(
+            make,
+            (call) => churn({ serve, call, rounds: 20, drain: "500 millis" })
+          ).pipe(
+            Effect.scoped,
+            Effect.provide(Registry.layerEtcd({ endpoints: [etcd.endpoint] })),
+            Effect.provideService(References.MinimumLogLevel, "Error")
+          )
+          const calls = [...counts.values()].reduce((sum, count) => sum + count, 0)
+          console.log(`${calls} calls, no failure`)
+        }), { timeout: 120_000 })
+    }
+  })

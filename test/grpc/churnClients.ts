@@ -6,18 +6,12 @@
 import { createClient } from "@connectrpc/connect"
 import * as connectNode from "@connectrpc/connect-node"
 import * as grpc from "@grpc/grpc-js"
-import { Effect, type Scope } from "effect"
-import type { Registry } from "../../mod.ts"
+import { Effect } from "effect"
 import { ConnectTransport, GrpcResolver } from "../../src/grpc/mod.ts"
 import { attempt } from "../harness/real.ts"
+import type { ChurnClient } from "./churn.ts"
 import { Orders, serveConnect } from "./connectOrders.ts"
 import { clientOf, serve } from "./orders.ts"
-
-interface ChurnClient {
-  readonly name: string
-  readonly serve: (id: string) => Effect.Effect<{ readonly endpoint: string }, Error, Scope.Scope>
-  readonly make: Effect.Effect<Effect.Effect<string, unknown>, unknown, Registry.Registry | Scope.Scope>
-}
 
 export const churnClients: ReadonlyArray<ChurnClient> = [
   {

@@ -3,18 +3,12 @@
  *
  * @module
  */
-import { Effect, Layer, type Scope } from "effect"
+import { Effect, Layer } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { RpcClient, RpcSerialization } from "effect/rpc"
-import type { Registry } from "../../mod.ts"
 import { DiscoveryRpc } from "../../src/rpc/mod.ts"
+import type { ChurnClient } from "../grpc/churn.ts"
 import { openTcp, Orders, serveHttp, serveTcp } from "./servers.ts"
-
-interface ChurnClient {
-  readonly name: string
-  readonly serve: (id: string) => Effect.Effect<{ readonly endpoint: string }, never, Scope.Scope>
-  readonly make: Effect.Effect<Effect.Effect<string, unknown>, unknown, Registry.Registry | Scope.Scope>
-}
 
 /** `Pay` is not retried, so no retry hides a failure. */
 const pay = Effect.map(RpcClient.make(Orders), (orders) => orders.Pay({ id: "1" }))

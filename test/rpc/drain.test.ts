@@ -1,18 +1,4 @@
-import { Effect, References } from "effect"
-import { Registry } from "../../mod.ts"
-import { describe, live } from "../harness/it.ts"
-import { churn } from "../grpc/churn.ts"
+import { describeChurn } from "../grpc/churn.ts"
 import { churnClients } from "./churnClients.ts"
 
-describe("Effect RPC under load", () => {
-  for (const { make, name, serve } of churnClients) {
-    live(`${name} loses no call while instances come, drain and stop`, () =>
-      Effect.gen(function* () {
-        const call = yield* make
-        yield* churn({ serve, call, rounds: 3, drain: "200 millis" })
-      }).pipe(
-        Effect.provide(Registry.layerMemory()),
-        Effect.provideService(References.MinimumLogLevel, "Error")
-      ))
-  }
-})
+describeChurn("Effect RPC under load", churnClients)
