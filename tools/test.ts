@@ -36,7 +36,7 @@ import { makeSecretSearch, secretPrinted } from "./secret.ts"
 /** The time limit of one run of a runner, in milliseconds. A run that exceeds it is killed and has failed. */
 const runLimitMillis = 20 * 60_000
 /** Milliseconds for one test, as Bun's own limit; the harness has shorter ones. */
-const testTimeoutMillis = 120_000
+const testTimeoutMillis = 240_000
 
 const reports = join(root, ".cache", "reports")
 

@@ -146,6 +146,6 @@ export const describeChurnOnEtcd = (title: string, clients: ReadonlyArray<ChurnC
           )
           const calls = [...counts.values()].reduce((sum, count) => sum + count, 0)
           console.log(`${calls} calls, no failure`)
-        }), { timeout: 120_000 })
+        }))
     }
   })

@@ -19,7 +19,7 @@ export type Body<E> = () => Effect.Effect<void, E, Scope.Scope>
 export interface Options {
   /** A reason, or `true`. */
   readonly skip?: boolean | string
-  /** Milliseconds of real time; default 90,000. */
+  /** Milliseconds of real time; default 180,000. */
   readonly timeout?: number
 }
 
@@ -37,7 +37,7 @@ const run = async <E>(test: Effect.Effect<void, E>, limit: number): Promise<void
   throw error instanceof Error && error.name === "AssertionError" ? error : new Error(Cause.pretty(exit.cause))
 }
 
-const declare = <E>(name: string, test: Effect.Effect<void, E>, { skip, timeout = 90_000 }: Options): void => {
+const declare = <E>(name: string, test: Effect.Effect<void, E>, { skip, timeout = 180_000 }: Options): void => {
   it(name, { skip: skip ?? false, timeout: timeout + 15_000 }, () => run(test, timeout))
 }
 

@@ -29,6 +29,8 @@ export const layerServer = (
         if (web.body === null) response.end()
         else Readable.fromWeb(web.body as Parameters<typeof Readable.fromWeb>[0]).pipe(response)
       })
+      // An idle connection stays: the end of one would meet a request on its way if the machine is busy.
+      server.keepAliveTimeout = 0
       yield* Effect.acquireRelease(
         Effect.callback<void>((resume) => void server.listen(0, host, () => resume(Effect.void))),
         () =>

@@ -25,6 +25,8 @@ const serve = (answer: string): Effect.Effect<Server, never, Scope.Scope> =>
       if (request.url !== "/endless") return void request.on("end", () => response.end(answer))
       response.write(answer)
     })
+    // An idle connection stays: the end of one would meet a request on its way if the machine is busy.
+    server.keepAliveTimeout = 0
     yield* Effect.acquireRelease(
       Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
       () =>

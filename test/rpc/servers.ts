@@ -103,6 +103,8 @@ export const serveHttp = (id: string, behaviour: Behaviour = {}): Effect.Effect<
         response.destroy()
       }
     })
+    // An idle connection stays: the end of one would meet a request on its way if the machine is busy.
+    server.keepAliveTimeout = 0
     const close = Effect.sync(() => {
       server.close()
       server.closeAllConnections()

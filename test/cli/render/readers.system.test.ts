@@ -34,7 +34,7 @@ describe("render: readers of files with hostile instances", () => {
       )
       const output = execFileSync(promtool, ["check", "config", "prometheus.yml"], { cwd: root, encoding: "utf8" })
       assert.match(output, /SUCCESS/)
-    }), { timeout: 120_000 })
+    }))
 
   live("a shell reads a file of env unchanged and runs nothing", () =>
     Effect.gen(function* () {

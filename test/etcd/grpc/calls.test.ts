@@ -232,7 +232,7 @@ describe("EtcdGrpc calls", () => {
       assert.deepEqual({ count, revision: header.revision }, { count: 100_000n, revision: 1001n })
       kvs.forEach(({ key }, i) => assert.equal(text(key), `all/${String(i).padStart(6, "0")}`))
       assert.ok(kvs.every(({ value }) => value.length === 300))
-    }), { timeout: 120_000 })
+    }))
 
   live(
     "a call finds the working endpoint behind one that refuses and one that is silent",
@@ -329,7 +329,11 @@ describe("EtcdGrpc calls", () => {
     Effect.gen(function* () {
       const server = yield* startEtcd()
       const proxy = yield* makeProxy(server)
-      const etcd = yield* EtcdGrpc.make({ endpoints: [proxy.endpoint], requestTimeout: "20 seconds" })
+      const etcd = yield* EtcdGrpc.make({
+        endpoints: [proxy.endpoint],
+        dialTimeout: "30 seconds",
+        requestTimeout: "30 seconds"
+      })
       yield* Effect.forEach(
         Array.from({ length: 1000 }, (_, i) => i),
         (i) => etcd.put({ key: `${i}`, value: "1" }),

@@ -146,7 +146,7 @@ describe("EtcdGrpc with one endpoint that is a load balancer", () => {
       yield* etcd.put({ key: "a", value: "1" })
       const next = yield* watching(etcd, { key: "a" })
       yield* next.created
-    }), { timeout: 120_000 })
+    }))
 
   live(
     "a watch goes on and calls move to a second connection if the front allows one stream each",

@@ -34,7 +34,7 @@ describe("EtcdGrpc sockets", () => {
       const proxy = yield* makeProxy(server)
       yield* closeWhileConnecting(proxy, {}, 500)
       yield* awaitNone(proxy)
-    }), { timeout: 120_000 })
+    }))
 
   live("clients that close during the TLS handshake leave no socket (D11)", () =>
     Effect.gen(function* () {
@@ -43,7 +43,7 @@ describe("EtcdGrpc sockets", () => {
       const proxy = yield* makeProxy(server)
       yield* closeWhileConnecting(proxy, { tls: { ca: authority.ca } }, 200)
       yield* awaitNone(proxy)
-    }), { timeout: 120_000 })
+    }))
 
   live("clients that close while the server is silent leave no socket (D11)", () =>
     Effect.gen(function* () {
@@ -53,7 +53,7 @@ describe("EtcdGrpc sockets", () => {
       yield* closeWhileConnecting(proxy, {}, 50)
       yield* proxy.heal
       yield* awaitNone(proxy)
-    }), { timeout: 120_000 })
+    }))
 
   live("a client that gives a silent connection up leaves no socket (D11)", () =>
     Effect.gen(function* () {
