@@ -29,7 +29,7 @@ const allowed: ReadonlyMap<string, string> = new Map([
   ["src/registry/registration/claim.ts", "the age of another process's lease, from its id"],
   ["src/registry/registration/health.ts", "`since` of the health is shown to people"],
   ["src/registry/registration/held.ts", "`since` of a status is shown to people"],
-  ["src/registry/registration/run.ts", "a log line says how long a loss lasted"],
+  ["src/registry/registration/run.ts", "a log line contains the duration of a loss"],
   ["src/testing/FaultyEtcd.ts", "`at` of a recorded call is shown to people"]
 ])
 

@@ -28,7 +28,7 @@ export const checkManifests = (): void => {
   const npm: NpmManifest = read("package.json")
   const same = (what: string, one: unknown, other: unknown) => {
     const [a, b] = [JSON.stringify(one), JSON.stringify(other)]
-    return a === b ? [] : [`${what}: deno.json wants ${a}, package.json has ${b}`]
+    return a === b ? [] : [`${what}: deno.json has ${a}, package.json has ${b}`]
   }
   const problems = [
     ...same("name", deno.name, npm.name),

@@ -1,5 +1,5 @@
 /**
- * What a page knows: its data, the revision, and when etcd last confirmed it.
+ * The state of a page's data: its revision, and when etcd last confirmed it.
  *
  * Everything here is pure.
  *

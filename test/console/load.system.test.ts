@@ -49,7 +49,7 @@ const openPage = (url: string, page: string): Effect.Effect<{ readonly bytes: ()
     return { bytes: () => bytes }
   })
 
-/** A browser that asks for events and reads none of them. */
+/** A browser that requests events and does not read them. */
 const stalledPage = (port: number, page: string) =>
   Effect.acquireRelease(
     Effect.callback<ReturnType<typeof connect>, Error>((resume) => {

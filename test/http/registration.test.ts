@@ -28,7 +28,7 @@ describe("HttpRegistration", () => {
           const [{ endpoints } = { endpoints: [] }] = yield* getInstances("orders")
           assert.match(endpoints[0] ?? "", /^http:\/\/127\.0\.0\.1:[1-9]\d*\/api$/)
 
-          // What a client sees while the layer is released.
+          // The state for a client while the layer is released.
           const isDraining = yield* Deferred.make<void>()
           yield* discover("orders").pipe(
             Stream.tap((set) =>

@@ -153,7 +153,7 @@ const suite = (title: string, layer: () => Layer.Layer<Registry.Registry | Etcd,
           Stream.map(discoverChanges(twins), ({ _tag, instance }) => `${_tag} ${instance.id}`)
         )
         yield* changes.until((change) => change === "Added 10.0.0.1:80")
-        // Each step ends with a change of another address, so that what the step says before is all it says.
+        // Each step ends with a change of another address. So the changes before it are complete.
         yield* put(3, "10.0.0.1:80")
         yield* put(9, "10.0.0.9:80")
         yield* changes.until((change) => change === "Added 10.0.0.9:80")

@@ -20,7 +20,7 @@ describe("the originals", () => {
     const start = (...args: ReadonlyArray<string>) =>
       runProgram({ file: peer, runtime: "native", args: [server().endpoint, ...args] })
 
-    /** Waits for what a program says after what was waited for before. */
+    /** Waits for further output of a program. */
     const lines = (program: Program) => {
       let next = 0
       return (wanted: string) => {

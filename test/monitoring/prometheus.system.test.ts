@@ -15,7 +15,7 @@ import { eventually, freePort, get } from "../harness/real.ts"
 
 const examples = join(root, "examples", "monitoring")
 
-/** Prometheus with the configuration of the examples, which asks `port` for targets, each second. */
+/** Prometheus with the configuration of the examples, which requests targets from `port` each second. */
 const startPrometheus = Effect.fnUntraced(function* (port: number) {
   const { prometheus } = obtainPrometheus()
   const folder = yield* Effect.acquireRelease(

@@ -136,7 +136,7 @@ export const service: Page = (context) =>
     return {
       title: name,
       knowledge: knowledge(),
-      // A service without keys has no instances. The console cannot tell whether it ever had some.
+      // A service without keys has no instances. Nothing shows whether it ever had some.
       status: catalog !== undefined && set === undefined && changes.length === 0 ? 404 : 200,
       data: found.map(({ id, instance, state, why }) => ({
         id,

@@ -22,7 +22,7 @@ const instances = 50
 /** How long instances come and go, in milliseconds. */
 const churnMillis = 10_000
 
-/** Instances of someone who wants to break or change the configuration. Each is a valid value for the registry. */
+/** Instances that try to break or change the configuration. Each is a valid value for the registry. */
 const hostile: ReadonlyArray<readonly [id: string, endpoint: string]> = [
   ["x;} server { listen 1; }", "http://127.0.0.2:1"],
   ["a b # c", "http://evil;}server{listen:80"],
@@ -121,7 +121,7 @@ const runFront = Effect.fnUntraced(function* (
   return program
 })
 
-/** Asks the front again and again until the body ends. Fails if one answer is missing; returns how many there were. */
+/** Sends requests to the front until the body ends. Returns the number of answers; fails if one is missing. */
 const underLoad = Effect.fnUntraced(function* <E>(front: string, body: Effect.Effect<void, E>) {
   let answers = 0
   const ask = Effect.map(get(front, 10_000), (address) => {

@@ -1,5 +1,5 @@
 /**
- * Instances of someone who wants to write into the configuration.
+ * Instances that try to inject configuration.
  *
  * @module
  */
