@@ -107,7 +107,7 @@ const discoveryBackoff = Backoff.fullJitter("1 second", "30 seconds")
  *   const orders = yield* ServiceClient.make({
  *     service: "orders",
  *     strategy: Balancer.leastRequests,
- * Anything that can be opened and closed: an HTTP client, a gRPC channel, a pool.
+ *     // Anything that can be opened and closed: an HTTP client, a gRPC channel, a pool.
  *     connect: ({ endpoints: [url] }) => Effect.acquireRelease(Effect.succeed({ url }), () => Effect.void)
  *   })
  *   const answer = yield* orders.call(({ url }) => Effect.succeed(`called ${url}`), { timeout: "2 seconds" })
