@@ -360,7 +360,10 @@ describe("EtcdGrpc calls", () => {
         const { ca, cert, key } = yield* certificates("IP:127.0.0.1,DNS:etcd.test")
         const server = yield* startEtcd({ tls: { cert, key } })
         const status = (tls: EtcdGrpc.Tls) =>
-          Effect.flatMap(EtcdGrpc.make({ endpoints: [server.endpoint], tls }), (etcd) => etcd.status)
+          Effect.flatMap(
+            EtcdGrpc.make({ endpoints: [server.endpoint], tls, dialTimeout: "30 seconds" }),
+            (etcd) => etcd.status
+          )
         assert.equal((yield* status({ ca })).version, server.version)
         assert.equal((yield* status({ ca, serverName: "etcd.test" })).version, server.version)
         for (const tls of [{ ca, serverName: "other.test" }, { ca, serverName: "127.0.0.2" }, {}]) {

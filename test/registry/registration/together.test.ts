@@ -29,7 +29,10 @@ describe("many registrations of one process", () => {
             const scope = yield* Scope.make()
             const registrations = yield* Effect.forEach(
               Array.from({ length: count }, (_, index) => `i${String(index).padStart(3, "0")}`),
-              (id) => inProcess(registerService("orders", { id, endpoints: [`http://${id}:1`], lease })),
+              (id) =>
+                inProcess(
+                  registerService("orders", { id, endpoints: [`http://${id}:1`], lease, startupTimeout: "2 minutes" })
+                ),
               { concurrency: "unbounded" }
             ).pipe(Scope.provide(scope))
             const shown = yield* keysIn(server(), namespace)
