@@ -72,7 +72,7 @@ interface Contender {
 const retrying = <A, E>(effect: Effect.Effect<A, E | EtcdError>): Effect.Effect<A, E | EtcdError> =>
   Effect.retry(Effect.uninterruptible(effect), {
     schedule: Backoff.standard,
-    while: (error) => error instanceof EtcdError && error.retryable
+    while: (error) => error instanceof EtcdError && error.retryable && error.reason._tag !== "Cancelled"
   })
 
 const lostBy = ({ key, name }: Contender, detail: string, cause?: EtcdError): LockLost =>

@@ -1,7 +1,8 @@
-import { Clock, Deferred, Duration, Effect, Option, Ref, type Scope } from "effect"
+import { Clock, Deferred, Duration, Effect, Exit, Option, Ref, Scope } from "effect"
 import assert from "node:assert/strict"
 import { Lock, LockLost, LockTimeout, Session } from "../../src/coordination/mod.ts"
 import { Etcd } from "../../src/etcd/Etcd.ts"
+import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"
 import { elapse, failureOf, keysIn, leasesIn, settle, start, verify, withDraw } from "../harness/virtual.ts"
@@ -207,6 +208,23 @@ describe("Lock", () => {
       yield* settle
       assert.ok(third.held() !== undefined)
     }))
+
+  verify(
+    "a lock on a shared session is released at once if its client has closed before (L5)",
+    () =>
+      Effect.gen(function* () {
+        const client = yield* Scope.make()
+        const etcd = yield* EtcdMemory.make().pipe(Scope.provide(client))
+        const scope = yield* Scope.make()
+        yield* Effect.gen(function* () {
+          const session = yield* Session.make()
+          yield* Lock.acquire(name, { session })
+        }).pipe(Effect.provideService(Etcd, etcd), Scope.provide(scope))
+        yield* Scope.close(client, Exit.void)
+        const released = yield* start(Scope.close(scope, Exit.void))
+        assert.deepEqual(released.exit(), Exit.void)
+      })
+  )
 
   verify("a closed scope removes key and lease (L5)", () =>
     Effect.gen(function* () {

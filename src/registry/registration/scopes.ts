@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Effect, type Exit, Scope } from "effect"
+import { Deferred, Effect, Exit, Scope } from "effect"
 import { InvalidOption } from "../../internal/options.ts"
 
 /** Opens the scopes of the registrations of one registry. */
@@ -24,19 +24,33 @@ const registryClosed = new InvalidOption({
   rule: "the scope of the registry's layer must be open; provide the layer around all that registers"
 })
 
-/** Closes them at the same time. */
-const closeAll = (scopes: Set<Scope.Closeable>, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
+/** The scope of a registration. */
+interface Own {
+  readonly scope: Scope.Closeable
+  /** Completes when everything in the scope is released. */
+  readonly closed: Deferred.Deferred<void>
+}
+
+/**
+ * Closes them at the same time, and waits for those that close already: the client of a registry must not close while a
+ * release is under way.
+ */
+const closeAll = (scopes: Set<Own>, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
   Effect.suspend(() => {
     const all = [...scopes]
     scopes.clear()
-    return Effect.forEach(all, (scope) => Scope.close(scope, exit), { concurrency: "unbounded", discard: true })
+    return Effect.forEach(
+      all,
+      ({ closed, scope }) => Effect.andThen(Scope.close(scope, exit), Deferred.await(closed)),
+      { concurrency: "unbounded", discard: true }
+    )
   })
 
 /** Made once for the scope of a registry. */
 export const makeScopes: Effect.Effect<Scopes, never, Scope.Scope> = Effect.gen(function* () {
   const registry = yield* Effect.scope
-  const all = new Set<Scope.Closeable>()
-  const ofCaller = new WeakMap<Scope.Scope, Set<Scope.Closeable>>()
+  const all = new Set<Own>()
+  const ofCaller = new WeakMap<Scope.Scope, Set<Own>>()
   yield* Effect.addFinalizer((exit) => closeAll(all, exit))
   return {
     open: Effect.gen(function* () {
@@ -48,17 +62,20 @@ export const makeScopes: Effect.Effect<Scopes, never, Scope.Scope> = Effect.gen(
         siblings = new Set()
         ofCaller.set(caller, siblings)
       }
-      const own = siblings
-      all.add(scope)
-      own.add(scope)
+      const others = siblings
+      const own: Own = { scope, closed: Deferred.makeUnsafe() }
+      all.add(own)
+      others.add(own)
+      // Added first, so it runs last.
       yield* Scope.addFinalizer(
         scope,
         Effect.sync(() => {
-          all.delete(scope)
-          own.delete(scope)
+          all.delete(own)
+          others.delete(own)
+          Deferred.doneUnsafe(own.closed, Exit.void)
         })
       )
-      yield* Effect.addFinalizer((exit) => own.has(scope) ? closeAll(own, exit) : Effect.void)
+      yield* Effect.addFinalizer((exit) => others.has(own) ? closeAll(others, exit) : Effect.void)
       return scope
     })
   }

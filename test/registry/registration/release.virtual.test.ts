@@ -130,6 +130,34 @@ describe("release", () => {
     )
   }
 
+  verify("a registry that closes waits for the releases that are under way (R5)", (log) =>
+    Effect.gen(function* () {
+      const etcd = yield* EtcdMemory.make()
+      let isClosed = false
+      // Each revoke takes a second, and fails once the client has closed.
+      const slow: Etcd = {
+        ...etcd,
+        leaseRevoke: (id) =>
+          Effect.delay(
+            Effect.suspend(() => isClosed ? Effect.die("the client has closed") : etcd.leaseRevoke(id)),
+            1000
+          )
+      }
+      const client = yield* Scope.make()
+      yield* Scope.addFinalizer(client, Effect.sync(() => isClosed = true))
+      const context = yield* Layer.build(ofMemory(slow)).pipe(Scope.provide(client))
+      const scope = yield* Scope.make()
+      yield* registered.pipe(Effect.provide(context), Scope.provide(scope))
+      const released = yield* start(Scope.close(scope, Exit.void))
+      const closed = yield* start(Scope.close(client, Exit.void))
+      yield* elapse("999 millis")
+      assert.deepEqual([released.exit(), closed.exit()], [undefined, undefined])
+      yield* elapse("1 millis")
+      assert.deepEqual([released.exit(), closed.exit()], [Exit.void, Exit.void])
+      assert.deepEqual([yield* keysIn(etcd), yield* leasesIn(etcd)], [{}, []])
+      assert.deepEqual(log.filter((line) => line.startsWith("Warn")), [])
+    }))
+
   verify("registerService fails with InvalidOption when its registry has closed (R5)", () =>
     Effect.gen(function* () {
       const etcd = yield* EtcdMemory.make()
