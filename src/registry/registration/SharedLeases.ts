@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Deferred, Effect, Exit, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import type { Session, SessionOptions, Sessions } from "../../etcd/Session.ts"
 
@@ -13,6 +13,8 @@ interface Shared {
   readonly opened: Deferred.Deferred<Session, EtcdError>
   /** Completes when the last member has revoked the lease. */
   readonly revoked: Deferred.Deferred<void>
+  /** Grants the lease. */
+  opening: Fiber.Fiber<unknown, unknown> | undefined
   members: number
   /** Members that are about to leave. */
   leaving: number
@@ -57,6 +59,7 @@ export class SharedLeases {
         scope: yield* Scope.make(),
         opened: Deferred.makeUnsafe(),
         revoked: Deferred.makeUnsafe(),
+        opening: undefined,
         members: 0,
         leaving: 0,
         isLost: false
@@ -81,14 +84,18 @@ export class SharedLeases {
           return isKeyLeft ? Effect.timeoutOption(Deferred.await(joined.revoked), options.releaseTimeout) : Effect.void
         }
         retire()
-        return Effect.ensuring(Scope.close(joined.scope, exit), Deferred.succeed(joined.revoked, undefined))
+        // The grant ends first: a revoke that overtakes it finds no lease, and the lease would stay (R6).
+        return (joined.opening === undefined ? Effect.void : Fiber.interrupt(joined.opening)).pipe(
+          Effect.andThen(Scope.close(joined.scope, exit)),
+          Effect.ensuring(Deferred.succeed(joined.revoked, undefined))
+        )
       })
     yield* Effect.addFinalizer(leave)
     isMember = true
     joined.members += 1
     if (isFirst) {
       // All waiting members share the grant, so it continues if the first one is interrupted.
-      yield* this.#sessions.open(options).pipe(
+      joined.opening = yield* this.#sessions.open(options).pipe(
         Effect.tap(({ onLost }) =>
           Effect.sync(() =>
             onLost(() => {

@@ -45,29 +45,31 @@ describe("registerService that is interrupted", () => {
   eachSharedEtcd((server) => {
     for (const operation of ["leaseGrant", "txn"] as const) {
       for (const moment of ["before it is sent", "while it is on its way", "when its answer has come"] as const) {
-        live(
-          `registerService leaves no lease and no key if it is interrupted at its ${operation}, ${moment} (R6)`,
-          () =>
-            Effect.gen(function* () {
-              const namespace = freshNamespace()
-              const etcd = yield* EtcdGrpc.make({ endpoints: [server().endpoint] })
-              const reached = yield* Deferred.make<void>()
-              const registry = yield* Layer.build(
-                Layer.provide(
-                  Registry.layer({ namespace }),
-                  Layer.succeed(Etcd, gated(etcd, operation, moment, reached))
+        for (const lease of ["own", "shared"] as const) {
+          live(
+            `registerService leaves no lease and no key if it is interrupted at its ${operation}, ${moment} (R6, ${lease} lease)`,
+            () =>
+              Effect.gen(function* () {
+                const namespace = freshNamespace()
+                const etcd = yield* EtcdGrpc.make({ endpoints: [server().endpoint] })
+                const reached = yield* Deferred.make<void>()
+                const registry = yield* Layer.build(
+                  Layer.provide(
+                    Registry.layer({ namespace }),
+                    Layer.succeed(Etcd, gated(etcd, operation, moment, reached))
+                  )
                 )
-              )
-              const claiming = yield* registerService("orders", a).pipe(
-                Effect.scoped,
-                Effect.provide(registry),
-                Effect.forkScoped({ startImmediately: true })
-              )
-              yield* Deferred.await(reached)
-              yield* Fiber.interrupt(claiming)
-              yield* assertNothingLeft(server(), namespace)
-            }).pipe(Effect.provide(quiet))
-        )
+                const claiming = yield* registerService("orders", { ...a, lease }).pipe(
+                  Effect.scoped,
+                  Effect.provide(registry),
+                  Effect.forkScoped({ startImmediately: true })
+                )
+                yield* Deferred.await(reached)
+                yield* Fiber.interrupt(claiming)
+                yield* assertNothingLeft(server(), namespace)
+              }).pipe(Effect.provide(quiet))
+          )
+        }
       }
     }
 
