@@ -124,7 +124,6 @@ declare module "vitest"
 `
 /** Modules of the user that the examples of documents import. */
 const ofUser: Readonly<Record<string, string>> = {
-  "program.ts": "export {}\n",
   "discovery.ts": `import type { Client } from "${manifest.name}/promise"\n` +
     `export declare class Discovery { client: Client }\n`
 }

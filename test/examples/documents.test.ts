@@ -133,9 +133,6 @@ describe("documents", () => {
               `const layer = () => Layer.merge(layerServer("127.0.0.1"), HttpServer.layerServices)\n` +
               `export const NodeHttpServer = { layer }\n`
           )
-          // The example in troubleshooting imports the user's program; README's is one.
-          const [readme] = ignored.filter(({ file }) => file === "README.md")
-          write("program.ts", readme?.code ?? "")
           const program = yield* runProgram({ file: write("main.ts", code) })
 
           const keys = etcdctl(etcd(), "get", "--prefix", "/services/", "--keys-only")
