@@ -40,7 +40,7 @@ export interface Instance {
 
 export const service = "shop"
 /** A short TTL that a real etcd still grants unchanged. */
-export const ttlSeconds = 3
+export const ttlSeconds = 6
 
 /** Registers an instance of the demo for the lifetime of the scope. */
 export const register = (
