@@ -49,6 +49,7 @@ export {
   type PickRequest,
   type Strategy
 } from "./Strategy.ts"
+import { logError } from "../internal/log.ts"
 export { consistentHash, type ConsistentHashOptions } from "./strategies/consistentHash.ts"
 export { filter } from "./strategies/filter.ts"
 export { random } from "./strategies/random.ts"
@@ -276,7 +277,7 @@ export const logFailed = <M>(
 ): Effect.Effect<void> =>
   failed.size === 0 ? Effect.void : Effect.forEach(
     Array.from(failed).filter(([id]) => !before.has(id)),
-    ([id, cause]) => Effect.logError(`the strategy ${name} threw on ${JSON.stringify(id)}, which gets no calls`, cause),
+    ([id, cause]) => logError(`the strategy ${name} threw on ${JSON.stringify(id)}, which gets no calls`, cause),
     { discard: true }
   ).pipe(Effect.ignoreCause)
 

@@ -12,7 +12,7 @@ import type { LeaseId } from "../etcd/messages/lease.ts"
 import { rangeAll } from "../etcd/rangeAll.ts"
 import { decodeRunner, encodeRunner, type Keys, textOf } from "./keys.ts"
 import type { LazyLease } from "./LazyLease.ts"
-import { logSafely } from "../internal/logSafely.ts"
+import { logError } from "../internal/log.ts"
 
 /** A registration of this process. */
 interface Registered {
@@ -124,10 +124,10 @@ export class Membership {
       const isReplaced = kv !== undefined && registered?.address === address && kv.lease !== registered.lease
       if (!isReplaced || this.#isReplaced) return Effect.void
       this.#isReplaced = true
-      return logSafely(Effect.logError(
+      return logError(
         `another process has registered as runner ${address}; this one acquires no more shards. ` +
           "Give each runner an address of its own (ShardingConfig.runnerAddress)."
-      ))
+      )
     })
   }
 }

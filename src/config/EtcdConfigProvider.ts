@@ -9,7 +9,7 @@ import { prefix as prefixRange } from "../etcd/KeyRange.ts"
 import type { KeyValue } from "../etcd/messages/kv.ts"
 import type { Followed } from "../etcd/follow.ts"
 import { Latest } from "../internal/Latest.ts"
-import { logSafely } from "../internal/logSafely.ts"
+import { logWarning } from "../internal/log.ts"
 import { type ConfigRefError, ConfigRefused } from "./ConfigRefError.ts"
 import { followScoped, settingsOf, type WatchOptions } from "./settings.ts"
 
@@ -123,11 +123,11 @@ export const make: (options: Options) => Effect.Effect<EtcdConfigProvider, Confi
           )
           break
         case "Interrupted":
-          return yield* logSafely(Effect.logWarning(
+          return yield* logWarning(
             `lost the watch on ${
               JSON.stringify(prefix)
             }; serving the last known values and reconnecting: ${followed.cause.message}`
-          ))
+          )
         case "Resumed":
           return
       }

@@ -11,7 +11,7 @@ import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { Followed } from "../etcd/follow.ts"
 import { Freshness } from "../etcd/Freshness.ts"
 import { Latest } from "../internal/Latest.ts"
-import { logSafely } from "../internal/logSafely.ts"
+import { logWarning } from "../internal/log.ts"
 import type { InvalidOption } from "../internal/options.ts"
 import { type ConfigRefError, ConfigRefused } from "./ConfigRefError.ts"
 import type { ConfigState } from "./ConfigState.ts"
@@ -80,7 +80,7 @@ export const followKey = Effect.fnUntraced(function* <A>(
       state = present(decoded.success, kv.modRevision)
       return
     }
-    yield* logSafely(Effect.logWarning(decoded.failure.message))
+    yield* logWarning(decoded.failure.message)
     yield* Metric.update(rejectedValues, 1)
     // Since the last state the key may have been deleted and put again, or have had good values. A list shows neither.
     const kept = state !== undefined && kv.createRevision <= state.revision ? state : absent(kv.createRevision)
@@ -135,11 +135,11 @@ export const followKey = Effect.fnUntraced(function* <A>(
         }
         break
       case "Interrupted":
-        yield* logSafely(Effect.logWarning(
+        yield* logWarning(
           `lost the watch on ${
             JSON.stringify(key)
           }; serving the last known value and reconnecting: ${followed.cause.message}`
-        ))
+        )
         return yield* publish(followed.cause)
     }
     yield* publish()

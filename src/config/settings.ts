@@ -8,7 +8,7 @@ import * as Backoff from "../etcd/Backoff.ts"
 import type { Etcd } from "../etcd/Etcd.ts"
 import { EtcdError, Unknown } from "../etcd/EtcdError.ts"
 import { follow, type Followed, type FollowOptions } from "../etcd/follow.ts"
-import { logSafely } from "../internal/logSafely.ts"
+import { logError } from "../internal/log.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 
 /**
@@ -65,7 +65,7 @@ export const followScoped = (
         cause: failure
       })
       return Effect.andThen(
-        logSafely(Effect.logError(error.message, cause)),
+        logError(error.message, cause),
         onEnd(cause, error)
       )
     }),

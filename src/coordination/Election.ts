@@ -28,6 +28,7 @@ import { Steps } from "../internal/time/Steps.ts"
 import { LockLost, type LockTimeout } from "./errors.ts"
 import * as Line from "./Line.ts"
 import { type AcquireOptions, plan, validName } from "./options.ts"
+import { logWarning } from "../internal/log.ts"
 
 /**
  * The options of {@link campaign} and {@link whileLeader}.
@@ -175,7 +176,7 @@ export const whileLeader = (
       const failure = outcome.failure
       const isLost = failure instanceof LockLost || (failure instanceof EtcdError && failure.retryable)
       if (!isLost) return yield* Effect.fail(failure as Exclude<typeof failure, LockLost | LockTimeout>)
-      yield* Effect.logWarning(failure.message)
+      yield* logWarning(failure.message)
       if ((yield* monotonicMillis) - startedAt >= healthyMillis) backoff.reset()
       const delay = yield* backoff.next(failure)
       yield* Effect.sleep(Option.getOrElse(delay, () => Duration.zero))

@@ -24,7 +24,7 @@ import { withJson } from "../internal/json.ts"
 import { LockLost, LockTimeout } from "./errors.ts"
 import type { Plan } from "./options.ts"
 import * as Session from "./Session.ts"
-import { logSafely } from "../internal/logSafely.ts"
+import { logWarning } from "../internal/log.ts"
 
 /**
  * A comparison that proves inside a transaction that the lock is still held.
@@ -200,9 +200,7 @@ const keyLost = Effect.fnUntraced(function* (
       isLost(followed) ? Effect.asVoid(Deferred.fail(lost, lostBy(contender, "its key was deleted"))) : Effect.void
   ).pipe(
     Effect.catch((error) =>
-      logSafely(
-        Effect.logWarning(`cannot watch ${JSON.stringify(contender.key)}; heartbeats still show a lost lease`, error)
-      )
+      logWarning(`cannot watch ${JSON.stringify(contender.key)}; heartbeats still show a lost lease`, error)
     ),
     Effect.andThen(Effect.never)
   )
@@ -218,13 +216,10 @@ const leave = ({ etcd, key, session: { leaseId } }: Contender): Effect.Effect<vo
     Effect.interruptible,
     Effect.timeoutOption(Session.releaseTimeout),
     Effect.flatMap(Option.match({
-      onNone: () =>
-        logSafely(Effect.logWarning(`etcd did not answer in time; ${JSON.stringify(key)} stays until its lease ends`)),
+      onNone: () => logWarning(`etcd did not answer in time; ${JSON.stringify(key)} stays until its lease ends`),
       onSome: () => Effect.void
     })),
-    Effect.catch((error) =>
-      logSafely(Effect.logWarning(`cannot delete ${JSON.stringify(key)}; it stays until its lease ends`, error))
-    )
+    Effect.catch((error) => logWarning(`cannot delete ${JSON.stringify(key)}; it stays until its lease ends`, error))
   )
 
 /** Takes a turn on a shared session until the scope closes; none if another one has it and `wait` is false. */

@@ -13,7 +13,7 @@ import type { Registration } from "../registry/registration/Registration.ts"
 import * as Registry from "../registry/Registry.ts"
 import type { Declaration, Options, Source } from "./Declaration.ts"
 import type { InvalidDeclaration } from "./InvalidDeclaration.ts"
-import { logSafely } from "../internal/logSafely.ts"
+import { logError, logWarning } from "../internal/log.ts"
 
 export type { Options, Source } from "./Declaration.ts"
 export { type DeclarationProblem, InvalidDeclaration } from "./InvalidDeclaration.ts"
@@ -34,7 +34,7 @@ const declare = Effect.fnUntraced(function* (
   registry: Registry.Registry,
   { discover, services, warnings }: Declaration
 ): Effect.fn.Return<ReadonlyArray<Registration>, RegistrationError | DiscoveryError, Scope.Scope> {
-  for (const warning of warnings) yield* logSafely(Effect.logWarning(warning))
+  for (const warning of warnings) yield* logWarning(warning)
   // Close in parallel: draining several takes no longer than draining one.
   const scope = yield* Scope.fork(yield* Effect.scope, "parallel")
   const registering = Effect.forEach(
@@ -42,7 +42,7 @@ const declare = Effect.fnUntraced(function* (
     Effect.fnUntraced(function* ({ options, service }) {
       const registration = yield* registry.register(service, options)
       yield* registration.awaitFailure.pipe(
-        Effect.catch((error) => logSafely(Effect.logError(error.message))),
+        Effect.catch((error) => logError(error.message)),
         Effect.forkScoped
       )
       return registration
@@ -59,7 +59,7 @@ const declare = Effect.fnUntraced(function* (
         Effect.catch((error) =>
           Effect.flatMap(
             Deferred.fail(first, error),
-            (isFirst) => isFirst ? Effect.void : logSafely(Effect.logError(error.message))
+            (isFirst) => isFirst ? Effect.void : logError(error.message)
           )
         ),
         Effect.forkScoped

@@ -39,7 +39,7 @@ import type { Timers } from "../internal/time/Timers.ts"
 import { withLimit } from "../internal/time/withLimit.ts"
 import * as Backoff from "./Backoff.ts"
 import type { Ttl } from "./Ttl.ts"
-import { logSafely } from "../internal/logSafely.ts"
+import { logWarning } from "../internal/log.ts"
 
 /** A lease that is kept alive. */
 export interface Session {
@@ -424,13 +424,11 @@ export const release = (
 ): Effect.Effect<boolean> =>
   withLimit(revoke(etcd, id), timers, Duration.toMillis(timeout), () => notRevoked).pipe(
     Effect.tap((isRevoked) =>
-      isRevoked ?
-        Effect.void :
-        logSafely(Effect.logWarning(`etcd did not answer in time: lease ${id.toString(16)} is left to expire`))
+      isRevoked ? Effect.void : logWarning(`etcd did not answer in time: lease ${id.toString(16)} is left to expire`)
     ),
     Effect.catch((error) =>
       Effect.as(
-        logSafely(Effect.logWarning(`cannot revoke lease ${id.toString(16)}: it is left to expire`, error)),
+        logWarning(`cannot revoke lease ${id.toString(16)}: it is left to expire`, error),
         false
       )
     )

@@ -24,7 +24,7 @@ import * as Service from "../registry/model/Service.ts"
 import * as Registry from "../registry/Registry.ts"
 import { type AddressRules, resolutionOf } from "./addresses.ts"
 import type { GrpcJs, Listener, ResolverClass, Target } from "./grpcJs.ts"
-import { logSafely } from "../internal/logSafely.ts"
+import { logWarning } from "../internal/log.ts"
 
 export type { GrpcJs } from "./grpcJs.ts"
 
@@ -204,9 +204,7 @@ const follow = (
       const error = Cause.squash(cause)
       const message = error instanceof Error ? error.message : String(error)
       resolution.fail(message)
-      return logSafely(
-        Effect.logWarning(`discovery of ${JSON.stringify(service.name)} failed; retrying: ${message}`)
-      )
+      return logWarning(`discovery of ${JSON.stringify(service.name)} failed; retrying: ${message}`)
     }),
     Stream.retry(discoveryBackoff),
     Stream.runDrain,

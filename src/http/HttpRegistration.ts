@@ -14,7 +14,7 @@ import { registerService } from "../registry/registerService.ts"
 import type { RegisterOptions } from "../registry/registration/RegisterOptions.ts"
 import type { RegistrationError } from "../registry/registration/RegistrationError.ts"
 import type { Registry } from "../registry/Registry.ts"
-import { logSafely } from "../internal/logSafely.ts"
+import { logError } from "../internal/log.ts"
 
 /**
  * Options of {@link layer}: those of `registerService`, with what is served instead of `endpoints`.
@@ -86,7 +86,7 @@ export const layer = <S extends Service.ServiceLike, A, E, R>(
     const registerOptions = { ...rest, endpoints: [endpoint] } as RegisterOptions<Service.MetadataOf<S>>
     const registration = yield* registerService(service, registerOptions)
     yield* registration.awaitFailure.pipe(
-      Effect.catch((error) => logSafely(Effect.logError(error.message))),
+      Effect.catch((error) => logError(error.message)),
       Effect.forkScoped
     )
   })

@@ -17,7 +17,7 @@ import type { EtcdError } from "../etcd/EtcdError.ts"
 import { follow, type Followed, type FollowOptions } from "../etcd/follow.ts"
 import { Inbox } from "../internal/Inbox.ts"
 import { withJson } from "../internal/json.ts"
-import { logSafely } from "../internal/logSafely.ts"
+import { logWarning } from "../internal/log.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { mapInSlices } from "../internal/time/slices.ts"
 import { type Entry, type Listing, readEntry, readListingInSlices } from "./Entry.ts"
@@ -196,8 +196,7 @@ export const watch = <T extends KeyLike | PrefixLike>(
     return Stream.forever(run)
   }))
 
-const warn = ({ message }: EtcdError): Effect.Effect<void> =>
-  logSafely(Effect.logWarning(`lost a watch; reconnecting: ${message}`))
+const warn = ({ message }: EtcdError): Effect.Effect<void> => logWarning(`lost a watch; reconnecting: ${message}`)
 
 /**
  * The revision after which to watch in order to receive all changes from `first` on.

@@ -8,7 +8,7 @@ import * as Backoff from "../etcd/Backoff.ts"
 import type { Freshness } from "../etcd/Freshness.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
 import type { DiscoveryError } from "../registry/discovery/Discovery.ts"
-import { logSafely } from "../internal/logSafely.ts"
+import { logWarning } from "../internal/log.ts"
 
 /** The last known value at the time of a request. */
 export interface Known<A> {
@@ -55,7 +55,7 @@ export const make = Effect.fnUntraced(function* <A extends { readonly freshness:
   })
   const following = Stream.runForEach(stream, take).pipe(
     Effect.sandbox,
-    Effect.tapError((cause) => logSafely(Effect.logWarning(`cannot follow ${what}; retrying`, cause))),
+    Effect.tapError((cause) => logWarning(`cannot follow ${what}; retrying`, cause)),
     Effect.ensuring(ended),
     Effect.retry(Backoff.refused),
     Effect.ignore

@@ -23,6 +23,7 @@ import { fromLike, type ServiceLike } from "../registry/model/Service.ts"
 import { Registry } from "../registry/Registry.ts"
 import * as Follower from "./Follower.ts"
 import { groupsOf, type Query } from "./targets.ts"
+import { logInfo, logWarning } from "../internal/log.ts"
 
 export { NotRegistered, registered, type RegistrationLike } from "./readiness.ts"
 export { type NodeListener, nodeListener, serve, ServeFailed, type ServeOptions } from "./node.ts"
@@ -188,8 +189,8 @@ const readiness = (ready: Effect.Effect<unknown, unknown>) => {
   return Effect.gen(function* () {
     const exit = yield* Effect.exit(Effect.timeout(ready, readyTimeout))
     const isReady = Exit.isSuccess(exit)
-    if (wasReady && Exit.isFailure(exit)) yield* Effect.logWarning("the process is not ready", exit.cause)
-    if (!wasReady && isReady) yield* Effect.logInfo("the process is ready")
+    if (wasReady && Exit.isFailure(exit)) yield* logWarning("the process is not ready", exit.cause)
+    if (!wasReady && isReady) yield* logInfo("the process is ready")
     wasReady = isReady
     return isReady ? answer(200, "ready") : unknown("not ready")
   })

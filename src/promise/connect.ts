@@ -37,7 +37,7 @@ import * as Registry from "../registry/Registry.ts"
 import { type ClientError, closed, fromCause, fromError } from "./ClientError.ts"
 import { fromSet, type Instances } from "./Instances.ts"
 import type { RegisterOptions, Registration, Status } from "./Registration.ts"
-import { logSafely } from "../internal/logSafely.ts"
+import { logError } from "../internal/log.ts"
 
 /**
  * The endpoints of etcd, and the options of the client.
@@ -333,7 +333,7 @@ class ClientImpl implements Client {
         Effect.catchCause((cause) => {
           const error = fromCause(cause)
           if (error.code === "ABORTED") return Effect.void
-          return onError === undefined ? logSafely(Effect.logError(error.message)) : guarded(() => onError(error))
+          return onError === undefined ? logError(error.message) : guarded(() => onError(error))
         })
       )
     )
@@ -396,4 +396,4 @@ const guarded = (listener: () => unknown): Effect.Effect<void> =>
   }))
 
 const reported = (run: Effect.Effect<void>): Effect.Effect<void> =>
-  Effect.catchDefect(run, (error) => logSafely(Effect.logError("a listener threw", error)))
+  Effect.catchDefect(run, (error) => logError("a listener threw", error))

@@ -18,6 +18,7 @@ import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Scope } from "e
 import { formatDuration } from "../../internal/time/format.ts"
 import type { Steps } from "../../internal/time/Steps.ts"
 import { ConnectFailed, TimedOut } from "./errors.ts"
+import { logWarning } from "../../internal/log.ts"
 
 /**
  * The state of the client of one instance.
@@ -211,8 +212,8 @@ const closeWithin = (scope: Scope.Closeable, limit: Duration.Duration): Effect.E
   Effect.gen(function* () {
     const closing = yield* Effect.forkDetach(Scope.close(scope, Exit.void), { startImmediately: true })
     const closed = yield* Effect.timeoutOption(Fiber.await(closing), limit)
-    if (Option.isNone(closed)) yield* Effect.logWarning(`closing a client took longer than ${formatDuration(limit)}`)
-    else if (Exit.isFailure(closed.value)) yield* Effect.logWarning("closing a client failed", closed.value.cause)
+    if (Option.isNone(closed)) yield* logWarning(`closing a client took longer than ${formatDuration(limit)}`)
+    else if (Exit.isFailure(closed.value)) yield* logWarning("closing a client failed", closed.value.cause)
   }).pipe(Effect.ignoreCause)
 
 const statuses: Readonly<Record<State<unknown>["_tag"], ConnectionStatus>> = {

@@ -14,6 +14,7 @@ import { FailureAccrual, type Outcome } from "./FailureAccrual.ts"
 import { Latencies } from "./Latencies.ts"
 import * as Metrics from "./metrics.ts"
 import type { Plan } from "./options.ts"
+import { logError, logWarning } from "../../internal/log.ts"
 
 /** The time constant of the moving average of latencies. */
 const ewmaMillis = 10_000
@@ -274,7 +275,7 @@ export class Members<A, M> {
     this.totals.ejections += 1
     const health = this.#accrual?.health(id)
     const seconds = health?._tag === "Ejected" ? Math.round((health.until - this.now()) / 100) / 10 : 0
-    this.#log(Effect.logWarning(`calls to ${id} of ${JSON.stringify(this.service)} fail; ejected for ${seconds} s`))
+    this.#log(logWarning(`calls to ${id} of ${JSON.stringify(this.service)} fail; ejected for ${seconds} s`))
   }
 
   /** Runs a log effect. A logger that throws must not end the caller. */
@@ -311,7 +312,7 @@ export class Members<A, M> {
     try {
       return this.#options.connectKey(instance)
     } catch (cause) {
-      this.#log(Effect.logError(`connectKey threw on ${instance.id} of ${JSON.stringify(this.service)}`, cause))
+      this.#log(logError(`connectKey threw on ${instance.id} of ${JSON.stringify(this.service)}`, cause))
       return Symbol(instance.id)
     }
   }
@@ -378,7 +379,7 @@ export class Members<A, M> {
       fork,
       onFailure: (error, until) => {
         this.totals.connectFailures += 1
-        this.#log(Effect.logWarning(error.message))
+        this.#log(logWarning(error.message))
         if (this.#members.get(instance.id)?.connection !== connection) return
         this.#blocked.add(instance.id)
         if (!plan.isEager || until === Infinity) return

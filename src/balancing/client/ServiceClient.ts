@@ -36,6 +36,7 @@ import { type CallOptions, callPlan, clientPlan, type Options } from "./options.
 import { RetryBudget } from "./RetryBudget.ts"
 import type { State } from "./State.ts"
 import { view } from "./view.ts"
+import { logError, logWarning } from "../../internal/log.ts"
 
 export type { Census } from "./Census.ts"
 export type { ConnectionStatus } from "./Connection.ts"
@@ -188,7 +189,7 @@ const discoveryFailed = <A, M>(
   const text = `discovery of ${JSON.stringify(members.service)} failed; retrying`
   return Effect.ignoreCause(
     Cause.hasDies(cause) ?
-      Effect.logError(text, cause) :
-      Effect.logWarning(`${text}: ${error instanceof Error ? error.message : String(error)}`)
+      logError(text, cause) :
+      logWarning(`${text}: ${error instanceof Error ? error.message : String(error)}`)
   )
 }

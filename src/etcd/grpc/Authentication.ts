@@ -10,7 +10,7 @@ import { type Failure, messageOf } from "./failures.ts"
 import { encodeAuthenticate } from "./messages/auth.ts"
 import type { Credentials } from "./settings.ts"
 import { SharedAttempt } from "./SharedAttempt.ts"
-import { logSafely } from "../../internal/logSafely.ts"
+import { logWarning } from "../../internal/log.ts"
 
 /** What {@link Authentication} is made from. */
 export interface AuthenticationConfig {
@@ -109,8 +109,6 @@ export class Authentication {
     this.#warnsAt = now + this.#warningGap
     this.#warningGap = Math.min(2 * this.#warningGap, maxWarningGapMillis)
     const user = JSON.stringify(this.#config.credentials.username)
-    return logSafely(
-      Effect.logWarning(`etcd at ${endpoint} refuses the user name or password of ${user}: ${reason.detail}`)
-    )
+    return logWarning(`etcd at ${endpoint} refuses the user name or password of ${user}: ${reason.detail}`)
   }
 }

@@ -27,7 +27,7 @@ import { Unsendable } from "./messages/wire.ts"
 import * as methods from "./methods.ts"
 import { connections, ofMethod } from "./metrics.ts"
 import type { Address, Settings } from "./settings.ts"
-import { logSafely } from "../../internal/logSafely.ts"
+import { logWarning } from "../../internal/log.ts"
 
 /** A connection, and the headers of the calls on it. */
 export interface Access {
@@ -311,9 +311,9 @@ export class Client {
   warnOfProxy(endpoint: string): void {
     if (this.#warnedOfProxy) return
     this.#warnedOfProxy = true
-    this.run(logSafely(Effect.logWarning(
+    this.run(logWarning(
       `${endpoint} is a proxy that answers no progress requests: only reconciliation finds a watch that stopped there`
-    )))
+    ))
   }
 
   /** Records the header of a response. */

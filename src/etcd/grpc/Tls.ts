@@ -13,7 +13,7 @@ import { createSecureContext, getCACertificates, type SecureContext } from "node
 import { InvalidOption } from "../../internal/options.ts"
 import { messageOf } from "./failures.ts"
 import { certificatesOf, checkPair, hasKey, isPem, keyOf } from "./pem.ts"
-import { logSafely } from "../../internal/logSafely.ts"
+import { logWarning } from "../../internal/log.ts"
 
 /**
  * Certificates and keys, each as PEM text or as the path of a PEM file.
@@ -171,7 +171,7 @@ export const make: (options: Tls) => Effect.Effect<SecureContexts, InvalidOption
         Effect.catch(refresh, (error) => {
           if (error.message === warned) return Effect.void
           warned = error.message
-          return logSafely(Effect.logWarning(`the last good certificates stay in use: ${error.message}`))
+          return logWarning(`the last good certificates stay in use: ${error.message}`)
         }),
         () => context
       )

@@ -11,7 +11,7 @@ import { callsOf } from "./administration.ts"
 import type { Client } from "./Client.ts"
 import { isTransport } from "./failures.ts"
 import type { Address } from "./settings.ts"
-import { logSafely } from "../../internal/logSafely.ts"
+import { logInfo, logWarning } from "../../internal/log.ts"
 
 /**
  * Reads the member list periodically until the client closes.
@@ -29,13 +29,13 @@ export const syncEndpoints = (client: Client, everyMillis: number): Effect.Effec
     const after = addresses.map(({ url }) => url)
     if (before.length === after.length && before.every((url) => after.includes(url))) return Effect.void
     client.connections.replace(addresses)
-    return logSafely(Effect.logInfo(`the endpoints of etcd are now ${after.join(", ")}`))
+    return logInfo(`the endpoints of etcd are now ${after.join(", ")}`)
   }
 
   const warn = (error: EtcdError): Effect.Effect<void> => {
     if (isTransport(error.reason) || error.reason._tag === refusal) return Effect.void
     refusal = error.reason._tag
-    return logSafely(Effect.logWarning("the endpoints do not follow the members of the cluster", error))
+    return logWarning("the endpoints do not follow the members of the cluster", error)
   }
 
   const sync = Effect.matchEffect(memberList(), {

@@ -4,7 +4,7 @@
  * @module
  */
 import { Effect, Metric } from "effect"
-import { logSafely } from "../../internal/logSafely.ts"
+import { logWarning } from "../../internal/log.ts"
 import type { Rejected } from "../model/InstanceSet.ts"
 import { rejectedValues } from "./metrics.ts"
 
@@ -37,7 +37,7 @@ export class RejectionLog {
     }
     return Effect.andThen(
       Metric.update(rejectedValues(service), rejected.length),
-      Effect.forEach(lines, (line) => logSafely(Effect.logWarning(line)), { discard: true })
+      Effect.forEach(lines, (line) => logWarning(line), { discard: true })
     )
   }
 }

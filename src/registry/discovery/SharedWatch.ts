@@ -14,7 +14,7 @@ import { follow, type Followed } from "../../etcd/follow.ts"
 import { Freshness } from "../../etcd/Freshness.ts"
 import { Latest } from "../../internal/Latest.ts"
 import { lasting } from "../../internal/lasting.ts"
-import { logSafely } from "../../internal/logSafely.ts"
+import { logError, logWarning } from "../../internal/log.ts"
 import { monotonicMillis, sleepUntil } from "../../internal/time/monotonic.ts"
 import { type DiscoveryError, DiscoveryRefused } from "./DiscoveryError.ts"
 import type { Settings } from "./DiscoverOptions.ts"
@@ -93,7 +93,7 @@ export const make = Effect.fnUntraced(function* <A>(
     currency.staleSince ??= yield* monotonicMillis
     publish()
     const consequence = revision === undefined ? "nothing is known yet" : "the last known instances stay"
-    yield* logSafely(Effect.logWarning(`lost the watch on ${quoted}; ${consequence}, reconnecting: ${cause.message}`))
+    yield* logWarning(`lost the watch on ${quoted}; ${consequence}, reconnecting: ${cause.message}`)
   })
 
   const report = (followed: Followed): Effect.Effect<void> | undefined => {
@@ -118,11 +118,9 @@ export const make = Effect.fnUntraced(function* <A>(
     const exit: Exit.Exit<never, DiscoveryError> = failure === undefined ?
       Exit.failCause(cause as Cause.Cause<never>) :
       Exit.fail(new DiscoveryRefused({ prefix, cause: failure }))
-    const log = failure === undefined ?
-      Effect.logError(`discovery of ${quoted} ended with a defect`, cause) :
-      Effect.void
+    const log = failure === undefined ? logError(`discovery of ${quoted} ended with a defect`, cause) : Effect.void
     // End the values last: when the last consumer leaves, this fiber is interrupted.
-    return logSafely(log).pipe(Effect.andThen(onEnd), Effect.andThen(Effect.sync(() => values.end(exit))))
+    return log.pipe(Effect.andThen(onEnd), Effect.andThen(Effect.sync(() => values.end(exit))))
   }
 
   const start = FiberHandle.run(
@@ -140,9 +138,7 @@ export const make = Effect.fnUntraced(function* <A>(
     })
     if (keys.size === 0) return
     if (wasLive) yield* Metric.update(repairs(service), keys.size)
-    yield* logSafely(
-      Effect.logWarning(`reconciliation found ${keys.size} stale keys under ${quoted}; relisting`, [...keys])
-    )
+    yield* logWarning(`reconciliation found ${keys.size} stale keys under ${quoted}; relisting`, [...keys])
     yield* start
   })
 

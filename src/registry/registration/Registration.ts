@@ -21,7 +21,7 @@ import { type RegistrationError, StartupTimeout } from "./RegistrationError.ts"
 import type { Registrar } from "./Registrar.ts"
 import { run } from "./run.ts"
 import * as Wanted from "./wanted.ts"
-import { logSafely } from "../../internal/logSafely.ts"
+import { logInfo, logWarning } from "../../internal/log.ts"
 
 export type { HealthState } from "./health.ts"
 export { RegistrationStatus } from "./phase.ts"
@@ -131,10 +131,8 @@ const onHealth = <M>(owner: Owner<M>, state: Health.HealthState, failures: numbe
     owner.offer({ _tag: "Publish" })
     const key = JSON.stringify(owner.plan.key)
     return Exit.isSuccess(state.lastResult) ?
-      logSafely(Effect.logInfo(`${key} is up: its health check succeeded`)) :
-      logSafely(
-        Effect.logWarning(`${key} is down: its health check failed ${failures} times in a row`, state.lastResult.cause)
-      )
+      logInfo(`${key} is up: its health check succeeded`) :
+      logWarning(`${key} is down: its health check failed ${failures} times in a row`, state.lastResult.cause)
   })
 
 /** Ends the fiber. An instance that is in etcd is drained first. */
@@ -155,11 +153,9 @@ const release = Effect.fnUntraced(function* <M>(owner: Owner<M>, fiber: Fiber.Fi
   // The fiber has ended: this is the last transition.
   owner.become(Phase.afterRelease(owner.phase))
   if (wasRegistered && owner.phase._tag === "Ended" && owner.phase.status._tag === "Released") {
-    yield* logSafely(
-      isDone.includes(false) || owner.isKeyLeft() ?
-        Effect.logWarning(`released ${JSON.stringify(key)}, but etcd keeps it until its lease expires`) :
-        Effect.logInfo(`released ${JSON.stringify(key)}`)
-    )
+    yield* (isDone.includes(false) || owner.isKeyLeft() ?
+      logWarning(`released ${JSON.stringify(key)}, but etcd keeps it until its lease expires`) :
+      logInfo(`released ${JSON.stringify(key)}`))
   }
   owner.statuses.end(Exit.void)
   yield* Deferred.succeed(owner.released, undefined)

@@ -17,7 +17,7 @@ import { holderOf, instanceIn } from "./holder.ts"
 import type { Held } from "./phase.ts"
 import type { RegistrationPlan } from "./RegisterOptions.ts"
 import { InstanceIdTaken } from "./RegistrationError.ts"
-import { logSafely } from "../../internal/logSafely.ts"
+import { logWarning } from "../../internal/log.ts"
 
 /** The parts of a registration that a claim uses. */
 export interface Claimant<M> {
@@ -187,10 +187,10 @@ export const make = Effect.fnUntraced(function* <M>(
     if (claim === "overwrite" || haveSameEndpoints(plan, value, holder.value)) {
       const pauseMillis = hasPaused ? 0 : yield* millisUntilTakeover(etcd, key, holder, ttl)
       if (pauseMillis === 0) continue
-      yield* logSafely(Effect.logWarning(
+      yield* logWarning(
         `${JSON.stringify(key)} has just been taken over; waiting up to ${Math.ceil(pauseMillis / 1000)} s before ` +
           "it is taken over again. If two processes use this id, give each its own"
-      ))
+      )
       hasPaused = true
       const until = claimant.waitUntil(now + pauseMillis)
       if (yield* awaitFree(etcd, followOptions, key, response.header.revision, until, lost)) expected = 0n

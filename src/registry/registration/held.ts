@@ -19,7 +19,7 @@ import * as Phase from "./phase.ts"
 import { encode } from "./RegisterOptions.ts"
 import { RegistrationRefused } from "./RegistrationError.ts"
 import * as Wanted from "./wanted.ts"
-import { logSafely } from "../../internal/logSafely.ts"
+import { logInfo, logWarning } from "../../internal/log.ts"
 
 /** The phase that follows from a message. */
 export const step = <M>(
@@ -54,9 +54,7 @@ const lose = Effect.fnUntraced(function* <M>(owner: Owner<M>, phase: Phase.Held,
   if (next._tag === "Claiming") {
     // The last member to leave a shared lease revokes it.
     if (owner.plan.lease === "own") owner.lostLeases.add(phase.leaseId)
-    yield* logSafely(
-      Effect.logWarning(`lost the registration of ${JSON.stringify(owner.plan.key)}; registering again`, cause)
-    )
+    yield* logWarning(`lost the registration of ${JSON.stringify(owner.plan.key)}; registering again`, cause)
     yield* Metric.update(losses(owner.plan.instance.name), 1)
   }
   return next
@@ -110,7 +108,7 @@ const adopt = Effect.fnUntraced(function* <M>(owner: Owner<M>, { value }: KeyVal
     owner.wanted = Wanted.adopt(owner.wanted, written.instance, found)
     const { status, weight } = owner.instance
     if (status !== before.status || weight !== before.weight) {
-      yield* logSafely(Effect.logInfo(`an operator changed ${JSON.stringify(key)}: status ${status}, weight ${weight}`))
+      yield* logInfo(`an operator changed ${JSON.stringify(key)}: status ${status}, weight ${weight}`)
     }
   }
   owner.written = { instance: found ?? written.instance, value }
@@ -239,7 +237,7 @@ const leave = Effect.fnUntraced(function* <M>(
   )
   if (Result.isFailure(written) || Option.isNone(written.success)) {
     const reason = Result.isFailure(written) ? written.failure.message : "etcd did not answer in time"
-    yield* logSafely(Effect.logWarning(`${JSON.stringify(key)} leaves without being drained: ${reason}`))
+    yield* logWarning(`${JSON.stringify(key)} leaves without being drained: ${reason}`)
     if (Result.isSuccess(written)) yield* session.release(Duration.zero)
     return Phase.afterRelease(leaving)
   }
@@ -268,12 +266,10 @@ export const removeKey = <M>(owner: Owner<M>, session: Session): Effect.Effect<b
   )
   return withLimit(removed, timers, Duration.toMillis(releaseTimeout), () => Exit.succeed(false)).pipe(
     Effect.tap((isRemoved) =>
-      isRemoved ? Effect.void : logSafely(
-        Effect.logWarning(`etcd did not answer in time: ${JSON.stringify(key)} is left until its shared lease ends`)
-      )
+      isRemoved ?
+        Effect.void :
+        logWarning(`etcd did not answer in time: ${JSON.stringify(key)} is left until its shared lease ends`)
     ),
-    Effect.catch((error) =>
-      Effect.as(logSafely(Effect.logWarning(`cannot delete ${JSON.stringify(key)}`, error)), false)
-    )
+    Effect.catch((error) => Effect.as(logWarning(`cannot delete ${JSON.stringify(key)}`, error), false))
   )
 }

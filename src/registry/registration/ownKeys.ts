@@ -11,7 +11,7 @@ import * as Backoff from "../../etcd/Backoff.ts"
 import type { Etcd } from "../../etcd/Etcd.ts"
 import { follow, type Followed, type FollowOptions } from "../../etcd/follow.ts"
 import { prefix } from "../../etcd/KeyRange.ts"
-import { logSafely } from "../../internal/logSafely.ts"
+import { logWarning } from "../../internal/log.ts"
 import type { KeyValue } from "../../etcd/messages/kv.ts"
 
 /** A key as it was at a revision. */
@@ -84,9 +84,7 @@ export const make = (
     const report = reporter(claimedAt, new Map([[key, member]]))
     member.fiber = fork(
       follow(etcd, { ...options, range: { key }, knownAt: claimedAt }, report).pipe(
-        Effect.tapError((error) =>
-          logSafely(Effect.logWarning(`cannot watch ${JSON.stringify(key)}; retrying`, error))
-        ),
+        Effect.tapError((error) => logWarning(`cannot watch ${JSON.stringify(key)}; retrying`, error)),
         // The watch resumes from the claim, so that nothing is missed.
         Effect.retry(Backoff.refused),
         Effect.catchCause((cause) => Effect.sync(() => onDied(cause)))

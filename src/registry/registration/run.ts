@@ -19,7 +19,7 @@ import * as Phase from "./phase.ts"
 import type { Registrar } from "./Registrar.ts"
 import { type InstanceIdTaken, RegistrationRefused } from "./RegistrationError.ts"
 import { type AnySession, isShared } from "./SharedLeases.ts"
-import { logSafely } from "../../internal/logSafely.ts"
+import { logError, logInfo, logWarning } from "../../internal/log.ts"
 
 /** Runs until the registration has ended. Interrupting it releases the lease. A defect ends it as well, as its error. */
 export const run = <M>(owner: Owner<M>): Effect.Effect<void> =>
@@ -66,7 +66,7 @@ const end = <M>(owner: Owner<M>, phase: Phase.Ended, cause: Cause.Cause<never> =
     if (error === undefined) return Effect.void
     const wasAwaited = Deferred.doneUnsafe(owner.started, Exit.fail(error)) && owner.plan.startup === "await"
     Deferred.doneUnsafe(owner.failed, Exit.fail(error))
-    return wasAwaited ? Effect.void : logSafely(Effect.logError(error.message, cause))
+    return wasAwaited ? Effect.void : logError(error.message, cause)
   })
 
 /** Whether etcd refused. A refusal ends a first claim; later it is retried, since a role may come back. */
@@ -84,7 +84,7 @@ const awaitRetry = Effect.fnUntraced(function* <M>(owner: Owner<M>, failure: Pha
   if (Option.isNone(delay)) return false
   if (phase._tag === "Claiming" && phase.lastFailure !== failure) {
     if (phase.attempt === 1 && phase.lostAt === undefined) {
-      yield* logSafely(Effect.logWarning(`cannot register ${JSON.stringify(key)} yet; retrying: ${failure.message}`))
+      yield* logWarning(`cannot register ${JSON.stringify(key)} yet; retrying: ${failure.message}`)
     }
     owner.become(Phase.afterFailure(phase, failure))
   }
@@ -251,7 +251,7 @@ const claim = Effect.fnUntraced(function* <M>(
   const again = phase.lostAt === undefined ?
     "" :
     ` again, ${Math.round((yield* Clock.currentTimeMillis) - phase.lostAt)} ms after the loss`
-  yield* logSafely(Effect.logInfo(`registered ${JSON.stringify(key)} under lease ${leaseId.toString(16)}${again}`))
+  yield* logInfo(`registered ${JSON.stringify(key)} under lease ${leaseId.toString(16)}${again}`)
 
   const onLost = (cause: EtcdError) => owner.offer({ _tag: "LeaseLost", leaseId, cause })
   yield* Effect.acquireRelease(Effect.sync(() => session.onLost(onLost)), (end) => Effect.sync(end))
