@@ -62,7 +62,7 @@ export const Idempotent: Context.Reference<boolean> = Context.Reference(
 )
 
 /**
- * Options of both protocols: those of `ServiceClient.make`, except the ones that a protocol sets itself.
+ * Options of both protocols: those of `ServiceClient.make` that no protocol sets itself.
  *
  * @stability unstable
  * @since 0.1.0

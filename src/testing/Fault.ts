@@ -161,7 +161,9 @@ export const breaksAfter = (
 ): Fault => ({ _tag: "BreaksAfter", answers, reason })
 
 /**
- * The watch ends without an error after a number of responses. This breaks the contract of `Etcd`. Default: 1.
+ * The watch ends without an error after a number of responses. Default: 1.
+ *
+ * This breaks the contract of `Etcd`.
  *
  * @since 0.1.0
  * @category faults
@@ -181,7 +183,9 @@ export const endsAfter = (answers: number = 1): Fault => ({ _tag: "EndsAfter", a
 export const silentAfter = (answers: number = 1): Fault => ({ _tag: "SilentAfter", answers })
 
 /**
- * The watch drops all events after a number of responses. This breaks the contract of `Etcd`. Default: 1.
+ * The watch drops all events after a number of responses. Default: 1.
+ *
+ * This breaks the contract of `Etcd`.
  *
  * @since 0.1.0
  * @category faults

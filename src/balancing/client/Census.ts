@@ -6,8 +6,9 @@
 import type { InstanceSet, Rejected } from "../../registry/model/InstanceSet.ts"
 
 /**
- * The instances of a service, grouped by the reason why they take no traffic. Each instance is in one list, except
- * `passedOver`.
+ * The instances of a service, grouped by the reason why they take no traffic.
+ *
+ * Each instance is in one list, except `passedOver`.
  *
  * @since 0.1.0
  * @category models
