@@ -36,17 +36,23 @@ export const fill = Effect.fnUntraced(function* (
   return lease
 })
 
-/** Writes `i0` repeatedly between the marks `start` and `end`. Each write has the time of writing as its mark. */
-export const writeMarks = Effect.fnUntraced(function* (
+/**
+ * Writes `i0` repeatedly between the marks `start` and `end`. Each write has the time of writing as its mark. `started`
+ * waits until the contender has the first mark, which a slow one would otherwise see only together with later ones.
+ */
+export const writeMarks = Effect.fnUntraced(function* <E>(
   etcd: Etcd,
-  { changes, everyMillis, name }: { readonly changes: number; readonly everyMillis: number; readonly name?: string }
-): Effect.fn.Return<void, EtcdError.EtcdError> {
-  const key = keyOf("i0", name)
+  { changes, everyMillis, started }: {
+    readonly changes: number
+    readonly everyMillis: number
+    readonly started: Effect.Effect<unknown, E>
+  }
+): Effect.fn.Return<void, EtcdError.EtcdError | E> {
+  const key = keyOf("i0")
   const { kvs } = yield* etcd.range({ key })
-  const put = (mark: string) =>
-    etcd.put({ key, value: instanceValue("i0", mark, true, name), lease: kvs[0]?.lease ?? 0n })
+  const put = (mark: string) => etcd.put({ key, value: instanceValue("i0", mark, true), lease: kvs[0]?.lease ?? 0n })
   yield* put("start")
-  yield* Effect.sleep("200 millis")
+  yield* started
   const startedAt = performance.now()
   for (let change = 0; change < changes; change++) {
     yield* Effect.sleep(Math.max(0, startedAt + change * everyMillis - performance.now()))

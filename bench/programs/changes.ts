@@ -13,8 +13,10 @@ await makeClient().follow((mark) => {
     isReady = true
     return print("ready")
   }
-  if (mark === "start") measured = stopwatch()
-  else if (mark !== "end") latencies.push(now() - Number(mark))
+  if (mark === "start") {
+    print("started")
+    measured = stopwatch()
+  } else if (mark !== "end") latencies.push(now() - Number(mark))
   else if (measured !== undefined) {
     report({
       "p50 ms": quantile(latencies, 0.5),

@@ -25,7 +25,7 @@ const changes = (instances: number, fewest: number, count: number): Scenario => 
   instances,
   drive: Effect.fnUntraced(function* ({ etcd, program }) {
     yield* program.awaitLine(/^ready$/)
-    yield* writeMarks(etcd, { changes: count, everyMillis: 4 })
+    yield* writeMarks(etcd, { changes: count, everyMillis: 4, started: program.awaitLine(/^started$/) })
     return yield* figuresOf(program)
   }),
   limits: [
