@@ -7,7 +7,7 @@ import { Effect, Option } from "effect"
 import type { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { prefix as prefixRange } from "../etcd/KeyRange.ts"
-import type { Compare, KeyValue } from "../etcd/messages/kv.ts"
+import type { Compare, KeyValue, RequestOp, TxnRequest, TxnResponse } from "../etcd/messages/kv.ts"
 import type { LeaseId } from "../etcd/messages/lease.ts"
 import { rangeAll } from "../etcd/rangeAll.ts"
 import { decodeRunner, encodeRunner, type Keys, textOf } from "./keys.ts"
@@ -57,24 +57,19 @@ export class Membership {
     const attempt = this.#lease.use((lease) =>
       Effect.gen({ self: this }, function* () {
         const { kvs } = yield* rangeAll(this.#etcd, prefixRange(this.#keys.machines))
-        const { compare, number } = machineOf(kvs, this.#keys.machines, address, lease)
-        const { succeeded } = yield* this.#etcd.txn({
-          compare: [compare],
-          then: [
-            { _tag: "Put", request: { key: `${this.#keys.machines}${number}`, value: address, lease } },
-            {
-              _tag: "Put",
-              request: { key: this.#keys.runner(address), value: encodeRunner({ runner, healthy }), lease }
-            }
-          ]
-        })
-        if (!succeeded) return undefined
+        const candidates = candidatesOf(kvs, this.#keys.machines, address, lease)
+        const writes = (number: number): ReadonlyArray<RequestOp> => [
+          { _tag: "Put", request: { key: `${this.#keys.machines}${number}`, value: address, lease } },
+          { _tag: "Put", request: { key: this.#keys.runner(address), value: encodeRunner({ runner, healthy }), lease } }
+        ]
+        const number = claimed(candidates, yield* this.#etcd.txn(claim(candidates, writes)))
+        if (number === undefined) return undefined
         this.#registered = { address, lease }
         this.#isReplaced = false
         return number
       })
     )
-    // Another process took the number in between.
+    // Other processes took all candidates in between.
     return Effect.flatMap(
       attempt,
       (number) => number === undefined ? this.register(address, runner, healthy) : Effect.succeed(number)
@@ -132,20 +127,52 @@ export class Membership {
   }
 }
 
-/** The machine id for a runner, and the condition under which to write it. */
-const machineOf = (
+/** A machine id that a runner may take, and the condition under which it does. */
+interface Candidate {
+  readonly number: number
+  readonly compare: Compare
+}
+
+/** How many free numbers one Txn tries. Runners that start at the same time compete for the lowest ones. */
+const triedAtOnce = 16
+
+/** The machine id that the runner has. If it has none, the lowest free numbers. */
+const candidatesOf = (
   machines: ReadonlyArray<KeyValue>,
   prefix: string,
   address: string,
   lease: LeaseId
-): { readonly number: number; readonly compare: Compare } => {
+): ReadonlyArray<Candidate> => {
   const numberOf = ({ key }: KeyValue) => Number(textOf(key).slice(prefix.length))
   const own = machines.find((kv) => kv.lease === lease) ?? machines.find(({ value }) => textOf(value) === address)
   if (own !== undefined) {
-    return { number: numberOf(own), compare: { key: own.key, target: "mod", result: "equal", value: own.modRevision } }
+    return [{
+      number: numberOf(own),
+      compare: { key: own.key, target: "mod", result: "equal", value: own.modRevision }
+    }]
   }
   const taken = new Set(machines.map(numberOf))
-  let number = 1
-  while (taken.has(number)) number++
-  return { number, compare: { key: `${prefix}${number}`, target: "create", result: "equal", value: 0n } }
+  const candidates: Array<Candidate> = []
+  for (let number = 1; candidates.length < triedAtOnce; number++) {
+    if (taken.has(number)) continue
+    candidates.push({ number, compare: { key: `${prefix}${number}`, target: "create", result: "equal", value: 0n } })
+  }
+  return candidates
 }
+
+/** The Txn that writes for the first candidate whose condition holds: each other one is in the `else` of the one before. */
+const claim = (
+  [first, ...others]: ReadonlyArray<Candidate>,
+  writes: (number: number) => ReadonlyArray<RequestOp>
+): TxnRequest =>
+  first === undefined ? {} : {
+    compare: [first.compare],
+    then: writes(first.number),
+    else: others.length === 0 ? [] : [{ _tag: "Txn", request: claim(others, writes) }]
+  }
+
+/** The number for which the Txn of {@link claim} has written. */
+const claimed = (
+  [first, ...others]: ReadonlyArray<Candidate>,
+  { responses: [rest], succeeded }: TxnResponse
+): number | undefined => succeeded ? first?.number : rest?._tag === "Txn" ? claimed(others, rest.response) : undefined

@@ -95,6 +95,14 @@ describe("documents", () => {
     assert.deepEqual(absent, [])
   })
 
+  test("every decision of docs/adr begins with its number and title, then its date and state", () => {
+    const malformed = readdirSync(join(root, "docs", "adr")).filter((file) => {
+      const form = new RegExp(`^# ${file.slice(0, 4)}\\. .+\n\n\\d{4}-\\d\\d-\\d\\d, (?:accepted|superseded)\\b`)
+      return /^\d/.test(file) && !form.test(textOf(join("docs", "adr", file)))
+    })
+    assert.deepEqual(malformed, [])
+  })
+
   test("README contains a program with etcd", () => {
     assert.ok(ignored.some(({ file }) => file === "README.md"))
   })

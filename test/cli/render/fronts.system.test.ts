@@ -187,7 +187,7 @@ http {
         assert.doesNotMatch(log, /\[emerg\]|\[alert\]|\[crit\]/)
         assert.ok((log.match(/reconfiguring/g) ?? []).length > 5, log)
         assert.doesNotMatch(yield* render.stderr, /^error/m)
-        assert.match(yield* render.stderr, /left out of "orders"/)
+        assert.match(yield* render.stderr, /omitted from "orders"/)
         assert.ok(answers > 100, String(answers))
       }),
     { timeout: 120_000 }
