@@ -89,6 +89,13 @@ const others: ReadonlyArray<
     weight: [Number.NaN, -1, 1e308, "1"],
     healthThreshold: [0, 1.5, "3"]
   }],
+  [
+    "Registration.update",
+    ({ patch }) => Effect.flatMap(registerService("a", { endpoints }), ({ update }) => update(patch)),
+    {
+      patch: [undefined, null, 5, "weight"]
+    }
+  ],
   ["discover", (option) => first(discover("a", option)), {
     retry: [3, {}],
     protect: [null, 5, {}, { maxLoss: 2, hold: "1 second" }, { maxLoss: 0.5, hold: Number.NaN }]

@@ -139,7 +139,7 @@ const weightOf = (check: Check, weight: number): number => check.number("weight"
 /** Checks an update. A member that is `undefined` counts as left out. */
 export const checkPatch = <M>(patch: InstancePatch<M>): Result.Result<InstancePatch<M>, InvalidOption> =>
   checkOptions("Registration.update", (check) => {
-    const { metadata, status, version, weight } = patch
+    const { metadata, status, version, weight } = check.object("patch", patch)
     return {
       ...(metadata === undefined ? {} : { metadata }),
       ...(weight === undefined ? {} : { weight: weightOf(check, weight) }),

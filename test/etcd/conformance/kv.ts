@@ -560,6 +560,7 @@ export const kvChecks: ReadonlyArray<Check> = [
           etcd.leaseGrant({ ttl: 60.5 }),
           etcd.leaseGrant({ ttl: 60, id: huge }),
           etcd.leaseRevoke(huge),
+          etcd.leaseKeepAlive({ id: huge }),
           etcd.compact({ revision: huge }),
           Stream.runDrain(etcd.watch({ key: root, startRevision: huge })),
           Stream.runDrain(etcd.watch({ key: root, progressEvery: 0 }))
