@@ -19,8 +19,11 @@ import { versions } from "../../harness/versions.ts"
 const main = new URL("../../../src/cli/main.ts", import.meta.url)
 
 const instances = 50
-/** How long instances come and go, in milliseconds. */
+/** How long instances come and go at least, in milliseconds. */
 const churnMillis = 10_000
+/** How often the front is reloaded, and how often it answers meanwhile, at least. */
+const minReloads = 6
+const minAnswers = 100
 
 /** Instances that try to break or change the configuration. Each is a valid value for the registry. */
 const hostile: ReadonlyArray<readonly [id: string, endpoint: string]> = [
@@ -87,10 +90,10 @@ const world = Effect.gen(function* () {
       discard: true
     }
   )
-  /** Instance 1 stays; the others come and go. */
-  const churn = Effect.gen(function* () {
+  /** Instance 1 stays; the others come and go until there has been enough of it. */
+  const churn = Effect.fnUntraced(function* <E>(isEnough: Effect.Effect<boolean, E>) {
     const until = performance.now() + churnMillis
-    for (let step = 0; performance.now() < until; step++) {
+    for (let step = 0; performance.now() < until || !(yield* isEnough); step++) {
       const index = 2 + step * 7 % (instances - 1)
       yield* running.has(index) ? remove(index) : add(index)
       if (step === 20) yield* attack
@@ -106,9 +109,16 @@ const world = Effect.gen(function* () {
   return { etcd, add, churn, settleOn }
 })
 
-/** Sends a signal to the front if it serves already. */
-const reload = (root: string, signal: string) =>
-  `[ ! -s ${root}/pid ] || kill -${signal} $(cat ${root}/pid); touch ${root}/rendered`
+/** Reloads the front if it serves already. `command` has its process id as `$pid`. */
+const reload = (root: string, command: string) =>
+  `if [ -s ${root}/pid ]; then pid=$(cat ${root}/pid); ${command}; fi; touch ${root}/rendered`
+
+/**
+ * Ends when HAProxy has a new worker. HAProxy 2.6 drops a SIGUSR2 that arrives 10 to 50 ms after another one, while it
+ * reads its files, and then serves the older ones.
+ */
+const reloadHaproxy = "old=$(pgrep -n -P $pid); kill -USR2 $pid; " +
+  'while [ "$(pgrep -n -P $pid)" = "$old" ] || [ -z "$(pgrep -n -P $pid)" ]; do sleep 0.02; done'
 
 /** Runs nginx or HAProxy for the lifetime of the scope. Its workers would survive the SIGKILL of their master. */
 const runFront = Effect.fnUntraced(function* (
@@ -121,16 +131,28 @@ const runFront = Effect.fnUntraced(function* (
   return program
 })
 
-/** Sends requests to the front until the body ends. Returns the number of answers; fails if one is missing. */
-const underLoad = Effect.fnUntraced(function* <E>(front: string, body: Effect.Effect<void, E>) {
-  let answers = 0
-  const ask = Effect.map(get(front, 10_000), (address) => {
-    assert.match(address, /^127\.0\.0\.\d+$/)
-    answers++
-  })
-  yield* Effect.raceFirst(Effect.forever(ask), body)
-  return answers
-})
+/** Whether the log says so often enough that the front was reloaded, and there were enough answers. */
+const isEnough = <E>(log: Effect.Effect<string, E>, reloaded: RegExp, answers: () => number) =>
+  Effect.map(log, (text) => (text.match(reloaded) ?? []).length >= minReloads && answers() >= minAnswers)
+
+/** Waits until the file has these addresses. */
+const isRendered = (file: string, addresses: string) =>
+  eventually(Effect.suspend(() => {
+    const found = readFileSync(file, "utf8").match(/127\.0\.0\.\d+(?=:)/g)?.join()
+    return found === addresses ? Effect.void : Effect.fail(`${file}: ${found}`)
+  }))
+
+/** Sends requests to the front until the body ends. Fails if an answer is missing. */
+const underLoad = Effect.fnUntraced(
+  function* <E>(front: string, body: (answers: () => number) => Effect.Effect<void, E>) {
+    let answers = 0
+    const ask = Effect.map(get(front, 10_000), (address) => {
+      assert.match(address, /^127\.0\.0\.\d+$/)
+      answers++
+    })
+    yield* Effect.raceFirst(Effect.forever(ask), body(() => answers))
+  }
+)
 
 describe("render: nginx and HAProxy under churn", () => {
   live(
@@ -163,7 +185,7 @@ http {
           args: [
             ...["render", "orders", "--endpoints", etcd.endpoint, "--format", "nginx", "--output", upstream],
             ...["--wait", "50 millis:200 millis", "--check", check, "--log-level", "info"],
-            ...["--reload", reload(root, "HUP")]
+            ...["--reload", reload(root, "kill -HUP $pid")]
           ],
           env
         })
@@ -172,12 +194,9 @@ http {
         const front = `http://127.0.0.1:${port}/`
         yield* eventually(get(front))
         writeFileSync(join(root, "pid"), String(server.pid))
-        const answers = yield* underLoad(front, churn)
+        yield* underLoad(front, (answers) => churn(isEnough(server.stderr, /reconfiguring/g, answers)))
         yield* settleOn(1, 2, 3)
-        yield* eventually(Effect.suspend(() => {
-          const found = readFileSync(upstream, "utf8").match(/127\.0\.0\.\d+(?=:)/g)
-          return found?.join() === "127.0.0.1,127.0.0.2,127.0.0.3" ? Effect.void : Effect.fail(String(found))
-        }))
+        yield* isRendered(upstream, "127.0.0.1,127.0.0.2,127.0.0.3")
         yield* eventually(Effect.gen(function* () {
           const round = yield* Effect.forEach(Array.from({ length: 30 }), () => get(front))
           const addresses = [...new Set(round)].sort().join()
@@ -185,10 +204,8 @@ http {
         }))
         const log = yield* server.stderr
         assert.doesNotMatch(log, /\[emerg\]|\[alert\]|\[crit\]/)
-        assert.ok((log.match(/reconfiguring/g) ?? []).length > 5, log)
         assert.doesNotMatch(yield* render.stderr, /^error/m)
         assert.match(yield* render.stderr, /omitted from "orders"/)
-        assert.ok(answers > 100, String(answers))
       }),
     { timeout: 120_000 }
   )
@@ -223,7 +240,7 @@ frontend main
           args: [
             ...["render", "orders", "--endpoints", etcd.endpoint, "--format", "haproxy", "--output", backends],
             ...["--wait", "50 millis:200 millis", "--check", `${haproxy} -c -q -f ${root}/main.cfg -f "$FILE"`],
-            ...["--reload", reload(root, "USR2")],
+            ...["--reload", reload(root, reloadHaproxy)],
             ...["--log-level", "info"]
           ],
           env
@@ -233,8 +250,9 @@ frontend main
         const front = `http://127.0.0.1:${port}/`
         yield* eventually(get(front))
         writeFileSync(join(root, "pid"), String(server.pid))
-        const answers = yield* underLoad(front, churn)
+        yield* underLoad(front, (answers) => churn(isEnough(server.stderr, /Reloading HAProxy/g, answers)))
         yield* settleOn(1, 2, 3)
+        yield* isRendered(backends, "127.0.0.1,127.0.0.2,127.0.0.3")
         yield* eventually(Effect.gen(function* () {
           const round = yield* Effect.forEach(Array.from({ length: 30 }), () => get(front))
           const addresses = [...new Set(round)].sort().join()
@@ -242,9 +260,7 @@ frontend main
         }))
         const log = yield* server.stderr
         assert.doesNotMatch(log, /\[ALERT\]/)
-        assert.ok((log.match(/Reloading HAProxy/g) ?? []).length > 5, log)
         assert.doesNotMatch(yield* render.stderr, /^error/m)
-        assert.ok(answers > 100, String(answers))
       }),
     { timeout: 120_000 }
   )
