@@ -118,7 +118,7 @@ const reload = (root: string, command: string) =>
  * reads its files, and then serves the older ones.
  */
 const reloadHaproxy = "old=$(pgrep -n -P $pid); kill -USR2 $pid; " +
-  'while [ "$(pgrep -n -P $pid)" = "$old" ] || [ -z "$(pgrep -n -P $pid)" ]; do sleep 0.02; done'
+  'while kill -0 $pid; do new=$(pgrep -n -P $pid); [ "${new:-$old}" = "$old" ] || break; sleep 0.02; done'
 
 /** Runs nginx or HAProxy for the lifetime of the scope. Its workers would survive the SIGKILL of their master. */
 const runFront = Effect.fnUntraced(function* (
