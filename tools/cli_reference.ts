@@ -122,7 +122,7 @@ const document = Effect.gen(function* () {
     "| 129, 130 | ended by SIGHUP, by SIGINT (Ctrl-C) |",
     "",
     "`exec`, `lock` and `elect` exit with the code of their command, 128 + n if a signal ended it, 127 if it does not",
-    "exist and 126 if it cannot be executed.",
+    "exist and 126 if it is not executable.",
     "",
     ...sections.flat()
   ].join("\n")

@@ -8,7 +8,7 @@
  *
  * **Gotchas**
  *
- * A lock in a distributed system is a lease. A paused process, or work that cannot be interrupted, can run on after the
+ * A lock in a distributed system is a lease. A paused process, or an uninterruptible region, can run on after the
  * lease has expired and another process holds the lock. The fencing token protects against that. Write in a transaction
  * that requires `held.fence`, or let the resource refuse any `held.revision` lower than the highest so far.
  *
@@ -128,8 +128,8 @@ export const tryAcquire = (
  *
  * **Gotchas**
  *
- * The interruption starts before the lease can have expired, by a tenth of `ttl` and at most one second. Regions that
- * cannot be interrupted run on: protect them with `held.fence`.
+ * The interruption starts before the lease can have expired, by a tenth of `ttl` and at most one second. Uninterruptible
+ * regions run on: protect them with `held.fence`.
  *
  * @since 0.1.0
  * @category combinators

@@ -48,7 +48,7 @@ const Etcd = Schema.Struct({
   CertKeyFile: optional(text),
   CACertFile: optional(text),
   InsecureSkipVerify: optional(truth.check(Schema.makeFilter(
-    (skips) => skips ? "it cannot be true: a server is always verified; give its authority as CACertFile" : undefined
+    (skips) => skips ? "it must be false: a server is always verified; give its authority as CACertFile" : undefined
   )))
 })
 

@@ -35,8 +35,7 @@ const load = Effect.fnUntraced(function* (
   if (format === undefined) return yield* unreadable("its name must end in .yaml, .yml, .toml or .json")
   const text = yield* Effect.tryPromise({
     try: (signal) => readFile(source, { encoding: "utf8", signal }),
-    catch: (error) =>
-      unreadable(`it cannot be read (${error instanceof Error && "code" in error ? error.code : error})`)
+    catch: (error) => unreadable(`it is unreadable (${error instanceof Error && "code" in error ? error.code : error})`)
   })
   return { name, text, format }
 })

@@ -7,7 +7,7 @@
  * | has instances that take traffic   | gets their addresses, an address as often as its weight demands    |
  * | has none                          | fails calls with `UNAVAILABLE`; the details say which are draining |
  * | is stale, because etcd is away    | keeps its addresses                                                |
- * | cannot be read (no permission, …) | keeps its addresses; without any, calls fail with `UNAVAILABLE`    |
+ * | is unreadable (no permission, …)  | keeps its addresses; without any, calls fail with `UNAVAILABLE`    |
  *
  * The resolver uses the `experimental` interface of grpc-js 1.14.
  *

@@ -17,7 +17,7 @@ import { refuse } from "./format.ts"
  */
 export interface AddressOptions {
   /**
-   * The scheme to read addresses with, such as `"grpc"`. Endpoints with another scheme cannot be written. Default:
+   * The scheme to read addresses with, such as `"grpc"`. Encoding fails for endpoints with another scheme. Default:
    * `"tcp"`.
    */
   readonly scheme?: string

@@ -512,7 +512,7 @@ B:
         "4:3 Etcd.ID: it must be a whole number from 0 (none) to 9007199254740991",
         "5:3 Etcd.User: it counts only with Pass beside it",
         "6:3 Etcd.CertFile: it counts only with CertKeyFile and CACertFile beside it",
-        "7:3 Etcd.InsecureSkipVerify: it cannot be true: a server is always verified; give its authority as CACertFile",
+        "7:3 Etcd.InsecureSkipVerify: it must be false: a server is always verified; give its authority as CACertFile",
         "9:11 A.Etcd.Hosts: they must be those of Etcd: a registry uses one etcd",
         "9:29 A.Etcd.Key: it must not end with '/', which this format adds by itself",
         "9:38 A.Etcd.Pass: it counts only with User beside it",
@@ -742,7 +742,7 @@ describe("a file", () => {
       const missing = join(folder, "none.yaml")
       assert.equal(
         yield* failing(missing),
-        `nothing was registered: 1 problem\n  ${missing} it cannot be read (ENOENT)`
+        `nothing was registered: 1 problem\n  ${missing} it is unreadable (ENOENT)`
       )
       assert.match(yield* failing("a.ini"), /a\.ini its name must end in \.yaml, \.yml, \.toml or \.json$/)
     }))

@@ -71,7 +71,7 @@ const NoInstanceAvailableBase: TaggedErrorClass<"NoInstanceAvailable", {
 const absences: Readonly<Record<NoInstanceAvailable["reason"], string>> = {
   unknown: "its instances are not known yet",
   none: "no instance takes traffic",
-  out: "all its instances are ejected or cannot be connected to",
+  out: "each of its instances is ejected or accepts no connection",
   closed: "the scope of the client is closed"
 }
 

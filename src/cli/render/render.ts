@@ -31,8 +31,8 @@ const retryMillis = { first: 1000, longest: 60_000 } as const
  *
  * **Details**
  *
- * Writes nothing until the sets of all services are known. While etcd does not answer, the file stays. Fails if the
- * first text cannot be rendered, checked or written. Later failures are logged, leave the old file in place, and are
+ * Writes nothing until the sets of all services are known. While etcd does not answer, the file stays. Fails if
+ * rendering, checking or writing the first text fails. Later failures are logged, leave the old file in place, and are
  * retried at the next change, or after at most a minute. Failed reloads, including the first, are retried in the same
  * way.
  */

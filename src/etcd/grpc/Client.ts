@@ -427,7 +427,7 @@ export class Client {
   }
 }
 
-/** Encodes a request. Fails with `InvalidArgument` if it cannot be sent. */
+/** Encodes a request. Fails with `InvalidArgument` if a value does not fit the protocol. */
 export const sendable = (encode: () => Uint8Array): Effect.Effect<Uint8Array, Failure> =>
   Effect.try({
     try: encode,

@@ -49,7 +49,7 @@ export type { Tls } from "./Tls.ts"
  * **Details**
  *
  * Fails with `InvalidOption` before any network I/O, also if certificates and keys do not match. Fails with an
- * `EtcdError` if `@grpc/grpc-js` cannot be loaded, for instance because a Deno permission is missing. The first
+ * `EtcdError` if `@grpc/grpc-js` does not load, for instance because a Deno permission is missing. The first
  * operation connects and authenticates. No fiber starts before that, except with `syncEvery`.
  *
  * @since 0.1.0

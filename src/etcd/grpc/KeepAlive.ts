@@ -81,7 +81,7 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
     return Effect.flatMap(pendingInput, () => this.#giveUp())
   }))
 
-  /** Restarts the time limit of each late heartbeat, once each. Returns whether there was any. */
+  /** Restarts the time limit of each late heartbeat that has not been postponed before. Returns whether it found any. */
   #postpone(): boolean {
     const now = this.#client.now()
     const late = Array.from(this.#waiting.values()).flat().filter((one) => one.until <= now && !one.isPostponed)

@@ -34,7 +34,7 @@ export interface Layout {
   readonly isLeaseOptional?: boolean
   /**
    * Whether keys with the same value are one instance. Then the codec reads the id from the value, and the instance
-   * exists as long as any of its keys. Default: false.
+   * exists while at least one of its keys exists. Default: false.
    */
   readonly idFromValue?: boolean
 }

@@ -55,7 +55,7 @@ const firstInterface = (): Result.Result<string, string> => {
     const first = own.find(({ family }) => family === "IPv4") ?? own[0]
     if (first !== undefined) return Result.succeed(first.family === "IPv4" ? first.address : `[${first.address}]`)
   } catch {
-    return Result.fail("the interfaces of this machine cannot be read; set ADVERTISE_ADDRESS")
+    return Result.fail("cannot read the interfaces of this machine; set ADVERTISE_ADDRESS")
   }
   return Result.fail("this machine has no address but loopback; set ADVERTISE_ADDRESS")
 }

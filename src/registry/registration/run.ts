@@ -182,7 +182,7 @@ const inTurn = <M>({ phase, registrar: { recovery } }: Owner<M>, putIf: Registra
  * A claim under a lease of its own has the limit of R9. If it is applied later, the next attempt finds the own lease, and
  * an interrupted one is revoked with its lease.
  *
- * A claim under a shared lease has no limit but the client's, and cannot be interrupted. The key of a member that leaves
+ * A claim under a shared lease has no limit but the client's, and is uninterruptible. The key of a member that leaves
  * is removed by a Txn. etcd may apply a claim without an answer after that Txn, and the other members keep the lease: the
  * key would stay without an owner.
  */
