@@ -19,10 +19,15 @@ const root = new AsyncResource("effect-etcd/lasting")
 export const lasting = <E, R>(step: Effect.Effect<unknown, E, R>): Effect.Effect<never, E, R> =>
   Effect.contextWith((context) =>
     Effect.callback<never, E>((resume) => {
-      let current: Fiber.Fiber<unknown, E> | undefined
+      let current: Fiber.Fiber<unknown, unknown> | undefined
       let isOver = false
       let isRunning = false
       let isDue = false
+      // The step may interrupt the loop before the call that starts its fiber returns.
+      const started = Effect.withFiber((fiber) => {
+        current = fiber
+        return step
+      })
       // A step that ends at once is followed by the next one in this loop, and not by recursion.
       const next = () => {
         isDue = true
@@ -30,8 +35,7 @@ export const lasting = <E, R>(step: Effect.Effect<unknown, E, R>): Effect.Effect
         isRunning = true
         while (isDue && !isOver) {
           isDue = false
-          const fiber = root.runInAsyncScope(() => Effect.runForkWith(context)(step))
-          current = fiber
+          const fiber = root.runInAsyncScope(() => Effect.runForkWith(context)(started))
           fiber.addObserver((exit) => {
             if (Exit.isSuccess(exit)) return next()
             isOver = true

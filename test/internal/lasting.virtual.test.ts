@@ -28,6 +28,24 @@ describe("lasting", () => {
       assert.equal(Exit.hasInterrupts(loop.exit() ?? Exit.void), true)
     }))
 
+  verify("a lasting loop that a step interrupts before the step waits ends that step", () =>
+    Effect.gen(function* () {
+      const log: Array<string> = []
+      let interrupt = () => {}
+      let steps = 0
+      const step = Effect.gen(function* () {
+        const number = ++steps
+        log.push(`begin ${number}`)
+        if (number === 2) interrupt()
+        yield* Effect.sleep("1 second")
+        log.push(`end ${number}`)
+      })
+      const loop = yield* Effect.forkScoped(Effect.onExit(lasting(step), () => Effect.sync(() => log.push("ended"))))
+      interrupt = () => loop.interruptUnsafe()
+      yield* elapse("10 seconds")
+      assert.deepEqual(log, ["begin 1", "end 1", "begin 2", "ended"])
+    }))
+
   verify(
     "each step of a lasting loop starts in the same async scope, so that no chain of scopes grows",
     () =>

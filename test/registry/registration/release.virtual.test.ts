@@ -276,6 +276,29 @@ describe("release", () => {
       })
   )
 
+  verify(
+    "a registration that is released while it reports a failed attempt sends no other (R6)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* one.faults.set([{ method: "leaseGrant", fault: FaultyEtcd.unavailable }])
+        const released = yield* start(
+          Effect.gen(function* () {
+            const { status } = yield* one.registry.register(orders, { ...a, startup: "background" })
+            yield* status.changes.pipe(
+              Stream.filter((found) => found._tag === "Registering" && found.attempt === 3),
+              Stream.runHead
+            )
+          }).pipe(Effect.scoped, Effect.andThen(one.faults.set([])))
+        )
+        yield* elapse("10 seconds")
+        assert.deepEqual(released.exit(), Exit.void)
+        assert.equal((yield* timesOf(one, "leaseGrant")).length, 2)
+        assert.deepEqual(yield* leasesIn(operator), [])
+      })
+  )
+
   verify("release never deletes a key under another lease (R5)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world
