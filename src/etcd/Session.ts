@@ -132,8 +132,8 @@ export const leaseAgeMillis = (id: LeaseId, nowMillis: number): number => {
  *
  * A grant or a claim that got no answer within its limit is repeated with twice the limit, up to the time to live. On an
  * overloaded machine each answer may take longer than a third, and with a fixed limit a registration would never get in.
- * Heartbeats keep the third. They replace a silent connection, which ends the longer call as well, and the expiry of the
- * lease depends on neither.
+ * The request timeout of the client applies as well. Heartbeats keep the third. They replace a silent connection, which
+ * ends the longer call as well, and the expiry of the lease depends on neither.
  */
 export const callMillis = (ttl: Ttl, attemptsWithoutAnswer: number = 0): number =>
   Math.min(ttl.seconds * 1000, Math.min(maxCallMillis, ttl.seconds * 1000 / 3) * 2 ** attemptsWithoutAnswer)
@@ -364,10 +364,14 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
           }))
         })
       const grant = confirmed("leaseGrant", () => etcd.leaseGrant({ id: leaseId, ttl: ttl.seconds })).pipe(
-        // An earlier attempt was applied.
+        // An earlier attempt was applied. A release waits for this heartbeat (R5), so its limit does not grow with the TTL.
         Effect.catchIf(
           (error) => error.reason._tag === "LeaseExists",
-          () => confirmed("leaseKeepAlive", (timeout) => etcd.leaseKeepAlive({ id: leaseId, timeout }))
+          () =>
+            confirmed(
+              "leaseKeepAlive",
+              (limitMillis) => etcd.leaseKeepAlive({ id: leaseId, timeout: Math.min(limitMillis, maxCallMillis) })
+            )
         ),
         Effect.tapError((error) =>
           Effect.sync(() => {

@@ -265,6 +265,28 @@ describe("the deadline of a lease", () => {
       assert.ok(failure?._tag === "EtcdError" && failure.reason._tag === "DeadlineExceeded")
     }))
 
+  verify(
+    "release waits at most 3 seconds for the heartbeat that confirms a repeated grant, whatever the TTL (R5)",
+    () =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const one = yield* process()
+        yield* one.faults.set([
+          { method: "leaseGrant", nth: 1, fault: FaultyEtcd.answerLost },
+          { method: "leaseKeepAlive", times: 1000, fault: FaultyEtcd.hung }
+        ])
+        const started = yield* start(
+          Effect.scoped(Effect.andThen(register(one, { ...a, ttl: "10 minutes", startup: "background" }), Effect.never))
+        )
+        // The limit of a grant grows with each attempt without an answer.
+        yield* elapse("60 seconds")
+        assert.ok((yield* timesOf(one, "leaseKeepAlive")).length > 1)
+        const released = yield* start(started.interrupt)
+        yield* elapse("3 seconds")
+        assert.deepEqual(released.exit(), Exit.void)
+      })
+  )
+
   verify("an interrupted grant revokes its lease although the first revoke fails (R6)", () =>
     Effect.gen(function* () {
       const { operator, process } = yield* world

@@ -22,7 +22,8 @@ const documents: ReadonlyMap<string, string> = new Map(
       "CONTRIBUTING.md",
       "SECURITY.md",
       "bench/README.md",
-      "examples/demo/README.md"
+      "examples/demo/README.md",
+      "examples/fleet/README.md"
     ],
     ...["test/faults/README.md"],
     ...readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" })
