@@ -12,6 +12,7 @@ import {
   Layer,
   Logger,
   ManagedRuntime,
+  Predicate,
   Redacted,
   Result,
   Scope,
@@ -24,7 +25,7 @@ import * as ConnectTransport from "../grpc/ConnectTransport.ts"
 import * as GrpcResolver from "../grpc/GrpcResolver.ts"
 import * as DiscoveryHttpClient from "../http/DiscoveryHttpClient.ts"
 import { makeFetch } from "../http/fetch.ts"
-import { checkOptions } from "../internal/options.ts"
+import { type Check, checkOptions } from "../internal/options.ts"
 import type * as Monitoring from "../monitoring/Monitoring.ts"
 import { discover } from "../registry/discover.ts"
 import { getInstances } from "../registry/getInstances.ts"
@@ -188,7 +189,7 @@ const signals = { SIGINT: 130, SIGTERM: 0 } as const
  * @category constructors
  */
 export const connect = async <S extends ServiceLike = string>(options: ConnectOptions<S>): Promise<Client> => {
-  const checked = checkOptions("connect", (check) => {
+  checked("connect", (check) => {
     if (check.object("options", options).memory !== true && options.endpoints === undefined) {
       check.refuse(
         "endpoints",
@@ -197,7 +198,6 @@ export const connect = async <S extends ServiceLike = string>(options: ConnectOp
       )
     }
   })
-  if (Result.isFailure(checked)) throw fromError(checked.failure)
   const { services } = options
   const runtime = ManagedRuntime.make(
     DiscoveryHttpClient.layer(services === undefined ? {} : { services }).pipe(
@@ -206,16 +206,17 @@ export const connect = async <S extends ServiceLike = string>(options: ConnectOp
       Layer.provideMerge(Layer.succeed(Logger.LogToStderr, true))
     )
   )
-  const context = await settled(runtime.contextEffect, Effect.runPromiseExit)
+  const context = await settled(runtime.contextEffect)
   return new ClientImpl(runtime, context, options.handleSignals ?? false)
 }
 
+/** The success of a check of options, or a thrown `ClientError`. */
+const checked = <A>(of: string, body: (check: Check) => A): A =>
+  Result.getOrThrowWith(checkOptions(of, body), fromError)
+
 /** The success of an effect, or a thrown `ClientError`. */
-const settled = async <A, E, R>(
-  effect: Effect.Effect<A, E, R>,
-  run: (effect: Effect.Effect<A, E, R>) => Promise<Exit.Exit<A, E>>
-): Promise<A> => {
-  const exit = await run(effect)
+const settled = async <A, E>(effect: Effect.Effect<A, E>): Promise<A> => {
+  const exit = await Effect.runPromiseExit(effect)
   if (Exit.isSuccess(exit)) return exit.value
   throw fromCause(exit.cause)
 }
@@ -253,7 +254,7 @@ class ClientImpl implements Client {
 
   #run<A, E>(effect: Effect.Effect<A, E, Services>): Promise<A> {
     if (this.#closing !== undefined) return Promise.reject(closed())
-    return settled(Effect.provideContext(effect, this.#context), Effect.runPromiseExit)
+    return settled(Effect.provideContext(effect, this.#context))
   }
 
   /** Runs an effect in the background until the returned function is called or the client closes. */
@@ -270,28 +271,35 @@ class ClientImpl implements Client {
 
   readonly register = <S extends ServiceLike>(
     service: S,
-    { health, ...options }: RegisterOptions<MetadataOf<S>>
+    options: RegisterOptions<MetadataOf<S>>
   ): Promise<Registration<MetadataOf<S>>> => {
-    const all = {
-      ...options,
-      ...(health === undefined ?
-        {} :
-        { health: Effect.tryPromise({ try: async (signal) => await health(signal), catch: (error) => error }) })
-    }
+    const converted = checkOptions("register", (check) => {
+      const { health, ...rest } = check.object("options", options)
+      if (health === undefined) return rest
+      check.callback("health", health)
+      return {
+        ...rest,
+        health: Effect.tryPromise({ try: async (signal) => await health(signal), catch: (error) => error })
+      }
+    })
     const registered = Effect.gen({ self: this }, function* () {
+      const all = yield* Effect.fromResult(converted)
       const scope = yield* Scope.fork(this.#scope)
       // The two types of options differ in `health` only, which was converted.
       const registration = yield* registerService(service, all as unknown as EffectOptions<MetadataOf<S>>).pipe(
         Scope.provide(scope),
         Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
       )
-      return this.#registrationOf(registration, () => Effect.runPromise(Scope.close(scope, Exit.void)))
+      return this.#registrationOf(registration, scope)
     })
     // Closing the scope ends the registration, but does not end the wait for its start.
     return this.#run(Effect.raceFirst(registered, Deferred.await(this.#closed)))
   }
 
-  #registrationOf<M>(registration: EffectRegistration<M>, release: () => Promise<void>): Registration<M> {
+  #registrationOf<M>(registration: EffectRegistration<M>, scope: Scope.Closeable): Registration<M> {
+    // Closing a scope that is being closed returns at once, so every caller waits for the first release.
+    let released: Promise<void> | undefined
+    const release = () => released ??= this.#closing ?? Effect.runPromise(Scope.close(scope, Exit.void))
     const statusOf = (tag: string): Status => tag.toLowerCase() as Status
     return {
       key: registration.key,
@@ -366,14 +374,19 @@ class ClientImpl implements Client {
   ): Promise<ReturnType<N["createGrpcTransport"]>> =>
     this.#run(Scope.provide(ConnectTransport.make(connectNode, options), this.#scope))
 
-  readonly monitoring: Client["monitoring"] = async ({ ready, ...options } = {}) => {
+  readonly monitoring: Client["monitoring"] = async (options = {}) => {
+    const { ready, ...rest } = checked("monitoring", (check) => {
+      const { ready } = check.object("options", options)
+      if (ready !== undefined) check.callback("ready", ready)
+      return options
+    })
     const { webHandler } = await import("../monitoring/Monitoring.ts")
     const isReady = ready && Effect.filterOrFail(
       Effect.tryPromise(async () => await ready()),
       (isReady) => isReady,
       () => "ready() returned false"
     )
-    return this.#run(Scope.provide(webHandler({ ...options, ...(isReady && { ready: isReady }) }), this.#scope))
+    return this.#run(Scope.provide(webHandler({ ...rest, ...(isReady && { ready: isReady }) }), this.#scope))
   }
 
   readonly close = (): Promise<void> =>
@@ -390,7 +403,7 @@ class ClientImpl implements Client {
 const guarded = (listener: () => unknown): Effect.Effect<void> =>
   reported(Effect.suspend(() => {
     const result = listener()
-    return result instanceof Promise ?
+    return Predicate.isPromiseLike(result) ?
       Effect.asVoid(Effect.forkDetach(reported(Effect.promise(() => result)), { startImmediately: true })) :
       Effect.void
   }))

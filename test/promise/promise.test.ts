@@ -60,6 +60,22 @@ describe("connect", () => {
     await client.close()
   })
 
+  plain("release returns when the key is gone, even if the release or close has already begun (R5)", async () => {
+    const client = await connect({ memory: true })
+    const options = { endpoints, drain: 20 } as const
+    const one = await client.register("orders", options)
+    const first = one.release()
+    await one.release()
+    assert.equal(one.status, "released")
+    await first
+    const other = await client.register("orders", options)
+    const closing = client.close()
+    await other.release()
+    assert.equal(other.status, "released")
+    await closing
+    await other.release()
+  })
+
   plain("monitoring is a web handler with metrics, targets and probes", async () => {
     const client = await connect({ memory: true })
     const registration = await client.register("orders", { id: "a", endpoints })
@@ -177,6 +193,16 @@ describe("connect", () => {
   plain("errors have codes: an invalid option, a taken id, a closed client, an etcd that is not there", async () => {
     assert.equal((await rejection(connect({}))).code, "INVALID_OPTION")
     assert.equal((await rejection(connect({ endpoints: [] }))).code, "INVALID_OPTION")
+    const wrong = await connect({ memory: true })
+    for (
+      const call of [
+        () => wrong.register("orders", undefined as never),
+        () => wrong.register("orders", { endpoints, health: "curl" as never }),
+        () => wrong.monitoring(null as never),
+        () => wrong.monitoring({ ready: true as never })
+      ]
+    ) assert.equal((await rejection(call())).code, "INVALID_OPTION")
+    await wrong.close()
     const client = await connect({ memory: true })
     await client.register("orders", { id: "a", endpoints })
     const taken = await rejection(client.register("orders", { id: "a", endpoints, claim: "exclusive" }))
