@@ -211,7 +211,7 @@ export const make = <M = Readonly<Record<string, string>>>(
   Result.map(
     Result.flatMap(
       checkOptions("Balancer.make", (check) => {
-        check.callback("strategy", check.object("strategy", strategy).make)
+        check.callback("strategy.make", strategy?.make)
       }),
       () => strategy.make<M>()
     ),

@@ -57,7 +57,10 @@ complete -c ${program} -f -a '(${program} ${completeWord} (commandline -opc)[2..
 /** Additions to the static script of each shell. PowerShell completes no names. */
 const dynamic: Readonly<Record<Completions.Shell, string>> = { bash, zsh, fish, powershell: "" }
 
-/** Returns the script for a shell. The header of a generated script names a flag of `effect/cli` that is omitted here. */
+/**
+ * Returns the script for a shell. The generated usage comment calls a built-in flag `--completions`, which `cli.ts` omits:
+ * it becomes the command `completions`.
+ */
 export const scriptOf = (shell: Completions.Shell, root: Command.Command.Any): string =>
   Completions.generate(program, shell, Completions.fromCommand(root))
     .replaceAll(`${program} --completions `, `${program} completions `) + dynamic[shell]

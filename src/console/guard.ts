@@ -20,7 +20,7 @@ export interface Refusal {
 /** Returns a `Host` header without its port, in lower case. */
 const hostName = (host: string): string => host.toLowerCase().replace(/:\d+$/, "")
 
-/** Compares two texts in constant time. */
+/** Compares two texts in a time that does not depend on where they differ. */
 const isSame = (left: string, right: string): boolean => {
   const [a, b] = [new TextEncoder().encode(left), new TextEncoder().encode(right)]
   let difference = a.length ^ b.length

@@ -12,7 +12,7 @@ export interface Weighted<A> {
   readonly weight: number
 }
 
-/** The most entries of a list with unequal weights; a list of more than half as many values gets two per value. */
+/** The most entries for unequal weights, or twice the number of values if that is larger. */
 const maxEntries = 64
 
 /**

@@ -42,8 +42,8 @@ const read = jsonReader(Schema.Struct({
  * **Details**
  *
  * Stores no zone, version or status, and one endpoint per instance, `tcp://host:port`. The weight is an integer. A
- * missing weight, or one of at most 0, reads as 10, as in Kitex, so a weight cannot mean "no traffic". The default id is the
- * address.
+ * missing weight, or one of at most 0, reads as 10, as in Kitex, so a weight cannot mean "no traffic". The default id
+ * is the address.
  *
  * **Example**
  *

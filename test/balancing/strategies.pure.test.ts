@@ -477,6 +477,21 @@ describe("make", () => {
     }
   })
 
+  test("Balancer.make refuses a strategy without make, and accepts a class with a static one", () => {
+    for (const strategy of [undefined, {}, Balancer.consistentHash]) {
+      const error = Result.getFailure(Balancer.make(strategy as never))
+      assert.ok(Option.isSome(error))
+      assert.equal(
+        error.value.message,
+        "cannot call Balancer.make: strategy.make is undefined; it must be a function"
+      )
+    }
+    class Turns {
+      static make = Balancer.roundRobin.make
+    }
+    assert.ok(Result.isSuccess(Balancer.make(Turns as never)))
+  })
+
   test("Balancer never picks an instance whose weight is negative or NaN", () => {
     for (const strategy of plain) {
       const balancer = balancerOf(strategy, [...weighted(-1, NaN, 0), instance("good")])
