@@ -148,7 +148,7 @@ const markdownFiles = (folder: string): ReadonlyArray<string> =>
     .map((file) => join(folder, file))
 
 const run = (command: string, args: ReadonlyArray<string>, cwd: string): string => {
-  const { status, stdout } = spawnSync(command, args, {
+  const { error, status, stdout } = spawnSync(command, args, {
     cwd,
     encoding: "utf8",
     stdio: ["ignore", "pipe", "inherit"],
@@ -156,7 +156,7 @@ const run = (command: string, args: ReadonlyArray<string>, cwd: string): string 
     // Run npm on the tested Node as well.
     env: { ...process.env, PATH: [dirname(node), process.env["PATH"]].join(delimiter) }
   })
-  if (status !== 0) throw new Error(`${[command, ...args].join(" ")} failed:\n${stdout}`)
+  if (status !== 0) throw new Error(`${[command, ...args].join(" ")} failed: ${error?.message ?? ""}\n${stdout ?? ""}`)
   return stdout
 }
 

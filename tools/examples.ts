@@ -77,8 +77,9 @@ if (import.meta.main) {
   const runtimes = runtimeNames.filter((name) => values.runtime === undefined || values.runtime.includes(name))
   obtainEtcd()
   runtimes.forEach(obtainRuntime)
-  let failed = names.length === 0 ? 1 : 0
-  if (names.length === 0) console.error("there are no examples")
+  const isNothing = names.length === 0 || runtimes.length === 0
+  let failed = isNothing ? 1 : 0
+  if (isNothing) console.error("no example or no runtime has this name")
   for (const name of names) {
     for (const runtime of runtimes) {
       const start = performance.now()

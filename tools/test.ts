@@ -3,7 +3,7 @@
  *
  *     deno task test                                    the everyday matrix, about five minutes on two cores
  *     deno task test:all                                every file on every runtime with every etcd at hand
- *     deno task test:all --rest                         what `deno task test` leaves out
+ *     deno task test:all --rest                         the part of it that `.ci/run` runs after `deno task test`
  *     deno task test --runtime bun test/foo.test.ts     one file on one runtime, whatever its class (both repeat)
  *     deno task test foo                                files whose path contains "foo"
  *     deno task test --name "takes over"                tests whose name matches (Deno: of outermost groups)
@@ -122,6 +122,9 @@ const run = (
     const timer = setTimeout(() => {
       report(`still running after ${runLimitMillis / 60_000} minutes: killed`)
       child.kill("SIGKILL")
+      // Its programs may survive it, and keep the other ends open.
+      child.stdout.destroy()
+      child.stderr.destroy()
     }, runLimitMillis)
     child.once("error", (error) => {
       clearTimeout(timer)
@@ -204,7 +207,7 @@ const runs = runsOf(files, scope, versions, named)
 if (runs.length === 0) stop(`these files run with \`deno task test:all\` only: ${files.join(" ")}`)
 /** What these tests start, fetched before any of them runs: two that fetch at once would disturb each other. */
 const programs: ReadonlyArray<{ readonly files: RegExp; readonly obtain: () => unknown }> = [
-  { files: /^test\/interop\//, obtain: buildPrograms },
+  { files: /^test\/(?:interop\/|coordination\/contenders)/, obtain: buildPrograms },
   { files: /^test\/cli\/render\/fronts/, obtain: obtainFronts },
   { files: /^test\/(?:cli\/render\/readers|monitoring\/prometheus)/, obtain: obtainPrometheus },
   { files: /^test\/console\/.*\.system/, obtain: obtainChromium }
@@ -255,7 +258,8 @@ const runTests = async (
   if (existsSync(written)) renameSync(written, report)
   // A hook, a crash, a file that does not load, or no test at all: some runners do not report these.
   const isUnreported = failures.length === 0 && !(outcome.hasPassed && passed > 0)
-  const all = isUnreported ? [failureOf(outcome.problem ?? outcome.output)] : failures
+  const unreported = outcome.problem ?? (isUnreported ? outcome.output : undefined)
+  const all = unreported === undefined ? failures : [...failures, failureOf(unreported)]
   return {
     title,
     passed,
