@@ -1,4 +1,4 @@
-import { Duration, Effect, Fiber, Schedule, Stream } from "effect"
+import { Duration, Effect, Fiber, Latch, Schedule, Stream } from "effect"
 import assert from "node:assert/strict"
 import { follow } from "../../src/etcd/follow.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
@@ -38,6 +38,7 @@ describe("follow", () => {
         const etcd = yield* EtcdMemory.make()
         const responses = Array.from({ length: 60 }, (_, index) => change(BigInt(index + 2)))
         const watch = () => Stream.concat(Stream.fromArray(responses), Stream.never)
+        const hasAll = yield* Latch.make()
         let reports = 0
         let turns = 0
         const count = () => {
@@ -55,9 +56,10 @@ describe("follow", () => {
         const following = yield* Effect.forkChild(follow({ ...etcd, watch }, options, () => {
           work(2)
           reports += 1
+          if (reports === responses.length) hasAll.openUnsafe()
           return undefined
         }))
-        while (reports < responses.length) yield* Effect.sleep(10)
+        yield* hasAll.await
         yield* Fiber.interrupt(following)
         assert.equal(reports, responses.length)
         // 120 ms of work in slices of 5 ms. Without slices, the first turn comes after all of it.

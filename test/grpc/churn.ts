@@ -40,8 +40,8 @@ const width = 20
  *
  * **Details**
  *
- * A server stops once all calls have ended that were in flight when its registration ended. Any later call that reaches
- * it fails.
+ * A server stops once all calls have ended that were in flight when its registration ended. A later call that reaches it
+ * fails if the server closes its connections at once, as those of Effect RPC do. A gRPC server lets its calls end.
  */
 const churn = <E, R>({ call, drain, rounds, serve }: ChurnOptions<E, R>) =>
   Effect.gen(function* () {

@@ -22,7 +22,7 @@ describe("internal/log", () => {
     assert.deepEqual(lines, [["a", 1], ["b"], ["c"]])
   })
 
-  it("no module of the library logs in another way", () => {
+  it("only internal/log and the command line call Effect.log", () => {
     const files = readdirSync(src, { recursive: true, encoding: "utf8" })
       .map((file) => file.replaceAll("\\", "/"))
       .filter((file) => file.endsWith(".ts") && !file.startsWith("cli/") && file !== "internal/log.ts")

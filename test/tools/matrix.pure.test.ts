@@ -11,7 +11,7 @@ const runs = (file: string, scope: Scope) =>
   runsOf([file], scope, versions).map(({ runtime, versions }) => `${runtime}: ${versions.join(" ")}`)
 
 describe("runsOf", () => {
-  it("runsOf runs a file that matches no row on Node every day, and everywhere with --rest", () => {
+  it("runsOf runs a file that matches no row on Node every day, and on every runtime with --rest", () => {
     const file = "test/something/new.test.ts"
     assert.deepEqual(runs(file, "everyday"), ["node: 3.5.30"])
     assert.deepEqual(runs(file, "all"), ["deno: 3.5.30", "bun: 3.5.30", `node: ${all}`])
@@ -55,7 +55,7 @@ describe("runsOf", () => {
     assert.deepEqual(runs("test/faults/faults.test.ts", "rest"), [])
   })
 
-  it("runsOf runs system tests only in test:all", () => {
+  it("runsOf runs system tests on every runtime in test:all, on Node with --rest, and not every day", () => {
     assert.deepEqual(runs("test/cli/x.system.test.ts", "everyday"), [])
     assert.deepEqual(runs("test/cli/x.system.test.ts", "all"), ["deno: 3.5.30", "bun: 3.5.30", "node: 3.5.30"])
     assert.deepEqual(runs("test/cli/x.system.test.ts", "rest"), ["node: 3.5.30"])

@@ -284,7 +284,7 @@ describe("EtcdGrpc calls of a server that breaks the protocol", () => {
       }))
   }
 
-  live("calls accept what etcd sends", () =>
+  live("EtcdGrpc calls accept valid responses", () =>
     Effect.gen(function* () {
       const { endpoint } = yield* startFake(() => {}, {
         range: { ...page, more: true, count: "2" },

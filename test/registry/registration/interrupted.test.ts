@@ -86,7 +86,7 @@ describe("registerService that is interrupted", () => {
             yield* Effect.scoped(inProcess(registerService("orders", a)))
             times.push(performance.now() - warmed)
           }
-          // The maximum of several runs, because a busy machine may be slow once.
+          // The fastest of several runs, because a busy machine may be slow once.
           const range = 2 * Math.min(...times)
           let interrupted = 0
           for (let round = 0; round < 60; round++) {

@@ -23,6 +23,12 @@ import {
   world
 } from "../../harness/virtual.ts"
 
+/** Asserts that the only line about the release is the warning that etcd still has the key. */
+const assertKeyIsLeft = (log: ReadonlyArray<string>): void =>
+  assert.deepEqual(log.filter((line) => line.includes("released")), [
+    `Warn released "${keyOfA}", but etcd keeps it until its lease expires`
+  ])
+
 describe("release", () => {
   verify(
     "release publishes draining, waits for drain, and the key is gone when it returns (R5)",
@@ -207,9 +213,7 @@ describe("release", () => {
             yield* elapse(2)
             assert.deepEqual(released.exit(), Exit.void)
             assert.ok(log.some((line) => /^Warn .*is left to expire/.test(line)), log.join("\n"))
-            assert.deepEqual(log.filter((line) => line.includes("released")), [
-              `Warn released "${keyOfA}", but etcd keeps it until its lease expires`
-            ])
+            assertKeyIsLeft(log)
             assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
             yield* elapse("15 seconds")
             assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
@@ -218,42 +222,39 @@ describe("release", () => {
     }
   }
 
-  verify(
-    "release of a shared registration during an outage says that etcd keeps the key (R5, R13)",
-    (log) =>
+  for (
+    const { title, options, fault, outageMillis, status } of [
+      {
+        title: "release of a shared registration during an outage logs that etcd keeps the key (R5, R13)",
+        options: { ...a, lease: "shared" },
+        fault: FaultyEtcd.hung,
+        outageMillis: 0,
+        status: "Registered"
+      },
+      {
+        title: "release logs that etcd keeps the key if a lease that was lost cannot be revoked (R5)",
+        options: a,
+        fault: FaultyEtcd.unavailable,
+        outageMillis: 30_000,
+        status: "Recovering"
+      }
+    ] as const
+  ) {
+    verify(title, (log) =>
       Effect.gen(function* () {
         const { process } = yield* world
         const one = yield* process()
-        const kept = yield* register(one, { ...a, lease: "shared", releaseTimeout: "4 seconds" })
-        yield* register(one, { ...a, id: "b", lease: "shared" })
-        yield* one.faults.set([{ fault: FaultyEtcd.hung }])
+        const kept = yield* register(one, { ...options, releaseTimeout: "4 seconds" })
+        yield* register(one, { ...options, id: "b" })
+        yield* one.faults.set([{ fault }])
+        yield* elapse(outageMillis)
+        assert.equal(yield* statusOf(kept), status)
         const released = yield* start(kept.release)
         yield* elapse("4 seconds")
         assert.deepEqual(released.exit(), Exit.void)
-        assert.deepEqual(log.filter((line) => line.includes("released")), [
-          `Warn released "${keyOfA}", but etcd keeps it until its lease expires`
-        ])
-      })
-  )
-
-  verify(
-    "release says that etcd keeps the key if a lease that was lost cannot be revoked (R5)",
-    (log) =>
-      Effect.gen(function* () {
-        const { process } = yield* world
-        const one = yield* process()
-        const kept = yield* register(one, { ...a, releaseTimeout: "4 seconds" })
-        yield* one.faults.set([{ fault: FaultyEtcd.unavailable }])
-        yield* elapse("30 seconds")
-        assert.equal(yield* statusOf(kept), "Recovering")
-        const released = yield* start(kept.release)
-        yield* elapse("6 seconds")
-        assert.deepEqual(released.exit(), Exit.void)
-        assert.deepEqual(log.filter((line) => line.includes("released")), [
-          `Warn released "${keyOfA}", but etcd keeps it until its lease expires`
-        ])
-      })
-  )
+        assertKeyIsLeft(log)
+      }))
+  }
 
   verify(
     "release during an outage publishes nothing, even if etcd returns meanwhile (R5)",
