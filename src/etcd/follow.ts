@@ -91,6 +91,8 @@ export const follow = Effect.fnUntraced(function* (
   const scope = yield* Effect.scope
   let recovering: Fiber.Fiber<void> | undefined
   let state = initial(options.knownAt, options.isAccepted ?? false)
+  /** When the open watch was created; `Infinity` if none is open. */
+  let watchedSince = Infinity
 
   const clock = yield* Clock.Clock
   const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
@@ -120,6 +122,7 @@ export const follow = Effect.fnUntraced(function* (
       if (state._tag === "Interrupted" && !(yield* hasWrite(etcd, state.position.lastWrite))) {
         return yield* replacedHistory
       }
+      watchedSince = now()
       yield* take(created) ?? Effect.void
     }
   )
@@ -191,9 +194,9 @@ export const follow = Effect.fnUntraced(function* (
   })
 
   return yield* lasting(Effect.gen(function* () {
-    const startedAt = now()
+    watchedSince = Infinity
     const error = yield* Effect.flip(run)
-    if (now() - startedAt >= healthySpellMillis) backoff.reset()
+    if (now() - watchedSince >= healthySpellMillis) backoff.reset()
     const { report: followed, retry } = advance({ _tag: "Failed", error })
     if (followed !== undefined) yield* report(followed) ?? Effect.void
     yield* pause(retry, error)

@@ -1,4 +1,4 @@
-import { Duration, Effect, Schedule } from "effect"
+import { Duration, Effect, Exit, Schedule } from "effect"
 import assert from "node:assert/strict"
 import { AsyncLocalStorage } from "node:async_hooks"
 import { EtcdError, Unavailable } from "../../src/etcd/EtcdError.ts"
@@ -31,6 +31,29 @@ describe("follow", () => {
         yield* start(follow({ ...etcd, range: () => range }, options, () => Effect.void))
         yield* elapse("3500 millis")
         assert.deepEqual(found, [undefined, undefined, undefined, undefined])
+      })
+  )
+
+  verify(
+    "follow fails once a finite retry has ended, even if each attempt takes longer than a healthy watch",
+    () =>
+      Effect.gen(function* () {
+        const etcd = yield* EtcdMemory.make()
+        let attempts = 0
+        const range = Effect.suspend(() => {
+          attempts += 1
+          return Effect.delay(Effect.fail(unavailable), "30 seconds")
+        })
+        const options = {
+          range: { key: "/a/b" },
+          progressEvery: Duration.seconds(10),
+          progressTimeout: Duration.seconds(5),
+          retry: Schedule.recurs(2)
+        }
+        const following = yield* start(follow({ ...etcd, range: () => range }, options, () => Effect.void))
+        yield* elapse("10 minutes")
+        assert.deepEqual(following.exit(), Exit.fail(unavailable))
+        assert.equal(attempts, 3)
       })
   )
 })
