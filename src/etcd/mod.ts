@@ -17,35 +17,10 @@ export type {
 } from "./Administration.ts"
 export { Etcd } from "./Etcd.ts"
 export { type Bytes, type KeyRange, prefix } from "./KeyRange.ts"
-export type {
-  CompactRequest,
-  CompactResponse,
-  Compare,
-  DeleteRangeRequest,
-  DeleteRangeResponse,
-  KeyValue,
-  PutRequest,
-  PutResponse,
-  RangeRequest,
-  RangeResponse,
-  RequestOp,
-  ResponseOp,
-  TxnRequest,
-  TxnResponse
-} from "./messages/kv.ts"
-export type {
-  LeaseGrantRequest,
-  LeaseGrantResponse,
-  LeaseId,
-  LeaseKeepAliveRequest,
-  LeaseKeepAliveResponse,
-  LeaseLeasesResponse,
-  LeaseRevokeResponse,
-  LeaseTimeToLiveRequest,
-  LeaseTimeToLiveResponse
-} from "./messages/lease.ts"
-export type { ResponseHeader } from "./messages/ResponseHeader.ts"
-export type { WatchEvent, WatchRequest, WatchResponse } from "./messages/watch.ts"
+export type * from "./messages/kv.ts"
+export type * from "./messages/lease.ts"
+export type * from "./messages/ResponseHeader.ts"
+export type * from "./messages/watch.ts"
 export { rangeAll } from "./rangeAll.ts"
 export * as EtcdError from "./EtcdError.ts"
 export * as EtcdGrpc from "./grpc/EtcdGrpc.ts"
