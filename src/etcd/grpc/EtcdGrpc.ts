@@ -24,12 +24,11 @@ import { Config, Effect, Layer, Option, type Scope } from "effect"
 import * as Setting from "../../internal/config.ts"
 import type { InvalidOption } from "../../internal/options.ts"
 import { Etcd } from "../Etcd.ts"
-import type { LeaseId } from "../messages/lease.ts"
 import { EtcdError, Unknown } from "../EtcdError.ts"
 import { makeAdministration } from "./administration.ts"
 import { Client } from "./Client.ts"
 import { messageOf } from "./failures.ts"
-import { makeKeepAlive } from "./KeepAlive.ts"
+import { leaseText, makeKeepAlive } from "./KeepAlive.ts"
 import { encodeCompact, encodeDeleteRange, encodePut, encodeRange, encodeTxn } from "./messages/kv.ts"
 import { encodeLeaseGrant, encodeLeaseRevoke, encodeLeaseTimeToLive } from "./messages/lease.ts"
 import { encodeNothing } from "./messages/wire.ts"
@@ -135,8 +134,6 @@ export const layerConfig: Layer.Layer<Etcd, InvalidOption | EtcdError | Config.C
   Effect.map(config, layer)
 )
 
-const hex = (id: LeaseId) => () => id.toString(16)
-
 /** The operations of the contract on a client. */
 const etcdOf = (client: Client): Etcd => {
   const range = client.calls("range", methods.range)
@@ -162,13 +159,13 @@ const etcdOf = (client: Client): Etcd => {
     txn: (request) => txn(() => encodeTxn(request), { violation: (response) => violation.ofTxn(request, response) }),
     leaseGrant: (request) =>
       leaseGrant(() => encodeLeaseGrant(request), {
-        key: hex(request.id ?? 0n),
+        key: () => leaseText(request.id ?? 0n),
         violation: (response) => violation.ofGrant(request, response)
       }),
-    leaseRevoke: (id) => leaseRevoke(() => encodeLeaseRevoke(id), { key: hex(id) }),
+    leaseRevoke: (id) => leaseRevoke(() => encodeLeaseRevoke(id), { key: () => leaseText(id) }),
     leaseTimeToLive: (request) =>
       leaseTimeToLive(() => encodeLeaseTimeToLive(request), {
-        key: hex(request.id),
+        key: () => leaseText(request.id),
         violation: (response) => violation.ofLease(request, response)
       }),
     leaseLeases: leaseLeases(encodeNothing, { requiresLeader: false }),

@@ -1,8 +1,8 @@
 /**
  * The heartbeats of all leases of a client, on one stream.
  *
- * etcd answers the heartbeats of a stream in order. So an answer belongs to the oldest pending heartbeat of its lease,
- * even if the sender was interrupted meanwhile.
+ * etcd answers the heartbeats of a stream in order, each once. So an answer belongs to the oldest pending heartbeat of
+ * its lease, even if the sender was interrupted meanwhile. An answer without a heartbeat ends the stream.
  *
  * If one heartbeat gets no answer in time, the stream is given up, and all pending heartbeats fail.
  *
@@ -13,7 +13,7 @@ import { lasting } from "../../internal/lasting.ts"
 import { invalidArgument } from "../invalidArgument.ts"
 import type { LeaseId, LeaseKeepAliveRequest, LeaseKeepAliveResponse } from "../messages/lease.ts"
 import { DeadlineExceeded, type EtcdError, LeaseNotFound, Unavailable } from "../EtcdError.ts"
-import type { Client } from "./Client.ts"
+import { type Client, sendable } from "./Client.ts"
 import { type Failure, toError } from "./failures.ts"
 import { encodeLeaseKeepAlive } from "./messages/lease.ts"
 import * as methods from "./methods.ts"
@@ -28,6 +28,12 @@ interface Waiting {
   until: number
   isPostponed: boolean
   readonly resume: (answer: Effect.Effect<LeaseKeepAliveResponse, Failure>) => void
+}
+
+/** A heartbeat to send. */
+interface Heartbeat extends Pick<Waiting, "timeout" | "until"> {
+  readonly id: LeaseId
+  readonly message: Uint8Array
 }
 
 class Heartbeats implements Session<LeaseKeepAliveResponse> {
@@ -45,7 +51,7 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
     this.#line = line
   }
 
-  send(id: LeaseId, timeout: number, until: number): Effect.Effect<LeaseKeepAliveResponse, Failure> {
+  send({ id, message, timeout, until }: Heartbeat): Effect.Effect<LeaseKeepAliveResponse, Failure> {
     return Effect.callback((resume) => {
       if (this.#failure !== undefined) return resume(Effect.fail(this.#failure))
       const one = { timeout, until, isPostponed: false, resume }
@@ -53,7 +59,7 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
       if (waiting === undefined) this.#waiting.set(id, [one])
       else waiting.push(one)
       if (one.until < this.#looksAt) this.#wake.openUnsafe()
-      this.#line.send(encodeLeaseKeepAlive(id))
+      this.#line.send(message)
     })
   }
 
@@ -62,7 +68,8 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
     const waiting = this.#waiting.get(message.id)
     const oldest = waiting?.shift()
     if (waiting?.length === 0) this.#waiting.delete(message.id)
-    oldest?.resume(message.ttl > 0 ? Effect.succeed(message) : Effect.fail(this.#failureOf(leaseNotFound)))
+    if (oldest === undefined) return this.#line.violated("the server answered a heartbeat that was never sent")
+    oldest.resume(message.ttl > 0 ? Effect.succeed(message) : Effect.fail(this.#failureOf(leaseNotFound)))
   }
 
   ended(failure: Failure): void {
@@ -126,6 +133,9 @@ class Heartbeats implements Session<LeaseKeepAliveResponse> {
 
 const leaseNotFound = new LeaseNotFound({ detail: "etcdserver: requested lease not found" })
 
+/** The id of a lease as text, for errors. */
+export const leaseText = (id: LeaseId): string => typeof id === "bigint" ? id.toString(16) : String(id)
+
 /** `Etcd.leaseKeepAlive` of a client. */
 export const makeKeepAlive = (
   client: Client
@@ -138,14 +148,13 @@ export const makeKeepAlive = (
   )
 
   return ({ id, timeout = client.settings.requestTimeoutMillis }) => {
-    const key = () => id.toString(16)
+    const key = () => leaseText(id)
     const millis = positiveMillis(timeout)
     if (millis === undefined) return Effect.fail(invalidArgument(method, "timeout must be positive and finite", key()))
-    if (BigInt.asIntN(64, id) !== id) return Effect.fail(invalidArgument(method, "id must fit into 64 bits", key()))
     return Effect.mapError(
-      Effect.suspend(() => {
-        const until = client.now() + millis
-        return withSession((heartbeats) => heartbeats.send(id, millis, until), millis)
+      Effect.flatMap(sendable(() => encodeLeaseKeepAlive(id)), (message) => {
+        const heartbeat = { id, message, timeout: millis, until: client.now() + millis }
+        return withSession((heartbeats) => heartbeats.send(heartbeat), millis)
       }),
       (failure) => toError(failure, method, key())
     )

@@ -8,7 +8,7 @@
  * @module
  */
 import { Cause, Deferred, Effect, Exit, Option } from "effect"
-import { DeadlineExceeded, type EtcdErrorReason, Unknown } from "../EtcdError.ts"
+import { DeadlineExceeded, type EtcdErrorReason, Unavailable, Unknown } from "../EtcdError.ts"
 import type { Access, Client } from "./Client.ts"
 import { clientClosed, type Failure, GrpcStatus, messageOf, tokenRenewed } from "./failures.ts"
 import type { Method } from "./methods.ts"
@@ -24,6 +24,8 @@ export interface Line {
   readonly end: (failure: Failure) => void
   /** Ends the stream because the server does not answer, and all other streams on that connection. */
   readonly abandon: (reason: EtcdErrorReason) => void
+  /** Ends the stream of a server that breaks the protocol. Later calls use another connection. */
+  readonly violated: (detail: string) => void
 }
 
 /** The user of one stream, from its opening to its end. */
@@ -152,6 +154,10 @@ const openLine = <Message>(
       if (!isOpen) return
       end({ reason, endpoint })
       client.abandon(access, `another stream of the connection has ended: ${reason.detail}`)
+    },
+    violated: (detail) => {
+      client.connections.retire(connection)
+      end({ reason: new Unavailable({ detail }), endpoint })
     }
   }
 }

@@ -140,7 +140,7 @@ class WatchSession implements Session<WatchMessage> {
     if (this.#identity === undefined) {
       if (clusterId !== 0n) this.#identity = header
     } else if (clusterId !== this.#identity.clusterId) {
-      return this.#violated("the server belongs to another cluster than before")
+      return this.#line.violated("the server belongs to another cluster than before")
     }
     if (header.revision > this.#revision) this.#revision = header.revision
     if (message.created) return this.#onCreated(header, message)
@@ -158,7 +158,7 @@ class WatchSession implements Session<WatchMessage> {
     if (watchId === noWatch) this.#doubt = undefined
     if (canceled) this.#leaving.delete(watchId)
     else if (events.length > 0 && !this.#leaving.has(watchId)) {
-      this.#violated("the server sent events of a watch that it has not created")
+      this.#line.violated("the server sent events of a watch that it has not created")
     }
   }
 
@@ -263,8 +263,8 @@ class WatchSession implements Session<WatchMessage> {
   #onCreated(header: ResponseHeader, message: WatchMessage): void {
     const [creation] = this.#creations
     const { watchId } = message
-    if (creation === undefined) return this.#violated("the server answered a creation that was never sent")
-    if (this.#created.has(watchId)) return this.#violated(`the server gave the id ${watchId} to two watches`)
+    if (creation === undefined) return this.#line.violated("the server answered a creation that was never sent")
+    if (this.#created.has(watchId)) return this.#line.violated(`the server gave the id ${watchId} to two watches`)
     const { requestedId, watch } = creation
     if (message.canceled) {
       // The token belongs to the stream, so all its watches must be created again.
@@ -299,7 +299,9 @@ class WatchSession implements Session<WatchMessage> {
       watch.fragmentBytes += event.kv.key.length + event.kv.value.length + (event.prevKv?.value.length ?? 0)
     }
     const { maxReceiveBytes } = this.#client.settings
-    if (watch.fragmentBytes > maxReceiveBytes) this.#violated(`one revision has more than ${maxReceiveBytes} bytes`)
+    if (watch.fragmentBytes > maxReceiveBytes) {
+      this.#line.violated(`one revision has more than ${maxReceiveBytes} bytes`)
+    }
   }
 
   #deliver(watch: Watch, header: ResponseHeader, last: ReadonlyArray<WatchEvent>): void {
@@ -307,17 +309,11 @@ class WatchSession implements Session<WatchMessage> {
     const newest = events.at(-1)
     if (newest === undefined) return this.#offer(watch, { _tag: "Progress", header })
     const violation = watch.check(events, watch.delivered)
-    if (violation !== undefined) return this.#violated(violation)
+    if (violation !== undefined) return this.#line.violated(violation)
     watch.fragments = []
     watch.fragmentBytes = 0
     watch.delivered = newest.kv.modRevision
     this.#offer(watch, { _tag: "Events", header, events })
-  }
-
-  /** Ends the stream of a server that breaks the protocol. Later calls use another connection. */
-  #violated(detail: string): void {
-    this.#client.connections.retire(this.#line.access.connection)
-    this.#line.end({ reason: new Unavailable({ detail }), endpoint: this.#line.endpoint })
   }
 
   #offer(watch: Watch, response: WatchResponse): void {

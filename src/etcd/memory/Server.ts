@@ -180,6 +180,8 @@ export class Server {
   }
 
   leaseTimeToLive({ id, keys = false }: LeaseTimeToLiveRequest): Answer<LeaseTimeToLiveResponse> {
+    const refusal = checkLeaseId(id)
+    if (refusal !== undefined) return Result.fail(refusal)
     const header = this.#header()
     const lease = this.#leases.get(id)
     if (lease === undefined) return Result.succeed({ header, id, ttl: -1, grantedTtl: 0, keys: [] })

@@ -7,6 +7,7 @@
  * @module
  */
 import { type EtcdErrorReason, InvalidArgument, TooLarge } from "../EtcdError.ts"
+import { int64Violation } from "../int64.ts"
 import type { Bytes, KeyRange } from "../KeyRange.ts"
 import { type ByteText, type Interval, interval, point, toText } from "./keys.ts"
 import type {
@@ -31,10 +32,10 @@ const invalid = (detail: string): EtcdErrorReason => new InvalidArgument({ detai
 
 const checkKey = ({ key }: KeyRange): Refusal => key.length === 0 ? invalid("key is not provided") : undefined
 
-const checkInt64 = (name: string, value = 0n): Refusal =>
-  BigInt.asIntN(64, value) === value ?
-    undefined :
-    new InvalidArgument({ detail: `${name} must fit into 64 bits, got ${value}` })
+const checkInt64 = (name: string, value: bigint): Refusal => {
+  const detail = int64Violation(name, value)
+  return detail === undefined ? undefined : new InvalidArgument({ detail })
+}
 
 const checkInteger = (name: string, value = 0): Refusal =>
   Number.isSafeInteger(value) ?
@@ -52,13 +53,13 @@ const revisions = [
 export const checkRange = (request: RangeRequest): Refusal =>
   checkKey(request) ??
     checkInteger("limit", request.limit) ??
-    firstRefusal(revisions, (name) => checkInt64(name, request[name]))
+    firstRefusal(revisions, (name) => checkInt64(name, request[name] ?? 0n))
 
 export const checkDeleteRange = (request: DeleteRangeRequest): Refusal => checkKey(request)
 
 export const checkPut = (request: PutRequest): Refusal =>
   checkKey(request) ??
-    checkInt64("lease", request.lease) ??
+    checkInt64("lease", request.lease ?? 0n) ??
     (request.ignoreValue === true && request.value.length > 0 ? invalid("value is provided") : undefined) ??
     (request.ignoreLease === true && (request.lease ?? 0n) !== 0n ? invalid("lease is provided") : undefined)
 
@@ -66,7 +67,7 @@ export const checkCompact = ({ revision }: CompactRequest): Refusal => checkInt6
 
 export const checkLeaseId = (id: LeaseId): Refusal => checkInt64("id", id)
 
-export const checkLeaseGrant = ({ id, ttl }: LeaseGrantRequest): Refusal =>
+export const checkLeaseGrant = ({ id = 0n, ttl }: LeaseGrantRequest): Refusal =>
   checkInt64("id", id) ??
     checkInteger("ttl", ttl) ??
     (ttl > maxLeaseTtl ? invalid("too large lease TTL") : undefined)
@@ -75,7 +76,7 @@ export const checkLeaseGrant = ({ id, ttl }: LeaseGrantRequest): Refusal =>
 export const checkWatch = (request: WatchRequest): Refusal => {
   const { start, end } = interval(request)
   return checkKey(request) ??
-    checkInt64("startRevision", request.startRevision) ??
+    checkInt64("startRevision", request.startRevision ?? 0n) ??
     (end <= start ? new InvalidArgument({ detail: "mvcc: watcher range is empty" }) : undefined)
 }
 

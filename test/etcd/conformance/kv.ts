@@ -561,9 +561,31 @@ export const kvChecks: ReadonlyArray<Check> = [
           etcd.leaseGrant({ ttl: 60, id: huge }),
           etcd.leaseRevoke(huge),
           etcd.leaseKeepAlive({ id: huge }),
+          etcd.leaseTimeToLive({ id: huge }),
           etcd.compact({ revision: huge }),
           Stream.runDrain(etcd.watch({ key: root, startRevision: huge })),
           Stream.runDrain(etcd.watch({ key: root, progressEvery: 0 }))
+        ]
+        const reasons = yield* Effect.forEach(operations, (operation) => refusal<unknown>(operation))
+        assert.deepEqual(reasons, operations.map(() => "InvalidArgument"))
+      })
+  },
+  {
+    title: "every operation refuses a missing lease id and numbers in place of bigints",
+    body: ({ etcd, root }) =>
+      Effect.gen(function* () {
+        const missing = undefined as unknown as bigint
+        const number = 5 as unknown as bigint
+        const operations = [
+          etcd.leaseRevoke(missing),
+          etcd.leaseKeepAlive({ id: missing }),
+          etcd.leaseTimeToLive({ id: missing }),
+          etcd.leaseRevoke(number),
+          etcd.leaseKeepAlive({ id: number }),
+          etcd.leaseTimeToLive({ id: number }),
+          etcd.leaseGrant({ ttl: 60, id: number }),
+          etcd.put({ key: root, value: "", lease: number }),
+          etcd.range({ key: root, revision: number })
         ]
         const reasons = yield* Effect.forEach(operations, (operation) => refusal<unknown>(operation))
         assert.deepEqual(reasons, operations.map(() => "InvalidArgument"))

@@ -60,13 +60,19 @@ export type Answers = {
 }
 
 /**
- * Starts the server. `onWatch` runs for each request of a watch stream and may send any number of responses. `range` is
- * the response to each read.
+ * Starts the server. `onWatch` runs for each request of a watch stream, `onHeartbeat` for each of a heartbeat stream.
+ * Both may send any number of responses. `range` is the response to each read.
  */
 export const startFake = (
   onWatch: (ask: WatchAsk, send: (response: object) => void) => void,
-  { answers = {}, maxStreams = 100, range = { header: header(10), kvs: [], more: false, count: "0" } }: {
+  {
+    answers = {},
+    maxStreams = 100,
+    onHeartbeat = () => {},
+    range = { header: header(10), kvs: [], more: false, count: "0" }
+  }: {
     readonly answers?: Answers
+    readonly onHeartbeat?: (ask: { readonly ID: string }, send: (response: object) => void) => void
     readonly maxStreams?: number
     readonly range?: object
   } = {}
@@ -89,21 +95,25 @@ export const startFake = (
         callback(null, range)
       }
     }
+    interface Duplex<Ask> {
+      readonly on: (name: string, listener: (ask: Ask) => void) => void
+      readonly write: (response: object) => void
+      readonly end: () => void
+    }
+    const serve = <Ask>(onAsk: (ask: Ask, send: (response: object) => void) => void) => (call: Duplex<Ask>) => {
+      call.on("data", (ask) => onAsk(ask, (response) => call.write(response)))
+      call.on("end", () => call.end())
+      call.on("error", () => {})
+    }
     const watch: UntypedServiceImplementation = {
-      watch: (call: {
-        readonly on: (name: string, listener: (ask: WatchAsk) => void) => void
-        readonly write: (response: object) => void
-        readonly end: () => void
-      }) => {
+      watch: (call: Duplex<WatchAsk>) => {
         streams += 1
-        call.on("data", (ask) => onWatch(ask, (response) => call.write(response)))
-        call.on("end", () => call.end())
-        call.on("error", () => {})
+        serve(onWatch)(call)
       }
     }
     server.addService(yield* attempt(() => stubs.service("KV")), kv)
     server.addService(yield* attempt(() => stubs.service("Watch")), watch)
-    server.addService(yield* attempt(() => stubs.service("Lease")), unary)
+    server.addService(yield* attempt(() => stubs.service("Lease")), { ...unary, leaseKeepAlive: serve(onHeartbeat) })
     server.addService(yield* attempt(() => stubs.service("Auth")), unary)
     stubs.close()
     const port = yield* Effect.acquireRelease(

@@ -1,4 +1,4 @@
-import { Cause, Effect, Exit, Logger, Redacted } from "effect"
+import { Cause, Effect, Exit, Fiber, Logger, Redacted } from "effect"
 import assert from "node:assert/strict"
 import { prefix } from "../../../src/etcd/KeyRange.ts"
 import type { Etcd } from "../../../src/etcd/Etcd.ts"
@@ -283,6 +283,32 @@ describe("EtcdGrpc calls of a server that breaks the protocol", () => {
         assert.match(reason.detail, detail)
       }))
   }
+
+  live(
+    "leaseKeepAlive fails with Unavailable if the server answers another heartbeat twice",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startFake(() => {}, {
+          onHeartbeat: ({ ID }, send) => {
+            if (ID !== "7") return
+            const answer = { header: header(10), ID, TTL: "10" }
+            send(answer)
+            send(answer)
+          }
+        })
+        const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
+        const unanswered = yield* Effect.forkChild(Effect.flip(etcd.leaseKeepAlive({ id: 8n, timeout: "1 minute" })), {
+          startImmediately: true
+        })
+        assert.equal((yield* etcd.leaseKeepAlive({ id: 7n, timeout: "1 minute" })).ttl, 10)
+        const { endpoint, reason } = yield* Fiber.join(unanswered)
+        assert.deepEqual({ ...reason, endpoint }, {
+          _tag: "Unavailable",
+          detail: "the server answered a heartbeat that was never sent",
+          endpoint: server.endpoint
+        })
+      })
+  )
 
   live("EtcdGrpc calls accept valid responses", () =>
     Effect.gen(function* () {

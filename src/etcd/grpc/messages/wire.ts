@@ -7,6 +7,7 @@
  * @module
  */
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire"
+import { int64Violation } from "../../int64.ts"
 import { type KeyRange, toBytes } from "../../KeyRange.ts"
 import type { ResponseHeader } from "../../messages/ResponseHeader.ts"
 
@@ -83,9 +84,10 @@ export class Unsendable {
   }
 }
 
-/** Refuses a value whose upper bits would be lost silently. */
+/** Refuses a value that is not a 64-bit integer. */
 export const int64 = (value: bigint, name: string): bigint => {
-  if (BigInt.asIntN(64, value) !== value) throw new Unsendable(`${name} must fit into 64 bits, got ${value}`)
+  const violation = int64Violation(name, value)
+  if (violation !== undefined) throw new Unsendable(violation)
   return value
 }
 
