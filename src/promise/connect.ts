@@ -9,6 +9,7 @@ import {
   Deferred,
   Effect,
   Exit,
+  Fiber,
   Layer,
   Logger,
   ManagedRuntime,
@@ -257,15 +258,14 @@ class ClientImpl implements Client {
     return settled(Effect.provideContext(effect, this.#context))
   }
 
-  /** Runs an effect in the background until the returned function is called or the client closes. */
-  #start(effect: Effect.Effect<void, unknown, Services>): () => void {
+  /** Runs an effect in the background until the returned function is called, or the client or the scope closes. */
+  #start(effect: Effect.Effect<void, unknown, Services>, scope?: Scope.Scope): () => void {
     if (this.#closing !== undefined) throw closed()
     const fiber = Effect.runForkWith(this.#context)(effect)
-    const stop = () => {
-      this.#subscriptions.delete(stop)
-      fiber.interruptUnsafe()
-    }
+    if (scope !== undefined) Fiber.runIn(fiber, scope)
+    const stop = () => fiber.interruptUnsafe()
     this.#subscriptions.add(stop)
+    fiber.addObserver(() => this.#subscriptions.delete(stop))
     return stop
   }
 
@@ -319,10 +319,10 @@ class ClientImpl implements Client {
           ({ _tag }) => guarded(() => listener(statusOf(_tag)))
         )),
       onFailure: (listener) =>
-        this.#start(Effect.catchCause(
-          registration.awaitFailure,
-          (cause) => guarded(() => listener(fromCause(cause)))
-        ))
+        this.#start(
+          Effect.catchCause(registration.awaitFailure, (cause) => guarded(() => listener(fromCause(cause)))),
+          scope
+        )
     }
   }
 
@@ -350,7 +350,11 @@ class ClientImpl implements Client {
     [Symbol.asyncIterator]: () => {
       if (this.#closing !== undefined) throw closed()
       const sets = Stream.toAsyncIterableWith(
-        Stream.map(Stream.mapError(discover(service), fromError), fromSet),
+        discover(service).pipe(
+          Stream.mapError(fromError),
+          Stream.map(fromSet),
+          Stream.ensuring(Effect.sync(() => this.#subscriptions.delete(end)))
+        ),
         this.#context
       )[Symbol.asyncIterator]()
       const end = () => void sets.return?.()
@@ -358,6 +362,7 @@ class ClientImpl implements Client {
       return {
         next: () => sets.next(),
         return: () => {
+          // A stream that was never read does not run its finalizer.
           this.#subscriptions.delete(end)
           return sets.return?.() ?? Promise.resolve({ done: true, value: undefined })
         }
