@@ -100,7 +100,7 @@ export const writeSummary = (environment: ReadonlyArray<string>, verdicts: Reado
     "",
     ...environment.map((line) => `- ${line}`),
     "",
-    "Written by `deno task bench --runtime all --results`; [the method](../README.md).",
+    "Written by `deno task bench --results` on the runtimes above; [the method](../README.md).",
     "",
     limitsTable(verdicts)
   ]

@@ -153,7 +153,6 @@ const checkAll = (call: Call, option: string, values: ReadonlyArray<unknown>) =>
     Effect.suspend(() => call({ [option]: value })).pipe(
       Effect.scoped,
       Effect.provide(environment),
-      Effect.timeoutOption("1 minute"),
       Effect.exit,
       Effect.map((exit) => assert.equal(refusalOf(exit), option, `${option}: ${String(value)}`))
     ), { discard: true })
