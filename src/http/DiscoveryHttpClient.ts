@@ -38,7 +38,7 @@ import type * as Registry from "../registry/Registry.ts"
 import type * as Service from "../registry/model/Service.ts"
 import { type Base, baseOf } from "./base.ts"
 import { Hosts, type Target, urlOf } from "./hosts.ts"
-import { maxRedirects, redirected, redirectOf } from "./redirect.ts"
+import { isStream, maxRedirects, redirected, redirectOf } from "./redirect.ts"
 import { discard } from "./retry.ts"
 import { serviceCalls } from "./serviceCalls.ts"
 import { SharedClients } from "./SharedClients.ts"
@@ -210,7 +210,9 @@ export const make = <R, S extends Service.ServiceLike = string>(
               Effect.andThen(discard(response), Effect.fail(refusedRedirect(request, why)))
             if (init.redirect === "error") return refuse('redirect is "error"')
             if (next.origin === new URL(response.request.url).origin || next.origin === url.origin) {
-              return refuse(`its body is a stream, or there were more than ${maxRedirects} redirects`)
+              return refuse(
+                isStream(response.request) ? "its body is a stream" : `there were more than ${maxRedirects} redirects`
+              )
             }
             if (init.redirect !== "follow") return Effect.succeed(response)
             if (redirects >= maxRedirects) return refuse(`there were already ${maxRedirects} redirects`)

@@ -173,11 +173,14 @@ describe("redirects", () => {
         const fetch = yield* fetchOver([server.url])
         const rejected = (input: string, init?: RequestInit) =>
           within(() => fetch(input, init).then(() => "resolved", (error: Error) => error.message))
-        assert.match(yield* rejected("http://orders/"), /more than 20 redirects/)
+        assert.match(yield* rejected("http://orders/"), /the redirect was refused: there were more than 20 redirects/)
         assert.equal(server.received.length, 21)
         const body = new Blob(["new"]).stream()
         const streamed: RequestInit = { method: "PUT", body, ...{ duplex: "half" } }
-        assert.match(yield* rejected("http://orders/", streamed), /its body is a stream/)
+        assert.match(
+          yield* rejected("http://orders/", streamed),
+          /the redirect was refused: its body is a stream(?!, or)/
+        )
         assert.equal(server.received.length, 22)
       })
   )
