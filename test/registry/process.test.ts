@@ -77,6 +77,7 @@ describe(`a process on ${currentRuntime}`, () => {
         const traffic = yield* trafficOf(yield* observer(server()), `${namespace}/`)
         const running = yield* start(namespace, { TTL: "4 seconds" })
         yield* running.awaitLine("registered")
+        yield* traffic.until(({ type }) => type === "put")
         yield* running.signal("SIGKILL")
         assert.deepEqual(yield* running.exit, { code: null, signal: "SIGKILL" })
         // The last heartbeat was sent at most a third of the TTL ago.
