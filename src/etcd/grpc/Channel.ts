@@ -11,7 +11,7 @@ import { Buffer } from "node:buffer"
 import { isIPv6 } from "node:net"
 import { withoutStack } from "../../internal/withoutStack.ts"
 import { dial, type DialFailure } from "./dial.ts"
-import { GrpcStatus, messageOf } from "./failures.ts"
+import { GrpcStatus, messageOf, Violation } from "./failures.ts"
 import type { Method } from "./methods.ts"
 import type { Address, Settings } from "./settings.ts"
 import * as Sockets from "./sockets.ts"
@@ -287,5 +287,6 @@ const decoded = <Response>(
 ): Result.Result<Response, GrpcStatus> =>
   Result.try({
     try: () => decode(bytes ?? new Uint8Array()),
-    catch: (error) => new GrpcStatus(14, `unreadable response: ${messageOf(error)}`)
+    catch: (error) =>
+      error instanceof Violation ? error : new GrpcStatus(14, `unreadable response: ${messageOf(error)}`)
   })

@@ -6,7 +6,7 @@
 import { Clock, type Context, Effect, FiberSet, type Scope, Stream } from "effect"
 import { traced } from "../../internal/traced.ts"
 import type { ResponseHeader } from "../messages/ResponseHeader.ts"
-import { DeadlineExceeded, type EtcdError, InvalidArgument, Unavailable } from "../EtcdError.ts"
+import { DeadlineExceeded, type EtcdError, InvalidArgument } from "../EtcdError.ts"
 import * as Reachability from "../Reachability.ts"
 import { Authentication } from "./Authentication.ts"
 import type { Grpc, Headers } from "./Channel.ts"
@@ -20,7 +20,8 @@ import {
   messageOf,
   namesStaleToken,
   toError,
-  tokenRenewed
+  tokenRenewed,
+  Violation
 } from "./failures.ts"
 import { encodeRange } from "./messages/kv.ts"
 import { Unsendable } from "./messages/wire.ts"
@@ -138,14 +139,8 @@ export class Client {
     ): Effect.Effect<Response, EtcdError> =>
       inSpan(Effect.suspend(() => {
         const startedAt = this.now()
-        const answered = Effect.flatMap(sendable(encode), (request) => this.send(method, request))
-        const checked = violation === undefined ? answered : Effect.flatMap(answered, (response) => {
-          const detail = violation(response)
-          return detail === undefined ?
-            Effect.succeed(response) :
-            Effect.fail<Failure>({ reason: new Unavailable({ detail }) })
-        })
-        return Effect.mapBoth(checked, {
+        const checked = violation === undefined ? method : checkedMethod(method, violation)
+        return Effect.mapBoth(Effect.flatMap(sendable(encode), (request) => this.send(checked, request)), {
           onSuccess: (response) => {
             metrics.succeeded(this.now() - startedAt)
             this.observe(response.header, requiresLeader)
@@ -332,6 +327,8 @@ export class Client {
     }
     // With one endpoint that is a load balancer, only a new connection reaches another member.
     this.connections.retire(access.connection)
+    // That server answers, so no caller waits for its return.
+    if (status instanceof Violation) return failure
     this.reachability.failed()
     // A server that was restored from a backup may wait forever for the revision at which the token was issued.
     if (failure.reason._tag === "DeadlineExceeded") this.dropToken(access)
@@ -426,6 +423,20 @@ export class Client {
     for (const close of this.#calls) close()
   }
 }
+
+/** The method with a decoder that throws a {@link Violation}. */
+const checkedMethod = <Response>(
+  { decode, path }: methods.Method<Response>,
+  violation: (response: Response) => string | undefined
+): methods.Method<Response> => ({
+  path,
+  decode: (bytes) => {
+    const response = decode(bytes)
+    const detail = violation(response)
+    if (detail !== undefined) throw new Violation(detail)
+    return response
+  }
+})
 
 /** Encodes a request. Fails with `InvalidArgument` if a value does not fit the protocol. */
 export const sendable = (encode: () => Uint8Array): Effect.Effect<Uint8Array, Failure> =>

@@ -60,6 +60,13 @@ export class GrpcStatus {
   }
 }
 
+/** The end of a call whose response breaks the protocol. */
+export class Violation extends GrpcStatus {
+  constructor(details: string) {
+    super(14, details)
+  }
+}
+
 /** The failure of operations on a closed client. */
 export const clientClosed: Failure = { reason: new Cancelled({ detail: "client is closed" }) }
 

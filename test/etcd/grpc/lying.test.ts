@@ -310,6 +310,17 @@ describe("EtcdGrpc calls of a server that breaks the protocol", () => {
       })
   )
 
+  live("a call after an invalid response goes to the next endpoint", () =>
+    Effect.gen(function* () {
+      const liar = yield* startFake(() => {}, { range: { ...page, header: header(0) } })
+      const honest = yield* startFake(() => {}, { range: page })
+      const etcd = yield* EtcdGrpc.make({ endpoints: [liar.endpoint, honest.endpoint] })
+      const { endpoint, reason } = yield* Effect.flip(etcd.range(prefix("a/")))
+      assert.deepEqual([reason.detail, endpoint], ["the server sent no revision", liar.endpoint])
+      assert.equal((yield* etcd.range(prefix("a/"))).kvs.length, 1)
+      assert.deepEqual([liar.reads(), honest.reads()], [1, 1])
+    }))
+
   live("EtcdGrpc calls accept valid responses", () =>
     Effect.gen(function* () {
       const { endpoint } = yield* startFake(() => {}, {
