@@ -37,5 +37,5 @@ export const serve: <E>(
     ),
     ({ dispose }) => Effect.promise(() => dispose())
   )
-  return yield* node.serve(handler, options)
+  return yield* node.serveAs("WebConsole.serve", handler, options)
 })

@@ -155,23 +155,32 @@ export class ServeFailed extends ServeFailedBase {
 export const serve: (
   handler: (request: Request) => Promise<Response>,
   options: ServeOptions
-) => Effect.Effect<{ readonly hostname: string; readonly port: number }, InvalidOption | ServeFailed, Scope.Scope> =
-  Effect.fnUntraced(function* (handler: WebHandler, { hostname = "127.0.0.1", port }: ServeOptions) {
-    yield* Effect.fromResult(
-      checkOptions("Monitoring.serve", (check) => check.number("port", port, { min: 0, max: 65_535, whole: true }))
-    )
-    const server = yield* Effect.acquireRelease(
-      listen(createServer(nodeListener(handler)), hostname, port),
-      (server) =>
-        Effect.callback<void>((resume) => {
-          server.close(() => resume(Effect.void))
-          server.closeAllConnections()
-        })
-    )
-    // A server that listens on a port has an address.
-    const { address, port: bound } = server.address() as AddressInfo
-    return { hostname: address, port: bound }
-  })
+) => Effect.Effect<{ readonly hostname: string; readonly port: number }, InvalidOption | ServeFailed, Scope.Scope> = (
+  handler,
+  options
+) => serveAs("Monitoring.serve", handler, options)
+
+/** Serves as {@link serve} does. `of` names the function that was called in an `InvalidOption`. */
+export const serveAs = Effect.fnUntraced(function* (
+  of: string,
+  handler: WebHandler,
+  { hostname = "127.0.0.1", port }: ServeOptions
+) {
+  yield* Effect.fromResult(
+    checkOptions(of, (check) => check.number("port", port, { min: 0, max: 65_535, whole: true }))
+  )
+  const server = yield* Effect.acquireRelease(
+    listen(createServer(nodeListener(handler)), hostname, port),
+    (server) =>
+      Effect.callback<void>((resume) => {
+        server.close(() => resume(Effect.void))
+        server.closeAllConnections()
+      })
+  )
+  // A server that listens on a port has an address.
+  const { address, port: bound } = server.address() as AddressInfo
+  return { hostname: address, port: bound }
+})
 
 const listen = (server: Server, hostname: string, port: number): Effect.Effect<Server, ServeFailed> =>
   Effect.callback((resume) => {

@@ -419,7 +419,7 @@ describe("console", () => {
     })))
 
   live(
-    "serve answers over HTTP, streams events, and loads in less than 25 kB with 100 services",
+    "WebConsole.serve serves a page with 100 services and its assets in less than 25 kB",
     () =>
       withEngine(Effect.gen(function* () {
         const etcd = yield* Etcd
@@ -450,6 +450,15 @@ describe("console", () => {
         assert.ok(total < 25_000, `${sizes.join(" + ")} = ${total} bytes`)
       }))
   )
+
+  live("WebConsole.serve refuses a port above 65535", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(serve(Layer.empty, { port: 70_000 }))
+      assert.match(
+        error.message,
+        /^cannot call WebConsole\.serve: port is 70000; it must be a whole number from 0 to 65535/
+      )
+    }))
 
   live("WebConsole shows what etcd refused if the user may read nothing", () =>
     withEngine(Effect.gen(function* () {
