@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Option, Scope } from "effect"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import type { Session, SessionOptions, Sessions } from "../../etcd/Session.ts"
 
@@ -47,9 +47,13 @@ export class SharedLeases {
    * Joins the lease of this TTL until the scope closes. The first member grants it, the last one revokes it. A lost
    * lease gets no new members.
    */
-  readonly join = Effect.fnUntraced({ self: this }, function* (
+  readonly join = (options: SessionOptions): Effect.Effect<SharedSession, EtcdError, Scope.Scope> =>
+    Effect.uninterruptibleMask((restore) => this.#join(options, restore))
+
+  readonly #join = Effect.fnUntraced({ self: this }, function* (
     this: SharedLeases,
-    options: SessionOptions
+    options: SessionOptions,
+    restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
   ): Effect.fn.Return<SharedSession, EtcdError, Scope.Scope> {
     const { seconds } = options.ttl
     let shared = this.#byTtl.get(seconds)
@@ -70,18 +74,19 @@ export class SharedLeases {
     const retire = () => {
       if (this.#byTtl.get(seconds) === joined) this.#byTtl.delete(seconds)
     }
-    let isMember = false
     let isLeaving = false
-    let isKeyLeft = false
+    let endsWithLease = false
+    let isLeft = false
     const leave = (exit: Exit.Exit<unknown, unknown>) =>
       Effect.suspend(() => {
-        if (!isMember) return Effect.void
-        isMember = false
         joined.members -= 1
         if (isLeaving) joined.leaving -= 1
-        // The key is gone when the release returns (R5).
         if (joined.members > 0) {
-          return isKeyLeft ? Effect.timeoutOption(Deferred.await(joined.revoked), options.releaseTimeout) : Effect.void
+          if (!endsWithLease) return Effect.void
+          // The key is gone when the release returns (R5).
+          return Effect.map(Effect.timeoutOption(Deferred.await(joined.revoked), options.releaseTimeout), (revoked) => {
+            isLeft = Option.isNone(revoked)
+          })
         }
         retire()
         // The grant ends first: a revoke that overtakes it finds no lease, and the lease would stay (R6).
@@ -90,8 +95,6 @@ export class SharedLeases {
           Effect.ensuring(Deferred.succeed(joined.revoked, undefined))
         )
       })
-    yield* Effect.addFinalizer(leave)
-    isMember = true
     joined.members += 1
     if (isFirst) {
       // All waiting members share the grant, so it continues if the first one is interrupted.
@@ -115,9 +118,10 @@ export class SharedLeases {
       )
     }
     const session = yield* Effect.onExit(
-      Deferred.await(joined.opened),
+      restore(Deferred.await(joined.opened)),
       (exit) => Exit.isSuccess(exit) ? Effect.void : leave(exit)
     )
+    yield* Effect.addFinalizer(leave)
     return {
       ...session,
       // The last member to leave ends the lease.
@@ -131,10 +135,11 @@ export class SharedLeases {
         return Effect.map(Effect.yieldNow, () => {
           if (joined.leaving < joined.members) return true
           retire()
-          isKeyLeft = true
+          endsWithLease = true
           return false
         })
-      })
+      }),
+      isLeft: () => isLeft || session.isLeft()
     }
   })
 }

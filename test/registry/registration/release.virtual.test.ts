@@ -257,6 +257,25 @@ describe("release", () => {
   }
 
   verify(
+    "each of the shared registrations that are released at once in an outage logs that etcd keeps its key (R5, R13)",
+    (log) =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const one = yield* process()
+        const ids = ["a", "b", "c"]
+        const all = yield* Effect.forEach(ids, (id) => register(one, { ...a, id, lease: "shared" }))
+        yield* one.faults.set([{ fault: FaultyEtcd.unavailable }])
+        const released = yield* start(Effect.forEach(all, ({ release }) => release, { concurrency: "unbounded" }))
+        yield* elapse("6 seconds")
+        assert.equal(released.exit()?._tag, "Success")
+        assert.deepEqual(
+          log.filter((line) => line.includes("released")).sort(),
+          ids.map((id) => `Warn released "/services/orders/${id}", but etcd keeps it until its lease expires`)
+        )
+      })
+  )
+
+  verify(
     "release during an outage publishes nothing, even if etcd returns meanwhile (R5)",
     () =>
       Effect.gen(function* () {

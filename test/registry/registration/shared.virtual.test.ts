@@ -1,6 +1,8 @@
-import { Effect, Exit, Scope } from "effect"
+import { Duration, Effect, Exit, Scope } from "effect"
 import assert from "node:assert/strict"
 import type { RegisterOptions } from "../../../mod.ts"
+import { EtcdError, Unavailable } from "../../../src/etcd/EtcdError.ts"
+import { SharedLeases } from "../../../src/registry/registration/SharedLeases.ts"
 import { FaultyEtcd } from "../../../src/testing/mod.ts"
 import { describe } from "../../harness/it.ts"
 import {
@@ -219,6 +221,20 @@ describe(`registrations with lease: "shared"`, () => {
         assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOf("b")])
       }
     }))
+
+  verify(
+    "a join of a shared lease that fails leaves nothing in its scope, so that retries cost no memory (R13)",
+    () =>
+      Effect.gen(function* () {
+        const cause = new EtcdError({ reason: new Unavailable({ detail: "no connection" }), method: "leaseGrant" })
+        const leases = new SharedLeases({ open: () => Effect.fail(cause) })
+        const scope = yield* Scope.make()
+        const ttl = { seconds: 15, heartbeat: Duration.seconds(5) }
+        const join = leases.join({ ttl, releaseTimeout: Duration.seconds(5) }).pipe(Scope.provide(scope))
+        for (let attempt = 0; attempt < 3; attempt++) assert.equal(yield* Effect.flip(join), cause)
+        assert.equal(scope.state._tag, "Empty")
+      })
+  )
 })
 
 describe("the registrations of one scope", () => {
