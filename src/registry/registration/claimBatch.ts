@@ -1,9 +1,9 @@
 /**
  * The Txns of claims, batched: claims that are ready at the same time go to etcd as nested Txns of one Txn.
  *
- * Each keeps its own compare and its own result. At most two Txns are in flight. Claims that arrive meanwhile wait and
- * form the next batch. A single claim does not wait. The claims of a batch have one time limit, which is that of its Txn.
- * It begins when the Txn is sent.
+ * Each keeps its own compare and its own result. Claims that arrive while two batches are in flight wait and form the
+ * next one, which is sent when it is full or when another one has ended. A single claim does not wait. The claims of a
+ * batch have one time limit, which is that of its Txn. It begins when the Txn is sent.
  *
  * @module
  */

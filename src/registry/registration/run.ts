@@ -118,6 +118,8 @@ const tenure = Effect.fnUntraced(function* <M>(
   const session = claimed.success
   const claimedAt = yield* monotonicMillis
   yield* hold(owner, session)
+  // A loss that release did not know of yet: there is nothing left to drain.
+  if (yield* Deferred.isDone(owner.releasing)) owner.become(Phase.afterRelease(owner.phase))
   if (owner.phase._tag !== "Claiming") return undefined
   // The next claim does not wait until the lost lease is revoked: with a thousand registrations that takes a second.
   if (!isShared(session)) yield* session.forget

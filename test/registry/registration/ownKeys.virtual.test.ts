@@ -153,6 +153,7 @@ describe("the watch of the own key", () => {
         yield* settle
         assert.equal((yield* one.faults.openWatches).some(({ key }) => key === folder), false)
         const late = yield* register(one, { id: "late", endpoints: ["http://10.0.0.1:80"] })
+        assert.equal((yield* one.faults.openWatches).some(({ key }) => key === folder), true)
         yield* operator.deleteRange({ key: `${folder}late` })
         yield* elapse("1 second")
         assert.deepEqual(changesOf(late), ["Registered", "Recovering", "Registered"])

@@ -276,6 +276,33 @@ describe("release", () => {
   )
 
   verify(
+    "release does not wait for etcd to return if the lease is lost at the same moment (R5)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        const draining = { ...a, drain: "1 second" } as const
+        const first = yield* register(one, draining)
+        const second = yield* register(one, { ...draining, id: "b" })
+        yield* one.faults.outage
+        // Both leases expire at the same time. The status of the first one ends both.
+        const released = yield* start(
+          first.registration.status.changes.pipe(
+            Stream.filter(({ _tag }) => _tag === "Recovering"),
+            Stream.runHead,
+            Effect.andThen(Effect.all([first.release, second.release], { concurrency: "unbounded" }))
+          )
+        )
+        yield* elapse("21 seconds")
+        const exit = released.exit()
+        yield* one.faults.clear
+        yield* elapse("1 minute")
+        assert.equal(exit?._tag, "Success")
+        assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
+      })
+  )
+
+  verify(
     "release during an outage publishes nothing, even if etcd returns meanwhile (R5)",
     () =>
       Effect.gen(function* () {
