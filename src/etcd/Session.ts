@@ -86,7 +86,7 @@ export interface Sessions {
   readonly open: (options: SessionOptions) => Effect.Effect<Session, EtcdError, Scope.Scope>
 }
 
-/** The time limit of a call about a lease, unless a third of the TTL is shorter (R9). */
+/** No call about a lease may take longer: a release waits for a grant that is in flight (R5). */
 const maxCallMillis = Duration.toMillis("3 seconds")
 
 /** etcd raises a time to live to 1.5 election timeouts, each of which is at most 50 seconds. */
@@ -130,13 +130,13 @@ export const leaseAgeMillis = (id: LeaseId, nowMillis: number): number => {
 /**
  * The limit of a call about a lease (R9): a third of the time to live, so that two more attempts fit.
  *
- * A grant or a claim that got no answer within its limit is repeated with twice the limit, up to the time to live. On an
- * overloaded machine each answer may take longer than a third, and with a fixed limit a registration would never get in.
- * The request timeout of the client applies as well. Heartbeats keep the third. They replace a silent connection, which
- * ends the longer call as well, and the expiry of the lease depends on neither.
+ * A grant or a claim that got no answer within its limit is repeated with twice the limit, up to the time to live and at
+ * most 3 seconds. On an overloaded machine each answer may take longer than a third, and with a fixed limit a
+ * registration would never get in. Heartbeats keep the third. They replace a silent connection, which ends the longer
+ * call as well, and the expiry of the lease depends on neither.
  */
 export const callMillis = (ttl: Ttl, attemptsWithoutAnswer: number = 0): number =>
-  Math.min(ttl.seconds * 1000, Math.min(maxCallMillis, ttl.seconds * 1000 / 3) * 2 ** attemptsWithoutAnswer)
+  Math.min(maxCallMillis, ttl.seconds * 1000, ttl.seconds * 1000 / 3 * 2 ** attemptsWithoutAnswer)
 
 /** Whether a call failed because it got no answer within its time. */
 export const isUnanswered = ({ reason }: EtcdError): boolean => reason._tag === "DeadlineExceeded"
@@ -364,14 +364,10 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
           }))
         })
       const grant = confirmed("leaseGrant", () => etcd.leaseGrant({ id: leaseId, ttl: ttl.seconds })).pipe(
-        // An earlier attempt was applied. A release waits for this heartbeat (R5), so its limit does not grow with the TTL.
+        // An earlier attempt was applied.
         Effect.catchIf(
           (error) => error.reason._tag === "LeaseExists",
-          () =>
-            confirmed(
-              "leaseKeepAlive",
-              (limitMillis) => etcd.leaseKeepAlive({ id: leaseId, timeout: Math.min(limitMillis, maxCallMillis) })
-            )
+          () => confirmed("leaseKeepAlive", (timeout) => etcd.leaseKeepAlive({ id: leaseId, timeout }))
         ),
         Effect.tapError((error) =>
           Effect.sync(() => {

@@ -266,7 +266,31 @@ describe("the deadline of a lease", () => {
     }))
 
   verify(
-    "release waits at most 3 seconds for the heartbeat that confirms a repeated grant, whatever the TTL (R5)",
+    "release waits at most 3 seconds for a grant without an answer, whatever the TTL and the client allow (R5)",
+    () =>
+      Effect.gen(function* () {
+        const etcd = yield* Etcd
+        let grants = 0
+        const silent: Etcd = {
+          ...etcd,
+          leaseGrant: () => Effect.andThen(Effect.sync(() => grants += 1), Effect.never)
+        }
+        const registry = Registry.layer().pipe(Layer.provide(Layer.succeed(Etcd, silent)))
+        const registering = registerService("orders", { ...a, ttl: "10 minutes", startup: "background" })
+        const started = yield* start(
+          Effect.scoped(Effect.andThen(registering, Effect.never)).pipe(Effect.provide(registry))
+        )
+        // The limit of a grant grows with each attempt without an answer.
+        yield* elapse("60 seconds")
+        assert.ok(grants > 2)
+        const released = yield* start(started.interrupt)
+        yield* elapse("3 seconds")
+        assert.deepEqual(released.exit(), Exit.void)
+      }).pipe(Effect.provide(EtcdMemory.layer()))
+  )
+
+  verify(
+    "release waits at most 3 seconds for a repeated grant that its heartbeat does not confirm, whatever the TTL (R5)",
     () =>
       Effect.gen(function* () {
         const { process } = yield* world
