@@ -127,10 +127,10 @@ export class Membership {
   }
 }
 
-/** A machine id that a runner may take, and the condition under which it does. */
+/** A machine id that a runner may take, and the conditions under which it does. */
 interface Candidate {
   readonly number: number
-  readonly compare: Compare
+  readonly compare: ReadonlyArray<Compare>
 }
 
 /** How many free numbers one Txn tries. Runners that start at the same time compete for the lowest ones. */
@@ -148,25 +148,28 @@ const candidatesOf = (
   if (own !== undefined) {
     return [{
       number: numberOf(own),
-      compare: { key: own.key, target: "mod", result: "equal", value: own.modRevision }
+      compare: [{ key: own.key, target: "mod", result: "equal", value: own.modRevision }]
     }]
   }
   const taken = new Set(machines.map(numberOf))
+  // An attempt that etcd applies after its repetition must not take a second id.
+  const hasNone: Compare = { ...prefixRange(prefix), target: "lease", result: "notEqual", value: lease }
   const candidates: Array<Candidate> = []
   for (let number = 1; candidates.length < triedAtOnce; number++) {
     if (taken.has(number)) continue
-    candidates.push({ number, compare: { key: `${prefix}${number}`, target: "create", result: "equal", value: 0n } })
+    const isFree: Compare = { key: `${prefix}${number}`, target: "create", result: "equal", value: 0n }
+    candidates.push({ number, compare: [isFree, hasNone] })
   }
   return candidates
 }
 
-/** The Txn that writes for the first candidate whose condition holds: each other one is in the `else` of the one before. */
+/** The Txn that writes for the first candidate whose conditions hold: each other one is in the `else` of the one before. */
 const claim = (
   [first, ...others]: ReadonlyArray<Candidate>,
   writes: (number: number) => ReadonlyArray<RequestOp>
 ): TxnRequest =>
   first === undefined ? {} : {
-    compare: [first.compare],
+    compare: first.compare,
     then: writes(first.number),
     else: others.length === 0 ? [] : [{ _tag: "Txn", request: claim(others, writes) }]
   }

@@ -1,7 +1,9 @@
 // Sharding waits 3 seconds for each operation of these runners; the storage gives up after 2.7.
-import { Effect } from "effect"
+import { Effect, Exit } from "effect"
 import type { ShardId } from "effect/cluster"
 import assert from "node:assert/strict"
+import type { Etcd } from "../../src/etcd/Etcd.ts"
+import { DeadlineExceeded, EtcdError } from "../../src/etcd/EtcdError.ts"
 import { prefix as prefixRange } from "../../src/etcd/KeyRange.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
@@ -236,6 +238,35 @@ describe("EtcdRunnerStorage under faults", () => {
       yield* one.storage.releaseAll(one.address)
       assert.deepEqual((yield* keys).filter((key) => key.startsWith("locks/")), [])
     }))
+
+  verify(
+    "EtcdRunnerStorage.register takes one machine id, even if etcd applies an attempt after its repetition",
+    () =>
+      Effect.gen(function* () {
+        const operator = yield* EtcdMemory.make()
+        let late: Effect.Effect<unknown, EtcdError> | undefined
+        const etcd: Etcd = {
+          ...operator,
+          txn: (request) =>
+            Effect.suspend(() => {
+              if (late !== undefined) return Effect.tap(operator.txn(request), late)
+              late = operator.txn(request)
+              return Effect.fail(
+                new EtcdError({ reason: new DeadlineExceeded({ detail: "no response" }), method: "txn" })
+              )
+            })
+        }
+        const one = yield* runnerOn(etcd, "/c/", 1)
+        const registered = yield* start(one.register)
+        yield* elapse("1 second")
+        assert.deepEqual(registered.exit(), Exit.succeed(1))
+        const { kvs } = yield* operator.range(prefixRange("/c/"))
+        assert.deepEqual(kvs.map(({ key }) => new TextDecoder().decode(key)), [
+          "/c/machines/1",
+          "/c/runners/localhost:1"
+        ])
+      })
+  )
 
   verify(
     "EtcdRunnerStorage logs once that another process has registered with the address",
