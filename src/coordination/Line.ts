@@ -16,7 +16,7 @@ import { Deferred, Duration, Effect, Exit, Option, Result, Scope } from "effect"
 import * as Backoff from "../etcd/Backoff.ts"
 import { Etcd } from "../etcd/Etcd.ts"
 import { type KeyRange, prefix } from "../etcd/KeyRange.ts"
-import type { Compare } from "../etcd/messages/kv.ts"
+import type { Compare, KeyValue } from "../etcd/messages/kv.ts"
 import type { LeaseId } from "../etcd/messages/lease.ts"
 import { EtcdError, Unknown } from "../etcd/EtcdError.ts"
 import { follow, type Followed } from "../etcd/follow.ts"
@@ -108,11 +108,20 @@ const enter = Effect.fnUntraced(function* (
   })
 })
 
-/** The range that a waiting contender watches, and the revision to watch from; none if it holds. */
+/** What a waiting contender watches. */
+interface Obstacle {
+  readonly range: KeyRange
+  /** The number of keys in the range that are ahead. */
+  readonly count: number
+  /** The revision of that number. */
+  readonly since: bigint
+}
+
+/** What a contender has to wait for; none if it holds. */
 const obstacle = Effect.fnUntraced(function* (
   { etcd, name, permits }: Contender,
   revision: bigint
-): Effect.fn.Return<Option.Option<{ readonly range: KeyRange; readonly since: bigint }>, EtcdError> {
+): Effect.fn.Return<Option.Option<Obstacle>, EtcdError> {
   const line = { ...prefix(`${name}/`), maxCreateRevision: revision - 1n, keysOnly: true }
   const { header: { revision: since }, kvs } = yield* retrying(
     etcd.range({ ...line, limit: permits === 1 ? 1 : permits + 1, sort: { target: "create", order: "descend" } })
@@ -120,7 +129,11 @@ const obstacle = Effect.fnUntraced(function* (
   const [predecessor] = kvs
   if (predecessor === undefined || kvs.length < permits) return Option.none()
   const isFirstWaiter = permits > 1 && kvs.length === permits
-  return Option.some({ range: isFirstWaiter ? prefix(`${name}/`) : { key: predecessor.key }, since })
+  return Option.some(
+    isFirstWaiter ?
+      { range: prefix(`${name}/`), count: permits, since } :
+      { range: { key: predecessor.key }, count: 1, since }
+  )
 })
 
 /** How a watch of a line resumes. */
@@ -130,15 +143,20 @@ export const followOptions = {
   retry: Backoff.standard
 }
 
-/** Waits for an event in the range that can move the line. */
+/**
+ * Waits for an event in the range that can move the line.
+ *
+ * A list without a change is none: leaving `follow` then would start its backoff afresh for each list.
+ */
 const awaitMove = Effect.fnUntraced(function* (
   { etcd, permits }: Contender,
-  range: KeyRange,
-  since: bigint
+  revision: bigint,
+  { count, range, since }: Obstacle
 ): Effect.fn.Return<void, EtcdError> {
   const moved = yield* Deferred.make<void>()
+  const isAsBefore = (kv: KeyValue): boolean => kv.createRevision < revision && kv.modRevision <= since
   const isMove = (followed: Followed): boolean =>
-    followed._tag === "Listed" ||
+    (followed._tag === "Listed" && followed.kvs.filter(isAsBefore).length < count) ||
     (followed._tag === "Changed" && followed.events.some(({ type }) => type === "delete" || permits > 1))
   yield* Effect.raceFirst(
     follow(
@@ -158,7 +176,7 @@ const awaitTurn = Effect.fnUntraced(function* (
   while (true) {
     const ahead = yield* obstacle(contender, revision)
     if (Option.isNone(ahead)) return
-    yield* awaitMove(contender, ahead.value.range, ahead.value.since)
+    yield* awaitMove(contender, revision, ahead.value)
   }
 })
 

@@ -2,6 +2,7 @@ import { Clock, Deferred, Duration, Effect, Exit, Option, Ref, Scope } from "eff
 import assert from "node:assert/strict"
 import { Lock, LockLost, LockTimeout, Session } from "../../src/coordination/mod.ts"
 import { Etcd } from "../../src/etcd/Etcd.ts"
+import { Compacted } from "../../src/etcd/EtcdError.ts"
 import * as EtcdMemory from "../../src/etcd/memory/EtcdMemory.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
 import { describe } from "../harness/it.ts"
@@ -111,6 +112,30 @@ describe("Lock", () => {
       yield* elapse("2 millis")
       assert.ok(lost.exit() !== undefined)
     }))
+
+  verify(
+    "a waiter relists under a backoff while etcd answers every watch with a compaction (L4)",
+    () =>
+      Effect.gen(function* () {
+        const { client, operator } = yield* stage
+        const first = yield* hold(yield* client, Lock.acquire(name))
+        const two = yield* client
+        yield* two.faults.set([{
+          method: "watch",
+          times: Infinity,
+          fault: FaultyEtcd.fails(new Compacted({ detail: "compacted", compactRevision: 2n }))
+        }])
+        const second = yield* hold(two, Lock.acquire(name))
+        yield* elapse("10 seconds")
+        const { length } = yield* two.faults.calls("range")
+        assert.ok(length > 1 && length < 100, `${length} reads in 10 s`)
+        assert.equal(second.held(), undefined)
+        yield* first.release
+        yield* elapse("5 seconds")
+        assert.ok(second.held() !== undefined)
+        assert.equal((yield* lineOf(operator, name)).length, 1)
+      })
+  )
 
   verify("Lock.acquire fails with LockLost if its key expired while it waited (L3)", () =>
     Effect.gen(function* () {
