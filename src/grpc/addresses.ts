@@ -31,14 +31,16 @@ export interface Resolution {
 
 const securePorts: Readonly<Record<string, number>> = { "https:": 443, "grpcs:": 443 }
 
+/** The first endpoint of the best scheme that is an address. Other processes wrote the endpoints, so any text is possible. */
 const addressOf = (instance: ServiceInstance<unknown>, schemes: ReadonlyArray<string>): Address | undefined => {
   for (const scheme of schemes) {
-    const endpoint = instance.endpoints.find((text) => text.toLowerCase().startsWith(`${scheme}://`))
-    if (endpoint === undefined) continue
-    const { hostname, port, protocol } = new URL(endpoint)
-    return {
-      host: hostname.replace(/^\[(.*)\]$/, "$1"),
-      port: port === "" ? securePorts[protocol] ?? 80 : Number(port)
+    for (const endpoint of instance.endpoints) {
+      const url = URL.parse(endpoint)
+      if (url?.protocol !== `${scheme}:` || url.hostname === "" || url.port === "0") continue
+      return {
+        host: url.hostname.replace(/^\[(.*)\]$/, "$1"),
+        port: url.port === "" ? securePorts[url.protocol] ?? 80 : Number(url.port)
+      }
     }
   }
   return undefined

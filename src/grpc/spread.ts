@@ -36,7 +36,8 @@ export const spread = <A>(values: ReadonlyArray<Weighted<A>>): ReadonlyArray<A> 
 
 const countsOf = (weights: ReadonlyArray<number>): ReadonlyArray<number> => {
   const limit = Math.max(maxEntries, 2 * weights.length)
-  const smallest = Math.min(...weights)
+  // A spread call overflows the stack with some 100,000 arguments.
+  const smallest = weights.reduce((a, b) => Math.min(a, b), Infinity)
   const total = weights.reduce((sum, weight) => sum + weight, 0)
   const divisor = weights.every(Number.isSafeInteger) ? weights.reduce(greatestCommonDivisor, 0) : smallest
   const isExact = total / divisor <= limit && weights.every((weight) => Number.isInteger(weight / divisor))

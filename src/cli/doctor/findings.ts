@@ -88,8 +88,9 @@ export const judge = (facts: Facts, keyspace: Keyspace, limits: Limits): Report 
     skip(["endpoint-missing", "member-not-started"], "cluster", facts.members.failure)
   }
   if (Result.isFailure(facts.alarms)) skip(["alarm"], "cluster", facts.alarms.failure)
-  if (Result.isSuccess(facts.keys)) findings.push(...registrations(facts, facts.keys.success, keyspace))
-  else if (isDenied(facts.keys.failure)) {
+  if (Result.isSuccess(facts.keys)) {
+    for (const found of registrations(facts, facts.keys.success, keyspace)) findings.push(found)
+  } else if (isDenied(facts.keys.failure)) {
     findings.push(finding(
       "namespace-denied",
       "problem",

@@ -76,5 +76,8 @@ export const held = <M>(protection: Protection<M>): ReadonlyMap<string, ServiceI
   protection.active ? new Map(Array.from(protection.losses, ([id, { instance }]) => [id, instance])) : new Map()
 
 /** When the next loss passes, in milliseconds, or `undefined` when there is none. */
-export const nextExit = (protection: Protection<unknown>): number | undefined =>
-  protection.losses.size === 0 ? undefined : Math.min(...Array.from(protection.losses.values(), ({ until }) => until))
+export const nextExit = ({ losses }: Protection<unknown>): number | undefined => {
+  let next: number | undefined
+  for (const { until } of losses.values()) next = Math.min(next ?? until, until)
+  return next
+}

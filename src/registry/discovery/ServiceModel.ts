@@ -89,7 +89,9 @@ export class ServiceModel<M> implements Model<InstanceSet<M>> {
       isPresent: (id) => this.#view.has(id),
       present: this.#view.size
     })
-    this.#changed.push(...before.keys(), ...Protection.held(this.#protection).keys())
+    // A spread call overflows the stack with some 100,000 arguments.
+    for (const id of before.keys()) this.#changed.push(id)
+    for (const id of Protection.held(this.#protection).keys()) this.#changed.push(id)
   }
 }
 

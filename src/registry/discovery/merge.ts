@@ -163,10 +163,13 @@ class Union {
       ids.add(change.instance.id)
     }
     part.set = set
-    const changed = this.#settle(part, ids)
-    for (const later of this.#parts.slice(index + 1)) {
-      changed.push(...this.#settle(later, new Set([...addresses].flatMap((address) => [...later.idsAt(address)]))))
-    }
+    const later = this.#parts.slice(index + 1)
+    const changed = [
+      ...this.#settle(part, ids),
+      ...later.flatMap((part) =>
+        this.#settle(part, new Set([...addresses].flatMap((address) => [...part.idsAt(address)])))
+      )
+    ]
     const sequence = this.#history.append(changed)
     const sets = this.#parts.flatMap(({ set }) => set ?? [])
     return sets.length < this.#parts.length ? undefined : InstanceSet.make({

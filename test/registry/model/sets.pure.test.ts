@@ -1,9 +1,15 @@
-import { Arbitrary, Duration, Effect, Equal, HashMap, Option, Random, Schedule } from "effect"
+import { Arbitrary, Duration, Effect, Equal, HashMap, Option, Random, Result, Schedule } from "effect"
 import assert from "node:assert/strict"
 import { byId, isAvailable, type ServiceInstance } from "../../../src/registry/model/Instance.ts"
 import * as InstanceSet from "../../../src/registry/model/InstanceSet.ts"
+import * as Keyspace from "../../../src/registry/model/Keyspace.ts"
+import { layoutOf } from "../../../src/registry/model/Layout.ts"
+import * as Service from "../../../src/registry/model/Service.ts"
 import * as Backoff from "../../../src/etcd/Backoff.ts"
+import type { KeyValue } from "../../../src/etcd/messages/kv.ts"
+import { whenPrepared } from "../../../src/registry/discovery/Model.ts"
 import * as Protection from "../../../src/registry/discovery/Protection.ts"
+import { ServiceModel } from "../../../src/registry/discovery/ServiceModel.ts"
 import { describe, live } from "../../harness/it.ts"
 import { int, oneOf, property, text } from "./property.ts"
 import { Freshness } from "../../../src/etcd/Freshness.ts"
@@ -226,6 +232,31 @@ describe("Protection", () => {
     },
     1000
   )
+
+  live("ServiceModel holds and releases 130,000 instances that vanish at once (D10)", () =>
+    Effect.gen(function* () {
+      const service = Service.make("orders")
+      const layout = layoutOf(service, Result.getOrThrow(Keyspace.make("/services")))
+      const settings = { leaseless: "accept", maxValueBytes: 1000 } as const
+      const model = new ServiceModel(service, layout, settings, { maxLoss: 0.5, hold: 1000 })
+      const list = (kvs: ReadonlyArray<KeyValue>, now: number) =>
+        Effect.map(whenPrepared(model.prepare({ _tag: "Listed", revision: 2n, kvs })), (commit) => commit(now))
+      const value = new TextEncoder().encode('{"endpoints":["http://a:80"]}')
+      const all = Array.from({ length: 130_000 }, (_, index) => ({
+        key: new TextEncoder().encode(`/services/orders/${index}`),
+        value,
+        createRevision: 1n,
+        modRevision: 1n,
+        version: 1n,
+        lease: 0n
+      }))
+      yield* list(all, 0)
+      yield* list([], 1)
+      assert.equal(model.value(2n, Freshness.Live()).held.length, all.length)
+      assert.equal(model.nextRelease(), 1001)
+      assert.equal(model.release(1001), true)
+      assert.equal(model.value(2n, Freshness.Live()).size, 0)
+    }))
 
   test("Protection starts above maxLoss, not at exactly maxLoss", () => {
     const all = ["a", "b", "c", "d"].map((id) => instance(id))

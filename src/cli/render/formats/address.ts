@@ -57,7 +57,8 @@ export const ipAddressOf = (instance: ServiceInstance): Result.Result<Address, s
 /** Scales weights to whole numbers from 1 to `max`, rounded. Returns 1 for each if all are equal. */
 export const scaledWeights = (instances: ReadonlyArray<ServiceInstance>, max: number): ReadonlyArray<number> => {
   const weights = instances.map(({ weight }) => weight)
-  const largest = Math.max(...weights)
+  // A spread call overflows the stack with some 100,000 arguments.
+  const largest = weights.reduce((a, b) => Math.max(a, b), 0)
   return weights.every((weight) => weight === largest) ?
     weights.map(() => 1) :
     weights.map((weight) => Math.max(1, Math.round(weight / largest * max)))
