@@ -35,9 +35,10 @@ export interface DnsOptions {
  *
  * `etcdctl --discovery-srv` reads the same records. The name is `_etcd-client-ssl._tcp.<domain>`, or with `tls: false`
  * `_etcd-client._tcp.<domain>`. Lower priorities come first; within one priority the order is random by weight. The
- * lookup runs once. With `syncEvery`, the client follows the members from then on.
+ * lookup runs once. With `syncEvery`, the client follows the members from then on. Records without a host name or a
+ * port are ignored, and so is what is beyond the first 64 endpoints.
  *
- * Fails with `Unavailable` if there are no records or the lookup fails, and with `InvalidOption` before any I/O.
+ * Fails with `Unavailable` if there are no usable records or the lookup fails, and with `InvalidOption` before any I/O.
  *
  * **Gotchas**
  *
@@ -69,8 +70,13 @@ export const endpointsFromDns = (
     )
     const records = yield* inOrder(yield* resolve(name, servers, timeout))
     if (records.length === 0) return yield* failure(`there are no SRV records of ${name}`)
-    return records.map((record) => `${scheme}://${record.name.replace(/\.$/, "")}:${record.port}`)
+    const hosts = hostsOf(records)
+    if (hosts.length === 0) return yield* failure(`no SRV record of ${name} has a host name and a port`)
+    return hosts.map((host) => `${scheme}://${host}`)
   })
+
+/** The client may connect to all endpoints at the same time. */
+const maxHosts = 64
 
 const checked = (check: Check, domain: string, options: DnsOptions) => {
   const { serviceName, servers = [], timeout = "5 seconds", tls = true } = options
@@ -89,9 +95,25 @@ const checked = (check: Check, domain: string, options: DnsOptions) => {
   }
 }
 
+const withoutDot = (name: string): string => name.replace(/\.$/, "")
+
+const hostLabel = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/i
+
+/**
+ * Whether a record names a host and a port. The target `.` means that the service is not offered (RFC 2782). One such
+ * record, or a forged one, must not make the client refuse the others.
+ */
+const isUsable = ({ name, port }: SrvRecord): boolean =>
+  port > 0 && withoutDot(name).split(".").every((label) => hostLabel.test(label)) && URL.canParse(`https://${name}`)
+
+/** Each `host:port` of usable records once, in their order, up to {@link maxHosts}. */
+export const hostsOf = (records: ReadonlyArray<SrvRecord>): ReadonlyArray<string> =>
+  Array.from(new Set(records.filter(isUsable).map(({ name, port }) => `${withoutDot(name).toLowerCase()}:${port}`)))
+    .slice(0, maxHosts)
+
 const isLabel = (text: string): boolean => /^[a-z0-9](?:[a-z0-9-]{0,40}[a-z0-9])?$/i.test(text)
 
-const isDomain = (text: string): boolean => text.length <= 230 && text.replace(/\.$/, "").split(".").every(isLabel)
+const isDomain = (text: string): boolean => text.length <= 230 && withoutDot(text).split(".").every(isLabel)
 
 const failure = (detail: string, cause?: unknown): EtcdError =>
   new EtcdError({ reason: new Unavailable({ detail }), method: "endpointsFromDns", cause })

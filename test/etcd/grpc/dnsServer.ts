@@ -16,7 +16,7 @@ export interface Srv {
 
 const encodeName = (name: string): Buffer =>
   Buffer.concat([
-    ...name.split(".").flatMap((label) => [Buffer.from([label.length]), Buffer.from(label)]),
+    ...(name === "" ? [] : name.split(".")).flatMap((label) => [Buffer.from([label.length]), Buffer.from(label)]),
     Buffer.from([0])
   ])
 

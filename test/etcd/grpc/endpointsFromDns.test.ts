@@ -1,7 +1,7 @@
 import { Effect, Random } from "effect"
 import assert from "node:assert/strict"
 import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
-import { inOrder } from "../../../src/etcd/grpc/endpointsFromDns.ts"
+import { hostsOf, inOrder } from "../../../src/etcd/grpc/endpointsFromDns.ts"
 import { startEtcd } from "../../harness/EtcdServer.ts"
 import { describe, effect, live } from "../../harness/it.ts"
 import { startDns } from "./dnsServer.ts"
@@ -26,6 +26,40 @@ describe("EtcdGrpc.endpointsFromDns", () => {
         assert.deepEqual(yield* look({ serviceName: "blue" }), ["https://d.example.com:4"])
       })
   )
+
+  live(
+    "endpointsFromDns ignores records without a host name or a port, and repeated ones",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startDns({
+          [secureName]: [
+            srv(1, 0, 1, ""),
+            srv(0, 0, 1, "a.example.com"),
+            srv(1, 0, 1, "u:p@evil"),
+            srv(1, 0, 1, "a/b"),
+            srv(1, 0, 1, "a b"),
+            srv(1, 0, 1, "999.0.0.1"),
+            srv(1, 1, 1, "good_1.example.com"),
+            srv(1, 2, 1, "GOOD_1.example.com")
+          ],
+          "_etcd-client._tcp.example.com": [srv(1, 0, 1, "")]
+        })
+        const look = (options = {}) => EtcdGrpc.endpointsFromDns("example.com", { servers: [server], ...options })
+        assert.deepEqual(yield* look(), ["https://good_1.example.com:1"])
+        const error = yield* Effect.flip(look({ tls: false }))
+        assert.ok(error._tag === "EtcdError" && error.reason._tag === "Unavailable")
+        assert.match(error.message, /SRV record/)
+      })
+  )
+
+  effect("endpointsFromDns returns at most 64 endpoints", () =>
+    Effect.sync(() => {
+      const records = Array.from(
+        { length: 2000 },
+        (_, index) => ({ name: `h${index}`, port: 1, priority: 0, weight: 0 })
+      )
+      assert.deepEqual(hostsOf(records), records.slice(0, 64).map(({ name }) => `${name}:1`))
+    }))
 
   live("endpointsFromDns leads to a cluster", () =>
     Effect.gen(function* () {
