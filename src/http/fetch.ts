@@ -44,8 +44,8 @@ export interface FetchOptions {
  * The hosts of its option `services` go to those services.
  *
  * Resolves with the response as soon as its headers arrive, with any status. Rejects with a `TypeError` whose `cause`
- * is the `HttpClientError`, or with the reason of `signal`, which also ends the body. A header `traceparent` (or `b3`)
- * is the parent of the request's spans.
+ * is the `HttpClientError`, or with the reason of `signal`, which also ends the body. If the runtime is disposed, it
+ * rejects with a `TypeError`, too. A header `traceparent` (or `b3`) is the parent of the request's spans.
  *
  * Options of the `Request` and of `init` (`redirect`, `credentials`, `cache`, …) work as in `fetch` if the runtime's
  * client is `FetchHttpClient`. A redirect to another origin than that of the instance is followed only if `init` has
@@ -110,13 +110,16 @@ export const makeFetch = <R, E>(
     if (Exit.isSuccess(exit)) return exit.value
     if (signal.aborted) throw signal.reason
     const error = Cause.squash(exit.cause)
-    throw error instanceof Error && error.name === "HttpClientError" ?
-      new TypeError(`fetch failed: ${error.message}`, { cause: error }) :
-      error
+    if (Cause.hasInterruptsOnly(exit.cause)) throw failed("the request was interrupted", error)
+    // Effect's defect of a disposed runtime is a string.
+    if (!(error instanceof Error)) throw failed(String(error), error)
+    throw error.name === "HttpClientError" ? failed(error.message, error) : error
   }
   // Bun's `fetch` has a member `preconnect`. Here it does nothing.
   return Object.assign(send, { preconnect: () => {} })
 }
+
+const failed = (why: string, cause: unknown) => new TypeError(`fetch failed: ${why}`, { cause })
 
 /**
  * The body to send. A body from its source can be sent again, and so can a body that `readUpTo` has read completely.

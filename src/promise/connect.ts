@@ -111,7 +111,10 @@ export interface Client extends AsyncDisposable {
   readonly watch: <S extends ServiceLike>(service: S) => AsyncIterable<Instances<MetadataOf<S>>>
   /** The names of all services that have instances, and the number of instances of each. */
   readonly services: () => Promise<ReadonlyArray<{ readonly name: string; readonly instances: number }>>
-  /** `fetch` with service names as hosts: `client.fetch("http://orders/7")`. Balanced, with retries. */
+  /**
+   * `fetch` with service names as hosts: `client.fetch("http://orders/7")`. Balanced, with retries. Works until `close`
+   * has released all registrations. Rejects as `fetch` does: with a `TypeError`, or with the reason of `signal`.
+   */
   readonly fetch: typeof globalThis.fetch
   /**
    * Makes `discovery:///orders` a target for clients of grpc-js: the channel follows the service `orders` until this
@@ -160,7 +163,7 @@ const signals = { SIGINT: 130, SIGTERM: 0 } as const
  *
  * **Details**
  *
- * Every promise rejects with a `ClientError`, which has a `code`. The client keeps the process alive while it has a
+ * Every promise but those of `fetch` rejects with a `ClientError`, which has a `code`. The client keeps the process alive while it has a
  * registration or a subscription. `await using` closes it at the end of a block.
  *
  * Log lines go to stderr, so stdout belongs to the program.
@@ -240,7 +243,13 @@ class ClientImpl implements Client {
   ) {
     this.#runtime = runtime
     this.#context = context
-    this.fetch = makeFetch(runtime)
+    const send = makeFetch(runtime)
+    // While `close` drains, the requests that the program still serves may need further calls.
+    this.fetch = Object.assign(
+      (...request: Parameters<typeof send>) =>
+        Deferred.isDoneUnsafe(this.#closed) ? Promise.reject(closed()) : send(...request),
+      send
+    )
     if (!handleSignals) return
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, this.#onSignal)
   }

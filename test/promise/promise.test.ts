@@ -240,6 +240,28 @@ describe("connect", () => {
     await client.close()
     await new Promise((resolve) => server.close(resolve))
   })
+
+  plain("fetch may be called while the client closes, and rejects with CLOSED afterwards", async () => {
+    const received = watchList<string>()
+    const server = createServer((request) => received.add(request.url ?? ""))
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const client = await connect({ memory: true })
+    const failure = (path: string) => client.fetch(`${url}${path}`).then(() => undefined, (error: unknown) => error)
+    const before = failure("/before")
+    await received.until((seen) => seen.includes("/before"))
+
+    const closing = client.close()
+    const during = failure("/during")
+    await closing
+    for (const error of [await before, await during]) {
+      assert.ok(error instanceof TypeError)
+      assert.equal(error.message, "fetch failed: the request was interrupted")
+    }
+    assert.equal((await rejection(client.fetch(url))).code, "CLOSED")
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  })
 })
 
 describe("connect on etcd", () => {
