@@ -10,9 +10,13 @@
  * While etcd is away and something waits, one fiber probes it. The delay between probes grows by 5 % each time, so a
  * probe is late by at most a few per cent of the outage.
  *
+ * A server may answer probes and fail other calls at once: etcd with too many proposals, a proxy that limits writes. Each
+ * failed call is then a short outage, and its end must not end the backoff of the caller again and again. So a return
+ * within 10 seconds of the last one is reported after a delay, which grows in the same way.
+ *
  * @module
  */
-import { Clock, Effect, Option } from "effect"
+import { Duration, Effect, Option } from "effect"
 import { Steps } from "../internal/time/Steps.ts"
 import { fullJitter } from "./Backoff.ts"
 
@@ -32,8 +36,10 @@ export interface Reachability {
   readonly recovered: Effect.Effect<void>
 }
 
-/** How to probe etcd. */
-export interface Probe {
+/** What {@link make} needs. */
+export interface ReachabilityConfig {
+  /** Monotonic milliseconds. */
+  readonly now: () => number
   /** Sends one call that requires a leader, to each endpoint. `answered` and `failed` record the outcome. */
   readonly probe: (limitMillis: number) => Effect.Effect<void>
   /** Runs an effect for as long as the client lives. */
@@ -46,14 +52,31 @@ const limitFraction = 0.1
 
 const pace = fullJitter("100 millis", "5 seconds", 1.05)
 
-export const make = ({ probe, run }: Probe): Reachability => {
+/** A return that follows the last one sooner is delayed. */
+const settledMillis = Duration.toMillis("10 seconds")
+
+export const make = ({ now, probe, run }: ReachabilityConfig): Reachability => {
   const waiting = new Set<() => void>()
+  const delays = new Steps<void>(pace)
   let isAway = false
   let isProbing = false
+  let isDelayed = false
+  let returnedAt = -Infinity
+
+  const report = () => {
+    returnedAt = now()
+    const resumed = [...waiting]
+    waiting.clear()
+    for (const resume of resumed) resume()
+  }
+
+  const reportLater = Effect.gen(function* () {
+    yield* Effect.sleep(Option.getOrThrow(yield* delays.next(undefined)))
+    isDelayed = false
+    if (!isAway) report()
+  })
 
   const probing = Effect.gen(function* () {
-    const clock = yield* Clock.Clock
-    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
     const steps = new Steps<void>(pace)
     const since = now()
     while (isAway && waiting.size > 0) {
@@ -75,9 +98,13 @@ export const make = ({ probe, run }: Probe): Reachability => {
     answered: () => {
       if (!isAway) return
       isAway = false
-      const resumed = [...waiting]
-      waiting.clear()
-      for (const resume of resumed) resume()
+      if (now() - returnedAt >= settledMillis) {
+        delays.reset()
+        report()
+      } else if (!isDelayed) {
+        isDelayed = true
+        run(reportLater)
+      }
     },
     failed: () => {
       isAway = true

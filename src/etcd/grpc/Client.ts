@@ -98,7 +98,7 @@ export class Client {
     this.run = run
     const now = () => this.now()
     this.connections = new Connections({ settings, grpc, now, run })
-    this.reachability = Reachability.make({ probe: (limitMillis) => this.#probe(limitMillis), run })
+    this.reachability = Reachability.make({ now, probe: (limitMillis) => this.#probe(limitMillis), run })
     if (settings.credentials !== undefined) {
       const authenticate = (connection: Connection, request: Uint8Array) =>
         this.#invoke({ connection, headers: {} }, methods.authenticate, request)
