@@ -142,16 +142,16 @@ const publish = Effect.fnUntraced(function* <M>(
 export const drainingAt = <M>(owner: Owner<M>): Effect.Effect<number | undefined> =>
   owner.instance.status === "draining" ? monotonicMillis : Effect.succeed(undefined)
 
-/** Runs an effect on the held key until the lease is lost or the registration is released. */
+/** Runs an effect on the held key until the lease is lost or the registration is released. After that it does not start. */
 const unless = <M, A, E>(
   owner: Owner<M>,
   session: Session,
   effect: Effect.Effect<A, E>
 ): Effect.Effect<A | undefined, E> =>
   Effect.raceAllFirst([
-    effect,
+    Effect.as(Deferred.await(owner.releasing), undefined),
     Effect.as(session.lost, undefined),
-    Effect.as(Deferred.await(owner.releasing), undefined)
+    effect
   ])
 
 /** How many Txns a write sends in a row if the key keeps changing. Then the backoff of the registration applies. */

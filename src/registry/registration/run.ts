@@ -46,7 +46,8 @@ const afterTenure = Effect.fnUntraced(function* <M>(owner: Owner<M>, failure: Ph
     if (failure === undefined || (yield* awaitRetry(owner, failure))) return
     yield* end(owner, Phase.afterError(new RegistrationRefused({ key, cause: failure })))
   }
-  yield* revokeLost(owner)
+  // A release revokes them itself, and within its own limit (R5).
+  if (!(yield* Deferred.isDone(owner.releasing))) yield* revokeLost(owner)
   return yield* Effect.fail("over")
 })
 

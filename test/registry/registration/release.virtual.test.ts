@@ -276,6 +276,33 @@ describe("release", () => {
   )
 
   verify(
+    "release takes no longer than releaseTimeout if the lease is lost at the same moment and etcd is silent (R5)",
+    (log) =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const one = yield* process()
+        const draining = { ...a, drain: "1 second", releaseTimeout: "1 second" } as const
+        const first = yield* register(one, draining)
+        const second = yield* register(one, { ...draining, id: "b" })
+        yield* one.faults.outage
+        yield* one.faults.set([{ method: "leaseRevoke", fault: FaultyEtcd.hung }, { fault: FaultyEtcd.unavailable }])
+        // Both leases expire at the same time. The status of the first one ends both.
+        const released = yield* start(
+          first.registration.status.changes.pipe(
+            Stream.filter(({ _tag }) => _tag === "Recovering"),
+            Stream.runHead,
+            Effect.andThen(Effect.all([first.release, second.release], { concurrency: "unbounded" }))
+          )
+        )
+        yield* elapse("15 seconds")
+        assert.deepEqual([released.exit(), yield* statusOf(second)], [undefined, "Released"])
+        yield* elapse("1 second")
+        assert.equal(released.exit()?._tag, "Success")
+        assert.ok(log.includes(`Warn released "/services/orders/b", but etcd keeps it until its lease expires`))
+      })
+  )
+
+  verify(
     "release does not wait for etcd to return if the lease is lost at the same moment (R5)",
     () =>
       Effect.gen(function* () {
@@ -404,6 +431,25 @@ describe("release", () => {
         })
     )
   }
+
+  verify(
+    "release puts nothing after draining, even if the key is edited or an update follows (R5)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const kept = yield* register(yield* process(), { ...a, drain: "30 seconds" })
+        const released = yield* start(kept.release)
+        const puts = yield* collect(operator.watch({ key: keyOfA }))
+        const [lease = 0n] = yield* leasesIn(operator)
+        yield* putInstance(operator, "a", { status: "draining", version: "2" }, lease)
+        const updated = yield* start(Effect.flip(kept.registration.update({ weight: 2 })))
+        yield* elapse("29 seconds")
+        assert.equal(puts.seen.filter(({ _tag }) => _tag === "Events").length, 1)
+        yield* elapse("1 second")
+        assert.deepEqual(released.exit(), Exit.void)
+        assert.equal(updated.exit()?._tag, "Success")
+      })
+  )
 
   verify("discover emits draining before the instance leaves (R5)", () =>
     Effect.gen(function* () {
