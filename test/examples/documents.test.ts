@@ -22,6 +22,7 @@ const documents: ReadonlyMap<string, string> = new Map(
       "CONTRIBUTING.md",
       "SECURITY.md",
       "bench/README.md",
+      "examples/README.md",
       "examples/demo/README.md",
       "examples/fleet/README.md"
     ],
