@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { Deferred, Effect, Exit, Fiber, Option, Scope } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import type { Session, SessionOptions, Sessions } from "../../etcd/Session.ts"
+import { monotonicMillis } from "../../internal/time/monotonic.ts"
 
 /** A lease and its members. */
 interface Shared {
@@ -32,6 +33,8 @@ export interface SharedSession extends Session {
    * leave at the same time and the last one revokes it.
    */
   readonly mustRemoveKey: Effect.Effect<boolean>
+  /** The milliseconds that are left to leave. All steps together take `releaseTimeout` (R5). */
+  readonly leftMillis: Effect.Effect<number>
 }
 
 /** The shared leases of a registry, by TTL. */
@@ -77,20 +80,26 @@ export class SharedLeases {
     let isLeaving = false
     let endsWithLease = false
     let isLeft = false
-    const leave = (exit: Exit.Exit<unknown, unknown>) =>
-      Effect.suspend(() => {
+    let leaveBy: number | undefined
+    const leftMillis = Effect.map(monotonicMillis, (now) => {
+      leaveBy ??= now + Duration.toMillis(options.releaseTimeout)
+      return Math.max(0, leaveBy - now)
+    })
+    const leave = (exit: Exit.Exit<unknown, unknown>, session?: Session) =>
+      Effect.flatMap(leftMillis, (left) => {
         joined.members -= 1
         if (isLeaving) joined.leaving -= 1
         if (joined.members > 0) {
           if (!endsWithLease) return Effect.void
           // The key is gone when the release returns (R5).
-          return Effect.map(Effect.timeoutOption(Deferred.await(joined.revoked), options.releaseTimeout), (revoked) => {
+          return Effect.map(Effect.timeoutOption(Deferred.await(joined.revoked), left), (revoked) => {
             isLeft = Option.isNone(revoked)
           })
         }
         retire()
         // The grant ends first: a revoke that overtakes it finds no lease, and the lease would stay (R6).
         return (joined.opening === undefined ? Effect.void : Fiber.interrupt(joined.opening)).pipe(
+          Effect.andThen(session?.release(Duration.millis(left)) ?? Effect.void),
           Effect.andThen(Scope.close(joined.scope, exit)),
           Effect.ensuring(Deferred.succeed(joined.revoked, undefined))
         )
@@ -121,13 +130,17 @@ export class SharedLeases {
       restore(Deferred.await(joined.opened)),
       (exit) => Exit.isSuccess(exit) ? Effect.void : leave(exit)
     )
-    yield* Effect.addFinalizer(leave)
+    yield* Effect.addFinalizer((exit) => leave(exit, session))
     return {
       ...session,
       // The last member to leave ends the lease.
-      release: () => Effect.void,
+      release: (timeout) =>
+        Effect.map(monotonicMillis, (now) => {
+          leaveBy = now + Duration.toMillis(timeout)
+        }),
       hasOthers: () => joined.members > 1,
       retire,
+      leftMillis,
       mustRemoveKey: Effect.suspend(() => {
         if (joined.isLost) return Effect.succeed(false)
         isLeaving = true

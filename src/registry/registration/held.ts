@@ -18,6 +18,7 @@ import { losses } from "./metrics.ts"
 import * as Phase from "./phase.ts"
 import { encode } from "./RegisterOptions.ts"
 import { RegistrationRefused } from "./RegistrationError.ts"
+import type { SharedSession } from "./SharedLeases.ts"
 import * as Wanted from "./wanted.ts"
 import { logInfo, logWarning } from "../../internal/log.ts"
 
@@ -252,8 +253,8 @@ const leave = Effect.fnUntraced(function* <M>(
 })
 
 /** Deletes only the own key, if it is still under the shared lease (R13). Returns whether etcd did. */
-export const removeKey = <M>(owner: Owner<M>, session: Session): Effect.Effect<boolean> => {
-  const { plan: { key, releaseTimeout }, registrar: { etcd, timers } } = owner
+export const removeKey = <M>(owner: Owner<M>, session: SharedSession): Effect.Effect<boolean> => {
+  const { plan: { key }, registrar: { etcd, timers } } = owner
   const attempt = (expected: bigint): Effect.Effect<boolean, EtcdError> =>
     Effect.flatMap(Claim.remove(etcd, key, expected, session.leaseId), (found) =>
       // The key was written since, or put by a claim whose answer was lost.
@@ -264,7 +265,7 @@ export const removeKey = <M>(owner: Owner<M>, session: Session): Effect.Effect<b
     Effect.suspend(() => attempt(owner.lastRevision ?? 0n)),
     Backoff.untilBack(Backoff.heartbeat, etcd.recovered)
   )
-  return withLimit(removed, timers, Duration.toMillis(releaseTimeout), () => Exit.succeed(false)).pipe(
+  return Effect.flatMap(session.leftMillis, (left) => withLimit(removed, timers, left, () => Exit.succeed(false))).pipe(
     Effect.tap((isRemoved) =>
       isRemoved ?
         Effect.void :

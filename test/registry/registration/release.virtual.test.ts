@@ -197,30 +197,53 @@ describe("release", () => {
       { title: "is unreachable", fault: FaultyEtcd.unavailable }
     ]
   ) {
-    for (const drain of [0, 30_000]) {
-      verify(
-        `release ends after releaseTimeout with a warning if etcd ${title} (drain ${drain} ms) (R5)`,
-        (log) =>
-          Effect.gen(function* () {
-            const { operator, process } = yield* world
-            const one = yield* process()
-            const kept = yield* register(one, { ...a, drain, releaseTimeout: "4 seconds" })
-            yield* elapse("5 seconds")
-            yield* one.faults.set([{ fault }])
-            const released = yield* start(kept.release)
-            yield* elapse(3999)
-            assert.equal(released.exit(), undefined)
-            yield* elapse(2)
-            assert.deepEqual(released.exit(), Exit.void)
-            assert.ok(log.some((line) => /^Warn .*is left to expire/.test(line)), log.join("\n"))
-            assertKeyIsLeft(log)
-            assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
-            yield* elapse("15 seconds")
-            assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
-          })
-      )
+    for (const lease of ["own", "shared"] as const) {
+      for (const drain of [0, 30_000]) {
+        verify(
+          `release ends after releaseTimeout with a warning if etcd ${title} (${lease} lease, drain ${drain} ms) (R5)`,
+          (log) =>
+            Effect.gen(function* () {
+              const { operator, process } = yield* world
+              const one = yield* process()
+              const kept = yield* register(one, { ...a, lease, drain, releaseTimeout: "4 seconds" })
+              yield* elapse("5 seconds")
+              yield* one.faults.set([{ fault }])
+              const released = yield* start(kept.release)
+              yield* elapse(3999)
+              assert.equal(released.exit(), undefined)
+              yield* elapse(2)
+              assert.deepEqual(released.exit(), Exit.void)
+              assert.ok(log.some((line) => /^Warn .*is left to expire/.test(line)), log.join("\n"))
+              assertKeyIsLeft(log)
+              assert.deepEqual(Object.keys(yield* keysIn(operator)), [keyOfA])
+              yield* elapse("15 seconds")
+              assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
+            })
+        )
+      }
     }
   }
+
+  verify(
+    "release of a shared registration takes no longer than releaseTimeout if the others leave meanwhile (R5, R13)",
+    (log) =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const one = yield* process()
+        const first = yield* register(one, { ...a, lease: "shared" })
+        const second = yield* register(one, { ...a, id: "b", lease: "shared" })
+        yield* one.faults.set([{ fault: FaultyEtcd.hung }])
+        const released = yield* start(first.release)
+        yield* elapse("1 second")
+        const releasedLater = yield* start(second.release)
+        yield* elapse("4 seconds")
+        assert.deepEqual([released.exit(), releasedLater.exit()], [Exit.void, Exit.void])
+        assert.deepEqual(
+          log.filter((line) => line.includes("released")).sort(),
+          ["a", "b"].map((id) => `Warn released "/services/orders/${id}", but etcd keeps it until its lease expires`)
+        )
+      })
+  )
 
   for (
     const { title, options, fault, outageMillis, status } of [
