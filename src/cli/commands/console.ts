@@ -61,7 +61,7 @@ export const console = Command.make(
       Flag.withDefault(false)
     ),
     values: Flag.Literals("values", ["namespace", "all"]).pipe(
-      Flag.withDescription("Which values pages show: those of keys in the namespace, or all"),
+      Flag.withDescription("Which values pages show: those of keys in the namespace, or all [default: namespace]"),
       Flag.withDefault("namespace" as const)
     ),
     demo: Flag.Boolean("demo").pipe(

@@ -35,12 +35,12 @@ export const doctor = Command.make(
   "doctor",
   {
     quota: Flag.Int("quota-bytes").pipe(
-      Flag.withDescription("The storage quota; etcd before 3.6 does not report its own"),
+      Flag.withDescription("The storage quota; etcd before 3.6 does not report its own [default: 2 GiB]"),
       Flag.withMetavar("number"),
       Flag.withDefault(2 * 1024 * 1024 * 1024)
     ),
     days: Flag.Int("certificate-days").pipe(
-      Flag.withDescription("Report certificates that expire within this many days"),
+      Flag.withDescription("Report certificates that expire within this many days [default: 14]"),
       Flag.withMetavar("number"),
       Flag.withDefault(14)
     )
