@@ -67,13 +67,11 @@ interface Contender {
 }
 
 /**
- * Retries after retryable failures. An attempt is never interrupted, so none is applied after the contender has left.
+ * Retries after retryable failures, at once when etcd is back (D12). An attempt is never interrupted, so none is applied
+ * after the contender has left.
  */
-const retrying = <A, E>(effect: Effect.Effect<A, E | EtcdError>): Effect.Effect<A, E | EtcdError> =>
-  Effect.retry(Effect.uninterruptible(effect), {
-    schedule: Backoff.standard,
-    while: (error) => error instanceof EtcdError && error.retryable && error.reason._tag !== "Cancelled"
-  })
+const retrying = <A>(etcd: Etcd, effect: Effect.Effect<A, EtcdError>): Effect.Effect<A, EtcdError> =>
+  Effect.retry(Effect.uninterruptible(effect), Backoff.untilBack(Backoff.standard, etcd.recovered))
 
 const lostBy = ({ key, name }: Contender, detail: string, cause?: EtcdError): LockLost =>
   new LockLost({ target: name, key, detail, ...(cause === undefined ? {} : { cause }) })
@@ -87,13 +85,16 @@ const enter = Effect.fnUntraced(function* (
   contender: Contender
 ): Effect.fn.Return<bigint, LockLost | EtcdError> {
   const { etcd, key, session: { leaseId: lease }, value } = contender
-  const answer = yield* retrying(etcd.txn({
-    compare: [{ key, target: "create", result: "equal", value: 0n }],
-    then: [{ _tag: "Put", request: { key, value, lease } }],
-    else: [{ _tag: "Range", request: { key } }]
-  })).pipe(
+  const answer = yield* retrying(
+    etcd,
+    etcd.txn({
+      compare: [{ key, target: "create", result: "equal", value: 0n }],
+      then: [{ _tag: "Put", request: { key, value, lease } }],
+      else: [{ _tag: "Range", request: { key } }]
+    })
+  ).pipe(
     Effect.catchIf(
-      (error): error is EtcdError => error instanceof EtcdError && error.reason._tag === "LeaseNotFound",
+      ({ reason }) => reason._tag === "LeaseNotFound",
       (cause) => Effect.fail(lostBy(contender, "its lease is gone", cause))
     )
   )
@@ -124,6 +125,7 @@ const obstacle = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Option.Option<Obstacle>, EtcdError> {
   const line = { ...prefix(`${name}/`), maxCreateRevision: revision - 1n, keysOnly: true }
   const { header: { revision: since }, kvs } = yield* retrying(
+    etcd,
     etcd.range({ ...line, limit: permits === 1 ? 1 : permits + 1, sort: { target: "create", order: "descend" } })
   )
   const [predecessor] = kvs
@@ -188,17 +190,20 @@ const confirm = Effect.fnUntraced(function* (
   contender: Contender,
   revision: bigint
 ): Effect.fn.Return<bigint, LockLost | EtcdError> {
-  const { header, kvs } = yield* retrying(contender.etcd.range({ key: contender.key }))
+  const { header, kvs } = yield* retrying(contender.etcd, contender.etcd.range({ key: contender.key }))
   if (kvs[0]?.createRevision === revision) return header.revision
   return yield* lostBy(contender, "its key disappeared while it waited")
 })
 
 /** Rewrites the own key, which wakes the contender behind it. */
 const announce = ({ etcd, key, value }: Contender, revision: bigint): Effect.Effect<unknown, EtcdError> =>
-  retrying(etcd.txn({
-    compare: [{ key, target: "create", result: "equal", value: revision }],
-    then: [{ _tag: "Put", request: { key, value, ignoreLease: true } }]
-  }))
+  retrying(
+    etcd,
+    etcd.txn({
+      compare: [{ key, target: "create", result: "equal", value: revision }],
+      then: [{ _tag: "Put", request: { key, value, ignoreLease: true } }]
+    })
+  )
 
 /** Fails when the own key is deleted or was replaced. Never ends otherwise. */
 const keyLost = Effect.fnUntraced(function* (
@@ -227,10 +232,13 @@ const keyLost = Effect.fnUntraced(function* (
 
 /** Deletes the own key; the session's lease stays. */
 const leave = ({ etcd, key, session: { leaseId } }: Contender): Effect.Effect<void> =>
-  retrying(etcd.txn({
-    compare: [{ key, target: "lease", result: "equal", value: leaseId }],
-    then: [{ _tag: "DeleteRange", request: { key } }]
-  })).pipe(
+  retrying(
+    etcd,
+    etcd.txn({
+      compare: [{ key, target: "lease", result: "equal", value: leaseId }],
+      then: [{ _tag: "DeleteRange", request: { key } }]
+    })
+  ).pipe(
     Effect.interruptible,
     Effect.timeoutOption(Session.releaseTimeout),
     Effect.flatMap(Option.match({
@@ -267,7 +275,7 @@ export interface Entry<E = never> {
 /** Applies `admit` to the first key of the line. */
 const checkFirst = <E>({ etcd, name }: Contender, { admit }: Entry<E>): Effect.Effect<void, E | EtcdError> =>
   admit === undefined ? Effect.void : Effect.flatMap(
-    retrying(etcd.range({ ...prefix(`${name}/`), limit: 1, sort: { target: "create", order: "ascend" } })),
+    retrying(etcd, etcd.range({ ...prefix(`${name}/`), limit: 1, sort: { target: "create", order: "ascend" } })),
     ({ kvs: [first] }) => first === undefined ? Effect.void : admit(first.value)
   )
 

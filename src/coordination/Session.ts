@@ -110,7 +110,7 @@ export const open: (ttl: Ttl.Ttl) => Effect.Effect<Session, EtcdError, Etcd | Sc
     const lease = yield* Lease.make(etcd, new Timers(context), context).open({
       ttl,
       releaseTimeout,
-      retry: Backoff.standard
+      retry: Backoff.untilBack(Backoff.standard, etcd.recovered)
     })
     const lost = yield* Deferred.make<EtcdError>()
     const margin = Math.min(ttl.seconds * 100, maxMarginMillis)

@@ -211,7 +211,7 @@ const startAt = (
   { retry }: Pick<FollowOptions, "retry">
 ): Effect.Effect<bigint, EtcdError> =>
   etcd.range({ ...range, countOnly: true }).pipe(
-    Effect.retry({ schedule: retry, while: ({ retryable }) => retryable }),
+    Effect.retry(Backoff.untilBack(retry, etcd.recovered)),
     Effect.map(({ header: { revision } }) => revision < first - 1n ? revision : first - 1n)
   )
 

@@ -304,6 +304,24 @@ describe("Lock", () => {
       assert.ok(holder.held() !== undefined)
     }).pipe(withDraw(1)))
 
+  for (const fault of ["leaseGrant", "txn", "range"] as const) {
+    verify(
+      `Lock.acquire continues as soon as etcd is back if ${fault} failed before (D12)`,
+      () =>
+        Effect.gen(function* () {
+          const { client } = yield* stage
+          const one = yield* client
+          yield* one.faults.set([{ method: fault, fault: FaultyEtcd.unavailable }])
+          const holder = yield* hold(one, Lock.acquire(name))
+          yield* elapse("10 minutes")
+          assert.equal(holder.held(), undefined)
+          yield* one.faults.clear
+          yield* settle
+          assert.ok(holder.held() !== undefined)
+        }).pipe(withDraw(1))
+    )
+  }
+
   verify("a lost answer of the Txn that enters the line does not make a second place", () =>
     Effect.gen(function* () {
       const { client, operator } = yield* stage

@@ -91,6 +91,18 @@ describe("Kv.watch", () => {
       assert.deepEqual(seen.map(show), ["Listed a=1"])
     }))
 
+  verify("Kv.watch from a revision starts as soon as etcd is back (D12)", () =>
+    Effect.gen(function* () {
+      const { faults, other, watched } = yield* setUp
+      yield* other(Kv.put("a", "1"))
+      yield* faults.outage
+      const { seen } = yield* watched(all, { revision: 2n })
+      yield* elapse("1 hour")
+      yield* faults.clear
+      yield* settle
+      assert.deepEqual(seen.map(show), ["a=1 @2"])
+    }).pipe(withDraw(1)))
+
   verify("Kv.watch relists if history was compacted during an outage", () =>
     Effect.gen(function* () {
       const { compact, faults, other, watched } = yield* setUp
