@@ -5,7 +5,7 @@
  */
 import { Effect, Option } from "effect"
 import type { Etcd } from "../etcd/Etcd.ts"
-import type { EtcdError } from "../etcd/EtcdError.ts"
+import { EtcdError, Unavailable } from "../etcd/EtcdError.ts"
 import { prefix as prefixRange } from "../etcd/KeyRange.ts"
 import type { Compare, KeyValue, RequestOp, TxnRequest, TxnResponse } from "../etcd/messages/kv.ts"
 import type { LeaseId } from "../etcd/messages/lease.ts"
@@ -54,7 +54,7 @@ export class Membership {
    * the lowest free number from 1 on.
    */
   register(address: string, runner: string, healthy: boolean): Effect.Effect<number, EtcdError> {
-    const attempt = this.#lease.use((lease) =>
+    return this.#lease.use((lease) =>
       Effect.gen({ self: this }, function* () {
         const { kvs } = yield* rangeAll(this.#etcd, prefixRange(this.#keys.machines))
         const candidates = candidatesOf(kvs, this.#keys.machines, address, lease)
@@ -63,16 +63,11 @@ export class Membership {
           { _tag: "Put", request: { key: this.#keys.runner(address), value: encodeRunner({ runner, healthy }), lease } }
         ]
         const number = claimed(candidates, yield* this.#etcd.txn(claim(candidates, writes)))
-        if (number === undefined) return undefined
+        if (number === undefined) return yield* conflict(this.#keys.machines)
         this.#registered = { address, lease }
         this.#isReplaced = false
         return number
       })
-    )
-    // Other processes took all candidates in between.
-    return Effect.flatMap(
-      attempt,
-      (number) => number === undefined ? this.register(address, runner, healthy) : Effect.succeed(number)
     )
   }
 
@@ -98,7 +93,7 @@ export class Membership {
           request: { key, value: encodeRunner({ ...value, healthy }), ignoreLease: true }
         }]
       })
-      if (!succeeded) yield* this.setHealth(address, healthy)
+      if (!succeeded) return yield* conflict(key)
     })
   }
 
@@ -127,6 +122,10 @@ export class Membership {
   }
 }
 
+/** Other processes wrote in between. The storage repeats the operation, with a backoff. */
+const conflict = (key: string): EtcdError =>
+  new EtcdError({ reason: new Unavailable({ detail: "other processes wrote it in between" }), method: "txn", key })
+
 /** A machine id that a runner may take, and the conditions under which it does. */
 interface Candidate {
   readonly number: number
@@ -143,15 +142,18 @@ const candidatesOf = (
   address: string,
   lease: LeaseId
 ): ReadonlyArray<Candidate> => {
-  const numberOf = ({ key }: KeyValue) => Number(textOf(key).slice(prefix.length))
-  const own = machines.find((kv) => kv.lease === lease) ?? machines.find(({ value }) => textOf(value) === address)
-  if (own !== undefined) {
-    return [{
-      number: numberOf(own),
-      compare: [{ key: own.key, target: "mod", result: "equal", value: own.modRevision }]
-    }]
+  const taken = new Map<number, KeyValue>()
+  for (const kv of machines) {
+    const name = textOf(kv.key).slice(prefix.length)
+    // A key that another program wrote there is no machine id.
+    if (/^[1-9]\d{0,14}$/.test(name)) taken.set(Number(name), kv)
   }
-  const taken = new Set(machines.map(numberOf))
+  const ids = [...taken]
+  const own = ids.find(([, kv]) => kv.lease === lease) ?? ids.find(([, { value }]) => textOf(value) === address)
+  if (own !== undefined) {
+    const [number, { key, modRevision }] = own
+    return [{ number, compare: [{ key, target: "mod", result: "equal", value: modRevision }] }]
+  }
   // An attempt that etcd applies after its repetition must not take a second id.
   const hasNone: Compare = { ...prefixRange(prefix), target: "lease", result: "notEqual", value: lease }
   const candidates: Array<Candidate> = []

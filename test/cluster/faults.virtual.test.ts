@@ -268,6 +268,42 @@ describe("EtcdRunnerStorage under faults", () => {
       })
   )
 
+  verify("EtcdRunnerStorage.register ignores keys that are not machine ids", () =>
+    Effect.gen(function* () {
+      const operator = yield* EtcdMemory.make()
+      for (const name of ["", "abc", "-5", "2.5", "0", "0x10", "1e400", "99999999999999999999"]) {
+        yield* operator.put({ key: `/c/machines/${name}`, value: "localhost:1" })
+      }
+      const one = yield* runnerOn(operator, "/c/", 1)
+      assert.equal(yield* one.register, 1)
+    }))
+
+  verify(
+    "EtcdRunnerStorage repeats a write under a backoff while other processes are always faster",
+    () =>
+      Effect.gen(function* () {
+        const operator = yield* EtcdMemory.make()
+        const { etcd, faults } = yield* FaultyEtcd.make(operator)
+        const one = yield* runnerOn(etcd, "/c/", 1)
+        yield* one.register
+        const before = (yield* faults.calls("txn")).length
+        const write = FaultyEtcd.meanwhile((etcd, { key = "" }) =>
+          Effect.gen(function* () {
+            const { kvs: [kv] } = yield* etcd.range({ key })
+            if (kv !== undefined) yield* etcd.put({ key, value: kv.value, ignoreLease: true })
+          })
+        )
+        yield* faults.set([{ method: "txn", fault: write }])
+        for (const operation of [one.register, one.storage.setRunnerHealth(one.address, false)]) {
+          const started = yield* start(operation)
+          yield* elapse("3 seconds")
+          assert.equal(started.exit()?._tag, "Failure")
+        }
+        const { length } = yield* faults.calls("txn")
+        assert.ok(length - before > 2 && length - before < 100, `${length - before} transactions in 6 s`)
+      })
+  )
+
   verify(
     "EtcdRunnerStorage logs once that another process has registered with the address",
     (log) =>
