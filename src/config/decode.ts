@@ -17,13 +17,16 @@ import { InvalidConfig } from "./ConfigRefError.ts"
  */
 export type ConfigSchema<A> = Schema.Codec<A, unknown>
 
+/** The formats of values. */
+export const configFormats = ["json", "yaml", "toml", "text"] as const
+
 /**
  * The syntax of a value. With `text` the schema receives the text unchanged.
  *
  * @since 0.1.0
  * @category models
  */
-export type ConfigFormat = "json" | "yaml" | "toml" | "text"
+export type ConfigFormat = typeof configFormats[number]
 
 const utf8 = new TextDecoder("utf-8", { fatal: true })
 const issuesOf = SchemaIssue.makeFormatterStandardSchemaV1()

@@ -12,10 +12,10 @@ import type { Followed } from "../etcd/follow.ts"
 import { Freshness } from "../etcd/Freshness.ts"
 import { Latest } from "../internal/Latest.ts"
 import { logWarning } from "../internal/log.ts"
-import type { InvalidOption } from "../internal/options.ts"
+import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { type ConfigRefError, ConfigRefused } from "./ConfigRefError.ts"
 import type { ConfigState } from "./ConfigState.ts"
-import { type ConfigFormat, type ConfigSchema, decoderOf } from "./decode.ts"
+import { type ConfigFormat, configFormats, type ConfigSchema, decoderOf } from "./decode.ts"
 import { followScoped, settingsOf, type WatchOptions } from "./settings.ts"
 
 /**
@@ -53,7 +53,10 @@ export const followKey = Effect.fnUntraced(function* <A>(
   options: Options
 ): Effect.fn.Return<FollowedKey<A>, InvalidOption, Etcd | Scope.Scope> {
   const settings = yield* Effect.fromResult(settingsOf(of, ["key", key], options))
-  const decode = yield* decoderOf(key, schema, options.format ?? "json")
+  const format = yield* Effect.fromResult(
+    checkOptions(of, (check) => check.oneOf<ConfigFormat>("format", options.format ?? "json", configFormats))
+  )
+  const decode = yield* decoderOf(key, schema, format)
   const etcd = yield* Etcd
   yield* Metric.update(rejectedValues, 0)
   const keyBytes = toBytes(key)

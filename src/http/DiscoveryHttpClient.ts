@@ -33,7 +33,7 @@ import {
 import { clientPlan } from "../balancing/client/options.ts"
 import { Balancer, ServiceClient } from "../balancing/mod.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
-import { checkName } from "../registry/discovery/Discovery.ts"
+import { checkName, checkSettings } from "../registry/discovery/Discovery.ts"
 import type * as Registry from "../registry/Registry.ts"
 import type * as Service from "../registry/model/Service.ts"
 import { type Base, baseOf } from "./base.ts"
@@ -154,6 +154,7 @@ export const make = <R, S extends Service.ServiceLike = string>(
     // Invalid options fail here, not at the first request.
     const idle = yield* Effect.fromResult(checkOptions("DiscoveryHttpClient.make", (check) => {
       for (const service of hosts.services) checkName(check, service)
+      if (rest.discover !== undefined) checkSettings(check, check.object("discover", rest.discover))
       return check.duration("idleTimeToLive", idleTimeToLive, { infinite: true })
     }))
     yield* Effect.fromResult(clientPlan("DiscoveryHttpClient.make", rest))

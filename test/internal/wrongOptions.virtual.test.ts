@@ -2,14 +2,14 @@
  * Invalid values for the options of every entry point. Each must fail with an `InvalidOption` that names the option.
  */
 import { Cause, Duration, Effect, Exit, Layer, ManagedRuntime, Schema, Stream } from "effect"
-import { FetchHttpClient } from "effect/http"
+import { FetchHttpClient, HttpClient } from "effect/http"
 import assert from "node:assert/strict"
 import { discover, discoverAll, discoverChanges, getInstances, registerService, Registry, Service } from "../../mod.ts"
 import { Balancer, ServiceClient } from "../../src/balancing/mod.ts"
 import { ConfigRef } from "../../src/config/mod.ts"
 import { Barrier, DistributedSemaphore, Election, Lock, Session } from "../../src/coordination/mod.ts"
 import { EtcdGrpc, EtcdMemory } from "../../src/etcd/mod.ts"
-import { makeFetch } from "../../src/http/mod.ts"
+import { DiscoveryHttpClient, makeFetch } from "../../src/http/mod.ts"
 import { Kv, Lease } from "../../src/kv/mod.ts"
 import { connect } from "../../src/promise/mod.ts"
 import { describe, effect } from "../harness/it.ts"
@@ -49,6 +49,16 @@ const durations: ReadonlyArray<readonly [name: string, call: Call, options: Read
   ["Kv.watch", (option) => first(Kv.watch("k", option)), ["progressEvery", "progressTimeout"]],
   ["ServiceClient.make", client, ["connectTimeout", "closeTimeout", "discoveryTimeout"]],
   ["ServiceClient.make", client, ["timeout", "attemptTimeout", "waitFor"], true],
+  [
+    "ServiceClient.make with discover",
+    (option) => client({ discover: option }),
+    ["progressEvery", "progressTimeout", "reconcileEvery"]
+  ],
+  [
+    "DiscoveryHttpClient.make with discover",
+    (option) => Effect.flatMap(HttpClient.HttpClient, (http) => DiscoveryHttpClient.make(http, { discover: option })),
+    ["progressEvery", "progressTimeout", "reconcileEvery"]
+  ],
   [
     "Balancer.peakEwma",
     (option) => Effect.fromResult(Balancer.make(Balancer.peakEwma(option))),
@@ -113,12 +123,17 @@ const others: ReadonlyArray<
   ["Barrier.make", ({ name }) => Barrier.make(name), { name: [null, 5, "", "\ud800"] }],
   ["Kv.watch", (option) => first(Kv.watch("k", option)), { retry: [3], revision: [7, 0n, -1n, Number.NaN] }],
   ["Lease.make", (option) => Lease.make("10 seconds", option), { retry: [3] }],
-  ["ConfigRef.make", (option) => ConfigRef.make("/c", Schema.String, option), { retry: [3] }],
+  ["ConfigRef.make", (option) => ConfigRef.make("/c", Schema.String, option), {
+    retry: [3],
+    format: [5, "xml", "toString"]
+  }],
   ["ServiceClient.make", client, {
     connect: [5, Effect.succeed(1)],
     strategy: [5, {}, "roundRobin"],
     backoff: [3],
     connectBackoff: [3],
+    connectKey: [5],
+    discover: [null, 5],
     retryable: [true],
     isFailure: [true],
     hedge: [null, 5, { after: "0.9" }, { after: 1 }],

@@ -24,7 +24,7 @@
 import { Cause, Effect, FiberSet, Result, Scope, Stream } from "effect"
 import * as Backoff from "../../etcd/Backoff.ts"
 import { checkOptions, type InvalidOption } from "../../internal/options.ts"
-import { checkName, type DiscoveryError } from "../../registry/discovery/Discovery.ts"
+import { checkName, checkSettings, type DiscoveryError } from "../../registry/discovery/Discovery.ts"
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
 import * as Service from "../../registry/model/Service.ts"
 import * as Registry from "../../registry/Registry.ts"
@@ -135,6 +135,7 @@ export const make = <A, E, R, M = Readonly<Record<string, string>>>(
     const name = yield* Effect.fromResult(checkOptions("ServiceClient.make", (check) => {
       check.callback("connect", options.connect)
       if (options.connectKey !== undefined) check.callback("connectKey", options.connectKey)
+      if (options.discover !== undefined) checkSettings(check, check.object("discover", options.discover))
       return checkName(check, service)
     }))
     const plan = yield* Effect.fromResult(clientPlan("ServiceClient.make", options))
