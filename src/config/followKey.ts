@@ -10,6 +10,7 @@ import type { KeyValue } from "../etcd/messages/kv.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import type { Followed } from "../etcd/follow.ts"
 import { Freshness } from "../etcd/Freshness.ts"
+import { withJson } from "../internal/json.ts"
 import { Latest } from "../internal/Latest.ts"
 import { logWarning } from "../internal/log.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
@@ -115,7 +116,7 @@ export const followKey = Effect.fnUntraced(function* <A>(
     const freshness = stale === undefined ?
       Freshness.Live() :
       Freshness.Stale({ since: yield* Clock.currentTimeMillis, cause: stale })
-    state = { ...state, freshness }
+    state = withJson({ ...state, freshness })
     states.set(state)
   })
 

@@ -47,6 +47,7 @@ import { after } from "../etcd/KeyRange.ts"
 import { rangeAll } from "../etcd/rangeAll.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
+import { withJson } from "../internal/json.ts"
 import * as Compare from "./Compare.ts"
 import { type Entry, type Listing, readListingInSlices } from "./Entry.ts"
 import { codecFor, type InvalidValue, type KeyLike, type PrefixLike, toPrefix, type ValueOf } from "./Key.ts"
@@ -310,7 +311,7 @@ export const compareAndSet = <K extends KeyLike>(
     })),
     (result) =>
       result.succeeded ?
-        { succeeded: true, revision: result.revision } :
+        withJson({ succeeded: true, revision: result.revision }) :
         { succeeded: false, current: result.results[0] }
   )
 

@@ -37,6 +37,7 @@
 import { Result } from "effect"
 import type { RequestOp, ResponseOp, TxnRequest } from "../etcd/messages/kv.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { withJson } from "../internal/json.ts"
 import type { Comparison } from "./Compare.ts"
 import type { Op } from "./Op.ts"
 import { unexpectedResponse } from "./requests.ts"
@@ -118,7 +119,7 @@ export const make = <E = never, const Then extends Ops = readonly [], const Else
       const { responses, succeeded } = response.response
       return Result.map(
         results(succeeded ? thenOps : elseOps, responses, revision),
-        (results) => ({ succeeded, revision, results }) as TxnResult<Then, Else>
+        (results) => withJson({ succeeded, revision, results }) as TxnResult<Then, Else>
       )
     }
   }

@@ -1,6 +1,7 @@
 import { Effect, Option, Result, type Schedule } from "effect"
 import type { Etcd } from "../etcd/Etcd.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
+import { withJson } from "../internal/json.ts"
 import * as Compare from "./Compare.ts"
 import { retryConflicts, type UpdateConflict } from "./conflict.ts"
 import type { Entry } from "./Entry.ts"
@@ -97,7 +98,7 @@ export const updateEffect = <K extends KeyLike, E, R>(
     }))
     if (!succeeded) return Result.fail(name)
     const createRevision = seen.createRevision === 0n ? revision : seen.createRevision
-    return Result.succeed({ key: name, value, revision, createRevision, version: seen.version + 1n, lease })
+    return Result.succeed(withJson({ key: name, value, revision, createRevision, version: seen.version + 1n, lease }))
   })
   return retryConflicts(attempt, retry)
 }

@@ -25,7 +25,7 @@ import {
   Session
 } from "../../src/coordination/mod.ts"
 import { EtcdMemory } from "../../src/etcd/mod.ts"
-import { Kv, Lease } from "../../src/kv/mod.ts"
+import { Kv, Lease, Op, Txn } from "../../src/kv/mod.ts"
 import { ClientError, connect } from "../../src/promise/mod.ts"
 import { describe, effect, live } from "../harness/it.ts"
 
@@ -73,8 +73,13 @@ describe("values and errors as text", () => {
         assert.equal(Object(jsonOf(session)).leaseId, String(session.leaseId))
         jsonOf(yield* DistributedSemaphore.make("/s", { permits: 2 }))
         jsonOf(yield* Barrier.make("/b"))
+        assert.equal(Object(yield* json(Kv.update("/k", () => "w"))).lease, "0")
+        assert.equal(typeof Object(yield* json(Kv.txn(Txn.make({ then: [Op.put("/k", "x")] })))).revision, "string")
+        assert.equal(typeof Object(yield* json(Kv.compareAndSet("/new", { revision: 0n }, "x"))).revision, "string")
         yield* Kv.put("/c", '"x"')
-        jsonOf(yield* ConfigRef.make("/c", Schema.String))
+        const config = yield* ConfigRef.make("/c", Schema.String)
+        jsonOf(config)
+        assert.equal(typeof Object(yield* json(config.get)).revision, "string")
       }).pipe(Effect.provide(EtcdMemory.layer()))
   )
 
