@@ -35,10 +35,20 @@ const headersOf = ({ rawHeaders }: IncomingMessage): Headers => {
   return headers
 }
 
-const bodyOf = (incoming: IncomingMessage): RequestInit =>
-  incoming.method === "GET" || incoming.method === "HEAD" ?
-    {} :
-    { body: Readable.toWeb(incoming) as unknown as ReadableStream<Uint8Array>, duplex: "half" } as RequestInit
+/** A body that reads nothing until it is read: Node discards the body of a request only if nobody has begun to read it. */
+const bodyOf = (incoming: IncomingMessage): RequestInit => {
+  if (incoming.method === "GET" || incoming.method === "HEAD") return {}
+  const chunks: AsyncIterator<Uint8Array> = incoming[Symbol.asyncIterator]()
+  const body = new ReadableStream<Uint8Array>({
+    pull: async (controller) => {
+      const { done, value } = await chunks.next()
+      if (done === true) controller.close()
+      else controller.enqueue(value)
+    },
+    cancel: async () => void await chunks.return?.()
+  }, { highWaterMark: 0 })
+  return { body, duplex: "half" } as RequestInit
+}
 
 const respond = async (handler: WebHandler, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
   const url = urlOf(incoming)

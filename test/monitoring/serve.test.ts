@@ -1,6 +1,7 @@
 import { Context, Effect, Layer, Scope } from "effect"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import assert from "node:assert/strict"
+import { createServer } from "node:http"
 import net from "node:net"
 import process from "node:process"
 import { registerService, Registry } from "../../mod.ts"
@@ -140,6 +141,32 @@ describe("Monitoring on a server", () => {
         yield* Scope.close(scope, yield* Effect.exit(Effect.void))
         yield* Effect.flip(get(`${base}/livez`))
         yield* Monitoring.serve(handler, { port })
+      })
+  )
+
+  // A body that was begun and not read to its end blocks its connection on Node.
+  live(
+    "Monitoring.nodeListener does not read the body of a request before the handler does",
+    () =>
+      Effect.gen(function* () {
+        const seen: Array<unknown> = []
+        const server = createServer((incoming, outgoing) =>
+          Monitoring.nodeListener(async (request) => {
+            await new Promise((resolve) => setImmediate(resolve))
+            seen.push(incoming.readableDidRead, request.url.endsWith("/read") && await request.text())
+            return new Response("done")
+          })(incoming, outgoing)
+        )
+        yield* Effect.acquireRelease(
+          Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
+          () => Effect.sync(() => server.close())
+        )
+        const base = `http://127.0.0.1:${(server.address() as net.AddressInfo).port}`
+        for (const path of ["/unread", "/read"]) {
+          const response = yield* get(base + path, { method: "POST", body: "body", headers: { connection: "close" } })
+          assert.equal(response.text, "done")
+        }
+        assert.deepEqual(seen, [false, false, false, "body"])
       })
   )
 })
