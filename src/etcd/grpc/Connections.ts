@@ -74,7 +74,7 @@ export class Connections {
     return !this.#isClosed && connection?.channel.isReady === true ? Effect.succeed(connection) : this.#connect()
   })
 
-  /** For probing: the first connection to another endpoint, or a new one to the only endpoint. */
+  /** For probing: the connection to each endpoint. Connects to those without one. */
   readonly each: Effect.Effect<ReadonlyArray<Effect.Effect<Connection, Failure>>> = Effect.sync(() =>
     this.#endpoints.map((endpoint) =>
       Effect.suspend(() =>
@@ -181,10 +181,19 @@ export class Connections {
   })
 
   #connectTo(endpoint: Endpoint, timeoutMillis: number): Effect.Effect<Connection, Failure> {
-    return Effect.map(this.#dial(endpoint, timeoutMillis), (connection) => {
-      if (this.#isClosed || !this.#endpoints.includes(endpoint)) connection.channel.abort()
-      endpoint.connection?.channel.retire()
-      return endpoint.connection = connection
+    return Effect.suspend(() => {
+      const before = endpoint.connection
+      return Effect.map(this.#dial(endpoint, timeoutMillis), (connection) => {
+        const { connection: current } = endpoint
+        // A probe and a call may connect at the same time. A call may be about to begin on the first connection.
+        if (current !== before && current?.channel.isReady === true) {
+          connection.channel.abort()
+          return current
+        }
+        if (this.#isClosed || !this.#endpoints.includes(endpoint)) connection.channel.abort()
+        current?.channel.retire()
+        return endpoint.connection = connection
+      })
     })
   }
 
