@@ -15,7 +15,7 @@
  *
  * @module
  */
-import { Clock, Duration, Effect, Fiber, Option, Pull, Random, type Schedule, type Scope, Stream } from "effect"
+import { Channel, Clock, Duration, Effect, Fiber, Option, Pull, Random, type Schedule, type Scope } from "effect"
 import { lasting } from "../internal/lasting.ts"
 import { Slice } from "../internal/time/slices.ts"
 import { Steps } from "../internal/time/Steps.ts"
@@ -139,19 +139,21 @@ export const follow = Effect.fnUntraced(function* (
   })
 
   const watch = Effect.fnUntraced(function* (startRevision: bigint): Effect.fn.Return<never, EtcdError, Scope.Scope> {
-    const pull = yield* Stream.toPull(etcd.watch({
+    const responses = etcd.watch({
       ...options.range,
       startRevision,
       prevKv: options.prevKv ?? false,
       progressEvery: options.progressEvery,
       progressTimeout: options.progressTimeout
-    }))
+    })
+    // Unlike `Stream.toPull`, without a semaphore around each pull: this loop is the only reader.
+    const pull = yield* Channel.toPullScoped(responses.channel, yield* Effect.scope)
     const receive = Pull.catchDone(pull, () => Effect.fail(endedWatch))
     while (true) {
       const isCatchingUp = state._tag === "Interrupted" && state.isOpen
-      const responses = yield* isCatchingUp ? receiveInGrace(receive) : receive
+      const received = yield* isCatchingUp ? receiveInGrace(receive) : receive
       const slice = new Slice()
-      for (const response of responses) {
+      for (const response of received) {
         const rest = response._tag === "Created" ? takeCreated(response) : take(response)
         if (rest !== undefined) yield* rest
         else if (slice.isOver()) yield* Effect.yieldNow
