@@ -81,8 +81,7 @@ describe("admin of a cluster", () => {
           )
           assert.equal(read.count, 1n)
         }).pipe(connected({ endpoints: [...cluster.endpoints].reverse() }))
-      }),
-    { timeout: 120_000 }
+      })
   )
 
   live(
@@ -122,7 +121,6 @@ describe("admin of a cluster", () => {
           )
           assert.equal(new Set(hashes.map(({ hash }) => hash)).size, 1)
         }).pipe(connected({ endpoints: cluster.endpoints, requestTimeout: "10 seconds" }))
-      }),
-    { timeout: 120_000 }
+      })
   )
 })

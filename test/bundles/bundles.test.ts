@@ -213,8 +213,7 @@ if (current === "node") {
             // Lines of the log begin with a time.
             const lines = (yield* program.stdout).split("\n").filter((line) => !line.startsWith("["))
             assert.deepEqual(lines, ["/services/orders/a 1", `1 ${server.version} 0`, "closed", ""])
-          }),
-        { timeout: 180_000 }
+          })
       )
     }
   })

@@ -122,8 +122,7 @@ describe("Effect Cluster on EtcdRunnerStorage", () => {
         const { violations, writers } = yield* verdict
         assert.deepEqual(violations, [])
         assert.equal(Object.keys(writers).length, settings.shardsPerGroup)
-      }),
-    { timeout: 150_000 }
+      })
   )
 
   live(
@@ -154,8 +153,7 @@ describe("Effect Cluster on EtcdRunnerStorage", () => {
         yield* Effect.forEach(cluster.members, (member) => member.healthy, { concurrency: 3 })
         yield* settled(1, 2, 3)
         assert.deepEqual((yield* verdict).violations, [])
-      }),
-    { timeout: 150_000 }
+      })
   )
 
   live(
@@ -178,8 +176,7 @@ describe("Effect Cluster on EtcdRunnerStorage", () => {
         yield* proxy.heal
         yield* settled(1, 2, 3)
         assert.deepEqual((yield* verdict).violations, [])
-      }),
-    { timeout: 150_000 }
+      })
   )
 
   live(
@@ -198,8 +195,7 @@ describe("Effect Cluster on EtcdRunnerStorage", () => {
         yield* some(stops)
         yield* settled(1, 2, 3)
         assert.deepEqual((yield* verdict).violations, [])
-      }),
-    { timeout: 150_000 }
+      })
   )
 
   live(
@@ -216,7 +212,6 @@ describe("Effect Cluster on EtcdRunnerStorage", () => {
         yield* pause(refresh)
         const { violations } = yield* verdict
         assert.match(violations[0] ?? "none", /localhost:1 wrote for default:\d+ of localhost:2/)
-      }),
-    { timeout: 150_000 }
+      })
   )
 })

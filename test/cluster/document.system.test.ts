@@ -59,7 +59,6 @@ describe("docs/cluster.md", () => {
         for (const program of others) yield* program.signal("SIGTERM")
         for (const program of others) assert.deepEqual(yield* program.exit, { code: 0, signal: null })
         assert.equal(yield* etcdctl(etcd, "get", "--prefix", "/effect/cluster/", "--keys-only"), "")
-      }),
-    { timeout: 120_000 }
+      })
   )
 })

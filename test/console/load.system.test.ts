@@ -134,6 +134,6 @@ describe("console under load", () => {
           console.log(`200 open pages without changes: ${idleShare.toFixed(1)} % of a core`)
         }).pipe(Effect.provide(EtcdGrpc.layer({ endpoints: [server.endpoint] })))
       }),
-    { skip, timeout: 170_000 }
+    { skip }
   )
 })

@@ -111,7 +111,6 @@ describe("examples/deploy on this machine", () => {
         assert.equal(yield* get(`${base}/livez`), "live\n")
         assert.deepEqual(yield* program.exit, { code: 0, signal: null })
         assert.equal(asRoot("get", "--prefix", "/services/", "--keys-only"), "")
-      }),
-    { timeout: 90_000 }
+      })
   )
 })

@@ -44,7 +44,6 @@ describe("chaos", () => {
         ], { concurrency: 2 })
         assert.equal(explain(library), "", `seed ${seed}`)
         assert.ok(brokenBy(naive).includes("back"), brokenBy(naive).join())
-      }),
-    { timeout: 110_000 }
+      })
   )
 })

@@ -105,7 +105,6 @@ describe("draining under load", () => {
         for (const { calls } of consumers) assert.deepEqual(calls.failures, [])
       }).pipe(
         Effect.provide(FetchHttpClient.layer)
-      ),
-    { timeout: 120_000 }
+      )
   )
 })

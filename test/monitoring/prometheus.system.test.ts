@@ -151,8 +151,7 @@ describe("Prometheus", () => {
           Effect.scoped,
           Effect.provide(Registry.layerEtcd({ endpoints: [etcd.endpoint], releaseTimeout: "500 millis" }))
         )
-      }),
-    { timeout: 180_000 }
+      })
   )
 
   live("the alert rules are valid, and each fires in its test of promtool", () =>

@@ -82,8 +82,7 @@ eachSharedEtcd((etcd) => {
           process.kill(pid, "SIGKILL")
           assert.deepEqual(yield* program.exit, { code: 137, signal: null })
           assert.equal(yield* keys(etcd(), "killed"), "")
-        }),
-      { timeout: 120_000 }
+        })
     )
 
     live(

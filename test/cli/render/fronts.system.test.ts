@@ -206,8 +206,7 @@ http {
         assert.doesNotMatch(log, /\[emerg\]|\[alert\]|\[crit\]/)
         assert.doesNotMatch(yield* render.stderr, /^error/m)
         assert.match(yield* render.stderr, /omitted from "orders"/)
-      }),
-    { timeout: 120_000 }
+      })
   )
 
   live(
@@ -261,7 +260,6 @@ frontend main
         const log = yield* server.stderr
         assert.doesNotMatch(log, /\[ALERT\]/)
         assert.doesNotMatch(yield* render.stderr, /^error/m)
-      }),
-    { timeout: 120_000 }
+      })
   )
 })

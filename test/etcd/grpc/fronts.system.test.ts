@@ -117,6 +117,6 @@ for (const kind of kinds) {
             Effect.catchDefect((defect) => Effect.fail(new Error(`${title}: ${defect}`, { cause: defect })))
           )
         }
-      }), { timeout: 180_000 })
+      }))
   })
 }

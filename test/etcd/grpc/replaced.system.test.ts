@@ -63,8 +63,7 @@ describe("EtcdGrpc syncEvery", () => {
           assert.ok(!log.lines.some((line) => line.includes('lost "')), log.lines.join("\n"))
           yield* Fiber.interrupt(following)
         }).pipe(Effect.provide([Layer.succeedContext(registry), log.layer]))
-      }),
-    { timeout: 180_000 }
+      })
   )
 
   live(
