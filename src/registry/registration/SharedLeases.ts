@@ -133,7 +133,7 @@ export class SharedLeases {
     yield* Effect.addFinalizer((exit) => leave(exit, session))
     return {
       ...session,
-      // The last member to leave ends the lease.
+      // The last member to leave ends the lease. This only limits the rest of the release.
       release: (timeout) =>
         Effect.map(monotonicMillis, (now) => {
           leaveBy = now + Duration.toMillis(timeout)
