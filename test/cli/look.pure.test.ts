@@ -210,19 +210,24 @@ describe("command line: looking", () => {
   live("watch draws a table in place on a terminal, cut to its size", () =>
     Effect.gen(function* () {
       const { connect } = yield* populated
-      const screen = { ...terminal, columns: () => 40, rows: () => 6 }
-      const { stdout } = yield* started(["watch"], { connect, screen })
-      yield* eventually(Effect.suspend(() => stdout().endsWith("\u001b[J\n") ? Effect.void : Effect.fail("no frame")))
-      const frame = stdout().split("\u001b[H")[1] ?? ""
-      // deno-lint-ignore no-control-regex -- a terminal's own sequences
-      const lines = frame.replaceAll(/\u001b\[[\d;]*[A-Za-z]/g, "").split("\n")
-      assert.deepEqual(lines.slice(0, 5), [
+      const frameOf = Effect.fnUntraced(function* (rows: number) {
+        const screen = { ...terminal, columns: () => 40, rows: () => rows }
+        const { stdout } = yield* started(["watch"], { connect, screen })
+        yield* eventually(
+          Effect.suspend(() => stdout().endsWith("\u001b[J\n") ? Effect.void : Effect.fail("no frame"))
+        )
+        const frame = stdout().split("\u001b[H")[1] ?? ""
+        // deno-lint-ignore no-control-regex -- a terminal's own sequences
+        return frame.replaceAll(/\u001b\[[\d;]*[A-Za-z]/g, "").split("\n").slice(0, rows - 1)
+      })
+      assert.deepEqual(yield* frameOf(6), [
         "all services  revision 6",
         "SERVICE   ID                         ST…",
         "orders    a                          up …",
         "orders    b-long                     dr…",
         "… 3 more"
       ])
+      assert.equal((yield* frameOf(4)).at(-1), "… 5 more")
     }))
 
   live("changes prints what happened to each instance, as JSON lines when it is piped", () =>

@@ -27,11 +27,14 @@ const frameOf = (title: string, view: View, hasServices: boolean, screen: Screen
     styled("red", `stale since ${new Date(freshness.since).toISOString()}: ${freshness.cause.message}`)
   const options = { hasColour: screen.hasColour, columns: screen.columns() }
   const titles = hasServices ? ["SERVICE", ...header] : header
+  const rows = rowsOf(view, hasServices)
+  // Laying out a table takes time for each row, and a service may have thousands.
+  const fitting = rows.slice(0, screen.rows())
   const lines = [
     ...tableLines([], [[styled("bold", title), state]], options),
-    ...tableLines(titles, rowsOf(view, hasServices), options)
+    ...tableLines(titles, fitting, options)
   ]
-  const left = lines.length - (screen.rows() - 1)
+  const left = lines.length + rows.length - fitting.length - (screen.rows() - 1)
   const shown = left <= 0 ? lines : [...lines.slice(0, screen.rows() - 2), `… ${left + 1} more`]
   // Avoids flicker: moves to the top, clears each line to its end, then clears everything below.
   return `\u001b[H${shown.map((line) => `${line}\u001b[K\n`).join("")}\u001b[J`
