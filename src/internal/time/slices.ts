@@ -32,8 +32,11 @@ export const mapAtOnce = <A, B>(
   size: (item: A) => number
 ): ReadonlyArray<B> | undefined => {
   let total = 0
-  for (const item of items) total += Math.max(minSize, size(item))
-  return total < checkEvery ? items.map(map) : undefined
+  for (const item of items) {
+    total += Math.max(minSize, size(item))
+    if (total >= checkEvery) return undefined
+  }
+  return items.map(map)
 }
 
 /**

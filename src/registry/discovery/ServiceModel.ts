@@ -14,7 +14,7 @@ import type { Service } from "../model/Service.ts"
 import type { ReadSettings } from "./DiscoverOptions.ts"
 import type { Commit, KeysReport, Model, Prepared } from "./Model.ts"
 import * as Protection from "./Protection.ts"
-import { type Decoded, type Found, ServiceView } from "./ServiceView.ts"
+import { type Decoded, ServiceView } from "./ServiceView.ts"
 
 /** See the module's description. */
 export class ServiceModel<M> implements Model<InstanceSet<M>> {
@@ -46,11 +46,24 @@ export class ServiceModel<M> implements Model<InstanceSet<M>> {
   }
 
   prepare(report: KeysReport): Prepared {
-    const found = report._tag === "Listed" ? this.#view.fromList(report.kvs) : this.#view.fromEvents(report.events)
-    const decode = (key: Found) => this.#view.decode(key)
-    const toCommit = (decoded: ReadonlyArray<Decoded<M>>): Commit => (now) => this.#apply(decoded, now)
-    const decoded = mapAtOnce(found, decode, sizeOf)
-    return decoded === undefined ? Effect.map(mapInSlices(found, decode, sizeOf), toCommit) : toCommit(decoded)
+    const view = this.#view
+    if (report._tag === "Changed") return this.#prepare(report.events, (event) => view.decode(event), ({ kv }) => kv)
+    const missing = view.slots
+    return this.#prepare(report.kvs, (kv) => view.decodeListed(kv, missing), (kv) => kv, missing)
+  }
+
+  /** `missing` are the slots of the keys that are gone, once all items are decoded. */
+  #prepare<A>(
+    items: ReadonlyArray<A>,
+    decode: (item: A) => Decoded<M> | undefined,
+    kvOf: (item: A) => KeyValue,
+    missing: ReadonlySet<string> = new Set()
+  ): Prepared {
+    const sizeOf = (item: A) => kvOf(item).value.length
+    const toCommit = (decoded: ReadonlyArray<Decoded<M> | undefined>): Commit => (now) =>
+      this.#apply(decoded, missing, now)
+    const decoded = mapAtOnce(items, decode, sizeOf)
+    return decoded === undefined ? Effect.map(mapInSlices(items, decode, sizeOf), toCommit) : toCommit(decoded)
   }
 
   value(revision: bigint, freshness: Freshness): InstanceSet<M> {
@@ -73,8 +86,12 @@ export class ServiceModel<M> implements Model<InstanceSet<M>> {
     return this.#view.differences(kvs)
   }
 
-  #apply(decoded: ReadonlyArray<Decoded<M>>, now: number): ReadonlyArray<Rejected> {
-    const { ids, left, rejected } = this.#view.apply(decoded)
+  #apply(
+    decoded: ReadonlyArray<Decoded<M> | undefined>,
+    gone: ReadonlySet<string>,
+    now: number
+  ): ReadonlyArray<Rejected> {
+    const { ids, left, rejected } = this.#view.apply(decoded, gone)
     this.#changed = this.#changed.length === 0 ? [...ids] : this.#changed.concat(ids)
     this.#stepProtection(now, left)
     return rejected
@@ -94,5 +111,3 @@ export class ServiceModel<M> implements Model<InstanceSet<M>> {
     for (const id of Protection.held(this.#protection).keys()) this.#changed.push(id)
   }
 }
-
-const sizeOf = ({ kv }: Found): number => kv === undefined ? 0 : kv.value.length

@@ -19,17 +19,12 @@ import type { Service } from "../model/Service.ts"
 import type { ReadSettings } from "./DiscoverOptions.ts"
 import { SharedInstances } from "./SharedInstances.ts"
 
-/** A key that was written (`kv`) or is gone. */
-export interface Found {
-  /** The id in the key. For a key without a valid id, a text that is not a valid id. */
-  readonly slot: string
-  readonly kv: KeyValue | undefined
-}
-
 /** A key after `decode`. */
 export interface Decoded<M> {
+  /** The id in the key. For a key without a valid id, a text that is not a valid id. */
   readonly slot: string
-  readonly known: Known | undefined
+  /** Missing if the key is gone. */
+  readonly known?: Known
   readonly instance?: ServiceInstance<M>
   readonly rejected?: InstanceSet.Rejected
 }
@@ -80,23 +75,9 @@ export class ServiceView<M> {
     return HashMap.has(this.#instances, id)
   }
 
-  /** The keys that a list of all keys changes. */
-  fromList(kvs: ReadonlyArray<KeyValue>): ReadonlyArray<Found> {
-    const gone = new Set(this.#known.keys())
-    const found: Array<Found> = []
-    for (const kv of kvs) {
-      const slot = this.#slotOf(kv.key)
-      gone.delete(slot)
-      const known = this.#known.get(slot)
-      if (known === undefined || !isSameRevision(known, kv) || known.lease !== kv.lease) found.push({ slot, kv })
-    }
-    for (const slot of gone) found.push({ slot, kv: undefined })
-    return found
-  }
-
-  /** The keys that events change, in their order. */
-  fromEvents(events: ReadonlyArray<WatchEvent>): ReadonlyArray<Found> {
-    return events.map(({ kv, type }) => ({ slot: this.#slotOf(kv.key), kv: type === "put" ? kv : undefined }))
+  /** The slots of all keys. */
+  get slots(): Set<string> {
+    return new Set(this.#known.keys())
   }
 
   /** The keys whose revisions differ from a list without values. Such a list carries no leases on etcd 3.7. */
@@ -111,9 +92,22 @@ export class ServiceView<M> {
     return differing
   }
 
-  /** Decodes a key. Changes nothing. */
-  decode({ kv, slot }: Found): Decoded<M> {
-    if (kv === undefined) return { slot, known: undefined }
+  /** Decodes a key that has changed. Changes nothing. */
+  decode({ kv, type }: WatchEvent): Decoded<M> {
+    const slot = this.#slotOf(kv.key)
+    return type === "put" ? this.#decodeValue(slot, kv) : { slot }
+  }
+
+  /** Decodes a key of a list, and removes it from `missing`. `undefined` if it has not changed. Changes nothing else. */
+  decodeListed(kv: KeyValue, missing: Set<string>): Decoded<M> | undefined {
+    const slot = this.#slotOf(kv.key)
+    missing.delete(slot)
+    const known = this.#known.get(slot)
+    const isSame = known !== undefined && isSameRevision(known, kv) && known.lease === kv.lease
+    return isSame ? undefined : this.#decodeValue(slot, kv)
+  }
+
+  #decodeValue(slot: string, kv: KeyValue): Decoded<M> {
     const { createRevision, lease, modRevision } = kv
     const known = { createRevision, modRevision, lease }
     // The stack of a rejection would keep the whole response of etcd in memory.
@@ -123,13 +117,13 @@ export class ServiceView<M> {
       { slot, known, rejected: { key: keyText(kv.key), error: decoded.failure } }
   }
 
-  /** Applies decoded keys in order. */
-  apply(decoded: ReadonlyArray<Decoded<M>>): Delta<M> {
+  /** Applies decoded keys in order, then the slots of the keys that are gone. */
+  apply(decoded: ReadonlyArray<Decoded<M> | undefined>, gone: Iterable<string>): Delta<M> {
     const ids: Array<string> = []
     const left: Array<ServiceInstance<M>> = []
     const rejections: Array<InstanceSet.Rejected> = []
     this.#instances = HashMap.mutate(this.#instances, (instances) => {
-      for (const { instance, known, rejected, slot } of decoded) {
+      const applyKey = ({ instance, known, rejected, slot }: Decoded<M>) => {
         if (known === undefined) this.#known.delete(slot)
         else this.#known.set(slot, known)
         const to = instance === undefined ? undefined : this.#shared === undefined ? slot : instance.id
@@ -156,6 +150,8 @@ export class ServiceView<M> {
           this.#rejected = HashMap.remove(this.#rejected, slot)
         }
       }
+      for (const key of decoded) if (key !== undefined) applyKey(key)
+      for (const slot of gone) applyKey({ slot })
     })
     return { ids, left, rejected: rejections }
   }
