@@ -147,20 +147,13 @@ const shorten = (text: string): string => text.length <= maxDetailLength ? text 
 const explain = (error: Schema.SchemaError): string => shorten(error.message.replaceAll(/\s*\n\s*/g, " "))
 
 /**
- * Runs code of a codec or a schema, which may throw, be asynchronous, or overflow the stack on a deep value. Then the
- * result is a failure with the defect as its cause.
+ * The failure for what code of a codec or a schema throws. It may throw, be asynchronous, or overflow the stack on a deep
+ * value. The cause is the defect.
  */
-const attempt = <A>(
-  what: string,
-  run: () => Result.Result<A, InvalidInstance>
-): Result.Result<A, InvalidInstance> => {
-  try {
-    return run()
-  } catch (thrown) {
-    // Effect wraps what a schema throws.
-    const cause = thrown instanceof Error && Cause.isCause(thrown.cause) ? Cause.squash(thrown.cause) : thrown
-    return invalid(`${what} threw ${textOf(cause)}`, cause)
-  }
+const threw = (what: string, thrown: unknown): Result.Result<never, InvalidInstance> => {
+  // Effect wraps what a schema throws.
+  const cause = thrown instanceof Error && Cause.isCause(thrown.cause) ? Cause.squash(thrown.cause) : thrown
+  return invalid(`${what} threw ${textOf(cause)}`, cause)
 }
 
 const textOf = (cause: unknown): string => {
@@ -177,8 +170,8 @@ export const decode = <M>(
   name: string,
   id: string,
   value: Uint8Array
-): Result.Result<ServiceInstance<M>, InvalidInstance> =>
-  attempt("the codec", () => {
+): Result.Result<ServiceInstance<M>, InvalidInstance> => {
+  try {
     const decoded = codec.decode(name, id, value)
     if (!isResult(decoded)) return invalid("the codec returned no Result")
     if (Result.isFailure(decoded)) return Result.fail(asInvalid(decoded.failure))
@@ -190,16 +183,25 @@ export const decode = <M>(
     return instance.id === id || codec.layout?.idFromValue === true ?
       decoded :
       invalid("the codec returned an instance with another id")
-  })
+  } catch (thrown) {
+    return threw("the codec", thrown)
+  }
+}
 
 /** `codec.encode`. What it throws, and what is not bytes, is a failure. */
-export const encode = <M>(codec: Codec<M>, instance: ServiceInstance<M>): Result.Result<Uint8Array, InvalidInstance> =>
-  attempt("the codec", () => {
+export const encode = <M>(
+  codec: Codec<M>,
+  instance: ServiceInstance<M>
+): Result.Result<Uint8Array, InvalidInstance> => {
+  try {
     const encoded = codec.encode(instance)
     if (!isResult(encoded)) return invalid("the codec returned no Result")
     if (Result.isFailure(encoded)) return Result.fail(asInvalid(encoded.failure))
     return encoded.success instanceof Uint8Array ? encoded : invalid("the codec returned no bytes")
-  })
+  } catch (thrown) {
+    return threw("the codec", thrown)
+  }
+}
 
 // A codec is code of the user, which its type describes but does not check.
 
@@ -215,8 +217,8 @@ const isInstance = (found: unknown): boolean =>
   typeof found["weight"] === "number" && statuses.includes(found["status"]) && Array.isArray(found["endpoints"]) &&
   found["endpoints"].every((endpoint) => typeof endpoint === "string")
 
-const invalidMetadata = (cause: Schema.SchemaError): InvalidInstance =>
-  new InvalidInstance({ detail: `metadata: ${explain(cause)}`, cause })
+const invalidMetadata = (cause: Schema.SchemaError): Result.Result<never, InvalidInstance> =>
+  invalid(`metadata: ${explain(cause)}`, cause)
 
 type DecodedMetadata<M> = Result.Result<M, Schema.SchemaError>
 
@@ -235,21 +237,23 @@ const make = <M>(metadata: MetadataSchema<M>, decodeMetadata: (found: unknown) =
   return {
     members: { status: ["status"], weight: { path: ["weight"], toJson: (weight) => weight } },
     encode: (instance) => {
-      const encoded = attempt(
-        "the schema of the metadata",
-        () => Result.mapError(encodeMetadata(instance.metadata), invalidMetadata)
-      )
-      if (Result.isFailure(encoded)) return Result.fail(encoded.failure)
-      return Result.succeed(encoder.encode(JSON.stringify({
-        id: instance.id,
-        name: instance.name,
-        version: instance.version,
-        metadata: encoded.success,
-        endpoints: instance.endpoints,
-        weight: instance.weight,
-        zone: instance.zone,
-        status: instance.status
-      })))
+      try {
+        const encoded = encodeMetadata(instance.metadata)
+        return Result.isFailure(encoded) ?
+          invalidMetadata(encoded.failure) :
+          Result.succeed(encoder.encode(JSON.stringify({
+            id: instance.id,
+            name: instance.name,
+            version: instance.version,
+            metadata: encoded.success,
+            endpoints: instance.endpoints,
+            weight: instance.weight,
+            zone: instance.zone,
+            status: instance.status
+          })))
+      } catch (thrown) {
+        return threw("the schema of the metadata", thrown)
+      }
     },
     decode: (name, id, value) => {
       const parsed = parse(value)
@@ -259,21 +263,36 @@ const make = <M>(metadata: MetadataSchema<M>, decodeMetadata: (found: unknown) =
       const { success: found } = envelope
       if (found.id !== undefined && found.id !== id) return invalid(`"id" must be that of the key`)
       if (found.name !== undefined && found.name !== name) return invalid(`"name" must be that of the key`)
-      const decoded = attempt(
-        "the schema of the metadata",
-        () => Result.mapError(decodeMetadata(found.metadata), invalidMetadata)
-      )
-      if (Result.isFailure(decoded)) return Result.fail(decoded.failure)
-      const { endpoints, status = "up", version, weight = 1, zone } = found
-      const instance = { id, name, metadata: decoded.success, endpoints: Object.freeze(endpoints), weight, status }
-      if (version === undefined && zone === undefined) return Result.succeed(Object.freeze(instance))
-      return Result.succeed(Object.freeze({
-        ...instance,
-        ...(version === undefined ? {} : { version }),
-        ...(zone === undefined ? {} : { zone })
-      }))
+      try {
+        const metadata = decodeMetadata(found.metadata)
+        return Result.isFailure(metadata) ?
+          invalidMetadata(metadata.failure) :
+          Result.succeed(instanceOf(id, name, found, metadata.success))
+      } catch (thrown) {
+        return threw("the schema of the metadata", thrown)
+      }
     }
   }
+}
+
+/** An immutable instance. A member that the envelope lacks is at its default, or missing. */
+const instanceOf = <M>(
+  id: string,
+  name: string,
+  { endpoints, status = "up", version, weight = 1, zone }: Envelope,
+  metadata: M
+): ServiceInstance<M> => {
+  const instance: { -readonly [Member in keyof ServiceInstance]: ServiceInstance<M>[Member] } = {
+    id,
+    name,
+    metadata,
+    endpoints: Object.freeze(endpoints),
+    weight,
+    status
+  }
+  if (version !== undefined) instance.version = version
+  if (zone !== undefined) instance.zone = zone
+  return Object.freeze(instance)
 }
 
 const parse = (value: Uint8Array): Result.Result<unknown, string> => {
