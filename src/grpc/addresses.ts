@@ -35,8 +35,8 @@ const securePorts: Readonly<Record<string, number>> = { "https:": 443, "grpcs:":
 const addressOf = (instance: ServiceInstance<unknown>, schemes: ReadonlyArray<string>): Address | undefined => {
   for (const scheme of schemes) {
     for (const endpoint of instance.endpoints) {
-      const url = URL.parse(endpoint)
-      if (url?.protocol !== `${scheme}:` || url.hostname === "" || url.port === "0") continue
+      const url = endpoint.toLowerCase().startsWith(`${scheme}://`) ? URL.parse(endpoint) : null
+      if (url === null || url.hostname === "" || url.port === "0") continue
       return {
         host: url.hostname.replace(/^\[(.*)\]$/, "$1"),
         port: url.port === "" ? securePorts[url.protocol] ?? 80 : Number(url.port)
