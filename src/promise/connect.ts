@@ -194,7 +194,11 @@ const signals = { SIGINT: 130, SIGTERM: 0 } as const
  */
 export const connect = async <S extends ServiceLike = string>(options: ConnectOptions<S>): Promise<Client> => {
   checked("connect", (check) => {
-    if (check.object("options", options).memory !== true && options.endpoints === undefined) {
+    // A text may be a URL with a password.
+    if (typeof options !== "object" || options === null) {
+      check.refuse("options", typeof options, 'it must be an object, such as { endpoints: ["http://127.0.0.1:2379"] }')
+    }
+    if (options.memory !== true && options.endpoints === undefined) {
       check.refuse(
         "endpoints",
         undefined,

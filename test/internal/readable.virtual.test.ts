@@ -142,9 +142,21 @@ describe("values and errors as text", () => {
       await client.close()
     }))
 
+  live("connect shows no password of a URL in place of its options", () =>
+    Effect.promise(async () => {
+      const error = await connect(`http://u:${secret}@127.0.0.1:1` as never).catch((error: unknown) => error)
+      assert.ok(error instanceof ClientError && error.code === "INVALID_OPTION")
+      jsonOf(error)
+    }))
+
   effect("no error shows a password or a key that was given for etcd", () =>
     Effect.forEach([
       { endpoints: [`http://u:${secret}@127.0.0.1:1`] },
+      { endpoints: `http://a:1,http://u:${secret}@127.0.0.1:1` as never },
+      { endpoints: { url: `http://u:${secret}@127.0.0.1:1` } as never },
+      { endpoints: [{ url: `http://u:${secret}@127.0.0.1:1` } as never] },
+      { endpoints: ["http://127.0.0.1:1"], username: { password: secret } as never },
+      { endpoints: ["https://127.0.0.1:1"], tls: secret as never },
       { endpoints: ["http://127.0.0.1:1"], username: "u", password: secret as never },
       { endpoints: ["http://127.0.0.1:1"], password: Redacted.make(secret) },
       { endpoints: ["https://127.0.0.1:1"], tls: { cert: secret, key: secret } },

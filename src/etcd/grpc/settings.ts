@@ -136,7 +136,7 @@ const checkCredentials = (
   if (username === undefined && password === undefined) return {}
   if (username === undefined) return check.refuse("username", undefined, "it must be set together with password")
   if (typeof username !== "string" || username === "") {
-    return check.refuse("username", username, "it must be a name of at least one character")
+    return check.refuse("username", withoutSecrets(username), "it must be a name of at least one character")
   }
   if (password === undefined) {
     return check.refuse("password", undefined, "it must be set together with username")
@@ -149,8 +149,12 @@ const checkCredentials = (
 }
 
 const checkEndpoints = (check: Check, { endpoints, tls }: Options): Settings["addresses"] => {
-  check.list("endpoints", endpoints)
-  if (tls !== undefined) check.object("tls", tls)
+  if (!Array.isArray(endpoints)) {
+    check.refuse("endpoints", withoutSecrets(endpoints), 'it must be a list, such as ["http://127.0.0.1:2379"]')
+  }
+  if (tls !== undefined && (typeof tls !== "object" || tls === null)) {
+    check.refuse("tls", typeof tls, "it must be an object of options")
+  }
   if (tls?.serverName !== undefined && !isServerName(check.text("tls.serverName", tls.serverName))) {
     check.refuse("tls.serverName", tls.serverName, "it must be a name or an IP address, such as etcd.example.com")
   }
@@ -180,8 +184,8 @@ const addressOf = (isSecure: boolean, serverName: string | undefined): Settings[
   )
 
 const parse = (check: Check, endpoint: string, isSecure: boolean): URL => {
-  const refuse = (rule: string): never => check.refuse("endpoints", withoutUserInfo(endpoint), rule)
-  check.text("endpoints", endpoint)
+  const refuse = (rule: string): never => check.refuse("endpoints", withoutSecrets(endpoint), rule)
+  if (typeof endpoint !== "string") return refuse("it must be a string")
   const hasScheme = endpoint.includes("://")
   const text = hasScheme ? endpoint : `${isSecure ? "https" : "http"}://${endpoint}`
   // `URL` silently drops blanks and line breaks.
@@ -198,6 +202,14 @@ const parse = (check: Check, endpoint: string, isSecure: boolean): URL => {
 }
 
 const withoutUserInfo = (endpoint: string): string => endpoint.replace(/^(.*:\/\/)?.*@/, "$1…@")
+
+/** An invalid value for an error: a text without user and password, or the type of anything else. */
+const withoutSecrets = (value: unknown): unknown =>
+  typeof value === "string" ?
+    value.split(",").map(withoutUserInfo).join() :
+    typeof value === "object" && value !== null ?
+    "an object" :
+    value
 
 const toAddress = (url: URL, serverName: string | undefined): Address => {
   const isSecure = url.protocol === "https:"
