@@ -14,6 +14,8 @@ import { withJson } from "../internal/json.ts"
 import { Latest } from "../internal/Latest.ts"
 import { logWarning } from "../internal/log.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
+import { RejectionWarnings } from "../internal/RejectionWarnings.ts"
+import { monotonicMillis } from "../internal/time/monotonic.ts"
 import { type ConfigRefError, ConfigRefused } from "./ConfigRefError.ts"
 import type { ConfigState } from "./ConfigState.ts"
 import { type ConfigFormat, configFormats, type ConfigSchema, decoderOf } from "./decode.ts"
@@ -62,6 +64,7 @@ export const followKey = Effect.fnUntraced(function* <A>(
   yield* Metric.update(rejectedValues, 0)
   const keyBytes = toBytes(key)
   const states = new Latest<ConfigState<A>, ConfigRefError>()
+  const warnings = new RejectionWarnings()
 
   let state: ConfigState<A> | undefined
   /** The last decoded write. A list with the same write changes nothing. */
@@ -84,7 +87,7 @@ export const followKey = Effect.fnUntraced(function* <A>(
       state = present(decoded.success, kv.modRevision)
       return
     }
-    yield* logWarning(decoded.failure.message)
+    yield* warnings.log([decoded.failure], yield* monotonicMillis, ({ message }) => message)
     yield* Metric.update(rejectedValues, 1)
     // Since the last state the key may have been deleted and put again, or have had good values. A list shows neither.
     const kept = state !== undefined && kv.createRevision <= state.revision ? state : absent(kv.createRevision)

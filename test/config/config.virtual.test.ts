@@ -273,6 +273,19 @@ describe("ConfigRef.stream", () => {
       })
   )
 
+  verify("ConfigRef.stream logs at most 20 rejected values a minute, and counts all", (log) =>
+    Effect.gen(function* () {
+      const { put, watched } = yield* setUp
+      yield* watched(ConfigRef.stream(key, Schema.Int))
+      for (let index = 0; index < 500; index++) yield* put(`"${index}"`)
+      assert.equal(log.length, 21)
+      assert.equal(yield* counted("etcd_discovery_config_rejected_total"), 500)
+      yield* elapse("1 minute")
+      yield* put('"again"')
+      assert.deepEqual(log.length, 23)
+      assert.equal(log[21], "Warn 480 more rejected values were not logged")
+    }))
+
   verify(
     "ConfigRef.stream rejects values whose schema is asynchronous or overflows the stack",
     () =>
