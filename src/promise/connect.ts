@@ -163,8 +163,8 @@ const signals = { SIGINT: 130, SIGTERM: 0 } as const
  *
  * **Details**
  *
- * Every promise but those of `fetch` rejects with a `ClientError`, which has a `code`. The client keeps the process alive while it has a
- * registration or a subscription. `await using` closes it at the end of a block.
+ * Every promise but those of `fetch` rejects with a `ClientError`, which has a `code`. The client keeps the process
+ * alive while it has a registration or a subscription. `await using` closes it at the end of a block.
  *
  * Log lines go to stderr, so stdout belongs to the program.
  *
