@@ -35,7 +35,7 @@ import { retryConflicts } from "../kv/conflict.ts"
 import { ExpiryLeases } from "./ExpiryLeases.ts"
 import * as Adaptive from "./limits/adaptive.ts"
 import * as FixedWindow from "./limits/fixedWindow.ts"
-import type { Step } from "./limits/Step.ts"
+import { type Step, Time } from "./limits/Step.ts"
 import * as TokenBucket from "./limits/tokenBucket.ts"
 
 /**
@@ -70,7 +70,7 @@ interface Kind<S> {
 }
 
 const kind = <S>(folder: string, state: Schema.Codec<S, S>): Kind<S> => {
-  const decode = Schema.decodeUnknownResult(Schema.Struct({ at: Schema.Finite, state }))
+  const decode = Schema.decodeUnknownResult(Schema.Struct({ at: Time, state }))
   return {
     folder,
     decode: (stored) =>

@@ -27,6 +27,9 @@ const ttlFor = (neededMillis: number): number => {
   return Math.min(maxTtlSeconds, Math.max(minTtlSeconds, Math.ceil(ratio ** step)))
 }
 
+/** A key that needs more, such as one without an end, gets this. Its lease can then be shared as well. */
+const maxNeededMillis = maxTtlSeconds * 500
+
 interface Shared {
   readonly id: LeaseId
   /** Milliseconds of the monotonic clock. etcd keeps the lease at least until this time. */
@@ -62,9 +65,10 @@ export class ExpiryLeases {
 
   #lease(neededMillis: number): Effect.Effect<LeaseId, EtcdError> {
     return Effect.flatMap(monotonicMillis, (now) => {
-      const ttl = ttlFor(neededMillis)
+      const needed = Math.min(neededMillis, maxNeededMillis)
+      const ttl = ttlFor(needed)
       const shared = this.#leases.get(ttl)
-      if (shared !== undefined && shared.expiresAt - now >= neededMillis) return Effect.succeed(shared.id)
+      if (shared !== undefined && shared.expiresAt - now >= needed) return Effect.succeed(shared.id)
       return Effect.map(this.#etcd.leaseGrant({ ttl }), (granted) => {
         for (const [ttl, { expiresAt }] of this.#leases) if (expiresAt <= now) this.#leases.delete(ttl)
         this.#leases.set(ttl, { id: granted.id, expiresAt: now + granted.ttl * 1000 })

@@ -259,6 +259,23 @@ export const checks: ReadonlyArray<Check> = [
       })
   },
   {
+    title: "EtcdRateLimiterStore never refills without an end of the window, and needs one lease",
+    body: (prefix) =>
+      Effect.gen(function* () {
+        const etcd = yield* Etcd
+        const before = (yield* etcd.leaseLeases).leases.length
+        const store = yield* EtcdRateLimiterStore.make({ prefix })
+        const endless = { key: "a", tokens: 1, limit: 3, refillRate: Duration.infinity }
+        const bucket = store.tokenBucket({ ...endless, allowOverflow: false })
+        for (const expected of [1, 2, 3, 4]) {
+          yield* TestClock.adjust("1 hour")
+          assert.equal((yield* store.fixedWindow(endless))[0], expected)
+          assert.equal((yield* bucket)[0], 3 - expected)
+        }
+        assert.equal((yield* etcd.leaseLeases).leases.length - before, 1)
+      })
+  },
+  {
     title: "EtcdRateLimiterStore writes nothing for a call that it refuses, and leaves no state without a lease",
     body: (prefix) =>
       Effect.gen(function* () {
@@ -280,7 +297,14 @@ export const checks: ReadonlyArray<Check> = [
       Effect.gen(function* () {
         const etcd = yield* Etcd
         const store = yield* EtcdRateLimiterStore.make({ prefix })
-        for (const value of ["no JSON", "{}"]) {
+        const numbers = { at: 0, state: { tokens: 0, intervalStart: 0 } }
+        const outOfRange = [
+          { ...numbers, at: 1e308 },
+          { ...numbers, at: -1 },
+          { ...numbers, state: { tokens: -1e308, intervalStart: 0 } },
+          { ...numbers, state: { tokens: 0, intervalStart: 1e308 } }
+        ]
+        for (const value of ["no JSON", "{}", ...outOfRange.map((state) => JSON.stringify(state))]) {
           yield* etcd.put({ key: `${prefix}token-bucket/a`, value })
           const { reason } = yield* Effect.flip(
             store.tokenBucket({ key: "a", tokens: 1, limit: 5, refillRate: Duration.minutes(1), allowOverflow: false })

@@ -8,23 +8,25 @@
  * @module
  */
 import { Schema } from "effect"
-import type { Step } from "./Step.ts"
+import { type Step, storable, Time, Tokens } from "./Step.ts"
 
-const Cooldown = Schema.TaggedStruct("Cooldown", { epoch: Schema.Finite, until: Schema.Finite })
+const maxMillis = 60 * 60 * 1000
+
+const Cooldown = Schema.TaggedStruct("Cooldown", { epoch: Schema.Finite, until: Time })
 const Learning = Schema.TaggedStruct("Learning", {
   epoch: Schema.Finite,
-  startedAt: Schema.Finite,
-  tokens: Schema.Finite,
-  expiresAt: Schema.Finite
+  startedAt: Time,
+  tokens: Tokens,
+  expiresAt: Time
 })
 const Learned = Schema.TaggedStruct("Learned", {
   epoch: Schema.Finite,
-  limit: Schema.Finite,
-  windowMillis: Schema.Finite,
+  limit: Tokens.check(Schema.isGreaterThan(0)),
+  windowMillis: Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: maxMillis })),
   /** The tokens taken since the limit was idle, and the time until which they exhaust it. */
-  tokens: Schema.Finite,
-  busyUntil: Schema.Finite,
-  expiresAt: Schema.Finite
+  tokens: Tokens,
+  busyUntil: Time,
+  expiresAt: Time
 })
 
 /** A phase. A key without a phase is inactive, with epoch 0. */
@@ -42,8 +44,6 @@ export interface Admission {
 
 /** How long after its end a phase is deleted. */
 const graceMillis = 60_000
-
-const maxMillis = 60 * 60 * 1000
 
 const bounded = (millis: number): number => millis > 0 ? Math.min(millis, maxMillis) : 1
 
@@ -72,7 +72,7 @@ export const consume = (
         return { result: { delayMillis: state.until - now, epoch: state.epoch, phase: "cooldown" } }
       }
       const epoch = state.epoch + 1
-      const expiresAt = now + fallbackWindowMillis + graceMillis
+      const expiresAt = storable(now + fallbackWindowMillis + graceMillis)
       return {
         result: { delayMillis: 0, epoch, phase: "learning" },
         next: to({ _tag: "Learning", epoch, startedAt: now, tokens, expiresAt })

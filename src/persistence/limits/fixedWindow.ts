@@ -4,10 +4,10 @@
  * @module
  */
 import { Schema } from "effect"
-import type { Step } from "./Step.ts"
+import { type Step, storable, Time, Tokens } from "./Step.ts"
 
 /** The tokens of the current window, and its end. */
-export const State = Schema.Struct({ tokens: Schema.Finite, endsAt: Schema.Finite })
+export const State = Schema.Struct({ tokens: Tokens, endsAt: Time })
 
 /** See {@link State}. */
 export type State = typeof State.Type
@@ -33,6 +33,6 @@ export const take = (
     current
   const total = taken + tokens
   if (limit !== undefined && total > limit) return { result: [total, endsAt - now] }
-  const state = { tokens: total, endsAt: endsAt + millisPerToken * tokens }
+  const state = { tokens: total, endsAt: storable(endsAt + millisPerToken * tokens) }
   return { result: [total, state.endsAt - now], next: { state, expiresAt: state.endsAt } }
 }

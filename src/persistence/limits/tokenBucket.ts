@@ -4,10 +4,10 @@
  * @module
  */
 import { Schema } from "effect"
-import type { Step } from "./Step.ts"
+import { type Step, Time, Tokens } from "./Step.ts"
 
 /** The tokens in the bucket, below 0 if some are owed, and the start of the current interval. */
-export const State = Schema.Struct({ tokens: Schema.Finite, intervalStart: Schema.Finite })
+export const State = Schema.Struct({ tokens: Tokens, intervalStart: Time })
 
 /** See {@link State}. */
 export type State = typeof State.Type
@@ -33,7 +33,8 @@ export const take = (
   const bucket = current ?? { tokens: limit, intervalStart: now }
   const added = Math.max(0, Math.floor((now - bucket.intervalStart) / millisPerToken))
   const available = added === 0 ? bucket.tokens : Math.min(limit, bucket.tokens + added)
-  const intervalStart = available >= limit ? now : bucket.intervalStart + added * millisPerToken
+  const refilled = added === 0 ? bucket.intervalStart : bucket.intervalStart + added * millisPerToken
+  const intervalStart = available >= limit ? now : refilled
   const remaining = available - tokens
   const elapsed = Math.max(0, now - intervalStart)
   if (tokens === 0 || (remaining < 0 && !allowOverflow)) return { result: [remaining, elapsed] }
