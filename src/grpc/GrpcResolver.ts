@@ -84,22 +84,26 @@ const planOf = (check: Check, grpc: GrpcJs, options: Options): Plan => {
   if (typeof grpc?.experimental?.statusOrFromValue !== "function") {
     check.refuse("grpc", typeof grpc, "it must be the module @grpc/grpc-js 1.14 or newer: import * as grpc from it")
   }
-  checkSettings(check, options.discover ?? {})
+  checkSettings(check, check.object("discover", options.discover ?? {}))
   return {
-    scheme: /^[a-z][a-z0-9+.-]*$/i.test(scheme) ?
+    scheme: /^[a-z][a-z0-9+.-]*$/i.test(check.text("scheme", scheme)) ?
       scheme :
       check.refuse("scheme", scheme, 'it must be the scheme of a URL, such as "discovery"'),
     services: new Map(
-      Object.entries(services).map(([name, service]) => {
+      Object.entries(check.object("services", services)).map(([name, service]) => {
         const value = Service.fromLike(service)
         checkName(check, value)
         return [name, value]
       })
     ),
-    schemes: endpointSchemes.length > 0 ?
+    schemes: check.list("endpointSchemes", endpointSchemes).length > 0 ?
       endpointSchemes.map((one) => check.text("endpointSchemes", one).toLowerCase()) :
       check.refuse("endpointSchemes", endpointSchemes, 'it must have a scheme, such as "grpc"'),
-    zone: zone === "" ? check.refuse("zone", zone, "it must not be empty") : zone,
+    zone: zone === "" ?
+      check.refuse("zone", zone, "it must not be empty") :
+      zone === undefined ?
+      undefined :
+      check.text("zone", zone),
     minLocal: check.number("minLocal", minLocal, { min: 1, whole: true }),
     serviceConfig: { loadBalancingConfig: [{ round_robin: {} }], methodConfig: [], ...options.serviceConfig },
     discoveryTimeout: check.duration("discoveryTimeout", options.discoveryTimeout ?? "5 seconds"),

@@ -35,7 +35,7 @@ import { Balancer, ServiceClient } from "../balancing/mod.ts"
 import { checkOptions, type InvalidOption } from "../internal/options.ts"
 import { checkName, checkSettings } from "../registry/discovery/Discovery.ts"
 import type * as Registry from "../registry/Registry.ts"
-import type * as Service from "../registry/model/Service.ts"
+import * as Service from "../registry/model/Service.ts"
 import { type Base, baseOf } from "./base.ts"
 import { Hosts, type Target, urlOf } from "./hosts.ts"
 import { isStream, maxRedirects, redirected, redirectOf } from "./redirect.ts"
@@ -146,17 +146,23 @@ export const make = <R, S extends Service.ServiceLike = string>(
       services,
       ...rest
     } = options
+    // Invalid options fail here, not at the first request.
+    const idle = yield* Effect.fromResult(checkOptions("DiscoveryHttpClient.make", (check) => {
+      const given = Object.values(services === undefined ? {} : check.object("services", services))
+      for (const one of service === undefined ? given : [service, ...given]) checkName(check, Service.fromLike(one))
+      if (rest.discover !== undefined) checkSettings(check, check.object("discover", rest.discover))
+      if (isService !== undefined) check.callback("isService", isService)
+      if (hashKey !== undefined) check.callback("hashKey", hashKey)
+      for (const status of check.list("retryStatus", retryStatus)) {
+        check.number("retryStatus", status, { min: 100, max: 599, whole: true })
+      }
+      return check.duration("idleTimeToLive", idleTimeToLive, { infinite: true })
+    }))
     const hosts = new Hosts({
       ...(isService === undefined ? {} : { isService }),
       ...(service === undefined ? {} : { service }),
       ...(services === undefined ? {} : { services })
     })
-    // Invalid options fail here, not at the first request.
-    const idle = yield* Effect.fromResult(checkOptions("DiscoveryHttpClient.make", (check) => {
-      for (const service of hosts.services) checkName(check, service)
-      if (rest.discover !== undefined) checkSettings(check, check.object("discover", rest.discover))
-      return check.duration("idleTimeToLive", idleTimeToLive, { infinite: true })
-    }))
     yield* Effect.fromResult(clientPlan("DiscoveryHttpClient.make", rest))
     yield* Effect.fromResult(Balancer.make<Service.MetadataOf<S>>(rest.strategy ?? Balancer.roundRobin))
     const context = yield* Effect.context<Registry.Registry>()

@@ -30,7 +30,7 @@ import {
 import { Socket } from "effect/socket"
 import { isRefusedConnection } from "../balancing/client/status.ts"
 import { ServiceClient } from "../balancing/mod.ts"
-import type { InvalidOption } from "../internal/options.ts"
+import { type Check, checkOptions, type InvalidOption } from "../internal/options.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 import * as Service from "../registry/model/Service.ts"
 import type * as Registry from "../registry/Registry.ts"
@@ -106,7 +106,10 @@ export interface SocketOptions<S extends Service.ServiceLike = string, R = never
    * scheme `ws`, `wss`, `http` or `https`.
    */
   readonly socket?: (instance: ServiceInstance<Service.MetadataOf<S>>) => Effect.Effect<Socket.Socket, unknown, R>
-  /** How often a ping is sent. An instance that sends nothing for that long is disconnected. Default: 5 seconds. */
+  /**
+   * How often a ping is sent. An instance that sends nothing for that long is disconnected. At least 100
+   * milliseconds. Default: 5 seconds.
+   */
   readonly pingInterval?: Duration.Input
 }
 
@@ -195,6 +198,12 @@ const make = <S extends Service.ServiceLike, R>(
     })
   })
 
+/** Checks the options that both protocols have. */
+const checkCommon = (check: Check, path: string, { hashKey }: Pick<Options, "hashKey">): void => {
+  check.text("path", path)
+  if (hashKey !== undefined) check.callback("hashKey", hashKey)
+}
+
 /** Joins an endpoint and a path with exactly one slash. */
 const below = (endpoint: string, path: string): string => endpoint.replace(/\/$/, "") + path
 
@@ -255,15 +264,18 @@ export const layerProtocolHttp = <S extends Service.ServiceLike = string>(
 > =>
   Layer.effect(
     RpcClient.Protocol,
-    Effect.flatMap(HttpClient.HttpClient, (http) =>
-      make(service, options, (instance, serialization) =>
+    Effect.gen(function* () {
+      const of = "DiscoveryRpc.layerProtocolHttp"
+      yield* Effect.fromResult(checkOptions(of, (check) => checkCommon(check, path, options)))
+      const http = yield* HttpClient.HttpClient
+      return yield* make(service, options, (instance, serialization) =>
         Effect.gen(function* () {
           const url = below(yield* ServiceClient.endpointOf(instance, "http", "https"), path)
           const client = http.pipe(HttpClient.mapRequest(HttpClientRequest.prependUrl(url)), HttpClient.filterStatusOk)
           const protocol = yield* RpcClient.makeProtocolHttp(client)
-          return new InstanceRpc(protocol, ({ reason }) =>
-            isRefusedConnection(reason))
-        }).pipe(Effect.provideService(RpcSerialization.RpcSerialization, serialization)), false))
+          return new InstanceRpc(protocol, ({ reason }) => isRefusedConnection(reason))
+        }).pipe(Effect.provideService(RpcSerialization.RpcSerialization, serialization)), false)
+    })
   )
 
 const webSocketSchemes = { "http:": "ws:", "https:": "wss:" } as const
@@ -308,20 +320,27 @@ export const layerProtocolSocket = <S extends Service.ServiceLike = string, R = 
 > =>
   Layer.effect(
     RpcClient.Protocol,
-    make(service, options, (instance, serialization) =>
-      Effect.gen(function* () {
-        const opened = yield* Deferred.make<void>()
-        const socket = yield* makeSocket === undefined ? openWebSocket(instance, path) : makeSocket(instance)
-        const protocol = yield* RpcClient.makeProtocolSocket({ pingInterval }).pipe(
-          Effect.provideService(Socket.Socket, socket),
-          Effect.provideService(RpcSerialization.RpcSerialization, serialization),
-          Effect.provideService(RpcClient.ConnectionHooks, {
-            onConnect: Effect.asVoid(Deferred.succeed(opened, undefined)),
-            onDisconnect: Effect.void
-          })
-        )
-        yield* Effect.raceFirst(awaitFailure(protocol), Deferred.await(opened))
-        // The protocol sends nothing while it has no connection.
-        return new InstanceRpc(protocol, () => true)
-      }), true)
+    Effect.gen(function* () {
+      const interval = yield* Effect.fromResult(checkOptions("DiscoveryRpc.layerProtocolSocket", (check) => {
+        checkCommon(check, path, options)
+        if (makeSocket !== undefined) check.callback("socket", makeSocket)
+        return check.duration("pingInterval", pingInterval, { min: Duration.millis(100) })
+      }))
+      return yield* make(service, options, (instance, serialization) =>
+        Effect.gen(function* () {
+          const opened = yield* Deferred.make<void>()
+          const socket = yield* makeSocket === undefined ? openWebSocket(instance, path) : makeSocket(instance)
+          const protocol = yield* RpcClient.makeProtocolSocket({ pingInterval: interval }).pipe(
+            Effect.provideService(Socket.Socket, socket),
+            Effect.provideService(RpcSerialization.RpcSerialization, serialization),
+            Effect.provideService(RpcClient.ConnectionHooks, {
+              onConnect: Effect.asVoid(Deferred.succeed(opened, undefined)),
+              onDisconnect: Effect.void
+            })
+          )
+          yield* Effect.raceFirst(awaitFailure(protocol), Deferred.await(opened))
+          // The protocol sends nothing while it has no connection.
+          return new InstanceRpc(protocol, () => true)
+        }), true)
+    })
   )

@@ -1,22 +1,28 @@
 /**
  * Invalid values for the options of every entry point. Each must fail with an `InvalidOption` that names the option.
  */
+import * as grpcJs from "@grpc/grpc-js"
 import { Cause, Duration, Effect, Exit, Layer, ManagedRuntime, Schema, Stream } from "effect"
 import { FetchHttpClient, HttpClient } from "effect/http"
+import { Rpc, RpcGroup, RpcSerialization } from "effect/rpc"
 import assert from "node:assert/strict"
 import { discover, discoverAll, discoverChanges, getInstances, registerService, Registry, Service } from "../../mod.ts"
 import { Balancer, ServiceClient } from "../../src/balancing/mod.ts"
 import { ConfigRef } from "../../src/config/mod.ts"
 import { Barrier, DistributedSemaphore, Election, Lock, Session } from "../../src/coordination/mod.ts"
 import { EtcdGrpc, EtcdMemory } from "../../src/etcd/mod.ts"
+import { GrpcResolver } from "../../src/grpc/mod.ts"
 import { DiscoveryHttpClient, makeFetch } from "../../src/http/mod.ts"
 import { Kv, Lease } from "../../src/kv/mod.ts"
 import { connect } from "../../src/promise/mod.ts"
+import { DiscoveryRpc } from "../../src/rpc/mod.ts"
 import { describe, effect } from "../harness/it.ts"
 
 /** Calls an entry point with one option set to a value that its type does not allow. */
 // deno-lint-ignore no-explicit-any -- wrong values are the point
 type Call = (option: any) => Effect.Effect<unknown, unknown, any>
+
+class Pings extends RpcGroup.make(Rpc.make("Ping", { success: Schema.String })) {}
 
 const endpoints = ["http://10.0.0.1:80"]
 const first = <A, E, R>(stream: Stream.Stream<A, E, R>) => Stream.runDrain(Stream.take(stream, 1))
@@ -140,6 +146,42 @@ const others: ReadonlyArray<
     retryBudget: [null, 5],
     failureAccrual: [null, 5]
   }],
+  [
+    "DiscoveryHttpClient.make",
+    (option) => Effect.flatMap(HttpClient.HttpClient, (http) => DiscoveryHttpClient.make(http, option)),
+    {
+      service: [5, null, "a/b"],
+      services: [null, 5],
+      isService: [true],
+      hashKey: ["x"],
+      retryStatus: ["5", [Number.NaN], ["503"]]
+    }
+  ],
+  ["GrpcResolver.register", (option) => GrpcResolver.register(grpcJs, option), {
+    scheme: [Number.NaN, "a b"],
+    endpointSchemes: ["grpc", [], [5]],
+    services: [null, 5],
+    zone: [5, ""],
+    discover: [5]
+  }],
+  [
+    "DiscoveryRpc.layerProtocolHttp",
+    (option) => Layer.build(DiscoveryRpc.layerProtocolHttp("a", { group: Pings, ...option })),
+    {
+      path: [5],
+      hashKey: [true]
+    }
+  ],
+  [
+    "DiscoveryRpc.layerProtocolSocket",
+    (option) => Layer.build(DiscoveryRpc.layerProtocolSocket("a", { group: Pings, ...option })),
+    {
+      path: [5],
+      hashKey: [true],
+      socket: [5],
+      pingInterval: [0, Number.NaN, "1 millis", Number.POSITIVE_INFINITY]
+    }
+  ],
   ["makeFetch", (option) => Effect.sync(() => makeFetch(ManagedRuntime.make(FetchHttpClient.layer), option)), {
     maxReplayBytes: [-1, Number.NaN, 1.5, "1"]
   }],
@@ -149,6 +191,7 @@ const others: ReadonlyArray<
 ]
 
 const environment = Registry.layer().pipe(
+  Layer.provideMerge(RpcSerialization.layerNdjson),
   Layer.provideMerge(EtcdMemory.layer()),
   Layer.provideMerge(FetchHttpClient.layer)
 )
