@@ -30,7 +30,6 @@ import { invalidArgument } from "../etcd/invalidArgument.ts"
 import type { KeyRange } from "../etcd/KeyRange.ts"
 import type { DeleteRangeResponse, PutRequest, RangeRequest, RangeResponse } from "../etcd/messages/kv.ts"
 import type { EtcdError } from "../etcd/EtcdError.ts"
-import { show } from "../internal/options.ts"
 import { type Entry, type Listing, readEntry, readListing } from "./Entry.ts"
 import {
   codecFor,
@@ -42,7 +41,15 @@ import {
   toPrefix,
   type ValueOf
 } from "./Key.ts"
-import { leaseId, type LeaseLike, type Op, rangeRequest, type ReadOptions, unexpectedResponse } from "./requests.ts"
+import {
+  checkLease,
+  leaseId,
+  type LeaseLike,
+  type Op,
+  rangeRequest,
+  type ReadOptions,
+  unexpectedResponse
+} from "./requests.ts"
 
 export type { LeaseLike, Op, ReadOptions }
 
@@ -123,22 +130,19 @@ export const put = <K extends KeyLike>(
 ): Op<bigint, InvalidValue> => ({
   request: Result.gen(function* () {
     const { key: name } = yield* rangeOf("put", key)
-    const lease = leaseOf(options.lease)
-    if (lease.lease !== undefined && typeof lease.lease !== "bigint") {
-      return yield* Result.fail(
-        invalidArgument("put", `a lease must be a Lease or a bigint, not ${show(options.lease)}`)
-      )
-    }
+    const lease = yield* leaseOf(options.lease)
     const request: PutRequest = { key: name, value: yield* encode(key, value), ...lease }
     return { _tag: "Put" as const, request }
   }),
   read: (_, revision) => Result.succeed(revision)
 })
 
-const leaseOf = (lease: PutOptions["lease"]): Pick<PutRequest, "lease" | "ignoreLease"> => {
-  if (lease === undefined) return {}
-  if (lease === "keep") return { ignoreLease: true }
-  return { lease: leaseId(lease) }
+const leaseOf = (
+  lease: PutOptions["lease"]
+): Result.Result<Pick<PutRequest, "lease" | "ignoreLease">, EtcdError> => {
+  if (lease === undefined) return Result.succeed({})
+  if (lease === "keep") return Result.succeed({ ignoreLease: true })
+  return Result.map(checkLease(leaseId(lease)), (lease) => ({ lease }))
 }
 
 /**

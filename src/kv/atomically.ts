@@ -7,7 +7,7 @@ import { retryConflicts, type UpdateConflict } from "./conflict.ts"
 import { readEntry } from "./Entry.ts"
 import { codecFor, encode, invalid, type InvalidValue, type KeyLike, nameOf, rangeOf, type ValueOf } from "./Key.ts"
 import type { LeaseLike } from "./Op.ts"
-import { leaseId } from "./requests.ts"
+import { checkLease, leaseId } from "./requests.ts"
 
 /**
  * The reads and writes of a function under {@link atomically}.
@@ -155,7 +155,9 @@ class Attempt implements Transaction {
     Effect.gen({ self: this }, function* () {
       const name = yield* nameFor(key)
       const bytes = yield* Effect.fromResult(encode(key, value))
-      const lease = options.lease === undefined ? this.#reads.get(name)?.lease ?? 0n : leaseId(options.lease)
+      const lease = options.lease === undefined ?
+        this.#reads.get(name)?.lease ?? 0n :
+        yield* Effect.fromResult(checkLease(leaseId(options.lease)))
       this.#writes.set(name, { _tag: "Put", request: { key: name, value: bytes, lease } })
     })
 

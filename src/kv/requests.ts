@@ -85,8 +85,15 @@ export const revisionRule = "it must be a bigint above 0, such as 7n"
 
 export const isRevision = (revision: bigint): boolean => typeof revision === "bigint" && revision > 0n
 
-/** The id of a lease. */
-export const leaseId = (lease: LeaseLike): LeaseId => typeof lease === "object" ? lease?.id : lease
+/** The id of a lease. Anything else stays as it is, so that {@link checkLease} refuses it. */
+export const leaseId = (lease: LeaseLike): LeaseId =>
+  typeof lease === "object" && lease !== null && "id" in lease ? lease.id : lease
+
+/** A key whose lease is not one would never expire. */
+export const checkLease = (lease: LeaseId): Result.Result<LeaseId, EtcdError> =>
+  typeof lease === "bigint" ?
+    Result.succeed(lease) :
+    Result.fail(invalidArgument("put", `a lease must be a Lease or a bigint, not ${show(lease)}`))
 
 /** Throws for a response whose kind is not that of the request. No `Etcd` returns one. */
 export const unexpectedResponse = ({ _tag }: ResponseOp): never => {

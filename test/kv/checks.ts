@@ -405,6 +405,15 @@ export const checks: ReadonlyArray<Check> = [
           "Expected an integer"
         ])
         assert.deepEqual(yield* failure(Kv.atomically((txn) => txn.get(""))), ["InvalidArgument", ""])
+        // A session in place of its lease id, for example.
+        for (const lease of [{}, null, "5", 5, { leaseId: 5n }] as ReadonlyArray<unknown> as ReadonlyArray<bigint>) {
+          const puts = [
+            Kv.put(a, 1, { lease }),
+            Kv.update(a, () => 1, { lease }),
+            Kv.atomically((txn) => txn.put(a, 1, { lease }))
+          ]
+          for (const put of puts) assert.match(String(yield* failure(put)), /^InvalidArgument/, String(lease))
+        }
         assert.equal(yield* revisionNow, before + 2n)
       })
   },
