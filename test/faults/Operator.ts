@@ -38,7 +38,8 @@ export interface Operator {
     puts: ReadonlyArray<readonly [key: string, value: string, lease: bigint]>,
     removes?: ReadonlyArray<string>
   ) => Effect.Effect<bigint, Error>
-  readonly grant: (seconds: number) => Effect.Effect<bigint, Error>
+  /** Grants a lease; etcd chooses its id if none is given. */
+  readonly grant: (seconds: number, id?: bigint) => Effect.Effect<bigint, Error>
   readonly revoke: (lease: bigint) => Effect.Effect<void, Error>
   readonly leases: Effect.Effect<ReadonlyArray<bigint>, Error>
   readonly compact: (revision: bigint) => Effect.Effect<void, Error>
@@ -185,8 +186,11 @@ export const makeOperator = (endpoint: () => string): Operator => {
           ...removes.map((key) => ({ requestDeleteRange: { key: toBase64(key) } }))
         ]
       }),
-    grant: (seconds) =>
-      Effect.map(call<{ readonly ID: string }>("lease/grant", { TTL: String(seconds) }), ({ ID }) => BigInt(ID)),
+    grant: (seconds, id = 0n) =>
+      Effect.map(
+        call<{ readonly ID: string }>("lease/grant", { TTL: String(seconds), ID: String(id) }),
+        ({ ID }) => BigInt(ID)
+      ),
     revoke: (lease) => done("lease/revoke", { ID: String(lease) }),
     leases: Effect.map(
       Effect.suspend(() => call<{ readonly leases?: ReadonlyArray<{ readonly ID: string }> }>("lease/leases")),

@@ -116,6 +116,9 @@ let worlds = 0
 /** TTL of the operator's own lease, in seconds. It has no heartbeats. */
 const long = 3600
 
+/** The lease of the world's own key. With an id of etcd's, a grant whose answer is lost would leave another lease. */
+const ownLease = 1n
+
 /** Makes a world until the scope closes. The operator's own instance changes five times per second. */
 export const makeWorld = Effect.fnUntraced(function* (
   options: WorldOptions
@@ -266,15 +269,17 @@ export const makeWorld = Effect.fnUntraced(function* (
     })
 
   // The truth changes even if clients are disconnected.
-  let ownLease = 0n
+  let isGranted = false
   let round = 0
   const outside = `${namespace}/${service}/outside`
   const move = Effect.gen(function* () {
-    if (ownLease === 0n) ownLease = yield* operator.grant(long)
+    if (!isGranted) yield* operator.grant(long, ownLease)
+    isGranted = true
     yield* operate(operator.put(outside, value("outside", "outside", ++round), ownLease))
   }).pipe(Effect.catch((error) =>
     Effect.sync(() => {
-      if (error.message.includes("lease not found")) ownLease = 0n
+      if (error.message.includes("lease already exists")) isGranted = true
+      if (error.message.includes("lease not found")) isGranted = false
     })
   ))
   const loads = yield* FiberSet.make()
