@@ -24,18 +24,30 @@ import { type Decode, type Found, recordOf } from "./shape.ts"
 
 const formats: Readonly<Record<string, Format>> = { yaml: "yaml", yml: "yaml", toml: "toml", json: "json" }
 
+const unreadable = (source: string, rule: string): InvalidDeclaration =>
+  new InvalidDeclaration({ source, problems: [{ path: "", rule, line: 0, column: 0 }] })
+
 const load = Effect.fnUntraced(function* (
   source: Source
 ): Effect.fn.Return<{ readonly name: string; readonly text: string; readonly format: Format }, InvalidDeclaration> {
-  if (typeof source !== "string" && !(source instanceof URL)) return { name: "declaration", ...source }
-  const name = typeof source === "string" ? source : fileURLToPath(source)
-  const unreadable = (rule: string) =>
-    new InvalidDeclaration({ source: name, problems: [{ path: "", rule, line: 0, column: 0 }] })
+  if (typeof source !== "string" && !(source instanceof URL)) {
+    const { format, name = "declaration", text } = source
+    const isValid = typeof text === "string" && Object.values(formats).includes(format)
+    return isValid ?
+      { name, text, format } :
+      yield* unreadable(name, "it must have a text, and the format json, yaml or toml")
+  }
+  const name = typeof source === "string" ? source : yield* Effect.try({
+    try: () => fileURLToPath(source),
+    // The URL may contain a password.
+    catch: () => unreadable("declaration", "its URL must begin with file:///")
+  })
   const format = formats[/\.(\w+)$/.exec(name)?.[1]?.toLowerCase() ?? ""]
-  if (format === undefined) return yield* unreadable("its name must end in .yaml, .yml, .toml or .json")
+  if (format === undefined) return yield* unreadable(name, "its name must end in .yaml, .yml, .toml or .json")
   const text = yield* Effect.tryPromise({
     try: (signal) => readFile(source, { encoding: "utf8", signal }),
-    catch: (error) => unreadable(`it is unreadable (${error instanceof Error && "code" in error ? error.code : error})`)
+    catch: (error) =>
+      unreadable(name, `it is unreadable (${error instanceof Error && "code" in error ? error.code : error})`)
   })
   return { name, text, format }
 })

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { networkInterfaces, tmpdir } from "node:os"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
-import type { Options as DeclarationOptions } from "../../src/declared/Declaration.ts"
+import type { Options as DeclarationOptions, Source } from "../../src/declared/Declaration.ts"
 import { type Path, readDocument } from "../../src/declared/document.ts"
 import { readDeclaration } from "../../src/declared/read.ts"
 import type { Format } from "../../src/internal/text/formats.ts"
@@ -737,13 +737,19 @@ describe("a file", () => {
           assert.deepEqual(discover.map(({ name }) => name), ["a"])
         }
       }
-      const failing = (name: string) =>
-        Effect.map(Effect.flip(readDeclaration(name, {}, false)), ({ message }) => message)
+      const failing = (source: Source) =>
+        Effect.map(Effect.flip(readDeclaration(source, {}, false)), ({ message }) => message)
       const missing = join(folder, "none.yaml")
       assert.equal(
         yield* failing(missing),
         `nothing was registered: 1 problem\n  ${missing} it is unreadable (ENOENT)`
       )
       assert.match(yield* failing("a.ini"), /a\.ini its name must end in \.yaml, \.yml, \.toml or \.json$/)
+      const remote = yield* failing(new URL("https://user:hunter2@example.com/a.yaml"))
+      assert.match(remote, /its URL must begin with file:\/\/\/$/)
+      assert.doesNotMatch(remote, /hunter2/)
+      for (const source of [{ text: "", format: "xml" }, { text: 5, format: "json" }, { format: "json" }]) {
+        assert.match(yield* failing(source as never), /it must have a text, and the format json, yaml or toml$/)
+      }
     }))
 })
