@@ -4,6 +4,7 @@
  * @module
  */
 import { censusOf, describeCensus } from "../balancing/client/Census.ts"
+import { shorten } from "../internal/options.ts"
 import type { InstanceSet } from "../registry/model/InstanceSet.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 import { spread } from "./spread.ts"
@@ -46,20 +47,24 @@ const addressOf = (instance: ServiceInstance<unknown>, schemes: ReadonlyArray<st
   return undefined
 }
 
+const described = ({ endpoints, id }: ServiceInstance<unknown>): string => `${id} (${shorten(endpoints.join(", "))})`
+
 /** The addresses of the instances that take traffic, in a fixed order. */
 export const resolutionOf = <M>(set: InstanceSet<M>, { minLocal, schemes, zone }: AddressRules): Resolution => {
   const reachable: Array<{ readonly address: Address; readonly instance: ServiceInstance<M> }> = []
-  const unfit: Array<string> = []
+  const unfit: Array<ServiceInstance<M>> = []
   for (const instance of set.available) {
     const address = addressOf(instance, schemes)
-    if (address === undefined) unfit.push(`${instance.id} (${instance.endpoints.join(", ")})`)
+    if (address === undefined) unfit.push(instance)
     else reachable.push({ address, instance })
   }
   const local = zone === undefined ? [] : reachable.filter(({ instance }) => instance.zone === zone)
   const chosen = local.length >= minLocal && local.length > 0 ? local : reachable
   const details = unfit.length === 0 ?
     describeCensus(censusOf(set, new Map())) :
-    `no endpoint with ${schemes.join(", ")}: ${unfit.slice(0, 3).join("; ")}${unfit.length > 3 ? "; …" : ""}`
+    `no endpoint with ${schemes.join(", ")}: ${unfit.slice(0, 3).map(described).join("; ")}${
+      unfit.length > 3 ? "; …" : ""
+    }`
   return {
     addresses: spread(chosen.map(({ address, instance }) => ({ value: address, weight: instance.weight }))),
     note: `at revision ${set.revision}: ${details}`

@@ -42,8 +42,11 @@ export const show = (value: unknown): string => {
     typeof value === "function" ?
     "a function" :
     json(value)
-  return text.length > maxShown ? `${text.slice(0, maxShown)}…` : text
+  return shorten(text)
 }
+
+/** A text for a message, which another process may have written as long as etcd accepts. */
+export const shorten = (text: string): string => text.length > maxShown ? `${text.slice(0, maxShown)}…` : text
 
 const json = (value: unknown): string => {
   try {

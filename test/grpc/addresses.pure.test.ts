@@ -39,6 +39,20 @@ describe("resolutionOf", () => {
     assert.deepEqual(addressesOf("grpc://[::1]:2"), ["::1 2"])
   })
 
+  it("resolutionOf quotes no long endpoint in its note", () => {
+    const instances = [{
+      id: "a",
+      name: "orders",
+      endpoints: [`tcp://${"a".repeat(100_000)}`],
+      metadata: {},
+      weight: 1,
+      status: "up" as const
+    }]
+    const { note } = resolutionOf(InstanceSet.fromInstances(instances), rules)
+    assert.match(note, /no endpoint with grpc, http: a \(tcp:\/\/a+…\)$/)
+    assert.ok(note.length < 500, `${note.length} characters`)
+  })
+
   it("resolutionOf takes 150,000 instances", () => {
     const instances = Array.from({ length: 150_000 }, (_, index) => ({
       id: `${index}`,

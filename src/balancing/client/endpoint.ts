@@ -4,7 +4,7 @@
  * @module
  */
 import { Effect } from "effect"
-import { show } from "../../internal/options.ts"
+import { shorten, show } from "../../internal/options.ts"
 import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
 
@@ -27,7 +27,7 @@ const EndpointMissingBase: TaggedErrorClass<"EndpointMissing", {
 export class EndpointMissing extends EndpointMissingBase {
   override get message(): string {
     return `${this.id} of ${show(this.service)} has no endpoint with ${this.schemes.join(" or ")}: ` +
-      this.endpoints.join(", ")
+      shorten(this.endpoints.join(", "))
   }
 }
 
