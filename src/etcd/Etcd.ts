@@ -87,9 +87,9 @@ export interface Etcd {
    * (D12).
    *
    * An outage begins with a call that gets no response, and ends with the first response to a call that requires a
-   * leader; a refusal counts. If there is no outage, this waits for the end of the next one. If an outage ends within 10
-   * seconds of the last one, this completes up to 5 seconds later, so that a server that answers only some calls does
-   * not end every backoff. While etcd is away and something waits here, the client probes all endpoints.
+   * leader; a refusal counts. If there is no outage, this waits for the end of the next one. If an outage shorter than 100
+   * ms ends within 10 seconds of the last one, this completes up to 5 seconds later, so that a server that answers only
+   * some calls does not end every backoff. While etcd is away and something waits here, the client probes all endpoints.
    */
   readonly recovered: Effect.Effect<void>
   /** Administration of the cluster. See `@effect-etcd/discovery/admin`. */

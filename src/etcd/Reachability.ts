@@ -11,8 +11,9 @@
  * probe is late by at most a few per cent of the outage.
  *
  * A server may answer probes and fail other calls at once: etcd with too many proposals, a proxy that limits writes. Each
- * failed call is then a short outage, and its end must not end the backoff of the caller again and again. So a return
- * within 10 seconds of the last one is reported after a delay, which grows in the same way.
+ * failed call is then an outage of milliseconds, and its end must not end the backoff of the caller again and again. So
+ * the end of an outage shorter than 100 ms is reported after a delay, which grows in the same way, if etcd returned less
+ * than 10 seconds before as well.
  *
  * @module
  */
@@ -52,7 +53,8 @@ const limitFraction = 0.1
 
 const pace = fullJitter("100 millis", "5 seconds", 1.05)
 
-/** A return that follows the last one sooner is delayed. */
+/** The return from a short outage is reported late if it follows the last return within `settledMillis`. */
+const shortMillis = 100
 const settledMillis = Duration.toMillis("10 seconds")
 
 export const make = ({ now, probe, run }: ReachabilityConfig): Reachability => {
@@ -61,9 +63,11 @@ export const make = ({ now, probe, run }: ReachabilityConfig): Reachability => {
   let isAway = false
   let isProbing = false
   let isDelayed = false
+  let awaySince = -Infinity
   let returnedAt = -Infinity
 
   const report = () => {
+    isDelayed = false
     returnedAt = now()
     const resumed = [...waiting]
     waiting.clear()
@@ -72,8 +76,9 @@ export const make = ({ now, probe, run }: ReachabilityConfig): Reachability => {
 
   const reportLater = Effect.gen(function* () {
     yield* Effect.sleep(Option.getOrThrow(yield* delays.next(undefined)))
+    const isDue = isDelayed && !isAway
     isDelayed = false
-    if (!isAway) report()
+    if (isDue) report()
   })
 
   const probing = Effect.gen(function* () {
@@ -98,15 +103,16 @@ export const make = ({ now, probe, run }: ReachabilityConfig): Reachability => {
     answered: () => {
       if (!isAway) return
       isAway = false
-      if (now() - returnedAt >= settledMillis) {
-        delays.reset()
-        report()
-      } else if (!isDelayed) {
+      const isSettled = now() - returnedAt >= settledMillis
+      if (isSettled) delays.reset()
+      if (isSettled || now() - awaySince >= shortMillis) report()
+      else if (!isDelayed) {
         isDelayed = true
         run(reportLater)
       }
     },
     failed: () => {
+      if (!isAway) awaySince = now()
       isAway = true
       startProbing()
     },

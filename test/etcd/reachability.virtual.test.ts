@@ -1,22 +1,27 @@
-import { Clock, Effect, FiberSet } from "effect"
+import { Clock, Effect, Fiber, FiberSet } from "effect"
 import assert from "node:assert/strict"
 import * as Reachability from "../../src/etcd/Reachability.ts"
 import { describe } from "../harness/it.ts"
 import { elapse, start, verify, withDraw } from "../harness/virtual.ts"
+
+const setUp = Effect.fnUntraced(function* (probe: (reachability: Reachability.Reachability) => void) {
+  const clock = yield* Clock.Clock
+  const now = () => Math.round(Number(clock.monotonicTimeNanosUnsafe()) / 1e6)
+  const run = yield* FiberSet.makeRuntime<never, void, never>()
+  const reachability: Reachability.Reachability = Reachability.make({
+    now,
+    probe: () => Effect.sync(() => probe(reachability)),
+    run
+  })
+  return { now, reachability }
+})
 
 describe("Reachability", () => {
   verify(
     "recovered does not end the backoff again and again if a server answers probes and fails all else at once (R4)",
     () =>
       Effect.gen(function* () {
-        const clock = yield* Clock.Clock
-        const now = () => Math.round(Number(clock.monotonicTimeNanosUnsafe()) / 1e6)
-        const run = yield* FiberSet.makeRuntime<never, void, never>()
-        const reachability: Reachability.Reachability = Reachability.make({
-          now,
-          probe: () => Effect.sync(() => reachability.answered()),
-          run
-        })
+        const { now, reachability } = yield* setUp(({ answered }) => answered())
         const waits: Array<number> = []
         const failingCall = Effect.gen(function* () {
           const failedAt = now()
@@ -32,6 +37,26 @@ describe("Reachability", () => {
         yield* elapse("1 second")
         // More than 10 seconds have passed since the last return, so the delays start afresh.
         assert.deepEqual(waits.slice(5), [0, 100])
+      }).pipe(withDraw(1))
+  )
+
+  verify(
+    "recovered completes at the end of an outage of 100 ms or more, however soon it follows the last one (D12)",
+    () =>
+      Effect.gen(function* () {
+        const { now, reachability } = yield* setUp(() => {})
+        const waits: Array<number> = []
+        const outage = Effect.gen(function* () {
+          reachability.failed()
+          const back = yield* Effect.forkChild(Effect.map(reachability.recovered, now))
+          yield* Effect.sleep("100 millis")
+          const answeredAt = now()
+          reachability.answered()
+          waits.push((yield* Fiber.join(back)) - answeredAt)
+        })
+        yield* start(Effect.repeat(outage, { times: 4 }))
+        yield* elapse("10 seconds")
+        assert.deepEqual(waits, [0, 0, 0, 0, 0])
       }).pipe(withDraw(1))
   )
 })
