@@ -6,9 +6,9 @@
  * Use {@link make} if you read the value often, {@link stream} if you react to each state, and {@link apply} if an
  * effect runs with the value.
  *
- * If a value does not parse or the schema rejects it, the last good value stays. The bad value is logged, counted
- * (`etcd_config_rejected`) and shown as `rejected`. If the first value is bad, the last good one is read from etcd's
- * history, unless it was compacted or is more than 16 values back.
+ * If a value does not parse or the schema rejects it, the last good value stays. The bad value is logged (at most 20 a
+ * minute), counted (`etcd_discovery_config_rejected_total`) and shown as `rejected`. If the first value is bad, the last
+ * good one is read from etcd's history, unless it was compacted or is more than 16 values back.
  *
  * @module
  */
