@@ -31,6 +31,7 @@ import type { Etcd } from "./Etcd.ts"
 import type { LeaseId } from "./messages/lease.ts"
 import type { ResponseHeader } from "./messages/ResponseHeader.ts"
 import { DeadlineExceeded, EtcdError } from "./EtcdError.ts"
+import { addFinalizer } from "../internal/finalizers.ts"
 import { lastingRetry } from "../internal/lasting.ts"
 import { Deadline } from "../internal/time/Deadlines.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
@@ -346,7 +347,7 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
             if (!isRevoked) lease.state = "left"
           })
         })
-      yield* Effect.addFinalizer(() => end(releaseTimeout))
+      yield* addFinalizer(() => end(releaseTimeout))
 
       let attemptsWithoutAnswer = 0
       const confirmed = (

@@ -9,6 +9,7 @@ import { Deferred, Duration, Effect, Exit, Fiber, Metric, Option, Scope, type St
 import type { LeaseId } from "../../etcd/messages/lease.ts"
 import { EtcdError } from "../../etcd/EtcdError.ts"
 import * as Session from "../../etcd/Session.ts"
+import { acquireSync, addFinalizer } from "../../internal/finalizers.ts"
 import { InvalidOption } from "../../internal/options.ts"
 import { Deadline } from "../../internal/time/Deadlines.ts"
 import type { Labels, ServiceInstance } from "../model/Instance.ts"
@@ -101,8 +102,7 @@ const reserveKey = Effect.fnUntraced(function* <M>(
       } must not be registered twice with lease: "shared"; give each registration its own id`
     })
   }
-  sharedKeys.add(key)
-  yield* Effect.addFinalizer(() => Effect.sync(() => sharedKeys.delete(key)))
+  yield* acquireSync(() => sharedKeys.add(key), () => sharedKeys.delete(key))
 })
 
 /** Starts the fiber of the registration and the check of health, until the scope closes. */
@@ -111,12 +111,9 @@ const start = Effect.fnUntraced(function* <M>(owner: Owner<M>): Effect.fn.Return
   yield* Metric.update(claims(name), 0)
   yield* Metric.update(losses(name), 0)
   const context = yield* Effect.context<never>()
-  yield* Effect.acquireRelease(
-    Effect.sync(() => registrations.add(context, { service: name }, owner)),
-    (remove) => Effect.sync(remove)
-  )
+  yield* acquireSync(() => registrations.add(context, { service: name }, owner), (remove) => remove())
   const fiber = yield* Effect.forkScoped(run(owner), { startImmediately: true })
-  yield* Effect.addFinalizer(() => release(owner, fiber))
+  yield* addFinalizer(() => release(owner, fiber))
   if (Option.isSome(health)) {
     yield* forkFor(owner, Health.gate(health.value, (state, failures) => onHealth(owner, state, failures)))
   }

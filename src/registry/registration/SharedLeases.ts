@@ -6,6 +6,7 @@
 import { Deferred, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import type { Session, SessionOptions, Sessions } from "../../etcd/Session.ts"
+import { addFinalizer } from "../../internal/finalizers.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
 
 /** A lease and its members. */
@@ -130,7 +131,7 @@ export class SharedLeases {
       restore(Deferred.await(joined.opened)),
       (exit) => Exit.isSuccess(exit) ? Effect.void : leave(exit)
     )
-    yield* Effect.addFinalizer((exit) => leave(exit, session))
+    yield* addFinalizer((exit) => leave(exit, session))
     return {
       ...session,
       // The last member to leave ends the lease. This only limits the rest of the release.

@@ -11,6 +11,7 @@ import * as Backoff from "../../etcd/Backoff.ts"
 import type { Etcd } from "../../etcd/Etcd.ts"
 import { follow, type Followed, type FollowOptions } from "../../etcd/follow.ts"
 import { prefix } from "../../etcd/KeyRange.ts"
+import { acquireSync } from "../../internal/finalizers.ts"
 import { logWarning } from "../../internal/log.ts"
 import type { KeyValue } from "../../etcd/messages/kv.ts"
 
@@ -123,8 +124,8 @@ export const make = (
   return {
     enter: (key, before, observer) =>
       Effect.map(
-        Effect.acquireRelease(
-          Effect.sync(() => {
+        acquireSync(
+          () => {
             const path = key.slice(0, key.lastIndexOf("/") + 1)
             const folder = folders.get(path) ?? { singles: 0, shared: undefined, isRefused: false }
             folders.set(path, folder)
@@ -136,18 +137,17 @@ export const make = (
             const shared = folder.shared ?? watchShared(path, folder, before)
             shared.members.set(key, member)
             return { path, folder, member, shared }
-          }),
-          ({ folder, member, path, shared }) =>
-            Effect.sync(() => {
-              member.fiber?.interruptUnsafe()
-              if (shared === undefined) folder.singles -= 1
-              else if (shared.members.get(key) === member) shared.members.delete(key)
-              if (shared?.members.size === 0) {
-                shared.fiber?.interruptUnsafe()
-                if (folder.shared === shared) folder.shared = undefined
-              }
-              if (folder.singles === 0 && folder.shared === undefined) folders.delete(path)
-            })
+          },
+          ({ folder, member, path, shared }) => {
+            member.fiber?.interruptUnsafe()
+            if (shared === undefined) folder.singles -= 1
+            else if (shared.members.get(key) === member) shared.members.delete(key)
+            if (shared?.members.size === 0) {
+              shared.fiber?.interruptUnsafe()
+              if (folder.shared === shared) folder.shared = undefined
+            }
+            if (folder.singles === 0 && folder.shared === undefined) folders.delete(path)
+          }
         ),
         ({ folder, member, shared }) => (claimedAt) => {
           member.claimedAt = claimedAt

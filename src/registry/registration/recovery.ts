@@ -7,6 +7,7 @@
  */
 import { type Context, type Duration, Effect, type Fiber, type Scope } from "effect"
 import type { Etcd } from "../../etcd/Etcd.ts"
+import { acquireSync } from "../../internal/finalizers.ts"
 import { lasting } from "../../internal/lasting.ts"
 import * as Turns from "./turns.ts"
 
@@ -69,19 +70,18 @@ export const make = ({ recovered }: Pick<Etcd, "recovered">, context: Context.Co
   }
 
   return {
-    enter: Effect.acquireRelease(
-      Effect.sync(() => {
+    enter: acquireSync(
+      () => {
         registrations += 1
         awaitingReturn ??= Effect.runForkWith(context)(countReturns)
         return makeWaiter()
-      }),
-      () =>
-        Effect.sync(() => {
-          registrations -= 1
-          if (registrations > 0) return
-          awaitingReturn?.interruptUnsafe()
-          awaitingReturn = undefined
-        })
+      },
+      () => {
+        registrations -= 1
+        if (registrations > 0) return
+        awaitingReturn?.interruptUnsafe()
+        awaitingReturn = undefined
+      }
     ),
     claims: Turns.make(() => registrations, context),
     succeeded: Effect.sync(wakeAll)

@@ -9,6 +9,7 @@
 import { Cause, Clock, Deferred, Duration, Effect, Exit, Metric, Option, Result, Schedule, type Scope } from "effect"
 import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
 import * as Session from "../../etcd/Session.ts"
+import { acquireSync, addFinalizer } from "../../internal/finalizers.ts"
 import { lasting, lastingRetry } from "../../internal/lasting.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import * as Claim from "./claim.ts"
@@ -167,7 +168,7 @@ const openSession = Effect.fnUntraced(function* <M>(
   })
   owner.isKeyLeft = session.isLeft
   // Runs before the session is released. The lease and the keys of the other members stay.
-  yield* Effect.addFinalizer(() =>
+  yield* addFinalizer(() =>
     Effect.gen(function* () {
       if ((yield* session.mustRemoveKey) && !(yield* removeKey(owner, session))) owner.isKeyLeft = () => true
     })
@@ -257,7 +258,7 @@ const claim = Effect.fnUntraced(function* <M>(
   yield* logInfo(`registered ${JSON.stringify(key)} under lease ${leaseId.toString(16)}${again}`)
 
   const onLost = (cause: EtcdError) => owner.offer({ _tag: "LeaseLost", leaseId, cause })
-  yield* Effect.acquireRelease(Effect.sync(() => session.onLost(onLost)), (end) => Effect.sync(end))
+  yield* acquireSync(() => session.onLost(onLost), (end) => end())
   watchFrom(revision)
   if (owner.lostLeases.size > 0) yield* Effect.forkScoped(revokeLost(owner))
   return session
