@@ -8,6 +8,7 @@ import type { Etcd } from "../../etcd/Etcd.ts"
 import type { FollowOptions } from "../../etcd/follow.ts"
 import * as Session from "../../etcd/Session.ts"
 import { Timers } from "../../internal/time/Timers.ts"
+import * as Burst from "./burst.ts"
 import type { ClaimOptions } from "./claim.ts"
 import * as ClaimBatch from "./claimBatch.ts"
 import * as OwnKeys from "./ownKeys.ts"
@@ -30,6 +31,8 @@ export interface Registrar {
   /** The keys that are registered under a shared lease. */
   readonly sharedKeys: Set<string>
   readonly scopes: Scopes
+  /** The turn of a registration that starts. */
+  readonly burst: Effect.Effect<void>
 }
 
 /** Makes what registrations share, for the scope of the registry. Nothing runs while there is no registration. */
@@ -40,6 +43,7 @@ export const make = Effect.fnUntraced(function* (
   const context = yield* Effect.context<never>()
   const timers = new Timers(context)
   const sessions = Session.make(etcd, timers, context)
+  const burst = Burst.make(context)
   return {
     etcd,
     sessions,
@@ -50,6 +54,7 @@ export const make = Effect.fnUntraced(function* (
     recovery: Recovery.make(etcd, context),
     timers,
     followOptions,
-    scopes: yield* makeScopes
+    scopes: yield* makeScopes(burst),
+    burst
   }
 })

@@ -70,7 +70,8 @@ export const make = <M>(
   plan: RegistrationPlan<M>
 ): Effect.Effect<Registration<M>, RegistrationError, Scope.Scope> =>
   Effect.uninterruptibleMask(Effect.fnUntraced(function* (restore) {
-    const scope = yield* registrar.scopes.open
+    yield* restore(registrar.burst)
+    const scope = yield* registrar.scopes.open(plan.lease)
     yield* Scope.provide(reserveKey(registrar, plan), scope).pipe(
       Effect.onError(() => Scope.close(scope, Exit.void))
     )

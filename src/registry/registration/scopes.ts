@@ -14,7 +14,7 @@ export interface Scopes {
    * Closing the caller's scope closes the scopes of all its registrations in parallel. A scope alone would run its
    * finalizers in sequence: a thousand releases would take a thousand round trips.
    */
-  readonly open: Effect.Effect<Scope.Closeable, InvalidOption, Scope.Scope>
+  readonly open: (lease: "own" | "shared") => Effect.Effect<Scope.Closeable, InvalidOption, Scope.Scope>
 }
 
 const registryClosed = new InvalidOption({
@@ -26,6 +26,7 @@ const registryClosed = new InvalidOption({
 
 /** The scope of a registration. */
 interface Own {
+  readonly lease: "own" | "shared"
   readonly scope: Scope.Closeable
   /** Completes when everything in the scope is released. */
   readonly closed: Deferred.Deferred<void>
@@ -35,25 +36,35 @@ interface Own {
  * Closes them at the same time, and waits for those that close already: the client of a registry must not close while a
  * release is under way.
  */
-const closeAll = (scopes: Set<Own>, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
+const closeAll = (
+  scopes: Set<Own>,
+  burst: Effect.Effect<void>,
+  exit: Exit.Exit<unknown, unknown>
+): Effect.Effect<void> =>
   Effect.suspend(() => {
     const all = [...scopes]
     scopes.clear()
     return Effect.forEach(
       all,
-      ({ closed, scope }) => Effect.andThen(Scope.close(scope, exit), Deferred.await(closed)),
+      ({ closed, lease, scope }) => {
+        const close = Effect.andThen(Scope.close(scope, exit), Deferred.await(closed))
+        // Members of a shared lease leave in the same turn, so that one revoke removes all their keys.
+        return lease === "own" ? Effect.andThen(burst, close) : close
+      },
       { concurrency: "unbounded", discard: true }
     )
   })
 
 /** Made once for the scope of a registry. */
-export const makeScopes: Effect.Effect<Scopes, never, Scope.Scope> = Effect.gen(function* () {
+export const makeScopes = Effect.fnUntraced(function* (
+  burst: Effect.Effect<void>
+): Effect.fn.Return<Scopes, never, Scope.Scope> {
   const registry = yield* Effect.scope
   const all = new Set<Own>()
   const ofCaller = new WeakMap<Scope.Scope, Set<Own>>()
-  yield* Effect.addFinalizer((exit) => closeAll(all, exit))
+  yield* Effect.addFinalizer((exit) => closeAll(all, burst, exit))
   return {
-    open: Effect.gen(function* () {
+    open: Effect.fnUntraced(function* (lease) {
       if (registry.state._tag === "Closed") return yield* registryClosed
       const caller = yield* Effect.scope
       const scope = yield* Scope.make()
@@ -63,7 +74,7 @@ export const makeScopes: Effect.Effect<Scopes, never, Scope.Scope> = Effect.gen(
         ofCaller.set(caller, siblings)
       }
       const others = siblings
-      const own: Own = { scope, closed: Deferred.makeUnsafe() }
+      const own: Own = { lease, scope, closed: Deferred.makeUnsafe() }
       all.add(own)
       others.add(own)
       // Added first, so it runs last.
@@ -75,7 +86,7 @@ export const makeScopes: Effect.Effect<Scopes, never, Scope.Scope> = Effect.gen(
           Deferred.doneUnsafe(own.closed, Exit.void)
         })
       )
-      yield* Effect.addFinalizer((exit) => others.has(own) ? closeAll(others, exit) : Effect.void)
+      yield* Effect.addFinalizer((exit) => others.has(own) ? closeAll(others, burst, exit) : Effect.void)
       return scope
     })
   }
