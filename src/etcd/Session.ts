@@ -403,15 +403,18 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
   }
 }
 
+const revoked = Exit.succeed(true)
+const notRevoked = Exit.succeed(false)
+
 /** Succeeds with `true` once etcd has revoked the lease. */
 const revoke = (etcd: Etcd, id: LeaseId): Effect.Effect<boolean, EtcdError> =>
-  etcd.leaseRevoke(id).pipe(
-    Effect.catchIf((error) => error.reason._tag === "LeaseNotFound", () => Effect.void),
-    Effect.retry(Backoff.untilBack(Backoff.heartbeat, etcd.recovered)),
-    Effect.as(true)
+  lastingRetry(
+    Effect.matchEffect(etcd.leaseRevoke(id), {
+      onSuccess: () => revoked,
+      onFailure: (error) => error.reason._tag === "LeaseNotFound" ? revoked : Effect.fail(error)
+    }),
+    { schedule: Backoff.untilBack(Backoff.heartbeat, etcd.recovered), while: () => true }
   )
-
-const notRevoked = Exit.succeed(false)
 
 /**
  * Revokes a lease that is held, or may still be. Returns whether etcd has revoked it. If etcd does not answer within
@@ -423,17 +426,14 @@ export const release = (
   id: LeaseId,
   timeout: Duration.Duration
 ): Effect.Effect<boolean> =>
-  withLimit(revoke(etcd, id), timers, Duration.toMillis(timeout), () => notRevoked).pipe(
-    Effect.tap((isRevoked) =>
-      isRevoked ? Effect.void : logWarning(`etcd did not answer in time: lease ${id.toString(16)} is left to expire`)
-    ),
-    Effect.catch((error) =>
-      Effect.as(
-        logWarning(`cannot revoke lease ${id.toString(16)}: it is left to expire`, error),
-        false
-      )
-    )
-  )
+  Effect.matchEffect(withLimit(revoke(etcd, id), timers, Duration.toMillis(timeout), () => notRevoked), {
+    onSuccess: (isRevoked) =>
+      isRevoked ?
+        revoked :
+        Effect.as(logWarning(`etcd did not answer in time: lease ${id.toString(16)} is left to expire`), false),
+    onFailure: (error) =>
+      Effect.as(logWarning(`cannot revoke lease ${id.toString(16)}: it is left to expire`, error), false)
+  })
 
 /** Revokes a lease that may not exist, for at most 2 seconds. Returns whether etcd has revoked it. */
 const abandon = (etcd: Etcd, timers: Timers, id: LeaseId, timeout: Duration.Duration): Effect.Effect<boolean> =>

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { Deferred, Duration, Effect, Exit, Fiber, Metric, Option, Scope, type Stream } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Option, Scope, type Stream } from "effect"
 import type { LeaseId } from "../../etcd/messages/lease.ts"
 import { EtcdError } from "../../etcd/EtcdError.ts"
 import * as Session from "../../etcd/Session.ts"
@@ -72,12 +72,8 @@ export const make = <M>(
   Effect.uninterruptibleMask(Effect.fnUntraced(function* (restore) {
     yield* restore(registrar.burst)
     const scope = yield* registrar.scopes.open(plan.lease)
-    yield* Scope.provide(reserveKey(registrar, plan), scope).pipe(
-      Effect.onError(() => Scope.close(scope, Exit.void))
-    )
-    const waiter = yield* Scope.provide(registrar.recovery.enter, scope)
-    const owner = new Owner(registrar, plan, waiter)
-    yield* Scope.provide(start(owner), scope)
+    yield* Effect.onError(reserveKey(registrar, plan), () => Scope.close(scope, Exit.void))
+    const owner = yield* Scope.provide(start(registrar, plan), scope)
     if (plan.startup === "await") {
       yield* Effect.onExit(
         restore(awaitStart(owner)),
@@ -88,36 +84,49 @@ export const make = <M>(
   }))
 
 /** Reserves a key for a shared lease, because two registrations of one key on one lease are indistinguishable (R13). */
-const reserveKey = Effect.fnUntraced(function* <M>(
+const reserveKey = <M>(
   { sharedKeys }: Registrar,
   { instance, key, lease }: RegistrationPlan<M>
-): Effect.fn.Return<void, InvalidOption, Scope.Scope> {
-  if (lease !== "shared") return
-  if (sharedKeys.has(key)) {
-    return yield* new InvalidOption({
-      of: "registerService",
-      option: "id",
-      value: instance.id,
-      rule: `${
-        JSON.stringify(key)
-      } must not be registered twice with lease: "shared"; give each registration its own id`
-    })
-  }
-  yield* acquireSync(() => sharedKeys.add(key), () => sharedKeys.delete(key))
-})
+): Effect.Effect<void, InvalidOption> =>
+  Effect.suspend(() => {
+    const isFree = lease !== "shared" || !sharedKeys.has(key)
+    if (lease === "shared") sharedKeys.add(key)
+    return isFree ? Effect.void : Effect.fail(
+      new InvalidOption({
+        of: "registerService",
+        option: "id",
+        value: instance.id,
+        rule: `${
+          JSON.stringify(key)
+        } must not be registered twice with lease: "shared"; give each registration its own id`
+      })
+    )
+  })
 
-/** Starts the fiber of the registration and the check of health, until the scope closes. */
-const start = Effect.fnUntraced(function* <M>(owner: Owner<M>): Effect.fn.Return<void, never, Scope.Scope> {
-  const { health, instance: { name } } = owner.plan
-  yield* Metric.update(claims(name), 0)
-  yield* Metric.update(losses(name), 0)
+/** Adds the registration to what its registry shares, and starts its fiber and the check of health. */
+const start = Effect.fnUntraced(function* <M>(
+  registrar: Registrar,
+  plan: RegistrationPlan<M>
+): Effect.fn.Return<Owner<M>, never, Scope.Scope> {
+  const { health, instance: { name }, key, lease } = plan
+  const { recovery, sharedKeys } = registrar
   const context = yield* Effect.context<never>()
-  yield* acquireSync(() => registrations.add(context, { service: name }, owner), (remove) => remove())
-  const fiber = yield* Effect.forkScoped(run(owner), { startImmediately: true })
+  const { owner } = yield* acquireSync(() => {
+    const owner = new Owner(registrar, plan, recovery.enter())
+    claims(name).updateUnsafe(0, context)
+    losses(name).updateUnsafe(0, context)
+    return { owner, removeSource: registrations.add(context, { service: name }, owner) }
+  }, ({ removeSource }) => {
+    removeSource()
+    recovery.leave()
+    if (lease === "shared") sharedKeys.delete(key)
+  })
+  const fiber = yield* Effect.forkDetach(run(owner), { startImmediately: true })
   yield* addFinalizer(() => release(owner, fiber))
   if (Option.isSome(health)) {
     yield* forkFor(owner, Health.gate(health.value, (state, failures) => onHealth(owner, state, failures)))
   }
+  return owner
 })
 
 /** Stores the newest health, and logs a change of status. */

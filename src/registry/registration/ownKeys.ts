@@ -6,12 +6,11 @@
  *
  * @module
  */
-import { type Cause, type Context, Effect, type Fiber, type Scope } from "effect"
+import { type Cause, type Context, Effect, type Fiber } from "effect"
 import * as Backoff from "../../etcd/Backoff.ts"
 import type { Etcd } from "../../etcd/Etcd.ts"
 import { follow, type Followed, type FollowOptions } from "../../etcd/follow.ts"
 import { prefix } from "../../etcd/KeyRange.ts"
-import { acquireSync } from "../../internal/finalizers.ts"
 import { logWarning } from "../../internal/log.ts"
 import type { KeyValue } from "../../etcd/messages/kv.ts"
 
@@ -35,16 +34,18 @@ export interface Observer {
 /** The watches of the own keys of one registry. */
 export interface OwnKeys {
   /**
-   * Prepares the watch of a key, until the scope closes. The returned function is called once, with the revision of the
-   * claim. `before` is a revision before the claim.
+   * Prepares the watch of a key. `before` is a revision before the claim.
    *
    * A watch that is refused is repeated slowly, because a role may come back.
    */
-  readonly enter: (
-    key: string,
-    before: bigint,
-    observer: Observer
-  ) => Effect.Effect<(claimedAt: bigint) => void, never, Scope.Scope>
+  readonly enter: (key: string, before: bigint, observer: Observer) => KeyWatch
+}
+
+/** The watch of one key. */
+export interface KeyWatch {
+  /** Called once, with the revision of the claim. */
+  readonly begin: (claimedAt: bigint) => void
+  readonly end: () => void
 }
 
 const maxSingleWatches = 8
@@ -121,39 +122,38 @@ export const make = (
     return shared
   }
 
+  const leave = (path: string, folder: Folder, member: Member, shared: SharedWatch | undefined) => {
+    member.fiber?.interruptUnsafe()
+    if (shared === undefined) folder.singles -= 1
+    else if (shared.members.get(member.key) === member) shared.members.delete(member.key)
+    if (shared?.members.size === 0) {
+      shared.fiber?.interruptUnsafe()
+      if (folder.shared === shared) folder.shared = undefined
+    }
+    if (folder.singles === 0 && folder.shared === undefined) folders.delete(path)
+  }
+
   return {
-    enter: (key, before, observer) =>
-      Effect.map(
-        acquireSync(
-          () => {
-            const path = key.slice(0, key.lastIndexOf("/") + 1)
-            const folder = folders.get(path) ?? { singles: 0, shared: undefined, isRefused: false }
-            folders.set(path, folder)
-            const member: Member = { ...observer, key, claimedAt: undefined, fiber: undefined }
-            if (folder.singles < maxSingleWatches || folder.isRefused || path === "") {
-              folder.singles += 1
-              return { path, folder, member, shared: undefined }
-            }
-            const shared = folder.shared ?? watchShared(path, folder, before)
-            shared.members.set(key, member)
-            return { path, folder, member, shared }
-          },
-          ({ folder, member, path, shared }) => {
-            member.fiber?.interruptUnsafe()
-            if (shared === undefined) folder.singles -= 1
-            else if (shared.members.get(key) === member) shared.members.delete(key)
-            if (shared?.members.size === 0) {
-              shared.fiber?.interruptUnsafe()
-              if (folder.shared === shared) folder.shared = undefined
-            }
-            if (folder.singles === 0 && folder.shared === undefined) folders.delete(path)
-          }
-        ),
-        ({ folder, member, shared }) => (claimedAt) => {
+    enter: (key, before, observer) => {
+      const path = key.slice(0, key.lastIndexOf("/") + 1)
+      const folder = folders.get(path) ?? { singles: 0, shared: undefined, isRefused: false }
+      folders.set(path, folder)
+      const member: Member = { ...observer, key, claimedAt: undefined, fiber: undefined }
+      let shared: SharedWatch | undefined
+      if (folder.singles < maxSingleWatches || folder.isRefused || path === "") {
+        folder.singles += 1
+      } else {
+        shared = folder.shared ?? watchShared(path, folder, before)
+        shared.members.set(key, member)
+      }
+      return {
+        begin: (claimedAt) => {
           member.claimedAt = claimedAt
           if (shared === undefined || folder.shared !== shared) watchSingle(member, claimedAt)
-        }
-      )
+        },
+        end: () => leave(path, folder, member, shared)
+      }
+    }
   }
 }
 

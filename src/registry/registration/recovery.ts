@@ -5,9 +5,8 @@
  *
  * @module
  */
-import { type Context, type Duration, Effect, type Fiber, type Scope } from "effect"
+import { type Context, type Duration, Effect, type Fiber } from "effect"
 import type { Etcd } from "../../etcd/Etcd.ts"
-import { acquireSync } from "../../internal/finalizers.ts"
 import { lasting } from "../../internal/lasting.ts"
 import * as Turns from "./turns.ts"
 
@@ -22,8 +21,10 @@ export interface Waiter {
 
 /** What the registrations of one registry share. */
 export interface Recovery {
-  /** Adds a registration until the scope closes. Nothing runs while there is none. */
-  readonly enter: Effect.Effect<Waiter, never, Scope.Scope>
+  /** Adds a registration. Nothing runs while there is none. */
+  readonly enter: () => Waiter
+  /** Removes a registration. */
+  readonly leave: () => void
   /** The turn of a claim that follows a failure or a loss. */
   readonly claims: Turns.Turn
   /** Ends all delays, because a registration has succeeded after a failure. */
@@ -70,19 +71,17 @@ export const make = ({ recovered }: Pick<Etcd, "recovered">, context: Context.Co
   }
 
   return {
-    enter: acquireSync(
-      () => {
-        registrations += 1
-        awaitingReturn ??= Effect.runForkWith(context)(countReturns)
-        return makeWaiter()
-      },
-      () => {
-        registrations -= 1
-        if (registrations > 0) return
-        awaitingReturn?.interruptUnsafe()
-        awaitingReturn = undefined
-      }
-    ),
+    enter: () => {
+      registrations += 1
+      awaitingReturn ??= Effect.runForkWith(context)(countReturns)
+      return makeWaiter()
+    },
+    leave: () => {
+      registrations -= 1
+      if (registrations > 0) return
+      awaitingReturn?.interruptUnsafe()
+      awaitingReturn = undefined
+    },
     claims: Turns.make(() => registrations, context),
     succeeded: Effect.sync(wakeAll)
   }

@@ -209,17 +209,23 @@ const claim = Effect.fnUntraced(function* <M>(
   const { leaseId } = session
   owner.addLease(leaseId)
   owner.leaseExpiresAt = session.expiresAt
-  const watchFrom = yield* ownKeys.enter(key, session.grantedAt, {
-    onSeen: (seen) => {
-      const { phase } = owner
-      if (phase._tag === "Claiming") {
-        // The claim follows this list in the same history, so only a later revision counts.
-        return owner.offer({ _tag: "KeySeen", leaseId, seen: { ...seen, listed: false, isNewHistory: false } })
-      }
-      const isKnown = !seen.listed && phase._tag === "Held" && seen.revision <= phase.seenAt
-      if (!isKnown) owner.offer({ _tag: "KeySeen", leaseId, seen })
-    },
-    onDied: (cause) => owner.onExit(cause)
+  const { watch } = yield* acquireSync(() => ({
+    watch: ownKeys.enter(key, session.grantedAt, {
+      onSeen: (seen) => {
+        const { phase } = owner
+        if (phase._tag === "Claiming") {
+          // The claim follows this list in the same history, so only a later revision counts.
+          return owner.offer({ _tag: "KeySeen", leaseId, seen: { ...seen, listed: false, isNewHistory: false } })
+        }
+        const isKnown = !seen.listed && phase._tag === "Held" && seen.revision <= phase.seenAt
+        if (!isKnown) owner.offer({ _tag: "KeySeen", leaseId, seen })
+      },
+      onDied: (cause) => owner.onExit(cause)
+    }),
+    endReports: session.onLost((cause) => owner.offer({ _tag: "LeaseLost", leaseId, cause }))
+  }), ({ endReports, watch }) => {
+    endReports()
+    watch.end()
   })
   let attemptsWithoutAnswer = 0
   const attempt = Effect.suspend(() =>
@@ -257,9 +263,7 @@ const claim = Effect.fnUntraced(function* <M>(
     ` again, ${Math.round((yield* Clock.currentTimeMillis) - phase.lostAt)} ms after the loss`
   yield* logInfo(`registered ${JSON.stringify(key)} under lease ${leaseId.toString(16)}${again}`)
 
-  const onLost = (cause: EtcdError) => owner.offer({ _tag: "LeaseLost", leaseId, cause })
-  yield* acquireSync(() => session.onLost(onLost), (end) => end())
-  watchFrom(revision)
+  watch.begin(revision)
   if (owner.lostLeases.size > 0) yield* Effect.forkScoped(revokeLost(owner))
   return session
 })

@@ -230,15 +230,16 @@ describe("the return of etcd", () => {
         const recovery = Recovery.make({ recovered }, yield* Effect.context<never>())
         yield* settle
         assert.equal(waiting, 0)
-        const scopes = yield* Effect.all([Scope.make(), Scope.make()])
-        for (const scope of scopes) yield* Scope.provide(recovery.enter, scope)
+        recovery.enter()
+        recovery.enter()
         yield* settle
         assert.equal(waiting, 1)
-        for (const [index, scope] of scopes.entries()) {
-          yield* Scope.close(scope, Exit.void)
-          yield* settle
-          assert.equal(waiting, index === 0 ? 1 : 0)
-        }
+        recovery.leave()
+        yield* settle
+        assert.equal(waiting, 1)
+        recovery.leave()
+        yield* settle
+        assert.equal(waiting, 0)
       })
   )
 })
