@@ -170,14 +170,17 @@ export const runProgram = (options: ProgramOptions): Effect.Effect<Program, Erro
                 wanted instanceof RegExp ?
                 (line: string) => wanted.test(line) :
                 wanted
+              let checked = 0
               let late = false
               const timer = setTimeout(() => {
                 late = true
                 notify()
               }, limit)
               return when<string, Error>(() => {
-                const found = lines.find((line, index) => matches(line.text, index))
-                if (found !== undefined) return Effect.succeed(found.text)
+                // Each line is checked once: a program that prints thousands would be slowed down by its reader.
+                for (const { text } of lines.slice(checked)) {
+                  if (matches(text, checked++)) return Effect.succeed(text)
+                }
                 if (exit !== undefined) {
                   return Effect.fail(
                     new Error(`${file} ended (${JSON.stringify(exit)}) without a line like ${wanted}\n${said()}`)
