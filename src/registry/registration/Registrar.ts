@@ -48,7 +48,7 @@ export const make = Effect.fnUntraced(function* (
     etcd,
     sessions,
     putIf: ClaimBatch.make(etcd, timers),
-    shared: new SharedLeases(sessions),
+    shared: new SharedLeases(sessions, timers),
     sharedKeys: new Set(),
     ownKeys: OwnKeys.make(etcd, followOptions, context),
     recovery: Recovery.make(etcd, context),

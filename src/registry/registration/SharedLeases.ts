@@ -3,18 +3,20 @@
  *
  * @module
  */
-import { Deferred, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Scope } from "effect"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import type { Session, SessionOptions, Sessions } from "../../etcd/Session.ts"
 import { addFinalizer } from "../../internal/finalizers.ts"
+import { Deadline } from "../../internal/time/Deadlines.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
+import type { Timers } from "../../internal/time/Timers.ts"
 
 /** A lease and its members. */
 interface Shared {
   readonly scope: Scope.Closeable
   readonly opened: Deferred.Deferred<Session, EtcdError>
-  /** Completes when the last member has revoked the lease. */
-  readonly revoked: Deferred.Deferred<void>
+  /** Called when the last member has revoked the lease. */
+  readonly onRevoked: Set<() => void>
   /** Grants the lease. */
   opening: Fiber.Fiber<unknown, unknown> | undefined
   members: number
@@ -41,10 +43,12 @@ export interface SharedSession extends Session {
 /** The shared leases of a registry, by TTL. */
 export class SharedLeases {
   readonly #sessions: Sessions
+  readonly #timers: Timers
   readonly #byTtl = new Map<number, Shared>()
 
-  constructor(sessions: Sessions) {
+  constructor(sessions: Sessions, timers: Timers) {
     this.#sessions = sessions
+    this.#timers = timers
   }
 
   /**
@@ -66,7 +70,7 @@ export class SharedLeases {
       shared = {
         scope: yield* Scope.make(),
         opened: Deferred.makeUnsafe(),
-        revoked: Deferred.makeUnsafe(),
+        onRevoked: new Set(),
         opening: undefined,
         members: 0,
         leaving: 0,
@@ -93,8 +97,8 @@ export class SharedLeases {
         if (joined.members > 0) {
           if (!endsWithLease) return Effect.void
           // The key is gone when the release returns (R5).
-          return Effect.map(Effect.timeoutOption(Deferred.await(joined.revoked), left), (revoked) => {
-            isLeft = Option.isNone(revoked)
+          return Effect.map(awaitRevoked(joined, this.#timers, left), (isRevoked) => {
+            isLeft = !isRevoked
           })
         }
         retire()
@@ -102,7 +106,7 @@ export class SharedLeases {
         return (joined.opening === undefined ? Effect.void : Fiber.interrupt(joined.opening)).pipe(
           Effect.andThen(session?.release(Duration.millis(left)) ?? Effect.void),
           Effect.andThen(Scope.close(joined.scope, exit)),
-          Effect.ensuring(Deferred.succeed(joined.revoked, undefined))
+          Effect.ensuring(Effect.sync(() => joined.onRevoked.forEach((report) => report())))
         )
       })
     joined.members += 1
@@ -157,6 +161,17 @@ export class SharedLeases {
     }
   })
 }
+
+/** Waits until the last member has revoked the lease, for at most `millis`. Returns whether it has. */
+const awaitRevoked = ({ onRevoked }: Shared, timers: Timers, millis: number): Effect.Effect<boolean> =>
+  Effect.callback((resume) => {
+    const deadline = new Deadline(() => resume(Effect.succeed(false)))
+    timers.set(deadline, timers.now() + millis)
+    onRevoked.add(() => {
+      timers.delete(deadline)
+      resume(Effect.succeed(true))
+    })
+  })
 
 /** A session of a lease, which may be shared. */
 export type AnySession = Session & Partial<SharedSession>

@@ -169,9 +169,15 @@ const openSession = Effect.fnUntraced(function* <M>(
   owner.isKeyLeft = session.isLeft
   // Runs before the session is released. The lease and the keys of the other members stay.
   yield* addFinalizer(() =>
-    Effect.gen(function* () {
-      if ((yield* session.mustRemoveKey) && !(yield* removeKey(owner, session))) owner.isKeyLeft = () => true
-    })
+    Effect.flatMap(
+      session.mustRemoveKey,
+      (mustRemoveKey) =>
+        mustRemoveKey ?
+          Effect.map(removeKey(owner, session), (isRemoved) => {
+            if (!isRemoved) owner.isKeyLeft = () => true
+          }) :
+          Effect.void
+    )
   )
   return session
 })

@@ -2,6 +2,7 @@ import { Duration, Effect, Exit, Scope } from "effect"
 import assert from "node:assert/strict"
 import type { RegisterOptions } from "../../../mod.ts"
 import { EtcdError, Unavailable } from "../../../src/etcd/EtcdError.ts"
+import { Timers } from "../../../src/internal/time/Timers.ts"
 import { SharedLeases } from "../../../src/registry/registration/SharedLeases.ts"
 import { FaultyEtcd } from "../../../src/testing/mod.ts"
 import { describe } from "../../harness/it.ts"
@@ -227,7 +228,8 @@ describe(`registrations with lease: "shared"`, () => {
     () =>
       Effect.gen(function* () {
         const cause = new EtcdError({ reason: new Unavailable({ detail: "no connection" }), method: "leaseGrant" })
-        const leases = new SharedLeases({ open: () => Effect.fail(cause) })
+        const timers = new Timers(yield* Effect.context<never>())
+        const leases = new SharedLeases({ open: () => Effect.fail(cause) }, timers)
         const scope = yield* Scope.make()
         const ttl = { seconds: 15, heartbeat: Duration.seconds(5) }
         const join = leases.join({ ttl, releaseTimeout: Duration.seconds(5) }).pipe(Scope.provide(scope))
