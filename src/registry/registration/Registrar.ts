@@ -31,7 +31,7 @@ export interface Registrar {
   /** The keys that are registered under a shared lease. */
   readonly sharedKeys: Set<string>
   readonly scopes: Scopes
-  /** The turn of a registration that starts. */
+  /** The turn of a registration that starts, if many do. */
   readonly burst: Effect.Effect<void>
 }
 
