@@ -8,10 +8,10 @@
  */
 import { type Context, Effect } from "effect"
 
-/** How many begin in one turn of the event loop. */
+/** How many callers one turn of the event loop lets begin. */
 const perTurn = 50
 
-/** Waits for the next turn of the event loop if many have begun in this one. No answer of etcd is waited for. */
+/** Waits for the next turn of the event loop after each 50 callers. No answer of etcd is waited for. */
 export const make = (context: Context.Context<never>): Effect.Effect<void> => {
   const waiting = new Set<() => void>()
   let left = perTurn
