@@ -17,6 +17,7 @@ import { Etcd } from "../../src/etcd/Etcd.ts"
 import { prefix } from "../../src/etcd/KeyRange.ts"
 import { PermissionDenied } from "../../src/etcd/EtcdError.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
+import { overflow } from "../harness/overflow.ts"
 import { describe } from "../harness/it.ts"
 import { collect, counted, elapse, failureOf, settle, start, verify, world } from "../harness/virtual.ts"
 
@@ -291,19 +292,20 @@ describe("ConfigRef.stream", () => {
     () =>
       Effect.gen(function* () {
         const { put, watched } = yield* setUp
-        interface Nested extends ReadonlyArray<Nested> {}
-        const Nested: Schema.Codec<Nested, unknown> = Schema.Array(
-          Schema.suspend((): Schema.Codec<Nested, unknown> => Nested)
-        )
-        const Later = Nested.pipe(Schema.decodeTo(Schema.toType(Nested), {
-          decode: SchemaGetter.transformEffect((value: Nested) =>
-            value.length > 1 ? Effect.delay(Effect.succeed(value), "1 second") : Effect.succeed(value)
+        const Lists = Schema.Array(Schema.Unknown)
+        const Later = Lists.pipe(Schema.decodeTo(Schema.toType(Lists), {
+          decode: SchemaGetter.transformEffect((value: ReadonlyArray<unknown>) =>
+            value.length === 3 ?
+              Effect.succeed([overflow()]) :
+              value.length === 2 ?
+              Effect.delay(Effect.succeed(value), "1 second") :
+              Effect.succeed(value)
           ),
           encode: SchemaGetter.passthrough()
         }))
         const { seen } = yield* watched(ConfigRef.stream(key, Later))
         yield* put("[[],[]]")
-        yield* put("[".repeat(20_000) + "]".repeat(20_000))
+        yield* put("[[],[],[]]")
         yield* put("[[]]")
         assert.deepEqual(seen.map(show), ["absent@1", "absent@2 rejected@2", "absent@2 rejected@3", "[[]]@4"])
       })
