@@ -4,8 +4,10 @@
  * **Details**
  *
  * Each creation carries an id that is new on the stream, because etcd keeps the id of a watch that it has cancelled.
- * Proxies choose ids of their own, so the id of a watch is the one in the answer to its creation. Servers answer
- * creations in order. A refusal carries no id (`watch_id` is -1).
+ * etcd's proxy chooses ids of its own and answers creations in any order, so an answer names its creation only if no
+ * other creation is in flight. Therefore creations are sent one at a time, as clientv3 does, until the server has
+ * answered one with the id that it carried: that is etcd, which answers in order. A refusal carries no id (`watch_id`
+ * is -1).
  *
  * Responses are checked: if an event lies outside its watch's range, if revisions go back, or if the cluster changes,
  * the stream ends.
@@ -79,6 +81,7 @@ interface Watch extends Omit<WatchOptions, "message"> {
 /** A creation without an answer. Without a watch it is a probe. */
 interface Creation {
   readonly requestedId: number
+  readonly message: Uint8Array
   readonly watch: Watch | undefined
 }
 
@@ -89,7 +92,12 @@ class WatchSession implements Session<WatchMessage> {
   readonly #created = new Map<number, Watch>()
   /** The server's ids of watches whose cancellation it has not confirmed: events may still be on their way. */
   readonly #leaving = new Set<number>()
+  /** The creations in flight. */
   readonly #creations: Array<Creation> = []
+  /** The creations that were not sent yet. */
+  readonly #waiting: Array<Creation> = []
+  /** Whether the server uses the ids that creations carry. */
+  #keepsIds = false
   readonly #wake = Latch.makeUnsafe(false)
   #nextId = 1
   #revision = 0n
@@ -143,7 +151,10 @@ class WatchSession implements Session<WatchMessage> {
       return this.#line.violated("the server belongs to another cluster than before")
     }
     if (header.revision > this.#revision) this.#revision = header.revision
-    if (message.created) return this.#onCreated(header, message)
+    if (message.created) {
+      this.#onCreated(header, message)
+      return this.#sendCreations()
+    }
     const watch = this.#created.get(message.watchId)
     if (watch === undefined) return this.#onUnknown(message)
     if (message.canceled) {
@@ -167,10 +178,11 @@ class WatchSession implements Session<WatchMessage> {
     for (const watch of this.#watches) this.#fail(watch, failure)
     this.#created.clear()
     this.#creations.length = 0
+    this.#waiting.length = 0
   }
 
   get #watches(): ReadonlyArray<Watch> {
-    const creating = this.#creations.flatMap(({ watch }) => watch === undefined ? [] : [watch])
+    const creating = [...this.#creations, ...this.#waiting].flatMap(({ watch }) => watch === undefined ? [] : [watch])
     return [...this.#created.values(), ...creating].filter(({ isRemoved }) => !isRemoved)
   }
 
@@ -240,12 +252,23 @@ class WatchSession implements Session<WatchMessage> {
 
   #create(message: Uint8Array, watch: Watch | undefined): Creation {
     const requestedId = this.#nextId++
-    const creation = { requestedId, watch }
-    this.#creations.push(creation)
-    this.#line.send(encodeWatchCreate(message, requestedId))
-    this.#probedAt ??= this.#client.now()
-    this.#wake.openUnsafe()
+    const creation = { requestedId, message, watch }
+    this.#waiting.push(creation)
+    this.#sendCreations()
     return creation
+  }
+
+  #sendCreations(): void {
+    while (this.#keepsIds || this.#creations.length === 0) {
+      const creation = this.#waiting.shift()
+      if (creation === undefined) return
+      const { message, requestedId, watch } = creation
+      if (watch?.isRemoved) continue
+      this.#creations.push(creation)
+      this.#line.send(encodeWatchCreate(message, requestedId))
+      this.#probedAt ??= this.#client.now()
+      this.#wake.openUnsafe()
+    }
   }
 
   #cancel(id: number): void {
@@ -272,7 +295,9 @@ class WatchSession implements Session<WatchMessage> {
       this.#creations.shift()
       return watch === undefined || watch.isRemoved ? undefined : this.#refuse(watch, message)
     }
-    if (creation === this.#doubt || watchId !== requestedId) this.#markProxy()
+    if (watchId === requestedId) this.#keepsIds = true
+    else if (this.#keepsIds) return this.#line.violated(`the server gave the id ${watchId} to watch ${requestedId}`)
+    if (creation === this.#doubt || !this.#keepsIds) this.#markProxy()
     const { startRevision = 0n } = watch?.request ?? {}
     // Calls to another member have returned newer revisions. A member that is shutting down serves its old streams for
     // some time without receiving anything new.

@@ -29,7 +29,8 @@ for (const kind of kinds) {
       Effect.gen(function* () {
         const { endpoints, server } = yield* behind(kind)
         const etcd = yield* EtcdGrpc.make({ endpoints })
-        const names = Array.from({ length: 10 }, (_, index) => `w${index}/`)
+        // So many that grpc-proxy answers creations in another order if several are in flight.
+        const names = Array.from({ length: 200 }, (_, index) => `w${index}/`)
         // The proxy answers a creation before its own watch is open, so a watch without a start revision loses a write
         // in between.
         const startRevision = (yield* etcd.range({ key: "w" })).header.revision + 1n

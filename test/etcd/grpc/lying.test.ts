@@ -1,5 +1,6 @@
 import { Cause, Effect, Exit, Fiber, Logger, Redacted } from "effect"
 import assert from "node:assert/strict"
+import { setTimeout } from "node:timers"
 import { prefix } from "../../../src/etcd/KeyRange.ts"
 import type { Etcd } from "../../../src/etcd/Etcd.ts"
 import type { EtcdError } from "../../../src/etcd/EtcdError.ts"
@@ -114,28 +115,57 @@ describe("EtcdGrpc watches of a server that breaks the protocol", () => {
       assert.deepEqual([watch.events, watch.error, server.streams()], [[["a", "1"]], undefined, 1])
     }))
 
-  live("watches take the ids that a proxy gives them", () =>
-    Effect.gen(function* () {
-      let next = 0
-      const keys = new Map<string, number>()
-      let send: (response: object) => void = () => {}
-      const server = yield* startFake(({ create_request }, respond) => {
-        if (!create_request) return
-        send = respond
-        const id = next++
-        keys.set(Buffer.from(create_request.key).toString(), id)
-        respond({ header: header(10), watch_id: String(id), created: true })
+  live(
+    "watches of a proxy that numbers them itself and answers the newest creation first receive their own events",
+    () =>
+      Effect.gen(function* () {
+        const keys: Array<string> = []
+        const unanswered: Array<string> = []
+        let mostInFlight = 0
+        let send: (response: object) => void = () => {}
+        const server = yield* startFake(({ create_request }, respond) => {
+          if (!create_request) return
+          send = respond
+          unanswered.push(String(keys.push(Buffer.from(create_request.key).toString()) - 1))
+          mostInFlight = Math.max(mostInFlight, unanswered.length)
+          setTimeout(() => respond({ header: header(10), watch_id: unanswered.pop(), created: true }), 20)
+        })
+        const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
+        const names = ["a", "b", "c"]
+        const watches = yield* Effect.forEach(names, (key) => watching(etcd, { key }))
+        yield* Effect.forEach(watches, ({ created }) => created)
+        names.forEach((key, index) =>
+          send({
+            header: header(11 + index),
+            watch_id: String(keys.indexOf(key)),
+            events: [event(key, 11 + index, key)]
+          })
+        )
+        yield* Effect.forEach(watches, (watch) => watch.until(({ _tag }) => _tag === "Events"))
+        assert.deepEqual(watches.map(({ events }) => events), names.map((key) => [[key, key]]))
+        assert.deepEqual([keys, mostInFlight], [names, 1])
       })
-      const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
-      const names = ["a", "b", "c"]
-      const watches = yield* Effect.forEach(names, (key) => watching(etcd, { key }))
-      yield* Effect.forEach(watches, ({ created }) => created)
-      names.forEach((key, index) =>
-        send({ header: header(11 + index), watch_id: String(keys.get(key)), events: [event(key, 11 + index, key)] })
-      )
-      yield* Effect.forEach(watches, (watch) => watch.until(({ _tag }) => _tag === "Events"))
-      assert.deepEqual(watches.map(({ events }) => events), names.map((key) => [[key, key]]))
-    }))
+  )
+
+  live(
+    "watches fail with Unavailable if a server that kept the id of one gives another id to the next",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* startFake(({ create_request }, send) => {
+          const id = create_request?.watch_id
+          if (id !== undefined) send({ header: header(10), watch_id: id === "2" ? "7" : id, created: true })
+        })
+        const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
+        const first = yield* watching(etcd, { key: "a" })
+        const second = yield* watching(etcd, { key: "b" })
+        const reasons = yield* Effect.forEach(
+          [first, second],
+          ({ failure }) => Effect.map(failure, ({ reason }) => reason)
+        )
+        const reason = { _tag: "Unavailable", detail: "the server gave the id 7 to watch 2" }
+        assert.deepEqual(reasons.map((reason) => ({ ...reason })), [reason, reason])
+      })
+  )
 
   live(
     "a watch of a server without progress reports is probed by reads, and that is logged once (D8)",
