@@ -134,6 +134,9 @@ func namingWatch(ctx context.Context, endpoint, target string) {
 		}
 		sort.Strings(found)
 		say("resolved", found)
+		// etcd 3.4 sends an event before a serializable read, as that of List, shows it. A linearizable read waits for it.
+		_, err := client.Get(ctx, target)
+		check(err)
 		list, err := manager.List(ctx)
 		check(err)
 		say("endpoints", list)
