@@ -240,6 +240,8 @@ describe("ServiceClient", () => {
           yield* fake.set("a")
           const { client } = yield* clientOf({
             connectTimeout: "2 seconds",
+            // No call connects again.
+            connectBackoff: Schedule.spaced("5 seconds"),
             connect: () => Effect.onInterrupt(Effect.never, () => Effect.sync(() => void interrupted++))
           })
           const one = yield* start(client.call(ok))

@@ -7,10 +7,11 @@
  *
  * @module
  */
-import { Cause, Effect, Exit, Scheduler, type Scope } from "effect"
+import { Cause, Effect, Exit, Random, Scheduler, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { it } from "node:test"
 import { scheduler } from "./idle.ts"
+import { seed } from "./seed.ts"
 
 export { describe } from "node:test"
 
@@ -41,9 +42,13 @@ const declare = <E>(name: string, test: Effect.Effect<void, E>, { skip, timeout 
   it(name, { skip: skip ?? false, timeout: timeout + 15_000 }, () => run(test, timeout))
 }
 
-/** A test on virtual time (`TestClock`), in its own scope. */
+/** A test on virtual time (`TestClock`), in its own scope. The seed of the run repeats its random draws, such as jitter. */
 export const effect = <E>(name: string, body: Body<E>, options: Options = {}): void =>
-  declare(name, Effect.scoped(Effect.suspend(body)).pipe(Effect.provide(TestClock.layer())), options)
+  declare(
+    name,
+    Effect.scoped(Effect.suspend(body)).pipe(Effect.provide(TestClock.layer()), Random.withSeed(`${seed} ${name}`)),
+    options
+  )
 
 /** A test on the real clock, in its own scope. */
 export const live = <E>(name: string, body: Body<E>, options: Options = {}): void =>
