@@ -42,11 +42,14 @@ const declare = <E>(name: string, test: Effect.Effect<void, E>, { skip, timeout 
   it(name, { skip: skip ?? false, timeout: timeout + 15_000 }, () => run(test, timeout))
 }
 
+/** Without the warning after a second of real time: on a slow machine it would be one log line too many. */
+const testClock = TestClock.layer({ warningDelay: "10 minutes" })
+
 /** A test on virtual time (`TestClock`), in its own scope. The seed of the run repeats its random draws, such as jitter. */
 export const effect = <E>(name: string, body: Body<E>, options: Options = {}): void =>
   declare(
     name,
-    Effect.scoped(Effect.suspend(body)).pipe(Effect.provide(TestClock.layer()), Random.withSeed(`${seed} ${name}`)),
+    Effect.scoped(Effect.suspend(body)).pipe(Effect.provide(testClock), Random.withSeed(`${seed} ${name}`)),
     options
   )
 
