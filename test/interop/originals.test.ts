@@ -25,14 +25,12 @@ describe("the originals", () => {
       let next = 0
       return (wanted: string) => {
         let found = 0
-        return Effect.map(
-          program.awaitLine((line, index) => {
-            found = index
-            return index >= next && line === wanted
-          }, 15_000),
-          () => {
-            next = found + 1
-          }
+        return program.awaitLine((line, index) => {
+          found = index
+          return index >= next && line === wanted
+        }).pipe(
+          Effect.mapError(({ message }) => new Error(`waiting for ${JSON.stringify(wanted)}: ${message}`)),
+          Effect.tap(() => Effect.sync(() => void (next = found + 1)))
         )
       }
     }

@@ -47,7 +47,7 @@ for (const kind of kinds) {
         const { endpoints, server } = yield* behind(kind)
         const etcd = yield* EtcdGrpc.make({ endpoints })
         const { header } = yield* etcd.range({ key: "a" })
-        const quick = { progressEvery: "200 millis", progressTimeout: "400 millis" } as const
+        const quick = { progressEvery: "200 millis", progressTimeout: "2 seconds" } as const
         const watch = yield* watching(etcd, { key: "a", startRevision: header.revision + 1n, ...quick })
         yield* watch.created
         yield* Effect.sleep("3 seconds")
