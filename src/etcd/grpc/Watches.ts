@@ -259,6 +259,8 @@ class WatchSession implements Session<WatchMessage> {
   }
 
   #sendCreations(): void {
+    // The guard also waits for creations that are not sent yet.
+    this.#wake.openUnsafe()
     while (this.#keepsIds || this.#creations.length === 0) {
       const creation = this.#waiting.shift()
       if (creation === undefined) return
@@ -267,7 +269,6 @@ class WatchSession implements Session<WatchMessage> {
       this.#creations.push(creation)
       this.#line.send(encodeWatchCreate(message, requestedId))
       this.#probedAt ??= this.#client.now()
-      this.#wake.openUnsafe()
     }
   }
 

@@ -168,6 +168,23 @@ describe("EtcdGrpc watches of a server that breaks the protocol", () => {
   )
 
   live(
+    "a watch whose creation waits for that of an abandoned watch fails within its own progressTimeout",
+    () =>
+      Effect.gen(function* () {
+        let asks = 0
+        const server = yield* startFake(() => void asks++)
+        const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] })
+        const abandoned = Effect.andThen(
+          watching(etcd, { key: "a", progressTimeout: "10 minutes" }),
+          eventually(Effect.suspend(() => asks === 1 ? Effect.void : Effect.fail(`${asks} requests`)))
+        )
+        yield* Effect.scoped(abandoned)
+        const watch = yield* watching(etcd, { key: "b", progressTimeout: "300 millis" })
+        assert.equal((yield* watch.failure).reason.detail, "no answer on the watch stream within 300 ms")
+      })
+  )
+
+  live(
     "a watch of a server without progress reports is probed by reads, and that is logged once (D8)",
     () =>
       Effect.gen(function* () {
