@@ -100,14 +100,14 @@ describe("examples/deploy on this machine", () => {
         // Heartbeats go on: the process has authenticated with the new password.
         yield* eventually(
           Effect.flatMap(heartbeats, (count) => count >= before + 2 ? Effect.void : Effect.fail(new Error(`${count}`))),
-          { limit: 30_000, every: 200 }
+          { every: 200 }
         )
         assert.equal(yield* number("etcd_discovery_registrations_lost_total"), 0)
         yield* get(`${base}/readyz`)
 
         yield* program.signal("SIGTERM")
         // It drains: not ready any more, and alive.
-        yield* eventually(Effect.flip(get(`${base}/readyz`)), { limit: 4000 })
+        yield* eventually(Effect.flip(get(`${base}/readyz`)))
         assert.equal(yield* get(`${base}/livez`), "live\n")
         assert.deepEqual(yield* program.exit, { code: 0, signal: null })
         assert.equal(asRoot("get", "--prefix", "/services/", "--keys-only"), "")

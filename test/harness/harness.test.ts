@@ -191,8 +191,7 @@ const connect = (endpoint: string) =>
     ({ socket }) => Effect.sync(() => socket.destroy())
   )
 
-const become = (probe: () => boolean) =>
-  eventually(Effect.suspend(() => probe() ? Effect.void : Effect.fail("no")), { limit: 3000 })
+const become = (probe: () => boolean) => eventually(Effect.suspend(() => probe() ? Effect.void : Effect.fail("no")))
 
 describe("Proxy", () => {
   live("Proxy forwards, and resets every open connection", () =>

@@ -9,7 +9,7 @@ import { discover, type InstanceSet, Registry } from "../../../mod.ts"
 import { eachSharedEtcd, etcdctl, type EtcdServer } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { type Program, runProgram } from "../../harness/program.ts"
-import { eventually, freePort, get } from "../../harness/real.ts"
+import { eventually, freePort, get, limitMillis } from "../../harness/real.ts"
 
 const main = new URL("../../../src/cli/main.ts", import.meta.url)
 
@@ -53,7 +53,7 @@ const awaitSet = (etcd: EtcdServer, service: string, test: (set: InstanceSet.Ins
     Stream.take(1),
     Stream.runDrain,
     Effect.provide(Registry.layerEtcd({ endpoints: [etcd.endpoint] })),
-    Effect.timeout("30 seconds")
+    Effect.timeout(limitMillis)
   )
 
 const hasStatus = (status: string) => (set: InstanceSet.InstanceSet) =>

@@ -5,6 +5,7 @@ import type { RegisterOptions } from "../../../src/registry/registration/Registe
 import { discover, getInstances, InvalidOption, registerService, Registry } from "../../../mod.ts"
 import { describe, live } from "../../harness/it.ts"
 import { makeProxy } from "../../harness/Proxy.ts"
+import { limitMillis } from "../../harness/real.ts"
 import { quiet, recorded, registryAt } from "./support.ts"
 
 const nameRule = "it must be 1 to 253 bytes of UTF-8, without '/' and control characters, and neither '.' nor '..'"
@@ -188,7 +189,7 @@ describe("bad input", () => {
               [{ version: 3 as unknown as string }, "version"]
             ] as const
           ) {
-            const error = yield* Effect.flip(registration.update(patch)).pipe(Effect.timeout("2 seconds"))
+            const error = yield* Effect.flip(registration.update(patch)).pipe(Effect.timeout(limitMillis))
             assert.ok(error._tag === "InvalidOption", JSON.stringify(patch))
             assert.equal(error.option, option)
           }
