@@ -5,6 +5,7 @@
  */
 import { censusOf, describeCensus } from "../balancing/client/Census.ts"
 import { shorten } from "../internal/options.ts"
+import { withoutUserInfo } from "../internal/text/userInfo.ts"
 import type { InstanceSet } from "../registry/model/InstanceSet.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 import { spread } from "./spread.ts"
@@ -47,7 +48,8 @@ const addressOf = (instance: ServiceInstance<unknown>, schemes: ReadonlyArray<st
   return undefined
 }
 
-const described = ({ endpoints, id }: ServiceInstance<unknown>): string => `${id} (${shorten(endpoints.join(", "))})`
+const described = ({ endpoints, id }: ServiceInstance<unknown>): string =>
+  `${id} (${shorten(endpoints.map(withoutUserInfo).join(", "))})`
 
 /** The addresses of the instances that take traffic, in a fixed order. */
 export const resolutionOf = <M>(set: InstanceSet<M>, { minLocal, schemes, zone }: AddressRules): Resolution => {

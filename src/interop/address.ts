@@ -7,6 +7,7 @@ import { Result } from "effect"
 import type { InvalidInstance } from "../registry/model/Codec.ts"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 import { show } from "../internal/options.ts"
+import { withoutUserInfo } from "../internal/text/userInfo.ts"
 import { refuse } from "./format.ts"
 
 /**
@@ -30,14 +31,14 @@ const withPort = /:\d{1,5}$/
 export const endpointOf = (scheme: string, text: string): Result.Result<string, InvalidInstance> =>
   withPort.test(text) && !text.endsWith(":0") ?
     hostEndpointOf(scheme, text) :
-    refuse(`${show(text)} is not an address such as 10.0.0.5:8080`)
+    refuse(`${show(withoutUserInfo(text))} is not an address such as 10.0.0.5:8080`)
 
 /** The endpoint of an address with or without a port. */
 export const hostEndpointOf = (scheme: string, text: string): Result.Result<string, InvalidInstance> => {
   const url = `${scheme}://${text}`
   return address.test(text) && URL.canParse(url) ?
     Result.succeed(url) :
-    refuse(`${show(text)} is not an address such as 10.0.0.5:8080`)
+    refuse(`${show(withoutUserInfo(text))} is not an address such as 10.0.0.5:8080`)
 }
 
 /** Returns the endpoint of an instance, for formats that store exactly one. */

@@ -7,6 +7,7 @@
  */
 import { Result } from "effect"
 import { show } from "../internal/options.ts"
+import { withoutUserInfo } from "../internal/text/userInfo.ts"
 import { type AddressOptions, authorityOf, endpointOf, onlyEndpoint } from "./address.ts"
 import { bytesOf, type Format, format, readText, refuse } from "./format.ts"
 import { path } from "./path.ts"
@@ -72,7 +73,7 @@ export const goKit: Format<Readonly<Record<string, string>>, GoKitOptions> = for
     Result.gen(function* () {
       const text = yield* readText(value)
       const isUrl = url.test(text) && URL.canParse(text)
-      if (!isUrl && text.includes("://")) return yield* refuse(`${show(text)} is not a URL`)
+      if (!isUrl && text.includes("://")) return yield* refuse(`${show(withoutUserInfo(text))} is not a URL`)
       const endpoint = isUrl ? text : yield* endpointOf(scheme, text)
       return Object.freeze({
         id,

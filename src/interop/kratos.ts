@@ -7,6 +7,7 @@ import { Result, Schema } from "effect"
 import type { ServiceInstance } from "../registry/model/Instance.ts"
 import { instanceId, serviceName } from "../registry/model/ServiceName.ts"
 import { show } from "../internal/options.ts"
+import { withoutUserInfo } from "../internal/text/userInfo.ts"
 import { type Format, format, GoMap, jsonReader, mapOf, refuse, writeJson } from "./format.ts"
 
 type Metadata = Readonly<Record<string, string>>
@@ -112,7 +113,10 @@ export const kratos: Format<Readonly<Record<string, string>>, KratosOptions> = f
         if (found.name !== name) return yield* refuse(`"name" must be that of the key`)
         const given = (found.endpoints ?? []).map(plain)
         const endpoints = given.filter((endpoint) => URL.canParse(endpoint))
-        if (endpoints.length === 0 && given.length > 0) return yield* refuse(`${show(given[0])} is not a URL`)
+        const [first] = given
+        if (endpoints.length === 0 && first !== undefined) {
+          return yield* refuse(`${show(withoutUserInfo(first))} is not a URL`)
+        }
         const metadata = mapOf(found.metadata)
         return Object.freeze({
           id,

@@ -6,6 +6,7 @@
 import { Effect } from "effect"
 import { shorten, show } from "../../internal/options.ts"
 import { TaggedErrorClass } from "../../internal/TaggedErrorClass.ts"
+import { withoutUserInfo } from "../../internal/text/userInfo.ts"
 import type { ServiceInstance } from "../../registry/model/Instance.ts"
 
 const EndpointMissingBase: TaggedErrorClass<"EndpointMissing", {
@@ -14,7 +15,7 @@ const EndpointMissingBase: TaggedErrorClass<"EndpointMissing", {
   readonly id: string
   /** The accepted schemes. */
   readonly schemes: ReadonlyArray<string>
-  /** The endpoints of the instance. */
+  /** The endpoints of the instance, with "…" in place of user names and passwords. */
   readonly endpoints: ReadonlyArray<string>
 }> = TaggedErrorClass("EndpointMissing")
 
@@ -79,7 +80,12 @@ export const endpointOf = (
   )
   return found === undefined ?
     Effect.fail(
-      new EndpointMissing({ service: instance.name, id: instance.id, schemes, endpoints: instance.endpoints })
+      new EndpointMissing({
+        service: instance.name,
+        id: instance.id,
+        schemes,
+        endpoints: instance.endpoints.map(withoutUserInfo)
+      })
     ) :
     Effect.succeed(found)
 }

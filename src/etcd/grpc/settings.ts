@@ -6,6 +6,7 @@
 import { Duration, Effect, Option, Redacted, Result } from "effect"
 import { isIP } from "node:net"
 import { type Check, checkOptions, type InvalidOption } from "../../internal/options.ts"
+import { withoutUserInfo } from "../../internal/text/userInfo.ts"
 import { formatDuration } from "../../internal/time/format.ts"
 import type { InvalidEndpoint } from "../Administration.ts"
 import * as Tls from "./Tls.ts"
@@ -200,8 +201,6 @@ const parse = (check: Check, endpoint: string, isSecure: boolean): URL => {
   if (!hasScheme && !/:\d+\/?$/.test(endpoint)) return refuse("it needs a port, such as 2379")
   return url
 }
-
-const withoutUserInfo = (endpoint: string): string => endpoint.replace(/^(.*:\/\/)?.*@/, "$1…@")
 
 /** An invalid value for an error: a text without user and password, or the type of anything else. */
 const withoutSecrets = (value: unknown): unknown =>

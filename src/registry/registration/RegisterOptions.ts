@@ -15,6 +15,7 @@ import type { Service } from "../model/Service.ts"
 import * as Backoff from "../../etcd/Backoff.ts"
 import * as Ttl from "../../etcd/Ttl.ts"
 import { type Check, checkOptions, type InvalidOption } from "../../internal/options.ts"
+import { withoutUserInfo } from "../../internal/text/userInfo.ts"
 import type { RegistrationLost } from "./RegistrationError.ts"
 
 /**
@@ -243,7 +244,11 @@ const checkRegistration = <M>(
   }
   const address = lazily(() => advertised({ option: options.advertise, variable: processVariable }))
   const endpoints = options.endpoints.map((text, index) =>
-    check.valid(`endpoints[${index}]`, text, Result.flatMap(advertise(String(text), address), endpoint))
+    check.valid(
+      `endpoints[${index}]`,
+      typeof text === "string" ? withoutUserInfo(text) : text,
+      Result.flatMap(advertise(String(text), address), endpoint)
+    )
   )
   const id = check.valid("id", options.id, layout.checkId(options.id ?? layout.newId(name, endpoints)))
   const policy = checkPolicy(check, options)

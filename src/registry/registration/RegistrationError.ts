@@ -19,7 +19,7 @@ const InstanceIdTakenBase: TaggedErrorClass<"InstanceIdTaken", {
     readonly leaseId: LeaseId
     /** The revision of the last write to the key. */
     readonly revision: bigint
-    /** Its endpoints, if its value can be decoded. */
+    /** Its endpoints with "…" in place of user names and passwords, if its value can be decoded. */
     readonly endpoints?: ReadonlyArray<string>
     /** Its version, if its value has one. */
     readonly version?: string

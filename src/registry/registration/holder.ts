@@ -5,6 +5,7 @@
  */
 import { Option, Result } from "effect"
 import type { KeyValue } from "../../etcd/messages/kv.ts"
+import { withoutUserInfo } from "../../internal/text/userInfo.ts"
 import * as Codec from "../model/Codec.ts"
 import type { ServiceInstance } from "../model/Instance.ts"
 import type { RegistrationPlan } from "./RegisterOptions.ts"
@@ -25,7 +26,7 @@ export const holderOf = <M>(owner: KeyOwner<M>, kv: KeyValue): InstanceIdTaken["
   return {
     leaseId: kv.lease,
     revision: kv.modRevision,
-    ...(endpoints === undefined ? {} : { endpoints }),
+    ...(endpoints === undefined ? {} : { endpoints: endpoints.map(withoutUserInfo) }),
     ...(version === undefined ? {} : { version })
   }
 }
