@@ -32,7 +32,7 @@ export type Message<M> =
   }
   /** The scope closes: publish `"draining"`, and leave once `drain` has passed. */
   | { readonly _tag: "Release" }
-  | { readonly _tag: "Drained" }
+  | { readonly _tag: "Drained"; readonly leftMillis: number }
   /** Health may have changed, or a delayed write is due: write the wanted value if it is not in etcd. */
   | { readonly _tag: "Publish" }
   /** A fiber that works for the registration died. */

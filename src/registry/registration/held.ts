@@ -41,7 +41,7 @@ export const step = <M>(
     case "Release":
       return leave(owner, phase, session)
     case "Drained":
-      return Effect.succeed(Phase.afterRelease(phase))
+      return Effect.as(session.release(Duration.millis(message.leftMillis)), Phase.afterRelease(phase))
     case "Publish":
       owner.isPublishPlanned = false
       return publish(owner, phase, session)
@@ -222,7 +222,7 @@ const change = Effect.fnUntraced(function* <M>(
   return next
 })
 
-/** Publishes `"draining"` and waits until `drain` has passed. */
+/** Publishes `"draining"` and waits until `drain` has passed. The rest of `releaseTimeout` is left to revoke the lease. */
 const leave = Effect.fnUntraced(function* <M>(
   owner: Owner<M>,
   phase: Phase.Held,
@@ -231,6 +231,7 @@ const leave = Effect.fnUntraced(function* <M>(
   const { plan: { drain, key, releaseTimeout } } = owner
   const leaving = Phase.whileLeaving(phase)
   owner.wanted = Wanted.withDrain(owner.wanted)
+  const startedAt = yield* monotonicMillis
   const written = yield* (phase.drainingSince === undefined ? write(owner, leaving) : Effect.succeed(leaving)).pipe(
     Effect.raceFirst(Effect.as(session.lost, Phase.afterRelease(leaving))),
     Effect.timeoutOption(releaseTimeout),
@@ -244,9 +245,11 @@ const leave = Effect.fnUntraced(function* <M>(
   }
   const next = written.success.value
   if (next._tag === "Held") {
-    const left = (next.drainingSince ?? 0) + Duration.toMillis(drain) - (yield* monotonicMillis)
+    const now = yield* monotonicMillis
+    const drainMillis = Math.max(0, (next.drainingSince ?? 0) + Duration.toMillis(drain) - now)
+    const leftMillis = Math.max(0, startedAt + Duration.toMillis(releaseTimeout) - now)
     yield* Effect.forkScoped(
-      Effect.delay(Effect.sync(() => owner.offer({ _tag: "Drained" })), Math.max(0, left))
+      Effect.delay(Effect.sync(() => owner.offer({ _tag: "Drained", leftMillis })), drainMillis)
     )
   }
   return next

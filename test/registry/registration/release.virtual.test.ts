@@ -224,6 +224,30 @@ describe("release", () => {
     }
   }
 
+  for (const lease of ["own", "shared"] as const) {
+    verify(
+      `release takes drain and releaseTimeout if etcd stores "draining" late and is silent then (${lease} lease) (R5)`,
+      (log) =>
+        Effect.gen(function* () {
+          const { operator, process } = yield* world
+          const one = yield* process()
+          const kept = yield* register(one, { ...a, lease, drain: "10 seconds", releaseTimeout: "4 seconds" })
+          yield* one.faults.set([{ method: "txn", times: 1, fault: FaultyEtcd.slow("3 seconds") }])
+          const released = yield* start(kept.release)
+          yield* elapse("3 seconds")
+          assert.match(JSON.stringify(yield* valueOf(operator)), /"status":"draining"/)
+          yield* one.faults.set([{ fault: FaultyEtcd.hung }])
+          yield* elapse(10_999)
+          assert.equal(released.exit(), undefined)
+          yield* elapse(2)
+          assert.deepEqual(released.exit(), Exit.void)
+          assertKeyIsLeft(log)
+          yield* elapse("15 seconds")
+          assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []])
+        })
+    )
+  }
+
   verify(
     "release of a shared registration takes no longer than releaseTimeout if the others leave meanwhile (R5, R13)",
     (log) =>
