@@ -50,15 +50,22 @@ const bodyOf = (incoming: IncomingMessage): RequestInit => {
   return { body, duplex: "half" } as RequestInit
 }
 
+/** The methods that no `Request` can have. */
+const unsupported = ["CONNECT", "TRACE", "TRACK"]
+
 const respond = async (handler: WebHandler, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
   const url = urlOf(incoming)
   if (url === undefined) {
     outgoing.writeHead(400).end()
     return
   }
+  const { method = "GET" } = incoming
+  if (unsupported.includes(method)) {
+    outgoing.writeHead(501).end()
+    return
+  }
   const aborted = new AbortController()
   outgoing.once("close", () => aborted.abort())
-  const { method = "GET" } = incoming
   const response = await handler(
     new Request(url, { method, headers: headersOf(incoming), signal: aborted.signal, ...bodyOf(incoming) })
   )

@@ -1,7 +1,7 @@
 import { Context, Effect, Layer, Scope } from "effect"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import assert from "node:assert/strict"
-import { createServer } from "node:http"
+import { createServer, request } from "node:http"
 import net from "node:net"
 import process from "node:process"
 import { registerService, Registry } from "../../mod.ts"
@@ -141,6 +141,26 @@ describe("Monitoring on a server", () => {
         yield* Scope.close(scope, yield* Effect.exit(Effect.void))
         yield* Effect.flip(get(`${base}/livez`))
         yield* Monitoring.serve(handler, { port })
+      })
+  )
+
+  live(
+    "Monitoring.nodeListener answers TRACE with 501, because no Request can have that method",
+    () =>
+      Effect.gen(function* () {
+        const server = createServer(Monitoring.nodeListener(() => Promise.resolve(new Response("handled"))))
+        yield* Effect.acquireRelease(
+          Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void))),
+          () => Effect.sync(() => server.close())
+        )
+        const { port } = server.address() as net.AddressInfo
+        const status = yield* Effect.callback<number | undefined, Error>((resume) => {
+          request({ port, host: "127.0.0.1", method: "TRACE", agent: false }, (response) => {
+            response.resume()
+            resume(Effect.succeed(response.statusCode))
+          }).on("error", (error) => resume(Effect.fail(error))).end()
+        })
+        assert.equal(status, 501)
       })
   )
 
