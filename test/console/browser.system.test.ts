@@ -40,6 +40,9 @@ const putInstance = Effect.fnUntraced(function* (id: string, ttl: number, servic
 const mark = (page: Page) => page.evaluate(() => void Object.assign(globalThis, { isSameDocument: true }))
 const isMarked = (page: Page) => page.evaluate(() => "isSameDocument" in globalThis)
 
+const median = (numbers: ReadonlyArray<number>) =>
+  [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0
+
 describe("console in a browser", () => {
   test(
     "an open console page shows an instance that appears, drains and expires, within a second and without a reload",
@@ -64,7 +67,7 @@ describe("console in a browser", () => {
               delays.push(performance.now() - startedAt)
             }
             console.log(`an instance appears after ${delays.map((delay) => delay.toFixed(0)).join(", ")} ms`)
-            assert.ok(Math.min(...delays) < 1000, String(delays))
+            assert.ok(median(delays) < 1000, String(delays))
 
             const registration = yield* registerService("orders", { id: "mine", endpoints: ["http://mine:80"] })
             yield* attempt(() => row(page, "instances", "mine").locator(".state.up").waitFor())

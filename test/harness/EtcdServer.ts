@@ -217,7 +217,7 @@ const make = (plan: Plan): Effect.Effect<EtcdServer, Error, Scope.Scope> =>
       const answer = yield* get(`${url(plan.metrics)}/health`, probeMillis)
       if (!answer.includes('"true"')) return yield* Effect.fail(new Error(answer))
       if (plan.options.tls !== undefined) return
-      // A new cluster answers calls before its version is decided, but not those that depend on it, such as downgrade.
+      // Before the version of a new cluster is decided, etcd answers, but refuses calls that depend on it, such as downgrade.
       const version = yield* get(`${url(plan.client)}/version`, probeMillis)
       if (version.includes("not_decided")) return yield* Effect.fail(new Error(version))
     })

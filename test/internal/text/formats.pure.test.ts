@@ -51,10 +51,10 @@ describe("parserOf", () => {
           }
           for (const [name, make] of Object.entries(hardTexts)) {
             const [small, large] = [make(16 * 1024), make(512 * 1024)]
-            /** Parses the same number of characters twice: in 32 texts and in one, which takes 32 times as long in quadratic time. */
+            // As many characters in 32 texts as in one. In quadratic time the one takes 32 times as long.
             const pair = () => [Math.max(20, parseMillis(small, 32)), parseMillis(large, 1)] as const
             const isLinear = ([parts, whole]: readonly [number, number]) => whole < 10 * parts
-            // Garbage collection and other processes can slow down one measurement, but not each of ten.
+            // Garbage collection and other processes slow down one pair, not each of ten.
             const pairs: Array<readonly [number, number]> = []
             for (let spent = 0; pairs.length < 10 && spent < 20_000 && !pairs.some(isLinear);) {
               const [parts, whole] = pair()
