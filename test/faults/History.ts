@@ -100,6 +100,10 @@ export class Recorder {
     return () => this.#listeners.delete(listener)
   }
 
+  get length(): number {
+    return this.#entries.length
+  }
+
   /** The entries so far, ordered by time. Entries of other processes arrive late. */
   get history(): History {
     return [...this.#entries].sort((a, b) => a.at - b.at)

@@ -12,7 +12,7 @@ import { type Program, runProgram } from "../harness/program.ts"
 import { eventually, pause } from "../harness/real.ts"
 import { type Certificates, makeCertificates } from "./certificates.ts"
 import { type Promised, read } from "./check.ts"
-import { type Call, fromLine, type Happened, Recorder } from "./History.ts"
+import { type Call, fromLine, type Happened, now, Recorder } from "./History.ts"
 import { makeOperator, type Operator } from "./Operator.ts"
 import { makeProcess, mended, type Process } from "./Process.ts"
 import { type ConnectOptions, type Failed, type SubjectName, subjects } from "./Subject.ts"
@@ -330,19 +330,42 @@ export const makeWorld = Effect.fnUntraced(function* (
     }
   })
 
+  const programs = new Set<Program>()
+  let questions = 0
+  /** Waits until everything that a client in its own process has recorded so far is in the history. */
+  const heard = (program: Program) => {
+    const question = `question-${++questions}`
+    return Effect.andThen(program.send(question), program.awaitLine(`${question} done`))
+  }
+
+  /**
+   * Records the moment at which everything has converged and after which nothing happened while etcd and every process
+   * answered. A look alone is not enough: a lease that is about to expire when the fault ends is deleted a moment later.
+   * After a timeout the present is recorded.
+   */
+  const quiet = Effect.fnUntraced(function* (milliseconds: number) {
+    const moment = yield* eventually(
+      Effect.gen(function* () {
+        const [moment, length] = [now(), recorder.length]
+        if (!isSettled()) return yield* Effect.fail("not yet")
+        yield* truth.catchUp
+        yield* Effect.forEach(programs, heard)
+        return recorder.length === length ? moment : yield* Effect.fail("not yet")
+      }),
+      { limit: milliseconds, every: 50 }
+    ).pipe(Effect.catch(() => Effect.map(truth.catchUp, now)))
+    recorder.add({ _tag: "Quiet" }, moment)
+  })
+
   const end: World["end"] = Effect.gen(function* () {
     yield* rest
     yield* truth.catchUp
-    yield* converged(promised.within + promised.slack)
-    yield* truth.catchUp
-    recorder.add({ _tag: "Quiet" })
+    yield* quiet(promised.within + promised.slack)
     const [watching, registering] = [processes.slice(0, 1), processes.slice(1)]
     // The registrants leave while one subscriber is still there.
     yield* Effect.forEach(registering, ({ close }) => close, { concurrency: "unbounded" })
     yield* eventually(truth.catchUp)
-    yield* converged(promised.slack)
-    yield* truth.catchUp
-    recorder.add({ _tag: "Quiet" })
+    yield* quiet(promised.slack)
     yield* Effect.forEach(watching, ({ close }) => close)
     const patience = 2 * promised.ttl + promised.slack
     const left = yield* eventually(
@@ -392,7 +415,9 @@ export const makeWorld = Effect.fnUntraced(function* (
         recorder.add(happened, at)
       })
       yield* program.awaitLine("ready")
+      programs.add(program)
       const close = Effect.gen(function* () {
+        programs.delete(program)
         yield* program.endInput
         yield* Effect.raceFirst(program.exit, Effect.andThen(pause(20_000), program.signal("SIGKILL")))
         yield* Scope.close(scope, Exit.void)

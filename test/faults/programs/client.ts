@@ -1,5 +1,5 @@
 // A client under test in its own process. It registers, subscribes, and prints its history as lines. Commands on its
-// input block its event loop or move its clock. At the end of its input it releases everything.
+// input block its event loop or move its clock; it answers each line. At the end of its input it releases everything.
 import { Effect, Logger, Scope } from "effect"
 import process from "node:process"
 import { createInterface } from "node:readline"
