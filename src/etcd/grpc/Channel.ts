@@ -7,12 +7,11 @@
  */
 import type * as GrpcJs from "@grpc/grpc-js"
 import { Effect, Result } from "effect"
-import { Buffer } from "node:buffer"
 import { isIPv6 } from "node:net"
-import { withoutStack } from "../../internal/withoutStack.ts"
 import { dial, type DialFailure } from "./dial.ts"
 import { GrpcStatus, messageOf, Violation } from "./failures.ts"
 import type { Method } from "./methods.ts"
+import { type CallListener, RawCall } from "./RawCall.ts"
 import type { Address, Settings } from "./settings.ts"
 import * as Sockets from "./sockets.ts"
 import type { Security } from "./sockets.ts"
@@ -24,28 +23,19 @@ export type Grpc = typeof GrpcJs
 export type Headers = Readonly<Record<string, string>>
 
 /** A call that has begun. */
-export interface Call {
-  /** Ends the call here and on the server. After that, no callback runs. */
-  readonly cancel: () => void
-}
+export type Call = Pick<RawCall, "cancel">
 
 /** A call with a stream of messages in both directions. */
-export interface Duplex extends Call {
-  readonly write: (message: Uint8Array) => void
-}
-
-/** The callbacks of a {@link Duplex}. */
-export interface DuplexListener<Response> {
-  readonly onMessage: (message: Response) => void
-  /** Runs once. No message follows. */
-  readonly onEnd: (status: GrpcStatus) => void
-}
+export type Duplex = Pick<RawCall, "cancel" | "send">
 
 /** `connectivityState` of grpc-js. */
 const ready = 2
 const transientFailure = 3
 
-const ok = new GrpcStatus(0, "")
+/** `status` of grpc-js. */
+const ok = 0
+
+const noMessage = Result.fail(new GrpcStatus(12, "No message received"))
 
 const connectionClosed = new GrpcStatus(14, "the connection was closed")
 
@@ -78,7 +68,7 @@ export interface ChannelConfig {
 const open = ({ address, grpc, security, settings }: ChannelConfig, ip: string): Channel => {
   const target = isIPv6(ip) ? `ipv6:[${ip}]:${address.port}` : `ipv4:${ip}:${address.port}`
   const sockets = Sockets.make(grpc, security)
-  return new Channel(grpc, new grpc.Client(target, sockets.credentials, channelOptions(address, settings)), sockets)
+  return new Channel(grpc, new grpc.Channel(target, sockets.credentials, channelOptions(address, settings)), sockets)
 }
 
 /** Connects to an endpoint. A failed or interrupted attempt leaves nothing open. */
@@ -97,25 +87,24 @@ export const connect = (config: ChannelConfig): Effect.Effect<Channel, DialFailu
 
 /** See the module's description. */
 export class Channel {
-  readonly #client: GrpcJs.Client
+  readonly #channel: GrpcJs.Channel
   readonly #noHeaders: GrpcJs.Metadata
   readonly #sockets: Sockets.Sockets
   #calls = 0
   #isRetired = false
 
-  constructor({ Metadata }: Grpc, client: GrpcJs.Client, sockets: Sockets.Sockets) {
-    this.#client = client
+  constructor({ Metadata }: Grpc, channel: GrpcJs.Channel, sockets: Sockets.Sockets) {
+    this.#channel = channel
     this.#noHeaders = new Metadata()
     this.#sockets = sockets
   }
 
   /** Connects. Completes when calls can begin. */
   readonly whenReady: Effect.Effect<void, DialFailure> = Effect.callback((resume) => {
-    const channel = this.#client.getChannel()
     const onState = () => {
-      const state = channel.getConnectivityState(true)
+      const state = this.#channel.getConnectivityState(true)
       if (state === ready) return resume(Effect.void)
-      if (state < transientFailure) return channel.watchConnectivityState(state, Infinity, onState)
+      if (state < transientFailure) return this.#channel.watchConnectivityState(state, Infinity, onState)
       const detail = this.#sockets.failure() ?? "the connection was closed before HTTP/2 began"
       resume(Effect.fail({ detail, isConnected: true }))
     }
@@ -124,7 +113,7 @@ export class Channel {
 
   /** Whether calls can begin. */
   get isReady(): boolean {
-    return !this.#isRetired && this.#client.getChannel().getConnectivityState(false) === ready
+    return !this.#isRetired && this.#channel.getConnectivityState(false) === ready
   }
 
   /** Sends one request. Calls back once, with the response or with the reason of the failure; `timeout` in milliseconds. */
@@ -135,86 +124,39 @@ export class Channel {
     timeout: number,
     callback: (outcome: Result.Result<Response, GrpcStatus>) => void
   ): Call {
-    let isOpen = true
-    const finish = () => {
-      isOpen = false
-      this.#callEnded()
-    }
-    const end = (outcome: Result.Result<Response, GrpcStatus>) => {
-      if (!isOpen) return
-      finish()
-      callback(outcome)
-    }
-    const begin = () => {
-      if (!this.isReady) throw connectionClosed
-      const options = { deadline: Date.now() + timeout }
-      return this.#client.makeUnaryRequest(
-        path,
-        toBuffer,
-        identity,
-        request,
-        this.#metadata(headers),
-        options,
-        (error, response) => end(error === null ? decoded(decode, response) : Result.fail(GrpcStatus.of(error)))
-      )
-    }
-    // grpc-js captures a stack for each call, in case the call fails. Nothing reads that stack.
-    this.#calls += 1
-    const call = Result.try(() => withoutStack(begin))
-    if (Result.isFailure(call)) queueMicrotask(() => end(Result.fail(GrpcStatus.of(call.failure))))
-    return {
-      cancel: () => {
-        if (!isOpen) return
-        if (Result.isSuccess(call)) call.success.cancel()
-        finish()
+    let response: Uint8Array | undefined
+    const call = this.#begin(path, headers, Date.now() + timeout, {
+      onMessage: (bytes) => {
+        response = bytes
+      },
+      onEnd: (status) => {
+        if (status.code !== ok) return callback(Result.fail(status))
+        callback(response === undefined ? noMessage : decoded(decode, response))
       }
-    }
+    })
+    call.sendOnly(request)
+    return call
   }
 
   /** Opens a stream in both directions. */
   duplex<Response>(
     { decode, path }: Method<Response>,
     headers: Headers,
-    { onEnd, onMessage }: DuplexListener<Response>
+    { onEnd, onMessage }: CallListener<Response>
   ): Duplex {
-    let isOpen = true
-    const finish = () => {
-      isOpen = false
-      this.#callEnded()
-    }
-    const end = (status: GrpcStatus) => {
-      if (!isOpen) return
-      finish()
-      onEnd(status)
-    }
-    const begin = () => {
-      if (!this.isReady) throw connectionClosed
-      const stream = this.#client.makeBidiStreamRequest(path, toBuffer, identity, this.#metadata(headers))
-      stream.on("data", (bytes: Uint8Array) => {
-        if (!isOpen) return
+    const call: RawCall = this.#begin(path, headers, Infinity, {
+      onMessage: (bytes) => {
         const message = decoded(decode, bytes)
-        if (Result.isSuccess(message)) return onMessage(message.success)
-        stream.cancel()
-        end(message.failure)
-      })
-      stream.on("end", () => end(ok))
-      // The listener stays: a cancelled stream emits one more error, which would be uncaught otherwise.
-      stream.on("error", (error) => end(GrpcStatus.of(error)))
-      return stream
-    }
-    this.#calls += 1
-    const stream = Result.try(begin)
-    if (Result.isFailure(stream)) queueMicrotask(() => end(GrpcStatus.of(stream.failure)))
-    return {
-      write: (message) => {
-        if (isOpen && Result.isSuccess(stream)) stream.success.write(message)
+        if (Result.isFailure(message)) {
+          call.cancel()
+          return onEnd(message.failure)
+        }
+        onMessage(message.success)
+        call.read()
       },
-      cancel: () => {
-        if (!isOpen) return
-        if (Result.isSuccess(stream)) stream.success.cancel()
-        finish()
-      }
-    }
+      onEnd
+    })
+    return call
   }
 
   /** Sends one request and reads a stream of responses, at the reader's pace. An iteration throws a {@link GrpcStatus}. */
@@ -223,20 +165,34 @@ export class Channel {
     request: Uint8Array,
     headers: Headers
   ): AsyncIterable<Response> {
-    const begin = () => {
-      if (!this.isReady) throw connectionClosed
-      return this.#client.makeServerStreamRequest(path, toBuffer, identity, request, this.#metadata(headers))
-    }
+    const begin = (listener: CallListener<Uint8Array>) => this.#begin(path, headers, Infinity, listener)
     const read = async function* () {
-      const stream = begin()
-      // The listener stays: a cancelled stream emits one more error, which would be uncaught otherwise.
-      stream.on("error", () => {})
+      const received: Array<Result.Result<Uint8Array, GrpcStatus>> = []
+      let notify = () => {}
+      const receive = (one: Result.Result<Uint8Array, GrpcStatus>) => {
+        received.push(one)
+        notify()
+      }
+      const call = begin({
+        onMessage: (bytes) => receive(Result.succeed(bytes)),
+        onEnd: (status) => receive(Result.fail(status))
+      })
+      call.sendOnly(request)
       try {
-        for await (const bytes of stream) yield Result.getOrThrow(decoded(decode, bytes))
-      } catch (error) {
-        throw GrpcStatus.of(error)
+        while (true) {
+          const one = received.shift()
+          if (one === undefined) {
+            await new Promise<void>((resolve) => {
+              notify = resolve
+            })
+          } else if (Result.isSuccess(one)) {
+            yield Result.getOrThrow(decoded(decode, one.success))
+            call.read()
+          } else if (one.failure.code === ok) return
+          else throw one.failure
+        }
       } finally {
-        stream.cancel()
+        call.cancel()
       }
     }
     return { [Symbol.asyncIterator]: read }
@@ -245,13 +201,13 @@ export class Channel {
   /** Lets no further call begin, and closes the connection once the last one has ended. */
   retire(): void {
     this.#isRetired = true
-    if (this.#calls === 0) this.#client.close()
+    if (this.#calls === 0) this.#channel.close()
   }
 
   /** Closes the connection and lets grpc-js end the calls on it. */
   close(): void {
     this.#isRetired = true
-    this.#client.close()
+    this.#channel.close()
   }
 
   /** Closes the connection at once. */
@@ -260,9 +216,22 @@ export class Channel {
     this.#sockets.destroy()
   }
 
-  #callEnded(): void {
+  #begin(path: string, headers: Headers, deadline: number, listener: CallListener<Uint8Array>): RawCall {
+    this.#calls += 1
+    const begin = (own: RawCall) => {
+      if (!this.isReady) throw connectionClosed
+      const metadata = this.#metadata(headers)
+      const call = this.#channel.createCall(path, deadline, undefined, null, undefined)
+      call.start(metadata, own)
+      call.startRead()
+      return call
+    }
+    return new RawCall(listener, begin, this.#callEnded)
+  }
+
+  readonly #callEnded = (): void => {
     this.#calls -= 1
-    if (this.#isRetired && this.#calls === 0) this.#client.close()
+    if (this.#isRetired && this.#calls === 0) this.#channel.close()
   }
 
   #metadata(headers: Headers): GrpcJs.Metadata {
@@ -275,18 +244,13 @@ export class Channel {
   }
 }
 
-const identity = (bytes: Uint8Array): Uint8Array => bytes
-
-/** The same bytes as a view: grpc-js needs a `Buffer`. */
-const toBuffer = ({ buffer, byteLength, byteOffset }: Uint8Array): Buffer => Buffer.from(buffer, byteOffset, byteLength)
-
 /** An unreadable message may come from a proxy or a broken connection: another attempt may succeed. */
 const decoded = <Response>(
   decode: Method<Response>["decode"],
-  bytes: Uint8Array | undefined
+  bytes: Uint8Array
 ): Result.Result<Response, GrpcStatus> =>
   Result.try({
-    try: () => decode(bytes ?? new Uint8Array()),
+    try: () => decode(bytes),
     catch: (error) =>
       error instanceof Violation ? error : new GrpcStatus(14, `unreadable response: ${messageOf(error)}`)
   })

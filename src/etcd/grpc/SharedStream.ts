@@ -147,7 +147,7 @@ const openLine = <Message>(
     endpoint,
     access,
     send: (message) => {
-      if (isOpen) stream.write(message)
+      if (isOpen) stream.send(message)
     },
     end,
     abandon: (reason) => {

@@ -49,14 +49,9 @@ export class GrpcStatus {
     this.details = details
   }
 
-  /** The status of a call from an error of grpc-js, or from an exception at its start. */
+  /** The status of a call that an exception ended. */
   static of(error: unknown): GrpcStatus {
-    if (error instanceof GrpcStatus) return error
-    const { code, details } = Object(error) as { readonly code?: unknown; readonly details?: unknown }
-    if (typeof code === "number") return new GrpcStatus(code, typeof details === "string" ? details : "")
-    // grpc-js has no code for a message in an encoding that it does not know.
-    const text = messageOf(error)
-    return new GrpcStatus(14, text.startsWith("undefined ") ? "unreadable response" : text)
+    return error instanceof GrpcStatus ? error : new GrpcStatus(14, messageOf(error))
   }
 }
 
