@@ -73,6 +73,7 @@ const fronts: ReadonlyArray<readonly [title: string, answer: (stream: ServerHttp
   ["the UNIMPLEMENTED of another gRPC server", grpc(12, "unknown service etcdserverpb.KV")],
   ["its own DATA_LOSS", grpc(15, "lost")],
   ["a status that gRPC does not have", grpc(99, "")],
+  ["OK without a message", grpc(0, "")],
   ["bytes that are no message", bytes(new Uint8Array([0x0a, 0x7f, 1]))],
   ["a message that was compressed by an unknown method", bytes(new Uint8Array([8, 8]), 1)],
   ["a message that is no gzip", bytes(new Uint8Array([8, 8]), 1, { "grpc-encoding": "gzip" })]
