@@ -56,6 +56,22 @@ const { exports: entries }: { readonly exports: Readonly<Record<string, string>>
 /** The source of an entry point, such as `/http`. */
 const sourceOf = (entry: string): string => pathToFileURL(join(root, entries[`.${entry}`] ?? "")).href
 
+const isObject = (value: unknown): value is object => typeof value === "object" && value !== null
+
+const isErrorClass = (value: unknown): boolean => typeof value === "function" && value.prototype instanceof Error
+
+/** The names of the classes of errors in a module, also in the namespaces that it exports. */
+const errorsOf = (module: object): ReadonlyArray<string> =>
+  Object.entries(module).flatMap(([name, value]) =>
+    isErrorClass(value) ?
+      [name] :
+      isObject(value) ?
+      Object.keys(value).filter((member) => isErrorClass(Reflect.get(value, member))).map((member) =>
+        `${name}.${member}`
+      ) :
+      []
+  )
+
 /** The examples that `deno test --doc` does not run: programs that need an etcd, and run until a signal. */
 const ignored = [...documents].flatMap(([file, text]) =>
   examplesOf(text).filter(({ tag }) => tag === "ts ignore").map(({ code, line }) => ({ file, code, line }))
@@ -103,6 +119,21 @@ describe("documents", () => {
       return /^\d/.test(file) && !form.test(textOf(join("docs", "adr", file)))
     })
     assert.deepEqual(malformed, [])
+  })
+
+  test("docs/reference/errors.md names every error that an entry point exports", async () => {
+    const named = new Set(
+      [...textOf(join("docs", "reference", "errors.md")).matchAll(/`([\w.]+)`/g)].map(([, name]) => name)
+    )
+    const absent: Array<string> = []
+    for (const entry of Object.keys(entries)) {
+      // A program, which runs when it is imported.
+      if (entry === "./cli") continue
+      for (const name of errorsOf(await import(sourceOf(entry.slice(1))))) {
+        if (!named.has(name) && !named.has(name.replace(/^(\w+)\.\1$/, "$1"))) absent.push(`${entry} ${name}`)
+      }
+    }
+    assert.deepEqual(absent, [])
   })
 
   test("README contains a program with etcd", () => {
