@@ -15,7 +15,7 @@
  * | platform | transport, processes, HTTP, examples, … | every runtime, the newest etcd | older etcds on Node |
  * | upper | command line, console, monitoring, cluster, persistence | Node, the newest etcd | every runtime; older etcds on Node |
  * | contract | `test/etcd/conformance/`, `test/etcd/memory/` | every runtime; older etcds on Node | all |
- * | operations | `./kv`, `./coordination`, `./admin` | every runtime, the newest etcd | all |
+ * | operations | `./kv`, `./coordination`, `./admin` | Node, the newest etcd | all |
  * | any | all the rest | Node, the newest etcd | every runtime; older etcds on Node |
  *
  * @module
@@ -78,7 +78,7 @@ const classes: ReadonlyArray<Class> = [
     everyday: [...newest, ...onNode(older)],
     all: [...newest, ...older]
   },
-  { files: /^test\/(?:kv|coordination|admin)\//, everyday: newest, all: [...newest, ...older] },
+  { files: /^test\/(?:kv|coordination|admin)\//, everyday: onNode(newest), all: [...newest, ...older] },
   { files: /^/, everyday: onNode(newest), all: [...newest, ...onNode(older)] }
 ]
 
