@@ -80,6 +80,8 @@ export interface World {
   readonly operate: (write: Effect.Effect<bigint, Error>) => Effect.Effect<void, Error>
   /** Sets the content of the operator's own instance. */
   readonly value: (id: string, owner: string, round: number) => string
+  /** Waits until the operator has changed its own instance, with a write that began after this call. */
+  readonly moved: Effect.Effect<void, Error>
   /** The operator avoids these members from now on. */
   readonly avoid: (...servers: ReadonlyArray<EtcdServer>) => Effect.Effect<void>
   /** Compacts everything that the truth has recorded. */
@@ -271,17 +273,24 @@ export const makeWorld = Effect.fnUntraced(function* (
   // The truth changes even if clients are disconnected.
   let isGranted = false
   let round = 0
+  let moves = 0
   const outside = `${namespace}/${service}/outside`
   const move = Effect.gen(function* () {
     if (!isGranted) yield* operator.grant(long, ownLease)
     isGranted = true
     yield* operate(operator.put(outside, value("outside", "outside", ++round), ownLease))
+    moves++
   }).pipe(Effect.catch((error) =>
     Effect.sync(() => {
       if (error.message.includes("lease already exists")) isGranted = true
       if (error.message.includes("lease not found")) isGranted = false
     })
   ))
+  // The first write after the call may have begun before it.
+  const moved = Effect.suspend(() => {
+    const enough = moves + 2
+    return eventually(Effect.suspend(() => moves >= enough ? Effect.void : Effect.fail("not yet")))
+  })
   const loads = yield* FiberSet.make()
   let resting = false
   const load: World["load"] = (effect) =>
@@ -434,6 +443,7 @@ export const makeWorld = Effect.fnUntraced(function* (
     during,
     operate,
     value,
+    moved,
     avoid: (...servers) =>
       Effect.suspend(() => {
         avoided = new Set(servers)

@@ -288,7 +288,8 @@ export const serverFaults: ReadonlyArray<Fault> = [
           "cut off and compacted",
           { cuts: true },
           Effect.andThen(world.proxy.refuse, world.proxy.reset),
-          pass,
+          // `pass` leaves nothing behind that a blind client could miss.
+          Effect.andThen(pass, world.moved),
           world.proxy.accept
         )
         yield* pass
