@@ -68,8 +68,8 @@ export const connectNaive = (etcd: Etcd, namespace: string, name: NaiveName): Ef
           known = believe(service, known, response)
           return Effect.succeed(known)
         }),
-        // The watch is opened again, a limited number of times.
-        Stream.catch(() => Stream.fromEffectDrain(Effect.sleep("200 millis"))),
+        // Long enough to miss what other clients write as soon as they are connected again, on a slow machine, too.
+        Stream.catch(() => Stream.fromEffectDrain(Effect.sleep("1 second"))),
         Stream.forever
       )
       return Stream.concat(Stream.succeed(first), again)
