@@ -35,6 +35,7 @@ const transientFailure = 3
 /** `status` of grpc-js. */
 const ok = 0
 
+/** The status that `grpc.Client` reports in this case. */
 const noMessage = Result.fail(new GrpcStatus(12, "No message received"))
 
 const connectionClosed = new GrpcStatus(14, "the connection was closed")

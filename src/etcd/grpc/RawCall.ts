@@ -83,7 +83,7 @@ export class RawCall {
     if (this.#isOpen) this.#listener.onMessage(bytes)
   }
 
-  /** Called by grpc-js. It has no code for a message in an encoding that it does not know. */
+  /** Called by grpc-js, without a code if a message has an unknown encoding. */
   onReceiveStatus({ code, details }: { readonly code?: number; readonly details?: string }): void {
     this.#end(code === undefined ? new GrpcStatus(14, "unreadable response") : new GrpcStatus(code, details ?? ""))
   }
