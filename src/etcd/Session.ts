@@ -73,6 +73,8 @@ export interface SessionOptions {
    * if the user may not write one of the lease's keys. Default: false.
    */
   readonly endsWhenRefused?: boolean
+  /** Runs while the lease of this id is being granted. The session opens once both have ended. */
+  readonly alongside?: (id: LeaseId) => Effect.Effect<void>
 }
 
 /** The sessions of one etcd. */
@@ -112,11 +114,22 @@ const heartbeats = Metric.counter("etcd_discovery_heartbeats_total", {
  */
 const randomBits = 47n
 
+/** Random numbers, drawn in blocks: on Node a draw takes longer than the rest of a lease id. */
+const randomNumbers = new BigUint64Array(64)
+let drawn = randomNumbers.length
+
+const nextRandom = (): bigint => {
+  if (drawn === randomNumbers.length) {
+    crypto.getRandomValues(randomNumbers)
+    drawn = 0
+  }
+  return randomNumbers[drawn++] ?? 0n
+}
+
 /** A positive int64 that no other lease has. */
 const newLeaseId = (nowMillis: number): LeaseId => {
-  const [random = 0n] = crypto.getRandomValues(new BigUint64Array(1))
   const seconds = BigInt.asUintN(16, BigInt(Math.floor(nowMillis / 1000)))
-  return (seconds << randomBits | BigInt.asUintN(Number(randomBits), random)) || 1n
+  return (seconds << randomBits | BigInt.asUintN(Number(randomBits), nextRandom())) || 1n
 }
 
 /**
@@ -322,7 +335,7 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
   heartbeats.updateUnsafe(0, context)
   return {
     open: Effect.fnUntraced(function* (options) {
-      const { releaseTimeout, retry, ttl } = options
+      const { alongside, releaseTimeout, retry, ttl } = options
       const lost = Deferred.makeUnsafe<EtcdError>()
       const reports = new Set<(cause: EtcdError) => void>()
       let lostBy: EtcdError | undefined
@@ -377,9 +390,13 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
         ),
         Effect.uninterruptible
       )
-      const granted = yield* retry === undefined ?
+      const granting = retry === undefined ?
         grant :
         lastingRetry(grant, { schedule: retry, while: (error) => error.retryable })
+      const granted = yield* alongside === undefined ? granting : Effect.map(
+        Effect.all([granting, alongside(leaseId)], { concurrency: "unbounded" }),
+        ([granted]) => granted
+      )
       lease.ttlSeconds = Math.min(granted.ttl, Math.max(ttl.seconds, maxMinimumSeconds))
       keeper.keep(lease, granted.sentAt, granted.ttl)
       return {

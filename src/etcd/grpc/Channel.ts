@@ -119,6 +119,27 @@ export class Channel {
 
   /** Sends one request. Calls back once, with the response or with the reason of the failure; `timeout` in milliseconds. */
   unary<Response>(
+    method: Method<Response>,
+    request: Uint8Array,
+    headers: Headers,
+    timeout: number,
+    callback: (outcome: Result.Result<Response, GrpcStatus>) => void
+  ): Call {
+    if (method.goesLast !== true) return this.#unary(method, request, headers, timeout, callback)
+    let call: Call | undefined
+    let isCancelled = false
+    queueMicrotask(() => {
+      if (!isCancelled) call = this.#unary(method, request, headers, timeout, callback)
+    })
+    return {
+      cancel: () => {
+        isCancelled = true
+        call?.cancel()
+      }
+    }
+  }
+
+  #unary<Response>(
     { decode, path }: Method<Response>,
     request: Uint8Array,
     headers: Headers,

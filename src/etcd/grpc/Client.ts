@@ -426,12 +426,12 @@ export class Client {
 
 /** The method with a decoder that throws a {@link Violation}. */
 const checkedMethod = <Response>(
-  { decode, path }: methods.Method<Response>,
+  method: methods.Method<Response>,
   violation: (response: Response) => string | undefined
 ): methods.Method<Response> => ({
-  path,
+  ...method,
   decode: (bytes) => {
-    const response = decode(bytes)
+    const response = method.decode(bytes)
     const detail = violation(response)
     if (detail !== undefined) throw new Violation(detail)
     return response

@@ -144,7 +144,7 @@ export class Owner<M> implements Claimant<M> {
   }
 
   addLease(lease: LeaseId): void {
-    this.ownLeases = [...this.ownLeases, lease].slice(-maxOwnLeases)
+    if (!this.isOwn(lease)) this.ownLeases = [...this.ownLeases, lease].slice(-maxOwnLeases)
   }
 
   waitUntil(limit: number): number {

@@ -11,6 +11,7 @@ import { Timers } from "../../internal/time/Timers.ts"
 import * as Burst from "./burst.ts"
 import type { ClaimOptions } from "./claim.ts"
 import * as ClaimBatch from "./claimBatch.ts"
+import * as Early from "./early.ts"
 import * as OwnKeys from "./ownKeys.ts"
 import * as Recovery from "./recovery.ts"
 import { makeScopes, type Scopes } from "./scopes.ts"
@@ -19,7 +20,7 @@ import { SharedLeases } from "./SharedLeases.ts"
 /** What the registrations of one registry share. */
 export interface Registrar {
   readonly etcd: Etcd
-  readonly sessions: Session.Sessions
+  readonly open: Early.Open
   /** Sends the Txns of claims in batches. */
   readonly putIf: ClaimOptions["putIf"]
   readonly ownKeys: OwnKeys.OwnKeys
@@ -46,7 +47,7 @@ export const make = Effect.fnUntraced(function* (
   const burst = Burst.make(context)
   return {
     etcd,
-    sessions,
+    open: Early.make(etcd, sessions, timers),
     putIf: ClaimBatch.make(etcd, timers),
     shared: new SharedLeases(sessions, timers),
     sharedKeys: new Set(),

@@ -34,7 +34,7 @@ export interface Observer {
 /** The watches of the own keys of one registry. */
 export interface OwnKeys {
   /**
-   * Prepares the watch of a key. `before` is a revision before the claim.
+   * Prepares the watch of a key. `before` is a revision that is not after the claim.
    *
    * A watch that is refused is repeated slowly, because a role may come back.
    */
@@ -60,6 +60,8 @@ interface Member extends Observer {
 
 /** The watch that the keys of a service share. */
 interface SharedWatch {
+  /** It reports later revisions. */
+  readonly since: bigint
   readonly members: Map<string, Member>
   fiber: Fiber.Fiber<void> | undefined
 }
@@ -95,7 +97,7 @@ export const make = (
   }
 
   const watchShared = (path: string, folder: Folder, before: bigint): SharedWatch => {
-    const shared: SharedWatch = { members: new Map(), fiber: undefined }
+    const shared: SharedWatch = { since: before, members: new Map(), fiber: undefined }
     folder.shared = shared
     const close = () => {
       folder.isRefused = true
@@ -122,6 +124,12 @@ export const make = (
     return shared
   }
 
+  /** The shared watch, unless it has begun after a revision. */
+  const sharedFrom = (path: string, folder: Folder, revision: bigint): SharedWatch | undefined => {
+    const shared = folder.shared ?? watchShared(path, folder, revision)
+    return shared.since <= revision ? shared : undefined
+  }
+
   const leave = (path: string, folder: Folder, member: Member, shared: SharedWatch | undefined) => {
     member.fiber?.interruptUnsafe()
     if (shared === undefined) folder.singles -= 1
@@ -139,13 +147,11 @@ export const make = (
       const folder = folders.get(path) ?? { singles: 0, shared: undefined, isRefused: false }
       folders.set(path, folder)
       const member: Member = { ...observer, key, claimedAt: undefined, fiber: undefined }
-      let shared: SharedWatch | undefined
-      if (folder.singles < maxSingleWatches || folder.isRefused || path === "") {
-        folder.singles += 1
-      } else {
-        shared = folder.shared ?? watchShared(path, folder, before)
-        shared.members.set(key, member)
-      }
+      const shared = folder.singles < maxSingleWatches || folder.isRefused || path === "" ?
+        undefined :
+        sharedFrom(path, folder, before)
+      if (shared === undefined) folder.singles += 1
+      else shared.members.set(key, member)
       return {
         begin: (claimedAt) => {
           member.claimedAt = claimedAt

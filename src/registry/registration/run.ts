@@ -8,11 +8,14 @@
  */
 import { Cause, Clock, Deferred, Duration, Effect, Exit, Metric, Option, Result, Schedule, type Scope } from "effect"
 import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
+import type { LeaseId } from "../../etcd/messages/lease.ts"
 import * as Session from "../../etcd/Session.ts"
 import { acquireSync, addFinalizer } from "../../internal/finalizers.ts"
 import { lasting, lastingRetry } from "../../internal/lasting.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import * as Claim from "./claim.ts"
+import type { PutIf } from "./claimBatch.ts"
+import { answerTo, type Early } from "./early.ts"
 import { drainingAt, removeKey, step } from "./held.ts"
 import type { Owner } from "./Owner.ts"
 import { claims } from "./metrics.ts"
@@ -152,15 +155,28 @@ const afterFailedClaim = <M>(owner: Owner<M>, failure: EtcdError | InstanceIdTak
   return undefined
 }
 
+/** A session, and the answer to an {@link Early} claim under its lease. */
+interface Opened {
+  readonly session: AnySession
+  readonly early?: Early | undefined
+}
+
 /** Grants a lease, or joins the shared one. */
 const openSession = Effect.fnUntraced(function* <M>(
   owner: Owner<M>
-): Effect.fn.Return<AnySession, EtcdError | InstanceIdTaken, Scope.Scope> {
-  const { plan: { lease, releaseTimeout, ttl }, registrar: { sessions, shared } } = owner
+): Effect.fn.Return<Opened, EtcdError | InstanceIdTaken, Scope.Scope> {
+  const { plan: { key, lease, releaseTimeout, ttl }, registrar: { open, shared } } = owner
   if (lease === "own") {
-    const session = yield* sessions.open({ ttl, releaseTimeout, retry: retrying(owner) })
-    owner.isKeyLeft = session.isLeft
-    return session
+    const claimOf = (lease: LeaseId): PutIf => {
+      owner.addLease(lease)
+      return { key, expected: 0n, value: owner.value(), lease }
+    }
+    const opened = yield* open(
+      { ttl, releaseTimeout, retry: retrying(owner) },
+      isRepeated(owner) ? undefined : claimOf
+    )
+    owner.isKeyLeft = opened.session.isLeft
+    return opened
   }
   const session = yield* lastingRetry(shared.join({ ttl, releaseTimeout, endsWhenRefused: true }), {
     schedule: retrying(owner),
@@ -179,14 +195,16 @@ const openSession = Effect.fnUntraced(function* <M>(
           Effect.void
     )
   )
-  return session
+  return { session }
 })
 
+/** Whether this is not the first attempt: the registration has failed or was lost. */
+const isRepeated = ({ phase }: Pick<Owner<never>, "phase">): boolean =>
+  phase._tag === "Claiming" && (phase.attempt > 1 || phase.lostAt !== undefined)
+
 /** A claim after a failure or a loss waits for its turn. */
-const inTurn = <M>({ phase, registrar: { recovery } }: Owner<M>, putIf: Registrar["putIf"]): Registrar["putIf"] =>
-  phase._tag === "Claiming" && (phase.attempt > 1 || phase.lostAt !== undefined) ?
-    (request) => Effect.andThen(recovery.claims, putIf(request)) :
-    putIf
+const inTurn = <M>(owner: Owner<M>, putIf: Registrar["putIf"]): Registrar["putIf"] =>
+  isRepeated(owner) ? (request) => Effect.andThen(owner.registrar.recovery.claims, putIf(request)) : putIf
 
 /**
  * A claim under a lease of its own has the limit of R9. If it is applied later, the next attempt finds the own lease, and
@@ -205,18 +223,26 @@ const send = <M>(
     (request) => Effect.uninterruptible(putIf(request)) :
     (request) => putIf({ ...request, limitMillis: Session.callMillis(ttl, attemptsWithoutAnswer) })
 
+/** A revision that is not after the claim. A grant that was repeated may have a later one than the early claim. */
+const revisionBefore = ({ grantedAt }: AnySession, early: Early | undefined): bigint => {
+  const answeredAt = early !== undefined && Result.isSuccess(early.answer) ?
+    early.answer.success.header.revision :
+    grantedAt
+  return answeredAt < grantedAt ? answeredAt : grantedAt
+}
+
 /** Grants a lease and puts the key under it. */
 const claim = Effect.fnUntraced(function* <M>(
   owner: Owner<M>
 ): Effect.fn.Return<AnySession, EtcdError | InstanceIdTaken, Scope.Scope> {
   const { plan: { key }, registrar } = owner
   const { ownKeys, recovery } = registrar
-  const session = yield* openSession(owner)
+  let { early, session } = yield* openSession(owner)
   const { leaseId } = session
   owner.addLease(leaseId)
   owner.leaseExpiresAt = session.expiresAt
   const { watch } = yield* acquireSync(() => ({
-    watch: ownKeys.enter(key, session.grantedAt, {
+    watch: ownKeys.enter(key, revisionBefore(session, early), {
       onSeen: (seen) => {
         const { phase } = owner
         if (phase._tag === "Claiming") {
@@ -233,10 +259,16 @@ const claim = Effect.fnUntraced(function* <M>(
     endReports()
     watch.end()
   })
-  let attemptsWithoutAnswer = 0
-  const attempt = Effect.suspend(() =>
-    Claim.make({ ...registrar, putIf: inTurn(owner, send(owner, session, attemptsWithoutAnswer)) }, owner, session)
-  )
+  let attemptsWithoutAnswer =
+    early !== undefined && Result.isFailure(early.answer) && Session.isUnanswered(early.answer.failure) ? 1 : 0
+  const putIf = (claim: PutIf) => {
+    const answer = answerTo(early, claim)
+    early = undefined
+    return answer === undefined ?
+      inTurn(owner, send(owner, session, attemptsWithoutAnswer))(claim) :
+      Effect.fromResult(answer)
+  }
+  const attempt = Effect.suspend(() => Claim.make({ ...registrar, putIf }, owner, session))
   const revision = yield* lastingRetry(attempt, {
     schedule: retrying(owner, session.lost),
     while: (error) => {
@@ -257,7 +289,7 @@ const claim = Effect.fnUntraced(function* <M>(
   ))
   const { phase } = owner
   if (phase._tag !== "Claiming") return session
-  if (phase.attempt > 1 || phase.lostAt !== undefined) yield* recovery.succeeded
+  if (isRepeated(owner)) yield* recovery.succeeded
   owner.confirm()
   owner.isPublishPlanned = false
   owner.become(Phase.afterClaim(phase, leaseId, revision, yield* drainingAt(owner)))

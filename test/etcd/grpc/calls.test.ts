@@ -1,4 +1,4 @@
-import { type Duration, Effect, Fiber, Redacted } from "effect"
+import { type Duration, Effect, Fiber, Redacted, Result } from "effect"
 import assert from "node:assert/strict"
 import type { Etcd } from "../../../src/etcd/Etcd.ts"
 import { prefix } from "../../../src/etcd/KeyRange.ts"
@@ -170,6 +170,39 @@ describe("EtcdGrpc calls", () => {
         yield* etcd.put({ key, value })
         const { kvs: [kv] } = yield* etcd.range({ key })
         assert.deepEqual({ key: kv?.key, value: kv?.value }, { key, value })
+      }))
+
+    live("etcd handles a grant before a Txn that is sent with it, in most cases", () =>
+      Effect.gen(function* () {
+        const etcd = yield* connect
+        const pair = (key: string) =>
+          Effect.gen(function* () {
+            const { id: lease } = yield* etcd.leaseGrant({ ttl: 60 })
+            yield* etcd.leaseRevoke(lease)
+            const [, put] = yield* Effect.all([
+              etcd.leaseGrant({ id: lease, ttl: 60 }),
+              Effect.result(etcd.txn({ then: [{ _tag: "Put", request: { key, value: "", lease } }] }))
+            ], { concurrency: "unbounded" })
+            const outcome = Result.isSuccess(put) ? "put" : put.failure.reason._tag
+            const { kvs } = yield* etcd.range({ key })
+            assert.equal(kvs.length, outcome === "put" ? 1 : 0)
+            return outcome
+          })
+        const outcomes = yield* Effect.forEach(Array.from({ length: 50 }, (_, index) => `granted/${index}`), pair)
+        assert.deepEqual(new Set([...outcomes, "put", "LeaseNotFound"]), new Set(["put", "LeaseNotFound"]))
+        assert.ok(outcomes.filter((outcome) => outcome === "put").length > 10, outcomes.join(" "))
+      }))
+
+    live("a grant that is interrupted before it is sent grants nothing", () =>
+      Effect.gen(function* () {
+        const etcd = yield* connect
+        yield* etcd.status
+        const granting = yield* Effect.forkScoped(etcd.leaseGrant({ id: 4321n, ttl: 60 }), { startImmediately: true })
+        granting.interruptUnsafe()
+        // etcd commits later calls later.
+        yield* Effect.repeat(etcd.put({ key: "interrupted", value: "" }), { times: 3 })
+        const { leases } = yield* etcd.leaseLeases
+        assert.equal(leases.includes(4321n), false)
       }))
 
     live("an interrupted call ends at once", () =>

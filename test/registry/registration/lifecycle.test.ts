@@ -34,14 +34,12 @@ describe("registerService and discover", () => {
           )
           const within = ({ parent }: Tracer.NativeSpan) =>
             Option.match(parent, { onNone: () => "", onSome: (span) => span._tag === "Span" ? span.name : span.spanId })
-          assert.deepEqual(
-            spans.map((span) => `${within(span)} > ${span.name} ${span.kind} ${span.status._tag}`).slice(0, 3),
-            [
-              " > registerService internal Ended",
-              "registerService > etcd.leaseGrant client Ended",
-              "registerService > etcd.txn client Ended"
-            ]
-          )
+          const seen = spans.map((span) => `${within(span)} > ${span.name} ${span.kind} ${span.status._tag}`)
+          // A claim that etcd handled before the grant was sent again.
+          assert.deepEqual([seen[0], [...new Set(seen.slice(1, 3))].sort()], [
+            " > registerService internal Ended",
+            ["registerService > etcd.leaseGrant client Ended", "registerService > etcd.txn client Ended"]
+          ])
           assert.deepEqual(spans[0] && Object.fromEntries(spans[0].attributes), { service: "orders" })
         })
     )

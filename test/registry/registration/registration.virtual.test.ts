@@ -406,7 +406,7 @@ describe("registerService", () => {
           yield* settle
           assert.deepEqual([yield* keysIn(operator), yield* leasesIn(operator)], [{}, []], `after ${yields} yields`)
         }
-        assert.ok(completed > 20 && completed < 50, String(completed))
+        assert.ok(completed > 20 && completed < 55, String(completed))
       })
   )
 

@@ -1,0 +1,71 @@
+/**
+ * A claim that is sent with the grant of its lease, so that a registration waits for one commit of etcd and not for two.
+ *
+ * The session chooses the id of the lease, so the Txn can name it before etcd has answered the grant. If etcd handles
+ * the Txn first, it refuses it with `LeaseNotFound` and changes nothing. Then the claim is sent again after the grant,
+ * as all others are. The transport makes that rare.
+ *
+ * Only one claim of a registry is early at a time, and only if no other lease is being granted: many claims go to etcd
+ * in batches (`claimBatch.ts`), and one missing lease refuses the whole batch.
+ *
+ * @module
+ */
+import { Effect, Result, type Scope } from "effect"
+import type { Etcd } from "../../etcd/Etcd.ts"
+import type { EtcdError } from "../../etcd/EtcdError.ts"
+import type { TxnResponse } from "../../etcd/messages/kv.ts"
+import type { LeaseId } from "../../etcd/messages/lease.ts"
+import * as Session from "../../etcd/Session.ts"
+import type { Timers } from "../../internal/time/Timers.ts"
+import { type PutIf, txnOf } from "./claimBatch.ts"
+
+/** An early claim, and etcd's answer to it. */
+export interface Early {
+  readonly claim: PutIf
+  readonly answer: Result.Result<TxnResponse, EtcdError>
+}
+
+/** A session, and the early claim under its lease if there is one. */
+export interface Opened {
+  readonly session: Session.Session
+  readonly early: Early | undefined
+}
+
+/** Opens a session. `claimOf` is the claim that may be sent early, if any. */
+export type Open = (
+  options: Session.SessionOptions,
+  claimOf: ((lease: LeaseId) => PutIf) | undefined
+) => Effect.Effect<Opened, EtcdError, Scope.Scope>
+
+/** etcd's answer to a claim, if it was sent early and another attempt would get the same answer. */
+export const answerTo = (early: Early | undefined, { value }: PutIf): Early["answer"] | undefined => {
+  if (early?.claim.value !== value) return undefined
+  const { answer } = early
+  const isFinal = Result.isSuccess(answer) ||
+    !(answer.failure.retryable || answer.failure.reason._tag === "LeaseNotFound")
+  return isFinal ? answer : undefined
+}
+
+/** Opens the sessions of one registry. */
+export const make = (etcd: Etcd, sessions: Session.Sessions, timers: Timers): Open => {
+  let opening = 0
+
+  return (options, claimOf) =>
+    Effect.suspend(() => {
+      let early: Early | undefined
+      const send = (claim: PutIf) => {
+        const sent = Session.within(etcd.txn(txnOf(claim)), timers, "txn", Session.callMillis(options.ttl))
+        return Effect.map(Effect.result(sent), (answer) => {
+          early = { claim, answer }
+        })
+      }
+      const isEarly = opening === 0 && claimOf !== undefined
+      opening += 1
+      return Effect.map(
+        sessions.open(isEarly ? { ...options, alongside: (lease) => send(claimOf(lease)) } : options),
+        (session): Opened => ({ session, early })
+      )
+    }).pipe(Effect.ensuring(Effect.sync(() => {
+      opening -= 1
+    })))
+}
