@@ -31,7 +31,8 @@ export interface Client {
   readonly follow: (onMark: (mark: string) => void) => Promise<unknown>
 }
 
-export type Connect = (options: Options) => Client
+/** Makes a client and loads all its modules. The first call opens the connection. */
+export type Connect = (options: Options) => Promise<Client>
 
 /** The client of a contender. `file` is a name in this folder, or the path of a built module. */
 export const load = async (file: string): Promise<Connect> => {

@@ -14,10 +14,10 @@ const typedService = Service.make(service, {
   })
 })
 
-export const connect: Connect = ({ endpoint, sharedLease = false, ttl, typed }) => {
+export const connect: Connect = async ({ endpoint, sharedLease = false, ttl, typed }) => {
   const scope = Effect.runSync(Scope.make())
   const layer = Registry.layerEtcd({ endpoints: endpoint.split(",") })
-  const context = Effect.runPromise(Layer.buildWithScope(layer, scope))
+  const context = await Effect.runPromise(Layer.buildWithScope(layer, scope))
 
   const clientOf = <M>(
     service: Service.Service<M>,
@@ -25,8 +25,8 @@ export const connect: Connect = ({ endpoint, sharedLease = false, ttl, typed }) 
     markOf: (metadata: M) => string | undefined
   ): Client => {
     const registrations = Effect.runSync(Scope.fork(scope))
-    const run = async <A, E>(effect: Effect.Effect<A, E, Registry.Registry | Scope.Scope>): Promise<A> =>
-      Effect.runPromiseWith(await context)(Scope.provide(effect, registrations))
+    const run = <A, E>(effect: Effect.Effect<A, E, Registry.Registry | Scope.Scope>): Promise<A> =>
+      Effect.runPromiseWith(context)(Scope.provide(effect, registrations))
     return {
       register: (id) => run(register(id)),
       registerAll: (ids) => run(Effect.forEach(ids, register, { concurrency: "unbounded", discard: true })),

@@ -8,7 +8,7 @@ const latencies: Array<number> = []
 let measured: ReturnType<typeof stopwatch> | undefined
 let isReady = false
 
-await makeClient().follow((mark) => {
+await (await makeClient()).follow((mark) => {
   if (!isReady) {
     isReady = true
     return print("ready")

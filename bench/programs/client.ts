@@ -6,6 +6,6 @@ const { endpoint, file, parameters, typed } = readArguments()
 
 const connect = await load(file)
 
-/** Connects. The first call opens the connection. */
-export const makeClient = (): Client =>
+/** Loads and makes the client. Its first call opens the connection. */
+export const makeClient = (): Promise<Client> =>
   connect({ endpoint, typed, ttl: parameters["ttl"] ?? 15, sharedLease: parameters["sharedLease"] === 1 })

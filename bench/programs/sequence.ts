@@ -2,7 +2,7 @@
 import { makeClient } from "./client.ts"
 import { parameter, quantile, report } from "./measure.ts"
 
-const client = makeClient()
+const client = await makeClient()
 const times: Array<number> = []
 for (let index = 0; index < parameter("count"); index++) {
   const startedAt = performance.now()

@@ -4,5 +4,5 @@ import { now, parameter, report } from "./measure.ts"
 
 // The library competes with a program that uses raw etcd3 and Effect, so raw etcd3 imports Effect as well.
 if (parameter("effect") === 1) await import("effect")
-await makeClient().register("i0")
+await (await makeClient()).register("i0")
 report({ "ms": now() - parameter("startedAt") })

@@ -3,5 +3,6 @@ import { connect } from "../contenders/ours.ts"
 import { now, parameter, readArguments, report } from "./measure.ts"
 
 const { endpoint, typed } = readArguments()
-await connect({ endpoint, typed, ttl: 15 }).register("i0")
+const client = await connect({ endpoint, typed, ttl: 15 })
+await client.register("i0")
 report({ "ms": now() - parameter("startedAt") })
