@@ -50,7 +50,11 @@ export const connect: Connect = async ({ endpoint, ttl, typed }) => {
     },
     follow: async (onMark) => {
       await readAll()
-      const watch = etcd.stream("/etcdserverpb.Watch/Watch", (answer) =>
+      let isCreated = false
+      const watch = etcd.stream("/etcdserverpb.Watch/Watch", (answer) => {
+        // The first answer confirms the watch. A change before it would be missed.
+        if (!isCreated) onMark(instances.get(keyOf("i0"))?.metadata.mark ?? "")
+        isCreated = true
         read(answer, (field, _, event) => {
           if (field !== 11) return
           read(event, (field, _, kv) => {
@@ -60,9 +64,9 @@ export const connect: Connect = async ({ endpoint, ttl, typed }) => {
             instances.set(key, instance)
             if (instance.id === "i0") onMark(instance.metadata.mark)
           })
-        }))
+        })
+      })
       watch.send(message({ 1: message({ 1: prefixOf(), 2: rangeEnd }) }))
-      onMark(instances.get(keyOf("i0"))?.metadata.mark ?? "")
     }
   }
 }

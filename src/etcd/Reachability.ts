@@ -7,17 +7,18 @@
  * refusal is a response. Everything that waits for etcd races its backoff against {@link Reachability.recovered}, so it
  * continues at once when etcd is back.
  *
- * While etcd is away and something waits, one fiber probes it. The delay between probes grows by 5 % each time, so a
- * probe is late by at most a few per cent of the outage.
+ * While etcd is away and something waits, one fiber probes it. The delay between probes grows with the outage: a return
+ * is noticed at most 100 ms and 3 % of the outage later, and in 5 seconds at the latest. A random part of up to half of
+ * the delay spreads the probes of many clients.
  *
  * A server may answer probes and fail other calls at once: etcd with too many proposals, a proxy that limits writes. Each
  * failed call is then an outage of milliseconds, and its end must not end the backoff of the caller again and again. So
- * the end of an outage shorter than 100 ms is reported after a delay, which grows in the same way, if etcd returned less
+ * the end of an outage shorter than 100 ms is reported after a delay, which grows by 5 % each time, if etcd returned less
  * than 10 seconds before as well.
  *
  * @module
  */
-import { Duration, Effect, Option } from "effect"
+import { Duration, Effect, Option, Random } from "effect"
 import { Steps } from "../internal/time/Steps.ts"
 import { fullJitter } from "./Backoff.ts"
 
@@ -51,15 +52,19 @@ export interface ReachabilityConfig {
 const minLimitMillis = 500
 const limitFraction = 0.1
 
-const pace = fullJitter("100 millis", "5 seconds", 1.05)
+/** The delay between probes: 100 ms and a fraction of the outage so far, at most 5 seconds. */
+const minDelayMillis = 100
+const delayFraction = 0.03
+const maxDelayMillis = Duration.toMillis("5 seconds")
 
 /** The return from a short outage is reported late if it follows the last return within `settledMillis`. */
 const shortMillis = 100
 const settledMillis = Duration.toMillis("10 seconds")
+const reportDelays = fullJitter("100 millis", "5 seconds", 1.05)
 
 export const make = ({ now, probe, run }: ReachabilityConfig): Reachability => {
   const waiting = new Set<() => void>()
-  const delays = new Steps<void>(pace)
+  const delays = new Steps<void>(reportDelays)
   let isAway = false
   let isProbing = false
   let isDelayed = false
@@ -82,12 +87,12 @@ export const make = ({ now, probe, run }: ReachabilityConfig): Reachability => {
   })
 
   const probing = Effect.gen(function* () {
-    const steps = new Steps<void>(pace)
     const since = now()
     while (isAway && waiting.size > 0) {
       yield* probe(Math.max(minLimitMillis, (now() - since) * limitFraction))
       if (!isAway || waiting.size === 0) break
-      yield* Effect.sleep(Option.getOrThrow(yield* steps.next(undefined)))
+      const longest = Math.min(maxDelayMillis, minDelayMillis + (now() - since) * delayFraction)
+      yield* Effect.sleep(longest * (1 - (yield* Random.next) / 2))
     }
   }).pipe(Effect.ensuring(Effect.sync(() => {
     isProbing = false

@@ -41,6 +41,25 @@ describe("Reachability", () => {
   )
 
   verify(
+    "a probe follows the one before within 100 ms and 3 % of the outage so far (D12)",
+    () =>
+      Effect.gen(function* () {
+        const probes: Array<number> = []
+        const { now, reachability } = yield* setUp(() => probes.push(now()))
+        const startedAt = now()
+        reachability.failed()
+        yield* Effect.forkScoped(reachability.recovered, { startImmediately: true })
+        yield* elapse("1 minute")
+        assert.ok(probes.length > 50 && probes.length < 200, `${probes.length} probes`)
+        for (const [index, at] of [...probes.slice(1), now()].entries()) {
+          const before = probes[index] ?? 0
+          const limit = 100 + 0.03 * (before - startedAt) + 1
+          assert.ok(at - before <= limit, `${at - before} ms between probes, ${at - startedAt} ms after the start`)
+        }
+      })
+  )
+
+  verify(
     "recovered completes at the end of an outage of 100 ms or more, however soon it follows the last one (D12)",
     () =>
       Effect.gen(function* () {

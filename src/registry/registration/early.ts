@@ -50,7 +50,7 @@ export const answerTo = (early: Early | undefined, { value }: PutIf): Early["ans
 export const make = (etcd: Etcd, sessions: Session.Sessions, timers: Timers): Open => {
   let opening = 0
 
-  return (options, claimOf) =>
+  const open = (options: Session.SessionOptions, claimOf: ((lease: LeaseId) => PutIf) | undefined) =>
     Effect.suspend(() => {
       let early: Early | undefined
       const send = (claim: PutIf) => {
@@ -59,13 +59,19 @@ export const make = (etcd: Etcd, sessions: Session.Sessions, timers: Timers): Op
           early = { claim, answer }
         })
       }
-      const isEarly = opening === 0 && claimOf !== undefined
-      opening += 1
       return Effect.map(
-        sessions.open(isEarly ? { ...options, alongside: (lease) => send(claimOf(lease)) } : options),
+        sessions.open(claimOf === undefined ? options : { ...options, alongside: (lease) => send(claimOf(lease)) }),
         (session): Opened => ({ session, early })
       )
-    }).pipe(Effect.ensuring(Effect.sync(() => {
-      opening -= 1
-    })))
+    })
+
+  return (options, claimOf) =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => opening++),
+      (others) => open(options, others === 0 ? claimOf : undefined),
+      () =>
+        Effect.sync(() => {
+          opening -= 1
+        })
+    )
 }

@@ -1,4 +1,4 @@
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import assert from "node:assert/strict"
 import { FaultyEtcd } from "../../../src/testing/mod.ts"
 import { describe } from "../../harness/it.ts"
@@ -11,6 +11,7 @@ import {
   type Process,
   putInstance,
   register,
+  settle,
   start,
   statusOf,
   timesOf,
@@ -88,6 +89,28 @@ describe("a claim that is sent with the grant of its lease", () => {
         assert.equal(started.exit()?._tag, "Success")
         assert.deepEqual([yield* timesOf(one, "leaseGrant"), yield* timesOf(one, "txn")], [[0, 0, 0], [0, 100, 100]])
         assert.equal(Object.keys(yield* keysIn(operator)).length, 3)
+      })
+  )
+
+  verify(
+    "a registration claims early after others were interrupted at any step of their start",
+    () =>
+      Effect.gen(function* () {
+        const { process } = yield* world
+        const one = yield* process()
+        const later = FaultyEtcd.meanwhile(() => Effect.repeat(Effect.yieldNow, { times: 9 }))
+        yield* one.faults.set((["leaseGrant", "txn"] as const).map((method) => ({ method, fault: later })))
+        for (let yields = 0; yields < 40; yields++) {
+          const fiber = yield* Effect.forkScoped(Effect.scoped(register(one)), { startImmediately: true })
+          if (yields > 0) yield* Effect.repeat(Effect.yieldNow, { times: yields - 1 })
+          yield* Fiber.interrupt(fiber)
+          yield* settle
+        }
+        const slow = FaultyEtcd.slow("100 millis")
+        yield* one.faults.set((["leaseGrant", "txn"] as const).map((method) => ({ method, fault: slow })))
+        const started = yield* start(register(one))
+        yield* elapse(100)
+        assert.equal(started.exit()?._tag, "Success")
       })
   )
 
