@@ -32,7 +32,7 @@ export interface Client {
 }
 
 /** Makes a client and loads all its modules. The first call opens the connection. */
-export type Connect = (options: Options) => Promise<Client>
+export type Connect = (options: Options) => Client | Promise<Client>
 
 /** The client of a contender. `file` is a name in this folder, or the path of a built module. */
 export const load = async (file: string): Promise<Connect> => {

@@ -19,7 +19,7 @@ const parse = (kv: Buffer): { readonly key: string; readonly instance: Parsed | 
   return { key, instance: value === "" ? undefined : JSON.parse(value) }
 }
 
-export const connect: Connect = async ({ endpoint, ttl, typed }) => {
+export const connect: Connect = ({ endpoint, ttl, typed }) => {
   const etcd = connectTo(endpoint.split(",")[0] ?? "")
   const leases: Array<number> = []
   let heartbeats: ReturnType<typeof etcd.stream> | undefined

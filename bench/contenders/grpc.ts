@@ -69,8 +69,9 @@ export interface Connection {
 }
 
 export const connectTo = (endpoint: string): Connection => {
-  const session = http2.connect(endpoint, { settings: { initialWindowSize: 4 << 20 } })
+  let session: http2.ClientHttp2Session | undefined
   const open = (path: string, onMessage: (payload: Buffer) => void): http2.ClientHttp2Stream => {
+    session ??= http2.connect(endpoint, { settings: { initialWindowSize: 4 << 20 } })
     const request = session.request({
       ":method": "POST",
       ":path": path,

@@ -3,7 +3,7 @@ import { Etcd3, type Lease } from "etcd3"
 import { instanceValue, keyOf, type Parsed, prefixOf } from "../programs/measure.ts"
 import type { Connect } from "./Contender.ts"
 
-export const connect: Connect = async ({ endpoint, ttl, typed }) => {
+export const connect: Connect = ({ endpoint, ttl, typed }) => {
   const client = new Etcd3({
     hosts: endpoint.split(","),
     grpcOptions: { "grpc.max_receive_message_length": -1 }

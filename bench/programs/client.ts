@@ -7,5 +7,5 @@ const { endpoint, file, parameters, typed } = readArguments()
 const connect = await load(file)
 
 /** Loads and makes the client. Its first call opens the connection. */
-export const makeClient = (): Promise<Client> =>
+export const makeClient = (): Client | Promise<Client> =>
   connect({ endpoint, typed, ttl: parameters["ttl"] ?? 15, sharedLease: parameters["sharedLease"] === 1 })

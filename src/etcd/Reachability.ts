@@ -7,9 +7,9 @@
  * refusal is a response. Everything that waits for etcd races its backoff against {@link Reachability.recovered}, so it
  * continues at once when etcd is back.
  *
- * While etcd is away and something waits, one fiber probes it. The delay between probes grows with the outage: a return
- * is noticed at most 100 ms and 3 % of the outage later, and in 5 seconds at the latest. A random part of up to half of
- * the delay spreads the probes of many clients.
+ * While etcd is away and something waits, one fiber probes it. The delay between probes grows with the outage: it is at
+ * most 100 ms and 3 % of the outage so far, and at most 5 seconds. Up to half of it is random, which spreads the probes of
+ * many clients.
  *
  * A server may answer probes and fail other calls at once: etcd with too many proposals, a proxy that limits writes. Each
  * failed call is then an outage of milliseconds, and its end must not end the backoff of the caller again and again. So
@@ -68,6 +68,7 @@ export const make = ({ now, probe, run }: ReachabilityConfig): Reachability => {
   let isAway = false
   let isProbing = false
   let isDelayed = false
+  let endPause = () => {}
   let awaySince = -Infinity
   let returnedAt = -Infinity
 
@@ -86,13 +87,17 @@ export const make = ({ now, probe, run }: ReachabilityConfig): Reachability => {
     if (isDue) report()
   })
 
+  /** The next answer. */
+  const answer = Effect.callback<void>((resume) => {
+    endPause = () => resume(Effect.void)
+  })
+
   const probing = Effect.gen(function* () {
-    const since = now()
     while (isAway && waiting.size > 0) {
-      yield* probe(Math.max(minLimitMillis, (now() - since) * limitFraction))
+      yield* probe(Math.max(minLimitMillis, (now() - awaySince) * limitFraction))
       if (!isAway || waiting.size === 0) break
-      const longest = Math.min(maxDelayMillis, minDelayMillis + (now() - since) * delayFraction)
-      yield* Effect.sleep(longest * (1 - (yield* Random.next) / 2))
+      const longest = Math.min(maxDelayMillis, minDelayMillis + (now() - awaySince) * delayFraction)
+      yield* Effect.raceFirst(Effect.sleep(longest * (1 - (yield* Random.next) / 2)), answer)
     }
   }).pipe(Effect.ensuring(Effect.sync(() => {
     isProbing = false
@@ -108,6 +113,7 @@ export const make = ({ now, probe, run }: ReachabilityConfig): Reachability => {
     answered: () => {
       if (!isAway) return
       isAway = false
+      endPause()
       const isSettled = now() - returnedAt >= settledMillis
       if (isSettled) delays.reset()
       if (isSettled || now() - awaySince >= shortMillis) report()

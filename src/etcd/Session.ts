@@ -45,8 +45,10 @@ import { logWarning } from "../internal/log.ts"
 /** A lease that is kept alive. */
 export interface Session {
   readonly leaseId: LeaseId
-  /** A revision from before the grant: every put under the lease has a later one. */
+  /** A revision from before the grant: every put under the lease has a later one, unless the grant was repeated. */
   readonly grantedAt: bigint
+  /** Whether etcd granted the lease at the first attempt. */
+  readonly isFirstGrant: boolean
   /** When etcd may drop the lease unless another heartbeat is acknowledged: milliseconds of the monotonic clock. */
   readonly expiresAt: () => number
   /** Completes with the cause when the lease is lost. */
@@ -362,6 +364,7 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
         })
       yield* addFinalizer(() => end(releaseTimeout))
 
+      let attempts = 0
       let attemptsWithoutAnswer = 0
       const confirmed = (
         method: string,
@@ -377,7 +380,11 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
             revision: header.revision
           }))
         })
-      const grant = confirmed("leaseGrant", () => etcd.leaseGrant({ id: leaseId, ttl: ttl.seconds })).pipe(
+      const grantOnce = Effect.suspend(() => {
+        attempts += 1
+        return confirmed("leaseGrant", () => etcd.leaseGrant({ id: leaseId, ttl: ttl.seconds }))
+      })
+      const grant = grantOnce.pipe(
         // An earlier attempt was applied.
         Effect.catchIf(
           (error) => error.reason._tag === "LeaseExists",
@@ -390,18 +397,22 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
         ),
         Effect.uninterruptible
       )
-      const granting = retry === undefined ?
-        grant :
-        lastingRetry(grant, { schedule: retry, while: (error) => error.retryable })
+      const granting = Effect.map(
+        retry === undefined ? grant : lastingRetry(grant, { schedule: retry, while: (error) => error.retryable }),
+        (granted) => {
+          lease.ttlSeconds = Math.min(granted.ttl, Math.max(ttl.seconds, maxMinimumSeconds))
+          keeper.keep(lease, granted.sentAt, granted.ttl)
+          return granted
+        }
+      )
       const granted = yield* alongside === undefined ? granting : Effect.map(
         Effect.all([granting, alongside(leaseId)], { concurrency: "unbounded" }),
         ([granted]) => granted
       )
-      lease.ttlSeconds = Math.min(granted.ttl, Math.max(ttl.seconds, maxMinimumSeconds))
-      keeper.keep(lease, granted.sentAt, granted.ttl)
       return {
         leaseId,
         grantedAt: granted.revision,
+        isFirstGrant: attempts === 1,
         expiresAt: () => lease.deadline,
         lost: Deferred.await(lost),
         onLost: (report) => {

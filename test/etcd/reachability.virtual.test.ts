@@ -60,6 +60,26 @@ describe("Reachability", () => {
   )
 
   verify(
+    "an outage that begins during the last pause of a long one is probed as a new one (D12)",
+    () =>
+      Effect.gen(function* () {
+        const probes: Array<number> = []
+        const { now, reachability } = yield* setUp(() => probes.push(now()))
+        reachability.failed()
+        yield* Effect.forkScoped(reachability.recovered, { startImmediately: true })
+        yield* elapse("3 minutes")
+        const long = probes.length
+        while (probes.length === long) yield* elapse(1)
+        reachability.answered()
+        yield* Effect.forkScoped(reachability.recovered, { startImmediately: true })
+        const [failedAt, before] = [now(), probes.length]
+        reachability.failed()
+        yield* elapse(250)
+        assert.deepEqual(probes.slice(before).map((at) => at - failedAt), [0, 100, 203])
+      }).pipe(withDraw(0))
+  )
+
+  verify(
     "recovered completes at the end of an outage of 100 ms or more, however soon it follows the last one (D12)",
     () =>
       Effect.gen(function* () {

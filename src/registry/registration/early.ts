@@ -5,8 +5,8 @@
  * the Txn first, it refuses it with `LeaseNotFound` and changes nothing. Then the claim is sent again after the grant,
  * as all others are. The transport makes that rare.
  *
- * Only one claim of a registry is early at a time, and only if no other lease is being granted: many claims go to etcd
- * in batches (`claimBatch.ts`), and one missing lease refuses the whole batch.
+ * Of registrations that start at the same time, one claims early. The others claim after their grants and in batches
+ * (`claimBatch.ts`), because one missing lease would refuse a whole batch.
  *
  * @module
  */
@@ -61,7 +61,8 @@ export const make = (etcd: Etcd, sessions: Session.Sessions, timers: Timers): Op
       }
       return Effect.map(
         sessions.open(claimOf === undefined ? options : { ...options, alongside: (lease) => send(claimOf(lease)) }),
-        (session): Opened => ({ session, early })
+        // etcd may have lost what it answered before a repeated grant. The claim finds its own lease if it has not.
+        (session): Opened => ({ session, early: session.isFirstGrant ? early : undefined })
       )
     })
 

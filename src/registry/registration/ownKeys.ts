@@ -34,11 +34,12 @@ export interface Observer {
 /** The watches of the own keys of one registry. */
 export interface OwnKeys {
   /**
-   * Prepares the watch of a key. `before` is a revision that is not after the claim.
+   * Prepares the watch of a key. `from` is the revision of the claim if the key is claimed already, and otherwise a
+   * revision before the claim.
    *
    * A watch that is refused is repeated slowly, because a role may come back.
    */
-  readonly enter: (key: string, before: bigint, observer: Observer) => KeyWatch
+  readonly enter: (key: string, from: bigint, isClaimed: boolean, observer: Observer) => KeyWatch
 }
 
 /** The watch of one key. */
@@ -60,10 +61,14 @@ interface Member extends Observer {
 
 /** The watch that the keys of a service share. */
 interface SharedWatch {
-  /** It reports later revisions. */
-  readonly since: bigint
+  readonly progress: Progress
   readonly members: Map<string, Member>
   fiber: Fiber.Fiber<void> | undefined
+}
+
+/** The revision up to which a watch has reported everything. */
+interface Progress {
+  reported: bigint
 }
 
 /** The keys of one service. */
@@ -85,7 +90,7 @@ export const make = (
 
   const watchSingle = (member: Member, claimedAt: bigint) => {
     const { key, onDied } = member
-    const report = reporter(claimedAt, new Map([[key, member]]))
+    const report = reporter({ reported: claimedAt }, new Map([[key, member]]))
     member.fiber = fork(
       follow(etcd, { ...options, range: { key }, knownAt: claimedAt }, report).pipe(
         Effect.tapError((error) => logWarning(`cannot watch ${JSON.stringify(key)}; retrying`, error)),
@@ -96,15 +101,15 @@ export const make = (
     )
   }
 
-  const watchShared = (path: string, folder: Folder, before: bigint): SharedWatch => {
-    const shared: SharedWatch = { since: before, members: new Map(), fiber: undefined }
+  const watchShared = (path: string, folder: Folder, from: bigint): SharedWatch => {
+    const shared: SharedWatch = { progress: { reported: from }, members: new Map(), fiber: undefined }
     folder.shared = shared
     const close = () => {
       folder.isRefused = true
       folder.shared = undefined
     }
     shared.fiber = fork(
-      follow(etcd, { ...options, range: prefix(path), knownAt: before }, reporter(before, shared.members)).pipe(
+      follow(etcd, { ...options, range: prefix(path), knownAt: from }, reporter(shared.progress, shared.members)).pipe(
         Effect.catch(() =>
           Effect.sync(() => {
             close()
@@ -124,10 +129,10 @@ export const make = (
     return shared
   }
 
-  /** The shared watch, unless it has begun after a revision. */
-  const sharedFrom = (path: string, folder: Folder, revision: bigint): SharedWatch | undefined => {
-    const shared = folder.shared ?? watchShared(path, folder, revision)
-    return shared.since <= revision ? shared : undefined
+  /** The shared watch, unless it may have reported a change of a key that was claimed before. */
+  const sharedFrom = (path: string, folder: Folder, from: bigint, isClaimed: boolean): SharedWatch | undefined => {
+    const shared = folder.shared ?? watchShared(path, folder, from)
+    return isClaimed && shared.progress.reported > from ? undefined : shared
   }
 
   const leave = (path: string, folder: Folder, member: Member, shared: SharedWatch | undefined) => {
@@ -142,14 +147,14 @@ export const make = (
   }
 
   return {
-    enter: (key, before, observer) => {
+    enter: (key, from, isClaimed, observer) => {
       const path = key.slice(0, key.lastIndexOf("/") + 1)
       const folder = folders.get(path) ?? { singles: 0, shared: undefined, isRefused: false }
       folders.set(path, folder)
       const member: Member = { ...observer, key, claimedAt: undefined, fiber: undefined }
       const shared = folder.singles < maxSingleWatches || folder.isRefused || path === "" ?
         undefined :
-        sharedFrom(path, folder, before)
+        sharedFrom(path, folder, from, isClaimed)
       if (shared === undefined) folder.singles += 1
       else shared.members.set(key, member)
       return {
@@ -166,20 +171,19 @@ export const make = (
 const decoder = new TextDecoder()
 
 /** Passes the reports of `follow` to the observers of the keys. */
-const reporter = (knownAt: bigint, members: ReadonlyMap<string, Observer>) => {
-  let newest = knownAt
-  return (followed: Followed): Effect.Effect<void> =>
+const reporter =
+  (progress: Progress, members: ReadonlyMap<string, Observer>) => (followed: Followed): Effect.Effect<void> =>
     Effect.sync(() => {
       if (followed._tag === "Listed") {
         const { kvs, revision } = followed
-        const isNewHistory = revision < newest
-        newest = revision
+        const isNewHistory = revision < progress.reported
+        progress.reported = revision
         const found = new Map(kvs.map((kv) => [decoder.decode(kv.key), kv]))
         for (const [key, { onSeen }] of [...members]) {
           onSeen({ kv: found.get(key), revision, listed: true, isNewHistory })
         }
       } else if (followed._tag === "Changed") {
-        newest = followed.revision
+        progress.reported = followed.revision
         for (const { kv, type } of followed.events) {
           members.get(decoder.decode(kv.key))?.onSeen({
             kv: type === "put" ? kv : undefined,
@@ -190,4 +194,3 @@ const reporter = (knownAt: bigint, members: ReadonlyMap<string, Observer>) => {
         }
       }
     })
-}

@@ -223,13 +223,11 @@ const send = <M>(
     (request) => Effect.uninterruptible(putIf(request)) :
     (request) => putIf({ ...request, limitMillis: Session.callMillis(ttl, attemptsWithoutAnswer) })
 
-/** A revision that is not after the claim. A grant that was repeated may have a later one than the early claim. */
-const revisionBefore = ({ grantedAt }: AnySession, early: Early | undefined): bigint => {
-  const answeredAt = early !== undefined && Result.isSuccess(early.answer) ?
+/** The revision of an early claim that put the key. */
+const claimedAt = (early: Early | undefined): bigint | undefined =>
+  early !== undefined && Result.isSuccess(early.answer) && early.answer.success.succeeded ?
     early.answer.success.header.revision :
-    grantedAt
-  return answeredAt < grantedAt ? answeredAt : grantedAt
-}
+    undefined
 
 /** Grants a lease and puts the key under it. */
 const claim = Effect.fnUntraced(function* <M>(
@@ -239,10 +237,11 @@ const claim = Effect.fnUntraced(function* <M>(
   const { ownKeys, recovery } = registrar
   let { early, session } = yield* openSession(owner)
   const { leaseId } = session
+  const earlyAt = claimedAt(early)
   owner.addLease(leaseId)
   owner.leaseExpiresAt = session.expiresAt
   const { watch } = yield* acquireSync(() => ({
-    watch: ownKeys.enter(key, revisionBefore(session, early), {
+    watch: ownKeys.enter(key, earlyAt ?? session.grantedAt, earlyAt !== undefined, {
       onSeen: (seen) => {
         const { phase } = owner
         if (phase._tag === "Claiming") {

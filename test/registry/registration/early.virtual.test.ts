@@ -159,6 +159,55 @@ describe("a claim that is sent with the grant of its lease", () => {
       assert.deepEqual((yield* valueOf(operator) as Effect.Effect<{ readonly weight: number }>).weight, 7)
     }))
 
+  verify("a lease has heartbeats while the early claim is not answered (R9)", () =>
+    Effect.gen(function* () {
+      const { process } = yield* world
+      const one = yield* process()
+      yield* one.faults.set([{ method: "txn", times: 1, fault: FaultyEtcd.hung }])
+      yield* start(register(one, { ...a, heartbeat: "1 second" }))
+      yield* elapse(2500)
+      assert.deepEqual([yield* timesOf(one, "leaseKeepAlive"), yield* timesOf(one, "txn")], [[1000, 2000], [0]])
+    }))
+
+  verify(
+    "an early claim that was answered before its grant was repeated does not count (R8)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const holder = yield* putInstance(operator, "a")
+        const one = yield* process()
+        yield* one.faults.set([{ method: "leaseGrant", times: 1, fault: FaultyEtcd.answerLost }])
+        const started = yield* start(register(one, { ...a, claim: "exclusive" }))
+        yield* operator.leaseRevoke(holder)
+        yield* elapse("10 seconds")
+        assert.equal(started.exit()?._tag, "Success")
+      })
+  )
+
+  verify(
+    "a key that was deleted after its early claim comes back, if the watch of the service has passed that (R3, R10)",
+    () =>
+      Effect.gen(function* () {
+        const { operator, process } = yield* world
+        const one = yield* process()
+        yield* Effect.forEach(
+          Array.from({ length: 9 }, (_, index) => `i${index}`),
+          (id) => register(one, { ...a, id })
+        )
+        // etcd grants the lease at once and answers a second later.
+        const lateAnswer = FaultyEtcd.meanwhile((etcd, { leaseId: id = 0n }) =>
+          Effect.andThen(etcd.leaseGrant({ id, ttl: 15 }), Effect.sleep("1 second"))
+        )
+        yield* one.faults.set([{ method: "leaseGrant", times: 1, fault: lateAnswer }])
+        const late = yield* start(register(one, { ...a, id: "late" }))
+        assert.equal(Object.keys(yield* keysIn(operator)).length, 10)
+        yield* operator.deleteRange({ key: "/services/orders/late" })
+        yield* elapse("10 seconds")
+        assert.equal(late.exit()?._tag, "Success")
+        assert.equal(Object.keys(yield* keysIn(operator)).length, 10)
+      }).pipe(withDraw(0))
+  )
+
   verify(
     "a key that was deleted between its early claim and the late answer to its grant comes back (R3, R10)",
     () =>
