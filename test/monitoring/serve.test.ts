@@ -80,7 +80,7 @@ describe("Monitoring on a server", () => {
             `etcd_discovery_registrations{service="orders",status="registered"} 1`,
             `etcd_discovery_instances{service="orders",status="up"} 1`,
             `etcd_discovery_registrations_lost_total{service="orders"} 0`,
-            `etcd_discovery_etcd_calls_failed_total{method="txn"} 0`,
+            `etcd_discovery_etcd_calls_failed_total{method="leaseGrant"} 0`,
             `etcd_discovery_etcd_call_duration_seconds_count{method="leaseGrant"} 1`,
             `etcd_discovery_etcd_call_duration_seconds_bucket{method="leaseGrant",le="+Inf"} 1`
           ]
