@@ -4,43 +4,26 @@
  * The session chooses the id of the lease. So it recognises a repeated grant whose answer was lost, and can revoke the
  * lease whether or not the grant was applied.
  *
- * A lease is lost when etcd reports it, or when one time to live has passed on the monotonic clock since the last
- * acknowledged heartbeat was *sent*. That deadline is a timer of its own. If the process itself was held up past the
- * deadline (a sleeping laptop, a blocked event loop), one more heartbeat decides. One timer serves all sessions of a
- * registry. A heartbeat has a fiber only until it is answered. Heartbeats that are due at almost the same time are sent
- * together from then on.
- *
- * Closing the scope revokes the lease.
+ * One `Keeper` sends the heartbeats of all sessions of a registry. Closing the scope revokes the lease.
  *
  * @module
  */
-import {
-  Clock,
-  type Context,
-  Deferred,
-  Duration,
-  Effect,
-  Exit,
-  type Fiber,
-  Metric,
-  Option,
-  type Schedule,
-  type Scope
-} from "effect"
-import type { Etcd } from "./Etcd.ts"
-import type { LeaseId } from "./messages/lease.ts"
-import type { ResponseHeader } from "./messages/ResponseHeader.ts"
-import { DeadlineExceeded, EtcdError } from "./EtcdError.ts"
+import { Clock, type Context, Deferred, Duration, Effect, Exit, type Schedule, type Scope } from "effect"
 import { addFinalizer } from "../internal/finalizers.ts"
 import { lastingRetry } from "../internal/lasting.ts"
-import { Deadline } from "../internal/time/Deadlines.ts"
+import { logWarning } from "../internal/log.ts"
 import { monotonicMillis } from "../internal/time/monotonic.ts"
-import { Steps } from "../internal/time/Steps.ts"
 import type { Timers } from "../internal/time/Timers.ts"
 import { withLimit } from "../internal/time/withLimit.ts"
 import * as Backoff from "./Backoff.ts"
+import type { Etcd } from "./Etcd.ts"
+import type { EtcdError } from "./EtcdError.ts"
+import { Keeper, Lease } from "./Keeper.ts"
+import { callMillis, isUnanswered, within } from "./leaseCalls.ts"
+import { newLeaseId } from "./leaseIds.ts"
+import type { LeaseId } from "./messages/lease.ts"
+import type { ResponseHeader } from "./messages/ResponseHeader.ts"
 import type { Ttl } from "./Ttl.ts"
-import { logWarning } from "../internal/log.ts"
 
 /** A lease that is kept alive. */
 export interface Session {
@@ -91,250 +74,15 @@ export interface Sessions {
   readonly open: (options: SessionOptions) => Effect.Effect<Session, EtcdError, Scope.Scope>
 }
 
-/** No call about a lease may take longer: a release waits for a grant that is in flight (R5). */
-const maxCallMillis = Duration.toMillis("3 seconds")
-
 /** etcd raises a time to live to 1.5 election timeouts, each of which is at most 50 seconds. */
 const maxMinimumSeconds = 75
 
 /** How long revoking a lease that may not exist may take. */
 const abandonMillis = Duration.toMillis("2 seconds")
 
-/** A heartbeat may be sent up to 5 % early so that several leases share one write. */
-const coalesceFraction = 0.05
-
-/** If a deadline is handled later than this, the process was held up. */
-const heldUpMillis = 1000
-
-const heartbeats = Metric.counter("etcd_discovery_heartbeats_total", {
-  description: "Heartbeats that etcd acknowledged",
-  incremental: true
-})
-
-/**
- * The number of random bits of a lease id. The 16 bits above them are the time of the grant, in seconds of the epoch.
- */
-const randomBits = 47n
-
-/** Random numbers, drawn in blocks: on Node a draw takes longer than the rest of a lease id. */
-const randomNumbers = new BigUint64Array(64)
-let drawn = randomNumbers.length
-
-const nextRandom = (): bigint => {
-  if (drawn === randomNumbers.length) {
-    crypto.getRandomValues(randomNumbers)
-    drawn = 0
-  }
-  return randomNumbers[drawn++] ?? 0n
-}
-
-/** A positive int64 that no other lease has. */
-const newLeaseId = (nowMillis: number): LeaseId => {
-  const seconds = BigInt.asUintN(16, BigInt(Math.floor(nowMillis / 1000)))
-  return (seconds << randomBits | BigInt.asUintN(Number(randomBits), nextRandom())) || 1n
-}
-
-/**
- * How long ago a session granted a lease, to the second. Wraps around after 18 hours, so an older lease, or that of
- * another client, may seem new.
- */
-export const leaseAgeMillis = (id: LeaseId, nowMillis: number): number => {
-  const granted = BigInt.asUintN(16, id >> randomBits)
-  return Number(BigInt.asUintN(16, BigInt(Math.floor(nowMillis / 1000)) - granted)) * 1000
-}
-
-/**
- * The limit of a call about a lease (R9): a third of the time to live, so that two more attempts fit.
- *
- * A grant or a claim that got no answer within its limit is repeated with twice the limit, up to the time to live and at
- * most 3 seconds. On an overloaded machine each answer may take longer than a third, and with a fixed limit a
- * registration would never get in. Heartbeats keep the third. They replace a silent connection, which ends the longer
- * call as well, and the expiry of the lease depends on neither.
- */
-export const callMillis = (ttl: Ttl, attemptsWithoutAnswer: number = 0): number =>
-  Math.min(maxCallMillis, ttl.seconds * 1000, ttl.seconds * 1000 / 3 * 2 ** attemptsWithoutAnswer)
-
-/** Whether a call failed because it got no answer within its time. */
-export const isUnanswered = ({ reason }: EtcdError): boolean => reason._tag === "DeadlineExceeded"
-
-/** Fails a call that has no answer within `millis`, whatever the client's own timeouts are. */
-export const within = <A>(
-  call: Effect.Effect<A, EtcdError>,
-  timers: Timers,
-  method: string,
-  millis: number
-): Effect.Effect<A, EtcdError> =>
-  withLimit(call, timers, millis, () =>
-    Exit.fail(
-      new EtcdError({ reason: new DeadlineExceeded({ detail: `no answer within ${Math.round(millis)} ms` }), method })
-    ))
-
-/** A lease from its grant on. All times are milliseconds of the monotonic clock. */
-class Lease {
-  readonly id: LeaseId
-  readonly heartbeatMillis: number
-  readonly callMillis: number
-  readonly endsWhenRefused: boolean
-  readonly onLost: (cause: EtcdError) => void
-  readonly nextHeartbeat: Deadline
-  readonly expiry: Deadline
-  /** `gone`: etcd reported that the lease does not exist. `left`: the lease could not be revoked. */
-  state: "unconfirmed" | "held" | "lost" | "gone" | "released" | "left" = "unconfirmed"
-  /** Seconds from a heartbeat to the end of the lease, as granted. A later response may not prolong them. */
-  ttlSeconds = 0
-  /** When etcd may drop the lease. */
-  deadline = 0
-  /** When the newest heartbeat was sent, unless it was acknowledged. */
-  triedAt: number | undefined
-  failure: EtcdError | undefined
-  retry: Steps<void> | undefined
-  /** The fiber of the pending heartbeat. */
-  sending: Fiber.Fiber<void> | undefined
-
-  constructor(id: LeaseId, { endsWhenRefused = false, ttl }: SessionOptions, keeper: Keeper, onLost: Lease["onLost"]) {
-    this.id = id
-    this.endsWhenRefused = endsWhenRefused
-    this.heartbeatMillis = Duration.toMillis(ttl.heartbeat)
-    this.callMillis = callMillis(ttl)
-    this.onLost = onLost
-    this.nextHeartbeat = new Deadline((now) => keeper.beat(this, now))
-    this.expiry = new Deadline((now) => keeper.expire(this, now))
-  }
-}
-
-/** Sends the heartbeats of many leases. */
-class Keeper {
-  readonly #etcd: Etcd
-  readonly #context: Context.Context<never>
-  readonly #fork: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
-  readonly #timers: Timers
-  /** The time of the heartbeat that was scheduled last. */
-  #planned = -Infinity
-  /** Leases whose last heartbeat failed. */
-  readonly #failing = new Set<Lease>()
-  /** Waits for etcd's return while a heartbeat has failed. */
-  #awaitingReturn: Fiber.Fiber<void> | undefined
-
-  constructor(etcd: Etcd, timers: Timers, context: Context.Context<never>) {
-    this.#etcd = etcd
-    this.#context = context
-    this.#timers = timers
-    this.#fork = Effect.runForkWith(context)
-  }
-
-  /**
-   * Records the acknowledgement of a grant or heartbeat sent at `sentAt`. The next heartbeat follows one period later.
-   */
-  keep(lease: Lease, sentAt: number, ttlSeconds: number): void {
-    lease.state = "held"
-    lease.deadline = sentAt + Math.min(lease.ttlSeconds, ttlSeconds) * 1000
-    lease.triedAt = undefined
-    lease.failure = undefined
-    lease.retry = undefined
-    const latest = sentAt + lease.heartbeatMillis
-    const isTogether = this.#planned <= latest && this.#planned >= latest - lease.heartbeatMillis * coalesceFraction
-    this.#planned = isTogether ? this.#planned : latest
-    this.#timers.set(lease.nextHeartbeat, this.#planned)
-    this.#timers.set(lease.expiry, lease.deadline)
-  }
-
-  leave(lease: Lease): void {
-    this.#timers.delete(lease.nextHeartbeat)
-    this.#timers.delete(lease.expiry)
-    this.#removeFailing(lease)
-    lease.sending?.interruptUnsafe()
-  }
-
-  beat(lease: Lease, now: number): void {
-    this.#removeFailing(lease)
-    lease.triedAt = now
-    const timeout = Math.min(lease.callMillis, now < lease.deadline ? lease.deadline - now : Infinity)
-    lease.sending = this.#fork(this.#send(lease, now, timeout))
-  }
-
-  /**
-   * The lease is lost, unless this process was held up and could send no heartbeat in time. Then one more heartbeat
-   * decides.
-   */
-  expire(lease: Lease, now: number): void {
-    const { deadline, triedAt } = lease
-    const wasHeldUp = triedAt === undefined || now - deadline > heldUpMillis
-    const isAsking = triedAt !== undefined && triedAt >= deadline
-    if (isAsking ? now - triedAt < lease.callMillis : wasHeldUp) {
-      if (!isAsking) {
-        lease.sending?.interruptUnsafe()
-        this.#timers.delete(lease.nextHeartbeat)
-        this.beat(lease, now)
-      }
-      this.#timers.set(lease.expiry, (lease.triedAt ?? now) + lease.callMillis)
-      return
-    }
-    this.#end(
-      lease,
-      "lost",
-      lease.failure ?? new EtcdError({
-        reason: new DeadlineExceeded({ detail: "no heartbeat was acknowledged for one time to live" }),
-        method: "leaseKeepAlive",
-        key: lease.id.toString(16)
-      })
-    )
-  }
-
-  #end(lease: Lease, state: "lost" | "gone", cause: EtcdError): void {
-    lease.state = state
-    this.leave(lease)
-    lease.onLost(cause)
-  }
-
-  #send(lease: Lease, sentAt: number, timeout: number): Effect.Effect<void> {
-    return Effect.matchEffect(this.#etcd.leaseKeepAlive({ id: lease.id, timeout }), {
-      onSuccess: ({ ttl }) => {
-        this.keep(lease, sentAt, ttl)
-        heartbeats.updateUnsafe(1, this.#context)
-        return Effect.void
-      },
-      onFailure: (failure) =>
-        failure.reason._tag === "LeaseNotFound" ?
-          Effect.sync(() => this.#end(lease, "gone", failure)) :
-          failure.reason._tag === "PermissionDenied" && lease.endsWhenRefused ?
-          Effect.sync(() => this.#end(lease, "lost", failure)) :
-          this.#retry(lease, failure)
-    })
-  }
-
-  readonly #retry = Effect.fnUntraced({ self: this }, function* (this: Keeper, lease: Lease, failure: EtcdError) {
-    lease.failure = failure
-    const retry = lease.retry ??= new Steps(Backoff.heartbeat)
-    const delay = Option.getOrElse(yield* retry.next(undefined), () => Duration.zero)
-    const now = this.#timers.now()
-    const at = now + Duration.toMillis(delay)
-    if (now >= lease.deadline) return this.#end(lease, "lost", failure)
-    if (at < lease.deadline) this.#timers.set(lease.nextHeartbeat, at)
-    this.#failing.add(lease)
-    this.#awaitingReturn ??= this.#fork(this.#repeatOnReturn)
-  })
-
-  /** Repeats the heartbeats that failed, at once when etcd is back (D12). */
-  readonly #repeatOnReturn = Effect.suspend(() =>
-    Effect.map(this.#etcd.recovered, () => {
-      this.#awaitingReturn = undefined
-      const now = this.#timers.now()
-      for (const lease of this.#failing) this.#timers.set(lease.nextHeartbeat, now)
-      this.#failing.clear()
-    })
-  )
-
-  #removeFailing(lease: Lease): void {
-    if (!this.#failing.delete(lease) || this.#failing.size > 0) return
-    this.#awaitingReturn?.interruptUnsafe()
-    this.#awaitingReturn = undefined
-  }
-}
-
 /** Makes the sessions of an etcd. Heartbeats run in this context; no fiber runs while there is no session. */
 export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>): Sessions => {
   const keeper = new Keeper(etcd, timers, context)
-  heartbeats.updateUnsafe(0, context)
   return {
     open: Effect.fnUntraced(function* (options) {
       const { alongside, releaseTimeout, retry, ttl } = options
@@ -395,16 +143,16 @@ export const make = (etcd: Etcd, timers: Timers, context: Context.Context<never>
             if (isUnanswered(error)) attemptsWithoutAnswer += 1
           })
         ),
-        Effect.uninterruptible
-      )
-      const granting = Effect.map(
-        retry === undefined ? grant : lastingRetry(grant, { schedule: retry, while: (error) => error.retryable }),
-        (granted) => {
+        Effect.map((granted) => {
           lease.ttlSeconds = Math.min(granted.ttl, Math.max(ttl.seconds, maxMinimumSeconds))
           keeper.keep(lease, granted.sentAt, granted.ttl)
           return granted
-        }
+        }),
+        Effect.uninterruptible
       )
+      const granting = retry === undefined ?
+        grant :
+        lastingRetry(grant, { schedule: retry, while: (error) => error.retryable })
       const granted = yield* alongside === undefined ? granting : Effect.map(
         Effect.all([granting, alongside(leaseId)], { concurrency: "unbounded" }),
         ([granted]) => granted

@@ -12,7 +12,7 @@ import type { Etcd } from "../../etcd/Etcd.ts"
 import { EtcdError, Unknown } from "../../etcd/EtcdError.ts"
 import type { TxnRequest, TxnResponse } from "../../etcd/messages/kv.ts"
 import type { LeaseId } from "../../etcd/messages/lease.ts"
-import * as Session from "../../etcd/Session.ts"
+import { within } from "../../etcd/leaseCalls.ts"
 import type { Timers } from "../../internal/time/Timers.ts"
 
 /** Puts a key if its mod revision is `expected` (`0n`: if it does not exist), and reads it otherwise. */
@@ -83,7 +83,7 @@ export const make = (etcd: Etcd, timers: Timers): (putIf: PutIf) => Effect.Effec
   )
 
   const txn = (request: TxnRequest, limitMillis: number | undefined) =>
-    limitMillis === undefined ? etcd.txn(request) : Session.within(etcd.txn(request), timers, "txn", limitMillis)
+    limitMillis === undefined ? etcd.txn(request) : within(etcd.txn(request), timers, "txn", limitMillis)
 
   const sendAlone = (entry: Entry): Effect.Effect<void> => {
     const { putIf } = entry.request

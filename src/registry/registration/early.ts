@@ -15,7 +15,8 @@ import type { Etcd } from "../../etcd/Etcd.ts"
 import type { EtcdError } from "../../etcd/EtcdError.ts"
 import type { TxnResponse } from "../../etcd/messages/kv.ts"
 import type { LeaseId } from "../../etcd/messages/lease.ts"
-import * as Session from "../../etcd/Session.ts"
+import { callMillis, within } from "../../etcd/leaseCalls.ts"
+import type { Session, SessionOptions, Sessions } from "../../etcd/Session.ts"
 import type { Timers } from "../../internal/time/Timers.ts"
 import { type PutIf, txnOf } from "./claimBatch.ts"
 
@@ -26,14 +27,14 @@ export interface Early {
 }
 
 /** A session, and the early claim under its lease if there is one. */
-export interface Opened {
-  readonly session: Session.Session
+export interface Opened<S extends Session = Session> {
+  readonly session: S
   readonly early: Early | undefined
 }
 
 /** Opens a session. `claimOf` is the claim that may be sent early, if any. */
 export type Open = (
-  options: Session.SessionOptions,
+  options: SessionOptions,
   claimOf: ((lease: LeaseId) => PutIf) | undefined
 ) => Effect.Effect<Opened, EtcdError, Scope.Scope>
 
@@ -47,14 +48,14 @@ export const answerTo = (early: Early | undefined, { value }: PutIf): Early["ans
 }
 
 /** Opens the sessions of one registry. */
-export const make = (etcd: Etcd, sessions: Session.Sessions, timers: Timers): Open => {
+export const make = (etcd: Etcd, sessions: Sessions, timers: Timers): Open => {
   let opening = 0
 
-  const open = (options: Session.SessionOptions, claimOf: ((lease: LeaseId) => PutIf) | undefined) =>
+  const open = (options: SessionOptions, claimOf: ((lease: LeaseId) => PutIf) | undefined) =>
     Effect.suspend(() => {
       let early: Early | undefined
       const send = (claim: PutIf) => {
-        const sent = Session.within(etcd.txn(txnOf(claim)), timers, "txn", Session.callMillis(options.ttl))
+        const sent = within(etcd.txn(txnOf(claim)), timers, "txn", callMillis(options.ttl))
         return Effect.map(Effect.result(sent), (answer) => {
           early = { claim, answer }
         })

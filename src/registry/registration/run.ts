@@ -9,13 +9,13 @@
 import { Cause, Clock, Deferred, Duration, Effect, Exit, Metric, Option, Result, Schedule, type Scope } from "effect"
 import { EtcdError, Unavailable } from "../../etcd/EtcdError.ts"
 import type { LeaseId } from "../../etcd/messages/lease.ts"
-import * as Session from "../../etcd/Session.ts"
+import { callMillis, isUnanswered } from "../../etcd/leaseCalls.ts"
 import { acquireSync, addFinalizer } from "../../internal/finalizers.ts"
 import { lasting, lastingRetry } from "../../internal/lasting.ts"
 import { monotonicMillis } from "../../internal/time/monotonic.ts"
 import * as Claim from "./claim.ts"
 import type { PutIf } from "./claimBatch.ts"
-import { answerTo, type Early } from "./early.ts"
+import { answerTo, type Early, type Opened } from "./early.ts"
 import { drainingAt, removeKey, step } from "./held.ts"
 import type { Owner } from "./Owner.ts"
 import { claims } from "./metrics.ts"
@@ -155,16 +155,10 @@ const afterFailedClaim = <M>(owner: Owner<M>, failure: EtcdError | InstanceIdTak
   return undefined
 }
 
-/** A session, and the answer to an {@link Early} claim under its lease. */
-interface Opened {
-  readonly session: AnySession
-  readonly early?: Early | undefined
-}
-
 /** Grants a lease, or joins the shared one. */
 const openSession = Effect.fnUntraced(function* <M>(
   owner: Owner<M>
-): Effect.fn.Return<Opened, EtcdError | InstanceIdTaken, Scope.Scope> {
+): Effect.fn.Return<Opened<AnySession>, EtcdError | InstanceIdTaken, Scope.Scope> {
   const { plan: { key, lease, releaseTimeout, ttl }, registrar: { open, shared } } = owner
   if (lease === "own") {
     const claimOf = (lease: LeaseId): PutIf => {
@@ -195,7 +189,7 @@ const openSession = Effect.fnUntraced(function* <M>(
           Effect.void
     )
   )
-  return { session }
+  return { session, early: undefined }
 })
 
 /** Whether this is not the first attempt: the registration has failed or was lost. */
@@ -221,7 +215,7 @@ const send = <M>(
 ): Registrar["putIf"] =>
   isShared(session) ?
     (request) => Effect.uninterruptible(putIf(request)) :
-    (request) => putIf({ ...request, limitMillis: Session.callMillis(ttl, attemptsWithoutAnswer) })
+    (request) => putIf({ ...request, limitMillis: callMillis(ttl, attemptsWithoutAnswer) })
 
 /** The revision of an early claim that put the key. */
 const claimedAt = (early: Early | undefined): bigint | undefined =>
@@ -259,7 +253,7 @@ const claim = Effect.fnUntraced(function* <M>(
     watch.end()
   })
   let attemptsWithoutAnswer =
-    early !== undefined && Result.isFailure(early.answer) && Session.isUnanswered(early.answer.failure) ? 1 : 0
+    early !== undefined && Result.isFailure(early.answer) && isUnanswered(early.answer.failure) ? 1 : 0
   const putIf = (claim: PutIf) => {
     const answer = answerTo(early, claim)
     early = undefined
@@ -271,7 +265,7 @@ const claim = Effect.fnUntraced(function* <M>(
   const revision = yield* lastingRetry(attempt, {
     schedule: retrying(owner, session.lost),
     while: (error) => {
-      if (error._tag === "EtcdError" && Session.isUnanswered(error)) attemptsWithoutAnswer += 1
+      if (error._tag === "EtcdError" && isUnanswered(error)) attemptsWithoutAnswer += 1
       return true
     }
   }).pipe(Effect.catchIf(
