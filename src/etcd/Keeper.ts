@@ -17,7 +17,7 @@ import type { Etcd } from "./Etcd.ts"
 import { DeadlineExceeded, EtcdError } from "./EtcdError.ts"
 import { callMillis } from "./leaseCalls.ts"
 import type { LeaseId } from "./messages/lease.ts"
-import type { SessionOptions } from "./Session.ts"
+import type { Ttl } from "./Ttl.ts"
 
 /** A heartbeat may be sent up to 5 % early so that several leases share one write. */
 const coalesceFraction = 0.05
@@ -29,6 +29,16 @@ const heartbeats = Metric.counter("etcd_discovery_heartbeats_total", {
   description: "Heartbeats that etcd acknowledged",
   incremental: true
 })
+
+/** How the heartbeats of a lease are sent. */
+export interface LeaseOptions {
+  readonly ttl: Ttl
+  /**
+   * Ends the lease when etcd refuses a heartbeat, instead of retrying until the lease expires. etcd refuses a heartbeat
+   * if the user may not write one of the lease's keys. Default: false.
+   */
+  readonly endsWhenRefused?: boolean
+}
 
 /** A lease from its grant on. All times are milliseconds of the monotonic clock. */
 export class Lease {
@@ -52,7 +62,7 @@ export class Lease {
   /** The fiber of the pending heartbeat. */
   sending: Fiber.Fiber<void> | undefined
 
-  constructor(id: LeaseId, { endsWhenRefused = false, ttl }: SessionOptions, keeper: Keeper, onLost: Lease["onLost"]) {
+  constructor(id: LeaseId, { endsWhenRefused = false, ttl }: LeaseOptions, keeper: Keeper, onLost: Lease["onLost"]) {
     this.id = id
     this.endsWhenRefused = endsWhenRefused
     this.heartbeatMillis = Duration.toMillis(ttl.heartbeat)

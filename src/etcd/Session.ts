@@ -18,12 +18,11 @@ import { withLimit } from "../internal/time/withLimit.ts"
 import * as Backoff from "./Backoff.ts"
 import type { Etcd } from "./Etcd.ts"
 import type { EtcdError } from "./EtcdError.ts"
-import { Keeper, Lease } from "./Keeper.ts"
+import { Keeper, Lease, type LeaseOptions } from "./Keeper.ts"
 import { callMillis, isUnanswered, within } from "./leaseCalls.ts"
 import { newLeaseId } from "./leaseIds.ts"
 import type { LeaseId } from "./messages/lease.ts"
 import type { ResponseHeader } from "./messages/ResponseHeader.ts"
-import type { Ttl } from "./Ttl.ts"
 
 /** A lease that is kept alive. */
 export interface Session {
@@ -47,17 +46,11 @@ export interface Session {
 }
 
 /** How to keep a lease. */
-export interface SessionOptions {
-  readonly ttl: Ttl
+export interface SessionOptions extends LeaseOptions {
   /** How long closing the scope may take. */
   readonly releaseTimeout: Duration.Duration
   /** Repeats the grant after a retryable failure. Default: never. */
   readonly retry?: Schedule.Schedule<unknown, EtcdError>
-  /**
-   * Ends the lease when etcd refuses a heartbeat, instead of retrying until the lease expires. etcd refuses a heartbeat
-   * if the user may not write one of the lease's keys. Default: false.
-   */
-  readonly endsWhenRefused?: boolean
   /** Runs while the lease of this id is being granted. The session opens once both have ended. */
   readonly alongside?: (id: LeaseId) => Effect.Effect<void>
 }
