@@ -4,6 +4,7 @@ import { registerService, Registry } from "../../mod.ts"
 import { Etcd, EtcdMemory } from "../../src/etcd/mod.ts"
 import { Lease } from "../../src/kv/mod.ts"
 import { FaultyEtcd } from "../../src/testing/mod.ts"
+import { clockWith } from "../harness/clock.ts"
 import { describe } from "../harness/it.ts"
 import {
   a,
@@ -331,14 +332,8 @@ describe("the deadline of a lease", () => {
 const pausable = Effect.gen(function* () {
   const inner = yield* Clock.Clock
   const gate = yield* Latch.make(true)
-  const clock: Clock.Clock = {
-    currentTimeMillisUnsafe: () => inner.currentTimeMillisUnsafe(),
-    currentTimeMillis: inner.currentTimeMillis,
-    currentTimeNanosUnsafe: () => inner.currentTimeNanosUnsafe(),
-    currentTimeNanos: inner.currentTimeNanos,
-    monotonicTimeNanosUnsafe: () => inner.monotonicTimeNanosUnsafe(),
-    monotonicTimeNanos: inner.monotonicTimeNanos,
+  const clock = clockWith(inner, {
     sleep: (duration) => Effect.andThen(inner.sleep(duration), gate.await)
-  }
+  })
   return { clock, begin: gate.close, end: gate.open }
 })

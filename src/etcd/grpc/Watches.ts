@@ -99,6 +99,11 @@ class WatchSession implements Session<WatchMessage> {
   /** Whether the server uses the ids that creations carry. */
   #keepsIds = false
   readonly #wake = Latch.makeUnsafe(false)
+  /** When the guard looks next, unless it is woken. */
+  #looksAt = -Infinity
+  /** The shortest times of the watches, including those that were removed since the guard has looked. */
+  #progressEveryMillis = Infinity
+  #progressTimeoutMillis = Infinity
   #nextId = 1
   #revision = 0n
   #identity: Client["identity"]
@@ -130,6 +135,8 @@ class WatchSession implements Session<WatchMessage> {
       fragments: [],
       fragmentBytes: 0
     }
+    this.#progressEveryMillis = Math.min(this.#progressEveryMillis, watch.progressEveryMillis)
+    this.#progressTimeoutMillis = Math.min(this.#progressTimeoutMillis, watch.progressTimeoutMillis)
     if (this.#failure === undefined) this.#create(message, watch)
     else this.#fail(watch, this.#failure)
     return watch
@@ -189,31 +196,37 @@ class WatchSession implements Session<WatchMessage> {
   /** Probes a server that was silent for a while, and ends the stream if no answer arrives. */
   readonly guard: Effect.Effect<never> = lasting(Effect.suspend(() => {
     this.#wake.closeUnsafe()
+    this.#looksAt = -Infinity
     const watches = this.#watches
-    const timeout = Math.min(...watches.map(({ progressTimeoutMillis }) => progressTimeoutMillis))
-    const every = Math.min(...watches.map(({ progressEveryMillis }) => progressEveryMillis))
+    const timeout = this.#progressTimeoutMillis = Math.min(...watches.map((watch) => watch.progressTimeoutMillis))
+    this.#progressEveryMillis = Math.min(...watches.map((watch) => watch.progressEveryMillis))
     const now = this.#client.now()
+    const dueAt = this.#dueAt
+    if (dueAt > now) return this.#waitUntil(dueAt)
     if (this.#probedAt === undefined) {
-      const left = this.#heardAt + every - now
-      if (left > 0) return this.#wait(left)
       return this.#isProxy ? this.#read(timeout) : Effect.sync(() => this.#probe(watches))
     }
-    const left = this.#probedAt + timeout - now
-    if (isStall(-left) && !this.#isPostponed) {
+    const late = now - this.#probedAt - timeout
+    if (isStall(late) && !this.#isPostponed) {
       this.#isPostponed = true
       this.#probedAt = now
       return Effect.void
     }
-    if (left <= 0) return Effect.flatMap(pendingInput, () => this.#giveUp(timeout))
     const [watch] = watches
-    if (!this.#isProgressRequested || watch === undefined) return this.#wait(left)
-    const untilDoubt = left - timeout / 2
-    if (untilDoubt > 0) return this.#wait(untilDoubt)
+    if (!this.#isProgressRequested || watch === undefined || late >= 0) {
+      return Effect.flatMap(pendingInput, () => this.#giveUp(timeout))
+    }
     return Effect.sync(() => {
       this.#isProgressRequested = false
       this.#doubt = this.#create(encodeSilentWatch(watch.request), undefined)
     })
   }))
+
+  /** When the guard has something to do: a probe is due, its answer is late, or the wait for it is half over. */
+  get #dueAt(): number {
+    if (this.#probedAt === undefined) return this.#heardAt + this.#progressEveryMillis
+    return this.#probedAt + this.#progressTimeoutMillis / (this.#isProgressRequested ? 2 : 1)
+  }
 
   #giveUp(timeout: number): Effect.Effect<void> {
     if (this.#probedAt === undefined) return Effect.void
@@ -221,9 +234,15 @@ class WatchSession implements Session<WatchMessage> {
     return Effect.never
   }
 
-  #wait(millis: number): Effect.Effect<void> {
-    const sleep = millis === Infinity ? Effect.never : Effect.sleep(Math.ceil(millis))
+  #waitUntil(at: number): Effect.Effect<void> {
+    this.#looksAt = at
+    const sleep = at === Infinity ? Effect.never : Effect.sleep(Math.ceil(at - this.#client.now()))
     return Effect.raceFirst(sleep, Latch.await(this.#wake))
+  }
+
+  /** Wakes the guard if it would look too late. Each look reads all watches: n creations must not cause n looks. */
+  #reschedule(): void {
+    if (this.#dueAt < this.#looksAt) this.#wake.openUnsafe()
   }
 
   #probe(watches: ReadonlyArray<Watch>): void {
@@ -247,7 +266,7 @@ class WatchSession implements Session<WatchMessage> {
     this.#isPostponed = false
     if (this.#probedAt === undefined) return
     this.#probedAt = undefined
-    this.#wake.openUnsafe()
+    this.#reschedule()
   }
 
   #create(message: Uint8Array, watch: Watch | undefined): Creation {
@@ -259,17 +278,16 @@ class WatchSession implements Session<WatchMessage> {
   }
 
   #sendCreations(): void {
-    // The guard also waits for creations that are not sent yet.
-    this.#wake.openUnsafe()
     while (this.#keepsIds || this.#creations.length === 0) {
       const creation = this.#waiting.shift()
-      if (creation === undefined) return
+      if (creation === undefined) break
       const { message, requestedId, watch } = creation
       if (watch?.isRemoved) continue
       this.#creations.push(creation)
       this.#line.send(encodeWatchCreate(message, requestedId))
       this.#probedAt ??= this.#client.now()
     }
+    this.#reschedule()
   }
 
   #cancel(id: number): void {

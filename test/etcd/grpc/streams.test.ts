@@ -1,9 +1,10 @@
-import { Effect, Exit, Fiber, Latch, Scope, Stream } from "effect"
+import { Clock, Effect, Exit, Fiber, Latch, Option, Scope, Stream } from "effect"
 import assert from "node:assert/strict"
 import { prefix } from "../../../src/etcd/KeyRange.ts"
 import type { RequestOp } from "../../../src/etcd/messages/kv.ts"
 import type { WatchResponse } from "../../../src/etcd/messages/watch.ts"
 import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
+import { clockWith } from "../../harness/clock.ts"
 import { eachEtcd, eachSharedEtcd, type EtcdServer, startCluster, startEtcd } from "../../harness/EtcdServer.ts"
 import { describe, live } from "../../harness/it.ts"
 import { makeProxy } from "../../harness/Proxy.ts"
@@ -129,6 +130,37 @@ describe("EtcdGrpc watches", () => {
         assert.equal(yield* opened(server, "Watch"), 1)
         assert.equal(yield* server.metric("etcd_debugging_mvcc_watcher_total"), 20)
       }))
+
+    live(
+      "a client sets its timers fewer than 10 times while 500 watches are created at once",
+      () =>
+        Effect.gen(function* () {
+          const server = yield* startEtcd({ version })
+          const clock = yield* Clock.Clock
+          let sleeps = 0
+          const counting = clockWith(clock, {
+            sleep: (duration) => {
+              sleeps += 1
+              return clock.sleep(duration)
+            }
+          })
+          const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] }).pipe(
+            Effect.provideService(Clock.Clock, counting)
+          )
+          yield* etcd.range({ key: "w" })
+          sleeps = 0
+          const created = yield* Effect.forEach(
+            Array.from({ length: 500 }, (_, i) => `w${i}`),
+            (key) => Stream.runHead(etcd.watch({ key })),
+            { concurrency: "unbounded" }
+          )
+          assert.deepEqual(
+            created.map((first) => Option.map(first, ({ _tag }) => _tag)),
+            created.map(() => Option.some("Created"))
+          )
+          assert.ok(sleeps < 10, `${sleeps} timers`)
+        })
+    )
 
     live("an interrupted watch is cancelled on the server, and the others continue", () =>
       Effect.gen(function* () {

@@ -9,6 +9,7 @@ import { prefix } from "../../../src/etcd/KeyRange.ts"
 import type { WatchResponse } from "../../../src/etcd/messages/watch.ts"
 import * as EtcdMemory from "../../../src/etcd/memory/EtcdMemory.ts"
 import { assertEqual, keysIn, kv, open, refusal } from "../conformance/subject.ts"
+import { clockWith } from "../../harness/clock.ts"
 import { describe, effect, live } from "../../harness/it.ts"
 import assert from "node:assert/strict"
 
@@ -232,19 +233,13 @@ describe("EtcdMemory.engine", () => {
       Effect.gen(function* () {
         let sleeping = 0
         const clock = yield* Clock.Clock
-        const counting: Clock.Clock = {
-          currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe(),
-          currentTimeMillis: clock.currentTimeMillis,
-          currentTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe(),
-          currentTimeNanos: clock.currentTimeNanos,
-          monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
-          monotonicTimeNanos: clock.monotonicTimeNanos,
+        const counting = clockWith(clock, {
           sleep: (duration) =>
             Effect.suspend(() => {
               sleeping++
               return Effect.ensuring(clock.sleep(duration), Effect.sync(() => sleeping--))
             })
-        }
+        })
         const scope = yield* Scope.make()
         const made = Effect.provideService(EtcdMemory.make(), Clock.Clock, counting)
         const etcd = yield* Scope.provide(made, scope)

@@ -4,6 +4,7 @@ import assert from "node:assert/strict"
 import { RegistrationStatus } from "../../../src/registry/registration/Registration.ts"
 import { InstanceIdTaken } from "../../../src/registry/registration/RegistrationError.ts"
 import { FaultyEtcd } from "../../../src/testing/mod.ts"
+import { clockWith } from "../../harness/clock.ts"
 import { describe } from "../../harness/it.ts"
 import {
   a,
@@ -294,15 +295,10 @@ describe("claim", () => {
         const { process } = yield* world
         const inner = yield* Clock.Clock
         let jump = 0
-        const clock: Clock.Clock = {
+        const clock = clockWith(inner, {
           currentTimeMillisUnsafe: () => inner.currentTimeMillisUnsafe() + jump,
-          currentTimeMillis: Effect.map(inner.currentTimeMillis, (now) => now + jump),
-          currentTimeNanosUnsafe: () => inner.currentTimeNanosUnsafe(),
-          currentTimeNanos: inner.currentTimeNanos,
-          monotonicTimeNanosUnsafe: () => inner.monotonicTimeNanosUnsafe(),
-          monotonicTimeNanos: inner.monotonicTimeNanos,
-          sleep: (duration) => inner.sleep(duration)
-        }
+          currentTimeMillis: Effect.map(inner.currentTimeMillis, (now) => now + jump)
+        })
         yield* register(yield* process())
         const one = yield* process().pipe(Effect.provideService(Clock.Clock, clock))
         const second = yield* start(
