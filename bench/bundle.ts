@@ -4,6 +4,7 @@
  * @module
  */
 import { build, type BuildOptions, type Plugin } from "esbuild"
+import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
 import { buildNpm } from "../tools/build_npm.ts"
@@ -18,6 +19,21 @@ const builtPackage: Plugin = {
     onResolve({ filter: /^\.\.\/\.\.\/(?:mod|src\/\w+\/mod)\.ts$/ }, ({ path }) => ({
       path: `${dist}/${path.replace("../../", "").replace(/\.ts$/, ".js")}`,
       external: true
+    }))
+  }
+}
+
+/** Imports the modules of Effect by their paths, as docs/guide/production.md recommends, instead of all of Effect. */
+const effectByPath: Plugin = {
+  name: "effect by path",
+  setup({ onLoad }) {
+    onLoad({ filter: /contenders\/\w+\.ts$/ }, ({ path }) => ({
+      loader: "ts",
+      contents: readFileSync(path, "utf8").replace(
+        /import \{([^}]*)\} from "effect"/,
+        (_, names: string) =>
+          names.split(",").map((name) => `import * as ${name.trim()} from "effect/${name.trim()}"`).join("\n")
+      )
     }))
   }
 }
@@ -47,10 +63,10 @@ const make = (file: string, suffix: string, options: () => Promise<BuildOptions>
 let packageBuilt: Promise<void> | undefined
 
 /** A contender that imports the installed npm package and its dependencies. */
-export const installed = (contender: string): Promise<string> =>
-  make(`contenders/${contender}`, "installed", async () => {
+export const installed = (contender: string, byPath: boolean): Promise<string> =>
+  make(`contenders/${contender}`, byPath ? "installed-by-path" : "installed", async () => {
     await (packageBuilt ??= buildNpm())
-    return { packages: "external", plugins: [builtPackage] }
+    return { packages: "external", plugins: byPath ? [builtPackage, effectByPath] : [builtPackage] }
   })
 
 /** A program in one file, with the library and its dependencies. */

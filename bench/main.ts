@@ -107,7 +107,7 @@ const takeTurn = (
       new URL(`programs/${scenario.program}.ts`, import.meta.url) :
       yield* Effect.promise(() => bundled(contender.bundled ?? ""))
     const client = contender.installed === true ?
-      yield* Effect.promise(() => installed(contender.file)) :
+      yield* Effect.promise(() => installed(contender.file, contender.byPath === true)) :
       contender.file
     loads.push(os.loadavg()[0] ?? 0)
     const before = yield* counters(server)

@@ -20,6 +20,8 @@ export interface Contender {
   readonly file: string
   /** Uses the installed npm package instead of the sources. */
   readonly installed?: boolean
+  /** Imports the modules of Effect by their paths. */
+  readonly byPath?: boolean
   /** Runs this program, bundled into one file, instead of the scenario's program. */
   readonly bundled?: string
   /** Typed metadata. By default strings. */
@@ -36,8 +38,12 @@ export const ours: Contender = { name: "ours", file: "ours", installed: true, ty
 export const strings: Contender = { name: "ours, strings", file: "ours", installed: true }
 /** All registrations on one lease. */
 export const shared: Contender = { ...ours, name: "ours, shared", parameters: { sharedLease: 1 } }
+/** Imports the modules of Effect by their paths. */
+export const byPath: Contender = { ...ours, name: "ours, by path", byPath: true }
 /** npm `etcd3`. */
 export const raw: Contender = { name: "raw", file: "raw", typed: true }
+/** npm `etcd3` in a program that imports Effect and does not use it. */
+export const rawWithEffect: Contender = { ...raw, name: "raw, effect", parameters: { effect: 1 } }
 /** `node:http2` alone. */
 export const floor: Contender = { name: "floor", file: "floor", typed: true }
 

@@ -4,6 +4,8 @@ import { readArguments } from "./measure.ts"
 
 const { endpoint, file, parameters, typed } = readArguments()
 
+// What a program pays for Effect alone.
+if (parameters["effect"] === 1) await import("effect")
 const connect = await load(file)
 
 /** Loads and makes the client. Its first call opens the connection. */

@@ -1,16 +1,19 @@
 /** The first set of a service, and its changes. */
 import { Effect } from "effect"
 import { writeMarks } from "../etcd.ts"
-import { floor, type Limit, ours, raw, type Scenario, strings } from "../scenario.ts"
+import { byPath, floor, type Limit, ours, raw, rawWithEffect, type Scenario, strings } from "../scenario.ts"
 import { figuresOf } from "../turn.ts"
 
 const versusRaw = (figure: string, atMost: number): Limit => ({ figure, atMost, comparedWith: { contender: "raw" } })
 
-const firstSet = (instances: number): Scenario => ({
+/** What Effect's modules cost. Only the smallest size of a scenario has them. */
+const withEffect = [rawWithEffect, byPath]
+
+const firstSet = (instances: number, fewest: number): Scenario => ({
   name: `first-set-${instances}`,
   about: `a new process reads ${instances} instances`,
   program: "firstSet",
-  contenders: [ours, raw, floor, strings],
+  contenders: [ours, raw, floor, strings, ...(instances > fewest ? [] : withEffect)],
   parameters: { instances },
   instances,
   limits: [versusRaw("ms", 1.2), versusRaw("CPU ms", 1.2), versusRaw("peak MB", 1.15)]
@@ -20,7 +23,7 @@ const changes = (instances: number, fewest: number, count: number): Scenario => 
   name: `changes-${instances}`,
   about: `${count} changes of one instance, one each 4 ms, among ${instances}`,
   program: "changes",
-  contenders: [ours, raw, ...(instances > fewest ? [floor] : [])],
+  contenders: [ours, raw, ...(instances > fewest ? [floor] : withEffect)],
   parameters: { changes: count },
   instances,
   drive: Effect.fnUntraced(function* ({ etcd, program }) {
@@ -37,8 +40,8 @@ const changes = (instances: number, fewest: number, count: number): Scenario => 
 })
 
 export const scenarios = (smoke: boolean): ReadonlyArray<Scenario> =>
-  smoke ? [firstSet(500), changes(10, 10, 40)] : [
-    firstSet(10_000),
-    firstSet(50_000),
+  smoke ? [firstSet(500, 500), changes(10, 10, 40)] : [
+    firstSet(10_000, 10_000),
+    firstSet(50_000, 10_000),
     ...[10, 1000, 10_000].map((instances) => changes(instances, 10, 400))
   ]

@@ -1,16 +1,16 @@
 /** From the start of a process until its instance is in etcd. */
-import { ours, type Scenario } from "../scenario.ts"
-
-const effect = { parameters: { effect: 1 } }
+import { byPath, floor, ours, rawWithEffect, type Scenario } from "../scenario.ts"
 
 export const scenarios = (): ReadonlyArray<Scenario> => [{
   name: "start",
   about: "from the start of a process until its instance is in etcd; raw and floor import effect, too",
   program: "start",
   contenders: [
-    { ...ours, parameters: { effect: 0 } },
-    { name: "raw", file: "raw", ...effect },
-    { name: "floor", file: "floor", ...effect },
+    ours,
+    // The library competes with programs that use Effect, too.
+    { ...rawWithEffect, name: "raw" },
+    { ...floor, parameters: { effect: 1 } },
+    byPath,
     { ...ours, name: "ours, bundled", bundled: "startBundled" }
   ],
   limits: [
