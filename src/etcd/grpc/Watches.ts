@@ -135,8 +135,7 @@ class WatchSession implements Session<WatchMessage> {
       fragments: [],
       fragmentBytes: 0
     }
-    this.#progressEveryMillis = Math.min(this.#progressEveryMillis, watch.progressEveryMillis)
-    this.#progressTimeoutMillis = Math.min(this.#progressTimeoutMillis, watch.progressTimeoutMillis)
+    this.#shorten(watch)
     if (this.#failure === undefined) this.#create(message, watch)
     else this.#fail(watch, this.#failure)
     return watch
@@ -197,9 +196,11 @@ class WatchSession implements Session<WatchMessage> {
   readonly guard: Effect.Effect<never> = lasting(Effect.suspend(() => {
     this.#wake.closeUnsafe()
     this.#looksAt = -Infinity
+    this.#progressEveryMillis = Infinity
+    this.#progressTimeoutMillis = Infinity
     const watches = this.#watches
-    const timeout = this.#progressTimeoutMillis = Math.min(...watches.map((watch) => watch.progressTimeoutMillis))
-    this.#progressEveryMillis = Math.min(...watches.map((watch) => watch.progressEveryMillis))
+    for (const watch of watches) this.#shorten(watch)
+    const timeout = this.#progressTimeoutMillis
     const now = this.#client.now()
     const dueAt = this.#dueAt
     if (dueAt > now) return this.#waitUntil(dueAt)
@@ -228,8 +229,14 @@ class WatchSession implements Session<WatchMessage> {
     return this.#probedAt + this.#progressTimeoutMillis / (this.#isProgressRequested ? 2 : 1)
   }
 
+  #shorten({ progressEveryMillis, progressTimeoutMillis }: Watch): void {
+    this.#progressEveryMillis = Math.min(this.#progressEveryMillis, progressEveryMillis)
+    this.#progressTimeoutMillis = Math.min(this.#progressTimeoutMillis, progressTimeoutMillis)
+  }
+
   #giveUp(timeout: number): Effect.Effect<void> {
-    if (this.#probedAt === undefined) return Effect.void
+    // An answer may have arrived, and another creation may have been sent since.
+    if (this.#probedAt === undefined || this.#dueAt > this.#client.now()) return Effect.void
     this.#line.abandon(new DeadlineExceeded({ detail: `no answer on the watch stream within ${timeout} ms` }))
     return Effect.never
   }
