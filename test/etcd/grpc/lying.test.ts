@@ -1,4 +1,4 @@
-import { Cause, Effect, Exit, Fiber, Logger, Redacted } from "effect"
+import { Cause, Clock, Effect, Exit, Fiber, Logger, Option, Redacted, Result, Stream } from "effect"
 import assert from "node:assert/strict"
 import { setTimeout } from "node:timers"
 import { prefix } from "../../../src/etcd/KeyRange.ts"
@@ -7,6 +7,7 @@ import type { EtcdError } from "../../../src/etcd/EtcdError.ts"
 import * as EtcdGrpc from "../../../src/etcd/grpc/EtcdGrpc.ts"
 import { rangeAll } from "../../../src/etcd/rangeAll.ts"
 import { eventCheck } from "../../../src/etcd/grpc/watchRange.ts"
+import { clockWith } from "../../harness/clock.ts"
 import { describe, live } from "../../harness/it.ts"
 import { eventually } from "../../harness/real.ts"
 import { event, header, startFake, type WatchAsk } from "./fakeEtcd.ts"
@@ -354,6 +355,42 @@ describe("EtcdGrpc calls of a server that breaks the protocol", () => {
           detail: "the server answered a heartbeat that was never sent",
           endpoint: server.endpoint
         })
+      })
+  )
+
+  live(
+    "a watch stream whose answer arrives at the deadline stays open while the next creation waits for its own",
+    () =>
+      Effect.gen(function* () {
+        const attempt = Effect.gen(function* () {
+          let answerFirst = () => {}
+          const server = yield* startFake(({ create_request }, send) => {
+            if (!create_request) return
+            const { watch_id } = create_request
+            const answer = () => send({ header: header(10), watch_id, created: true })
+            if (watch_id !== "1") return setTimeout(answer, 100)
+            answerFirst = () => {
+              answerFirst = () => {}
+              answer()
+            }
+          })
+          const clock = yield* Clock.Clock
+          const answering = clockWith(clock, {
+            sleep: (duration) => Effect.andThen(clock.sleep(duration), Effect.sync(() => answerFirst()))
+          })
+          const etcd = yield* EtcdGrpc.make({ endpoints: [server.endpoint] }).pipe(
+            Effect.provideService(Clock.Clock, answering)
+          )
+          const first = yield* Effect.option(Stream.runHead(etcd.watch({ key: "a", progressTimeout: "200 millis" })))
+          if (Option.isNone(first)) return undefined
+          return yield* Effect.result(Stream.runHead(etcd.watch({ key: "b", progressTimeout: "30 seconds" })))
+        })
+        // On a busy machine the answer may come after the time for pending input.
+        for (let attempts = 0; attempts < 20; attempts++) {
+          const second = yield* Effect.scoped(attempt)
+          if (second !== undefined) return assert.ok(Result.isSuccess(second), String(second))
+        }
+        assert.fail("no answer arrived in time")
       })
   )
 
