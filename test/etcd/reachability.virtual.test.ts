@@ -16,6 +16,15 @@ const setUp = Effect.fnUntraced(function* (probe: (reachability: Reachability.Re
   return { now, reachability }
 })
 
+/** An outage that something waits for, and the times of its probes. */
+const outage = Effect.gen(function* () {
+  const probes: Array<number> = []
+  const { now, reachability } = yield* setUp(() => probes.push(now()))
+  reachability.failed()
+  yield* Effect.forkScoped(reachability.recovered, { startImmediately: true })
+  return { now, probes, reachability }
+})
+
 describe("Reachability", () => {
   verify(
     "recovered does not end the backoff again and again if a server answers probes and fails all else at once (R4)",
@@ -44,11 +53,8 @@ describe("Reachability", () => {
     "a probe follows the one before within 100 ms and 3 % of the outage so far (D12)",
     () =>
       Effect.gen(function* () {
-        const probes: Array<number> = []
-        const { now, reachability } = yield* setUp(() => probes.push(now()))
+        const { now, probes } = yield* outage
         const startedAt = now()
-        reachability.failed()
-        yield* Effect.forkScoped(reachability.recovered, { startImmediately: true })
         yield* elapse("1 minute")
         assert.ok(probes.length > 50 && probes.length < 200, `${probes.length} probes`)
         for (const [index, at] of [...probes.slice(1), now()].entries()) {
@@ -63,10 +69,7 @@ describe("Reachability", () => {
     "an outage that begins during the last pause of a long one is probed as a new one (D12)",
     () =>
       Effect.gen(function* () {
-        const probes: Array<number> = []
-        const { now, reachability } = yield* setUp(() => probes.push(now()))
-        reachability.failed()
-        yield* Effect.forkScoped(reachability.recovered, { startImmediately: true })
+        const { now, probes, reachability } = yield* outage
         yield* elapse("3 minutes")
         const long = probes.length
         while (probes.length === long) yield* elapse(1)

@@ -99,7 +99,7 @@ class WatchSession implements Session<WatchMessage> {
   /** Whether the server uses the ids that creations carry. */
   #keepsIds = false
   readonly #wake = Latch.makeUnsafe(false)
-  /** When the guard looks next, unless it is woken. */
+  /** When the guard looks next, unless it is woken; `-Infinity` while it looks. */
   #looksAt = -Infinity
   /** The shortest times of the watches, including those that were removed since the guard has looked. */
   #progressEveryMillis = Infinity
@@ -229,6 +229,7 @@ class WatchSession implements Session<WatchMessage> {
     return this.#probedAt + this.#progressTimeoutMillis / (this.#isProgressRequested ? 2 : 1)
   }
 
+  /** Shortens the times to those of a watch. */
   #shorten({ progressEveryMillis, progressTimeoutMillis }: Watch): void {
     this.#progressEveryMillis = Math.min(this.#progressEveryMillis, progressEveryMillis)
     this.#progressTimeoutMillis = Math.min(this.#progressTimeoutMillis, progressTimeoutMillis)

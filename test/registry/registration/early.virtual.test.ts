@@ -24,6 +24,21 @@ import {
 const methodsOf = ({ faults }: Process) =>
   Effect.map(faults.calls(), (calls) => calls.map(({ method }) => method).filter((method) => method !== "watch"))
 
+/** A registration whose key is deleted after its early claim, before the answer to its grant. `others` registered before. */
+const deletedEarly = Effect.fnUntraced(function* (others: number, fault: FaultyEtcd.Fault) {
+  const { operator, process } = yield* world
+  const one = yield* process()
+  yield* Effect.forEach(
+    Array.from({ length: others }, (_, index) => `i${index}`),
+    (id) => register(one, { ...a, id })
+  )
+  yield* one.faults.set([{ method: "leaseGrant", times: 1, fault }])
+  const late = yield* start(register(one, { ...a, id: "late" }))
+  assert.equal(Object.keys(yield* keysIn(operator)).length, others + 1)
+  yield* operator.deleteRange({ key: "/services/orders/late" })
+  return { late, one, operator }
+})
+
 describe("a claim that is sent with the grant of its lease", () => {
   verify(
     "registerService takes as long as the slower of grant and claim, not as long as both",
@@ -188,20 +203,11 @@ describe("a claim that is sent with the grant of its lease", () => {
     "a key that was deleted after its early claim comes back, if the watch of the service has passed that (R3, R10)",
     () =>
       Effect.gen(function* () {
-        const { operator, process } = yield* world
-        const one = yield* process()
-        yield* Effect.forEach(
-          Array.from({ length: 9 }, (_, index) => `i${index}`),
-          (id) => register(one, { ...a, id })
-        )
         // etcd grants the lease at once and answers a second later.
         const lateAnswer = FaultyEtcd.meanwhile((etcd, { leaseId: id = 0n }) =>
           Effect.andThen(etcd.leaseGrant({ id, ttl: 15 }), Effect.sleep("1 second"))
         )
-        yield* one.faults.set([{ method: "leaseGrant", times: 1, fault: lateAnswer }])
-        const late = yield* start(register(one, { ...a, id: "late" }))
-        assert.equal(Object.keys(yield* keysIn(operator)).length, 10)
-        yield* operator.deleteRange({ key: "/services/orders/late" })
+        const { late, operator } = yield* deletedEarly(9, lateAnswer)
         yield* elapse("10 seconds")
         assert.equal(late.exit()?._tag, "Success")
         assert.equal(Object.keys(yield* keysIn(operator)).length, 10)
@@ -212,16 +218,7 @@ describe("a claim that is sent with the grant of its lease", () => {
     "a key that was deleted between its early claim and the late answer to its grant comes back (R3, R10)",
     () =>
       Effect.gen(function* () {
-        const { operator, process } = yield* world
-        const one = yield* process()
-        yield* Effect.forEach(
-          Array.from({ length: 8 }, (_, index) => `i${index}`),
-          (id) => register(one, { ...a, id })
-        )
-        yield* one.faults.set([{ method: "leaseGrant", times: 1, fault: FaultyEtcd.answerLost }])
-        const late = yield* start(register(one, { ...a, id: "late" }))
-        assert.equal(Object.keys(yield* keysIn(operator)).length, 9)
-        yield* operator.deleteRange({ key: "/services/orders/late" })
+        const { late, one, operator } = yield* deletedEarly(8, FaultyEtcd.answerLost)
         // The watch that late would share begins after the deletion.
         yield* register(one, { ...a, id: "other" })
         yield* elapse("10 seconds")
